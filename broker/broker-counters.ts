@@ -6,11 +6,13 @@ export class BrokerCounters {
   connected = 0;
   messagesReceived = 0;
   messagesAccepted = 0;
-  /** Received messages that took the telemetry fast path. */
-  messagesOnFastPath = 0;
   messagesForwarded = 0;
   /** Messages not delivered because the reader was too far behind. */
   messagesDropped = 0;
+  /** Messages not delivered because their Message Expiry Interval had passed. */
+  messagesExpired = 0;
+  /** Messages not delivered because they exceed the client's Maximum Packet Size. */
+  messagesTooLarge = 0;
   publishDenied = 0;
   subscribeDenied = 0;
   receiveDenied = 0;
@@ -33,9 +35,10 @@ export class BrokerCounters {
       connected: this.connected,
       messages_received: this.messagesReceived,
       messages_accepted: this.messagesAccepted,
-      messages_on_fast_path: this.messagesOnFastPath,
       messages_forwarded: this.messagesForwarded,
       messages_dropped: this.messagesDropped,
+      messages_expired: this.messagesExpired,
+      messages_too_large: this.messagesTooLarge,
       publish_denied: this.publishDenied,
       subscribe_denied: this.subscribeDenied,
       receive_denied: this.receiveDenied,

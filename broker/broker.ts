@@ -1,5 +1,5 @@
 /**
- * The broker: MQTT 3.1.1 over mutual TLS. This file opens the parts in order and closes them in the reverse order. Certificates
+ * The broker: MQTT 3.1.1 and 5 over mutual TLS. This file opens the parts in order and closes them in the reverse order. Certificates
  * and tokens are issued by `enroll/`; messages are stored by `telemetry/`.
  */
 
@@ -19,7 +19,7 @@ import { type BrokerLimits, topicLimits } from './broker-limits.ts';
 import type { BrokerEvent, DisconnectReason } from './events.ts';
 import { type ConnectionAdmission, openConnectionAdmission } from './listener/connection-admission.ts';
 import type { BrokerTls } from './listener/tls-listener.ts';
-import { type MessageRouting, openMessageRouting } from './routing/message-routing.ts';
+import { type MessagePipeline, openMessagePipeline } from './message-pipeline.ts';
 import type { TelemetryIntake } from './routing/telemetry-intake.ts';
 import type { SessionStore } from './session-store/session-store.ts';
 import type { LiveSession } from './sessions/live-sessions.ts';
@@ -28,6 +28,7 @@ import { SessionStarter } from './sessions/session-starter.ts';
 import { openSessionState, type SessionState } from './sessions/session-state.ts';
 import { startSessionSweep } from './sessions/session-sweep.ts';
 import { SessionTermination } from './sessions/session-termination.ts';
+import { SharedRedelivery } from './sessions/shared-redelivery.ts';
 
 /** The part of the registry that the broker asks. */
 export type BrokerDirectory = CertificateStatusDirectory & PolicyDirectory;
@@ -73,7 +74,7 @@ export interface Broker {
   replaceTls(tls: BrokerTls, issuers?: string | Buffer): void;
   /**
    * Ends every session of an identity. With reason `revoked` or `suspended` at once and without its will; with `revoked`
-   * also deletes what is stored for it. Resolves when aedes has released all of them.
+   * also deletes what is stored for it. Resolves when all of them are finished.
    */
   disconnect(identity: Identity, reason: DisconnectReason): Promise<TerminationReport>;
   /** Ends the sessions that use this certificate, at once and without a will. Stored state stays. */
@@ -97,38 +98,41 @@ export async function createBroker(options: BrokerOptions): Promise<Broker> {
   const { directory, telemetry, onEvent, onCloneSuspected } = options;
   const context = createBrokerContext(options);
   const state = await openSessionState(context, { store: options.sessions, directory, onEvent, onCloneSuspected });
-  const routing = await openMessageRouting(context, state, telemetry);
-  const starter = new SessionStarter(context, state, routing, options.nextSequence ?? countFromOne());
+  const pipeline = await openMessagePipeline(context, state, telemetry);
+  const redelivery = new SharedRedelivery({ ...state, ...pipeline });
+  const nextSequence = options.nextSequence ?? countFromOne();
+  const starter = new SessionStarter({ context, state, pipeline, redelivery, nextSequence });
   const admission = await openConnectionAdmission(context, state, {
     ...options,
     issuers: readIssuers(options.issuers),
     authorized: (connection) => starter.start(connection),
   }).catch(async (error: unknown) => {
-    routing.stop();
+    pipeline.stop();
     state.stop();
-    await routing.engine.close(); // Its timers would keep the process alive.
+    await pipeline.router.close(); // Its timers would keep the process alive.
     throw error;
   });
-  const reauthorizer = createReauthorizer(context, state);
-  const termination = new SessionTermination({ ...state, authorizer: admission.authorizer, reauthorizer });
+  const reauthorizer = createReauthorizer(context, state, pipeline);
+  const { authorizer } = admission;
+  const termination = new SessionTermination({ ...state, ...pipeline, authorizer, reauthorizer });
   const stopPolicyChanges = applyPolicyChanges({ ...state, directory, reauthorizer, log: context.log });
-  const stopSweep = startSessionSweep(context, state, routing.storageShareLimiter);
+  const stopSweep = startSessionSweep(context, state, pipeline);
   let closing: Promise<void> | undefined;
 
   const close = async (): Promise<void> => {
     stopPolicyChanges();
-    routing.stop();
+    pipeline.stop();
     state.stop();
     stopSweep();
     const stopped = admission.listener.close();
     admission.authorizer.close();
     await endAllSessions(state);
     admission.limiter.close();
-    await routing.engine.close();
+    await pipeline.router.close();
     await stopped;
   };
   return {
-    ...operations({ context, state, routing, admission, termination }),
+    ...operations({ context, state, pipeline, admission, termination }),
     close() {
       closing ??= close();
       return closing;
@@ -139,14 +143,14 @@ export async function createBroker(options: BrokerOptions): Promise<Broker> {
 interface BrokerParts {
   readonly context: BrokerContext;
   readonly state: SessionState;
-  readonly routing: MessageRouting;
+  readonly pipeline: MessagePipeline;
   readonly admission: ConnectionAdmission;
   readonly termination: SessionTermination;
 }
 
-function operations({ context, state, routing, admission, termination }: BrokerParts): Omit<Broker, 'close'> {
-  const { persistence, policies, sessions } = state;
-  const { engine } = routing;
+function operations({ context, state, pipeline, admission, termination }: BrokerParts): Omit<Broker, 'close'> {
+  const { persistentSessions, policies, sessions } = state;
+  const { serverMessages, persistence, wills } = pipeline;
   return {
     port: admission.listener.port,
     replaceTls(replacement, issuers) {
@@ -156,14 +160,14 @@ function operations({ context, state, routing, admission, termination }: BrokerP
     disconnect: (identity, reason) => termination.disconnect(identity, reason),
     disconnectCertificate: (identity, serial) => termination.disconnectCertificate(identity, serial),
     reauthorize: (subject) => termination.reauthorize(subject),
-    // A reconnecting fleet causes two events per device. Without a subscriber aedes does no work for them.
-    publish: async (topic, payload, qos) => {
-      if (engine.subscriptions.hasSubscriber(topic)) await engine.publish({ topic, payload, qos });
-    },
-    retain: (topic, payload) => engine.publish({ topic, payload, qos: 1, retain: true }),
+    publish: (topic, payload, qos) => serverMessages.publish({ topic, payload, qos }),
+    retain: (topic, payload) => serverMessages.publish({ topic, payload, qos: 1, retain: true }),
     sessions: () => sessions.describe(),
-    owners: () => [...persistence.owners()].flatMap((owner) => parseIdentity(owner) ?? []),
-    counters: () => countersOf({ context, state, routing, admission }),
+    owners: () => {
+      const owners = new Set([...persistentSessions.owners(), ...persistence.owners(), ...wills.owners()]);
+      return [...owners].flatMap((owner) => parseIdentity(owner) ?? []);
+    },
+    counters: () => countersOf({ context, state, pipeline, admission }),
     async explain(subject, verb, topic) {
       const { document, source } = await policies.resolve(subject);
       const decision = new Rights(document, subject, topicLimits(context.limits)).may(verb, topic);
@@ -173,26 +177,30 @@ function operations({ context, state, routing, admission, termination }: BrokerP
   };
 }
 
-function createReauthorizer({ log }: BrokerContext, { policies, persistence, reporter }: SessionState) {
+function createReauthorizer(
+  { log }: BrokerContext,
+  { policies, reporter }: SessionState,
+  { handlers }: MessagePipeline,
+): SessionReauthorizer {
   return new SessionReauthorizer({
     policies,
-    persistence,
+    unsubscribe: handlers.unsubscribe,
     log,
     withdrawn: (session, filter) => reporter.subscriptionWithdrawn(session, filter),
   });
 }
 
-function countersOf({ context, state, routing, admission }: Omit<BrokerParts, 'termination'>): Record<string, number> {
+function countersOf({ context, state, pipeline, admission }: Omit<BrokerParts, 'termination'>): Record<string, number> {
   const { dropped, storedBytes, retained, queued, isNearlyFull, commits } = state.store.counters();
   return {
     ...context.counters.snapshot(),
     sessions: state.sessions.size,
     ...admission.limiter.counters(),
     event_loop_busy_seconds_total: performance.eventLoopUtilization().active / 1_000,
-    sessions_not_read: routing.backpressure.pausedSessions,
-    sessions_over_share: routing.storageShareLimiter.heldSessions,
-    retained: state.persistence.retainedCount,
-    persistent_sessions: state.persistence.persistentSessions.size,
+    sessions_not_read: pipeline.backpressure.pausedSessions,
+    sessions_over_share: pipeline.storageShareLimiter.heldSessions,
+    retained: state.store.retainedCount,
+    persistent_sessions: state.persistentSessions.size,
     messages_not_queued: dropped,
     session_store_bytes: storedBytes,
     retained_message_bytes: retained.bytes,

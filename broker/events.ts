@@ -47,6 +47,7 @@ const CONNECT_FAILURES = [
   'policy_failed',
   'protocol_violation',
   'protocol_version',
+  'authentication_method', // MQTT 5; the certificate is the only authentication
   'client_id_missing',
   'client_id_not_allowed',
   'will_not_allowed',

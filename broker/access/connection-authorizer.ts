@@ -1,26 +1,27 @@
 /**
- * Decides on every connection, in this order: certificate, registry, policy, client id, will, takeover. aedes sees no byte of
- * a connection before it passed. A change of a status or policy while a decision is pending restarts that decision.
+ * Decides on every connection, in this order: certificate, registry, policy, client id, will, takeover. No packet after CONNECT is
+ * processed before it passed. A change of a status or policy while a decision is pending restarts that decision.
  */
 
-import type { X509Certificate } from 'node:crypto';
+import { randomBytes, type X509Certificate } from 'node:crypto';
 import type { TLSSocket } from 'node:tls';
-import { formatIdentity, type Identity, identityUri, parseIdentityUri } from '@rollcall/protocol';
+import { formatIdentity, type Identity, identityName, identityUri, parseIdentityUri } from '@rollcall/protocol';
 import type { Logger } from 'pino';
 import type { CertificateStatus } from '../../registry/index.ts';
 import type { BrokerCounters } from '../broker-counters.ts';
 import type { BrokerLimits } from '../broker-limits.ts';
+import { waitAtMost } from '../deadline.ts';
 import type { ConnectFailure } from '../events.ts';
 import type { ConnectionSlot } from '../listener/connection-slot.ts';
 import { PendingConnection, type PendingConnectionOwner } from '../listener/pending-connection.ts';
 import type { MqttConnection } from '../mqtt/connection.ts';
-import type { ConnectFields } from '../mqtt/packet-validation.ts';
+import type { ConnectPacket } from '../mqtt/packets.ts';
 import type { LiveSessions } from '../sessions/live-sessions.ts';
 import type { Session } from '../sessions/session.ts';
 import type { Rights, Subject } from './acl.ts';
 import type { Takeover } from './clone-detector.ts';
-import { type ConnectionRefusals, refuseSocket } from './connection-refusals.ts';
-import { PeerCertificateVerifier } from './peer-certificate.ts';
+import type { ConnectionRefusals } from './connection-refusals.ts';
+import { type PeerCertificate, PeerCertificateVerifier } from './peer-certificate.ts';
 import type { PolicyResolver } from './policy-resolver.ts';
 
 /** The part of the registry that the authorizer asks. */
@@ -35,7 +36,9 @@ export interface AuthorizedConnection {
   readonly connection: MqttConnection;
   readonly subject: Subject;
   readonly rights: Rights;
-  readonly connect: ConnectFields;
+  readonly connectPacket: ConnectPacket;
+  /** That of CONNECT, or one that the server assigned. */
+  readonly clientId: string;
   readonly address: string;
   readonly serial: string;
   readonly notAfter: number;
@@ -65,6 +68,9 @@ interface Authorization {
   readonly isUnused: boolean;
 }
 
+/** How long a session whose client is gone may take to process what it has received, in ms, before another takes it over. */
+const PROCESSING_MS = 1_000;
+
 export class ConnectionAuthorizer implements PendingConnectionOwner {
   readonly #options: ConnectionAuthorizerOptions;
   readonly #pending = new Set<PendingConnection>();
@@ -82,6 +88,7 @@ export class ConnectionAuthorizer implements PendingConnectionOwner {
   setIssuers(issuers: readonly X509Certificate[]): void {
     this.#verifier = new PeerCertificateVerifier(issuers);
     for (const pending of this.#pending) {
+      if (pending.peer === undefined) continue;
       const verified = this.#verifier.verify(pending.connection.socket);
       if ('refusal' in verified) pending.refuse(verified.refusal.reason, verified.refusal.detail);
     }
@@ -123,33 +130,36 @@ export class ConnectionAuthorizer implements PendingConnectionOwner {
     const verified = this.#verifier.verify(socket);
     if ('refusal' in verified) {
       const { reason, detail, certificate } = verified.refusal;
-      slot.release();
-      this.report(reason, slot.address, { detail, certificate });
-      refuseSocket(socket);
+      const refused = new PendingConnection(this, socket, undefined, slot, this.#options.limits);
+      this.#pending.add(refused);
+      refused.refuse(reason, detail, certificate);
       return;
     }
     const pending = new PendingConnection(this, socket, verified.peer, slot, this.#options.limits);
     this.#pending.add(pending);
-    this.#authorize(pending).catch((error: unknown) => pending.failed(error));
+    this.#authorize(pending, verified.peer).catch((error: unknown) => pending.failed(error));
   }
 
-  async #authorize(pending: PendingConnection): Promise<void> {
+  async #authorize(pending: PendingConnection, peer: PeerCertificate): Promise<void> {
     const { policies, authorized } = this.#options;
-    const { serial } = pending.peer;
+    const { serial } = peer;
+    let assigned: string | undefined;
     for (;;) {
       const statusVersion = this.#statusVersion;
       const policyVersion = policies.version;
-      const authorization = await this.#authorizeIdentity(pending);
+      const authorization = await this.#authorizeIdentity(pending, peer);
       if (authorization === undefined) return;
       const { subject, rights, notAfter, isUnused } = authorization;
-      const connect = await pending.connect;
-      if (connect === undefined) return; // The client closed the connection, or violated the protocol.
-      const refusal = refusalOf(connect, rights);
+      const connectPacket = await pending.connectPacket;
+      if (connectPacket === undefined) return; // The client closed the connection, or violated the protocol.
+      if (connectPacket.clientId === '') assigned ??= assignedClientId(subject.identity);
+      const clientId = assigned ?? connectPacket.clientId;
+      const refusal = refusalOf(connectPacket, clientId, rights);
       if (refusal !== undefined) return pending.refuse(refusal.reason, refusal.detail);
-      if (!(await this.#takeOverSession(pending, connect.clientId))) return;
+      if (!(await this.#takeOverSession(pending, peer, clientId))) return;
       if (!this.#isAdmissible(pending, subject)) return;
       if (statusVersion !== this.#statusVersion || policyVersion !== policies.version) continue;
-      if (this.#options.sessions.find(connect.clientId) !== undefined) continue;
+      if (this.#options.sessions.find(clientId) !== undefined) continue;
       if (isUnused && !pending.isRecordedAsUsed) {
         // This is the last step: it supersedes the certificate before this one, so that no check may refuse this one later.
         pending.isRecordedAsUsed = true;
@@ -158,14 +168,14 @@ export class ConnectionAuthorizer implements PendingConnectionOwner {
       }
       pending.release();
       const { connection, address } = pending;
-      authorized({ connection, subject, rights, connect, address, serial, notAfter });
+      authorized({ connection, subject, rights, connectPacket, clientId, address, serial, notAfter });
       return;
     }
   }
 
   /** Undefined: the connection is refused. */
-  async #authorizeIdentity(pending: PendingConnection): Promise<Authorization | undefined> {
-    const status = await this.#certificateStatusOf(pending.peer.serial);
+  async #authorizeIdentity(pending: PendingConnection, peer: PeerCertificate): Promise<Authorization | undefined> {
+    const status = await this.#certificateStatusOf(peer.serial);
     if (status !== undefined && status.state !== 'unknown') pending.identity = status.holder;
     const refusal = statusRefusal(status);
     if (refusal !== undefined || !isUsable(status)) {
@@ -173,7 +183,7 @@ export class ConnectionAuthorizer implements PendingConnectionOwner {
       return undefined;
     }
     const { holder, group, labels, notAfter } = status;
-    if (!this.#isNamedAs(pending, holder)) {
+    if (!this.#isNamedAs(peer, holder)) {
       pending.refuse('identity_mismatch', formatIdentity(holder));
       return undefined;
     }
@@ -192,7 +202,7 @@ export class ConnectionAuthorizer implements PendingConnectionOwner {
   }
 
   /** Whether the certificate names the holder that the registry has for it. */
-  #isNamedAs({ peer }: PendingConnection, holder: Identity): boolean {
+  #isNamedAs(peer: PeerCertificate, holder: Identity): boolean {
     const { trustDomain } = this.#options;
     const uri = identityUri(trustDomain, holder);
     // A name that could stand for a topic filter is refused even if the fleet's own CA signed it.
@@ -245,13 +255,13 @@ export class ConnectionAuthorizer implements PendingConnectionOwner {
     }
   }
 
-  /** Ends the session that has this client id, and waits until aedes has released it [MQTT-3.1.4-2]. */
-  async #takeOverSession(pending: PendingConnection, clientId: string): Promise<boolean> {
+  /** Ends the session that has this client id, and waits until it is finished [MQTT-3.1.4-2, MQTT-3.1.4-3]. */
+  async #takeOverSession(pending: PendingConnection, peer: PeerCertificate, clientId: string): Promise<boolean> {
     const { sessions, counters, now } = this.#options;
     const previous = sessions.find(clientId);
     if (previous === undefined) return true;
     if (!previous.isEnded) {
-      if (!pending.hasTakenOver) this.#reportTakeover(pending, previous);
+      if (!pending.hasTakenOver) this.#reportTakeover(pending, peer, previous);
       if (!pending.hasTakenOver && !pending.isRecordedAsUsed && !sessions.mayTakeOver(clientId, now())) {
         pending.refuse('takeover_limited');
         return false;
@@ -260,21 +270,30 @@ export class ConnectionAuthorizer implements PendingConnectionOwner {
       counters.takeovers += 1;
       previous.end('session_taken_over');
     }
+    // The client is gone, and what it sent waits for storage: it was not acknowledged, and will be sent again.
+    await waitAtMost(PROCESSING_MS, previous.whenFinished());
+    previous.end('session_taken_over');
     await previous.whenFinished();
     return true;
   }
 
   /** Also reports takeovers that the limit then refuses: so many attempts are evidence of a clone. */
-  #reportTakeover(pending: PendingConnection, { facts }: Session): void {
+  #reportTakeover(pending: PendingConnection, peer: PeerCertificate, { facts }: Session): void {
     this.#options.tookOver({
       identity: facts.subject.identity,
       clientId: facts.clientId,
       from: facts.address,
       fromSerial: facts.serial,
       to: pending.address,
-      toSerial: pending.peer.serial,
+      toSerial: peer.serial,
     });
   }
+}
+
+/** A device has one client id; of a service several processes may connect [MQTT-3.1.3-6, MQTT-3.1.3-7]. */
+function assignedClientId(identity: Identity): string {
+  const name = identityName(identity);
+  return identity.kind === 'device' ? name : `${name}-${randomBytes(8).toString('hex')}`;
 }
 
 type UsableStatus = Extract<CertificateStatus, { readonly state: 'good' | 'quarantined' }>;
@@ -298,12 +317,13 @@ function statusRefusal(status: CertificateStatus | undefined): ConnectFailure | 
 }
 
 function refusalOf(
-  connect: ConnectFields,
+  { will, authenticationMethod }: ConnectPacket,
+  clientId: string,
   rights: Rights,
 ): { readonly reason: ConnectFailure; readonly detail?: string } | undefined {
-  const mayConnect = rights.mayConnect(connect.clientId);
+  if (authenticationMethod !== undefined) return { reason: 'authentication_method' };
+  const mayConnect = rights.mayConnect(clientId);
   if (!mayConnect.allowed) return { reason: 'client_id_not_allowed', detail: mayConnect.reason };
-  const { will } = connect;
   if (will === undefined) return undefined;
   const mayPublish = rights.mayPublish(will.topic);
   if (!mayPublish.allowed) return { reason: 'will_not_allowed', detail: mayPublish.reason };

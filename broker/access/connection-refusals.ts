@@ -1,10 +1,9 @@
 /**
- * Reports a connection that does not become a session: the CONNACK code to the client; a count, an event and a rate-limited
- * log line to the operator. The decision is made elsewhere.
+ * Reports a connection that does not become a session to the operator: a count, an event and a rate-limited log line. The decision is made
+ * elsewhere, and `refusal-explanations.ts` has what the client is told.
  */
 
 import type { X509Certificate } from 'node:crypto';
-import type { TLSSocket } from 'node:tls';
 import { formatIdentity, type Identity } from '@rollcall/protocol';
 import type { Logger } from 'pino';
 import type { RefusalLog } from '../../limits/index.ts';
@@ -19,24 +18,6 @@ export interface ConnectionRefusalsOptions {
   readonly now: () => number;
   readonly onEvent: (event: BrokerEvent) => void;
 }
-
-/** CONNACK return codes (MQTT 3.1.1, table 3.1). */
-export const CONNACK_CODE = { version: 1, identifier: 2, unavailable: 3, notAuthorized: 5 } as const;
-const LINGER_MS = 1_000;
-
-const CODE_OF_REASON: Partial<Record<ConnectFailure, number>> = {
-  protocol_version: CONNACK_CODE.version,
-  client_id_missing: CONNACK_CODE.identifier,
-  client_id_not_allowed: CONNACK_CODE.identifier,
-  registry_failed: CONNACK_CODE.unavailable,
-  policy_failed: CONNACK_CODE.unavailable,
-  takeover_limited: CONNACK_CODE.unavailable,
-  too_many_sessions: CONNACK_CODE.unavailable,
-  server_shutdown: CONNACK_CODE.unavailable,
-};
-
-/** No CONNACK is sent: the client did not send a valid CONNECT. */
-const WITHOUT_CONNACK: ReadonlySet<ConnectFailure> = new Set(['protocol_violation', 'connect_timeout']);
 
 export class ConnectionRefusals {
   readonly #options: ConnectionRefusalsOptions;
@@ -77,24 +58,4 @@ export class ConnectionRefusals {
     const { log, refusalLog } = this.#options;
     refusalLog.write(log, 'error', address, { err: error, address }, 'connection could not be authorized');
   }
-}
-
-/** The CONNACK packet; undefined when none is to be sent. */
-export function connackFor(reason: ConnectFailure): Buffer | undefined {
-  return WITHOUT_CONNACK.has(reason) ? undefined : connack(CODE_OF_REASON[reason] ?? CONNACK_CODE.notAuthorized);
-}
-
-function connack(code: number): Buffer {
-  return Buffer.from([0x20, 0x02, 0x00, code]);
-}
-
-/**
- * Sends CONNACK and closes a socket that has no MqttConnection yet. Data from the client is discarded, so that a reset does not
- * overtake the answer.
- */
-export function refuseSocket(socket: TLSSocket): void {
-  socket.on('error', () => {});
-  socket.resume();
-  socket.end(connack(CONNACK_CODE.notAuthorized));
-  setTimeout(() => socket.destroy(), LINGER_MS).unref();
 }

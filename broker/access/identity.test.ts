@@ -307,7 +307,7 @@ describe('a refused certificate', () => {
       },
     });
     await start({ log: pino({ level: 'warn' }, sink), limits: { refusalLogsPerMinute: 3 } });
-    for (let i = 0; i < 8; i += 1) await testBroker.open().then((client) => client.closed);
+    for (let i = 0; i < 8; i += 1) await attempt(undefined);
     expect(lines).toBe(3);
     expect(testBroker.broker.counters()['refused.certificate_missing']).toBe(8);
   });

@@ -2,8 +2,8 @@
 
 import type { PolicyScope } from '@rollcall/protocol';
 import type { Logger } from 'pino';
-import type { AedesPersistence } from '../routing/aedes-persistence.ts';
 import type { LiveSessions } from '../sessions/live-sessions.ts';
+import type { PersistentSessions } from '../sessions/persistent-sessions.ts';
 import { type PolicyDirectory, type PolicyResolver, scopesOf } from './policy-resolver.ts';
 import type { SessionReauthorizer } from './session-reauthorizer.ts';
 
@@ -11,14 +11,14 @@ export interface PolicyChangesOptions {
   readonly directory: PolicyDirectory;
   readonly policies: PolicyResolver;
   readonly sessions: LiveSessions;
-  readonly persistence: AedesPersistence;
+  readonly persistentSessions: PersistentSessions;
   readonly reauthorizer: SessionReauthorizer;
   readonly log: Logger;
 }
 
 /** Returns the function that stops it. */
 export function applyPolicyChanges(options: PolicyChangesOptions): () => void {
-  const { directory, policies, sessions, persistence, reauthorizer, log } = options;
+  const { directory, policies, sessions, persistentSessions, reauthorizer, log } = options;
   return directory.onPolicyChange((scope) => {
     policies.invalidate(scope);
     apply(scope).catch((error: unknown) => log.error({ err: error, scope }, 'policy could not be applied'));
@@ -28,7 +28,7 @@ export function applyPolicyChanges(options: PolicyChangesOptions): () => void {
     for (const session of [...sessions.all()]) {
       if (!session.isEnded && scopesOf(session.facts.subject).includes(scope)) await reauthorizer.reauthorize(session);
     }
-    for (const persistent of [...persistence.persistentSessions.handles()]) {
+    for (const persistent of [...persistentSessions.handles()]) {
       if (scopesOf(persistent.subject).includes(scope))
         persistent.setRights(await policies.rightsOf(persistent.subject));
     }

@@ -4,13 +4,13 @@
  */
 
 import type { Logger } from 'pino';
-import type { AedesPersistence } from '../routing/aedes-persistence.ts';
+import type { UnsubscribeHandler } from '../mqtt/handle-unsubscribe.ts';
 import type { Session } from '../sessions/session.ts';
 import type { PolicyResolver } from './policy-resolver.ts';
 
 export interface SessionReauthorizerOptions {
   readonly policies: PolicyResolver;
-  readonly persistence: AedesPersistence;
+  readonly unsubscribe: UnsubscribeHandler;
   readonly log: Logger;
   /** A subscription was removed. */
   readonly withdrawn: (session: Session, filter: string) => void;
@@ -48,19 +48,14 @@ export class SessionReauthorizer {
 
   /** Removes the subscriptions that the session may not have any more. */
   #withdraw(session: Session): void {
-    const { persistence, log, withdrawn } = this.#options;
-    const { aedesClient, rights, facts } = session;
-    if (aedesClient === undefined || session.isEnded) return;
-    const removed = Object.keys(aedesClient.subscriptions).filter((filter) => !rights.maySubscribe(filter).allowed);
+    const { unsubscribe, log, withdrawn } = this.#options;
+    const { rights } = session;
+    const removed = [...session.subscriptions.all()]
+      .map(({ filter }) => filter)
+      .filter((filter) => !rights.maySubscribe(filter).allowed);
     if (removed.length === 0) return;
-    aedesClient.unsubscribe({ cmd: 'unsubscribe', unsubscriptions: removed } as never, () => {});
-    for (const filter of removed) {
-      session.filters.delete(filter);
-      withdrawn(session, filter);
-    }
+    unsubscribe.remove(session, removed);
+    for (const filter of removed) withdrawn(session, filter);
     log.info({ ...session.logFields, filters: removed.length }, 'subscriptions withdrawn');
-    persistence.removeSubscriptions({ id: facts.clientId }, removed).catch((error: unknown) => {
-      log.error({ err: error, clientId: facts.clientId }, 'subscriptions could not be removed');
-    });
   }
 }

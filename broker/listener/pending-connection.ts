@@ -1,17 +1,21 @@
 /**
- * A connection with a valid certificate whose CONNECT is not complete or not decided. It ends once: refused, closed by the
- * client, past its deadline, or handed over to a session. The connection authorizer decides.
+ * A connection whose CONNECT is not complete or not decided. It ends once: refused, closed by the client, past its deadline, or handed over
+ * to a session. The connection authorizer decides. A refusal waits for CONNECT, which states the version to answer in.
  */
 
+import type { X509Certificate } from 'node:crypto';
 import type { TLSSocket } from 'node:tls';
 import type { Identity } from '@rollcall/protocol';
-import { CONNACK_CODE, type ConnectionRefusals, connackFor } from '../access/connection-refusals.ts';
+import type { ConnectionRefusals } from '../access/connection-refusals.ts';
 import type { PeerCertificate } from '../access/peer-certificate.ts';
+import { refusalConnack, violationConnack } from '../access/refusal-explanations.ts';
 import type { BrokerLimits } from '../broker-limits.ts';
 import type { ConnectFailure } from '../events.ts';
+import { PROPERTY_LIMITS } from '../mqtt/codec/packet-limits.ts';
+import type { ProtocolViolation } from '../mqtt/codec/protocol-violations.ts';
 import { type ConnectionOwner, MqttConnection } from '../mqtt/connection.ts';
-import type { ConnectFields } from '../mqtt/packet-validation.ts';
-import type { ProtocolViolation } from '../mqtt/protocol-violations.ts';
+import type { ConnectPacket } from '../mqtt/packets.ts';
+import { ReasonCode } from '../mqtt/reason-codes.ts';
 import type { ConnectionSlot } from './connection-slot.ts';
 
 /** The authorizer, as a pending connection sees it. */
@@ -21,12 +25,16 @@ export interface PendingConnectionOwner {
   authorizationFailed(error: unknown, address: string): void;
 }
 
+/** How long a refused connection may take to send CONNECT, in ms, so that it is told why. */
+const ANSWER_WAIT_MS = 1_000;
+
 export class PendingConnection implements ConnectionOwner {
   readonly connection: MqttConnection;
-  readonly peer: PeerCertificate;
   readonly address: string;
   /** Resolves with CONNECT; with undefined when the connection ended before it. */
-  readonly connect: Promise<ConnectFields | undefined>;
+  readonly connectPacket: Promise<ConnectPacket | undefined>;
+  /** Undefined: the certificate was refused. */
+  readonly peer: PeerCertificate | undefined;
   identity: Identity | undefined;
   /** It has ended the live session of its client id. */
   hasTakenOver = false;
@@ -34,13 +42,16 @@ export class PendingConnection implements ConnectionOwner {
   isRecordedAsUsed = false;
   readonly #owner: PendingConnectionOwner;
   readonly #slot: ConnectionSlot;
-  #resolveConnect: (connect: ConnectFields | undefined) => void = () => {};
+  #resolveConnect: (connect: ConnectPacket | undefined) => void = () => {};
+  #hasConnect = false;
+  /** It is decided that it is refused; CONNACK waits for CONNECT. */
+  #refusal: ConnectFailure | undefined;
   #hasEnded = false;
 
   constructor(
     owner: PendingConnectionOwner,
     socket: TLSSocket,
-    peer: PeerCertificate,
+    peer: PeerCertificate | undefined,
     slot: ConnectionSlot,
     limits: BrokerLimits,
   ) {
@@ -48,19 +59,25 @@ export class PendingConnection implements ConnectionOwner {
     this.peer = peer;
     this.address = slot.address;
     this.#slot = slot;
-    this.connect = new Promise((resolve) => {
+    this.connectPacket = new Promise((resolve) => {
       this.#resolveConnect = resolve;
     });
-    slot.onTimeout(() => this.refuse('connect_timeout'));
-    this.connection = new MqttConnection(socket, limits, this);
+    slot.onTimeout(() => this.#timedOut());
+    this.connection = new MqttConnection(socket, { ...limits, ...PROPERTY_LIMITS }, this);
   }
 
-  refuse(reason: ConnectFailure, detail?: string): void {
-    if (this.#hasEnded) return;
-    this.release();
-    const { certificate } = this.peer;
+  /** Reports the refusal at once, and answers as soon as CONNECT is there. */
+  refuse(
+    reason: ConnectFailure,
+    detail?: string,
+    certificate: X509Certificate | undefined = this.peer?.certificate,
+  ): void {
+    if (this.#hasEnded || this.#refusal !== undefined) return;
+    this.#refusal = reason;
+    this.#resolveConnect(undefined);
     this.#owner.report(reason, this.address, { detail, certificate, identity: this.identity });
-    this.connection.end(connackFor(reason));
+    if (this.#hasConnect) this.#end(refusalConnack(reason, this.connection.version));
+    else setTimeout(() => this.#end(undefined), ANSWER_WAIT_MS).unref();
   }
 
   /** It is not pending any more: refused, closed, or a session. */
@@ -72,18 +89,44 @@ export class PendingConnection implements ConnectionOwner {
     this.#resolveConnect(undefined);
   }
 
-  connectReceived(connect: ConnectFields): void {
-    this.#resolveConnect(connect);
+  // Called by the connection.
+
+  /** Packets after CONNECT wait for the session. */
+  mayReceive(): boolean {
+    return !this.#hasConnect;
   }
+
+  connect(packet: ConnectPacket): void {
+    this.#hasConnect = true;
+    if (this.#refusal === undefined) this.#resolveConnect(packet);
+    else this.#end(refusalConnack(this.#refusal, packet.version));
+  }
+
+  publish(): void {}
+  acknowledgement(): void {}
+  subscribe(): void {}
+  unsubscribe(): void {}
+  pingreq(): void {}
+  disconnect(): void {}
 
   protocolViolated(violation: ProtocolViolation): void {
-    if (violation.connack === CONNACK_CODE.version) this.refuse('protocol_version', violation.description);
-    else if (violation.connack === CONNACK_CODE.identifier) this.refuse('client_id_missing', violation.description);
-    else this.refuse('protocol_violation', `${violation.clause}: ${violation.description}`);
-  }
-
-  packetReceived(): boolean {
-    return !this.#hasEnded;
+    if (this.#hasEnded) return;
+    const { connack, clause, description, packet } = violation;
+    const { version } = this.connection;
+    if (this.#refusal === undefined) {
+      const isVersion = connack === ReasonCode.unsupportedProtocolVersion;
+      const isClientId = connack === ReasonCode.clientIdNotValid;
+      const reason = isVersion ? 'protocol_version' : isClientId ? 'client_id_missing' : 'protocol_violation';
+      const detail = isVersion || isClientId ? description : `${packet}: ${clause}: ${description}`;
+      this.#owner.report(reason, this.address, {
+        detail,
+        certificate: this.peer?.certificate,
+        identity: this.identity,
+      });
+    }
+    this.#end(
+      this.#refusal === undefined ? violationConnack(violation, version) : refusalConnack(this.#refusal, version),
+    );
   }
 
   failed(error: unknown): void {
@@ -92,7 +135,7 @@ export class PendingConnection implements ConnectionOwner {
   }
 
   sendBufferOverflowed(): void {
-    this.refuse('protocol_violation', 'sent without reading');
+    this.#end(undefined);
   }
 
   socketClosed(): void {
@@ -100,7 +143,16 @@ export class PendingConnection implements ConnectionOwner {
     this.release();
   }
 
-  engineFailed(): void {}
+  readToEnd(): void {}
 
-  engineFinished(): void {}
+  #timedOut(): void {
+    if (this.#refusal === undefined) this.refuse('connect_timeout');
+    this.#end(undefined);
+  }
+
+  #end(last: Buffer | undefined): void {
+    if (this.#hasEnded) return;
+    this.release();
+    this.connection.end(last);
+  }
 }

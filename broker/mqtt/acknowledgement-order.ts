@@ -3,15 +3,10 @@
  * After the first message that could not be stored, nothing is acknowledged any more.
  */
 
-type Callback = (error?: Error | null) => void;
-
-/** `known`: the message was stored before, so it does not count as newly stored. */
-export type AcknowledgementCause = 'known' | undefined;
+type Callback = () => void;
 
 export interface AcknowledgementOrderListener {
-  /** A message was stored. */
-  messageStored(): void;
-  /** A message could not be stored. No later one is acknowledged. */
+  /** Something could not be stored. No later one is acknowledged. */
   messageNotStored(error: unknown): void;
   /** Fewer messages wait than before. */
   acknowledgementsAdvanced(): void;
@@ -29,16 +24,6 @@ export abstract class PendingAcknowledgement {
 
   /** Called once, when the message is stored and all earlier ones are acknowledged. */
   abstract acknowledge(): void;
-
-  /** The message is stored. */
-  stored(): void {
-    this.order.stored(this);
-  }
-
-  /** The message was stored before, under the same key. */
-  repeated(): void {
-    this.order.ready(this);
-  }
 
   notStored(error: unknown): void {
     this.order.fail(error);
@@ -72,11 +57,11 @@ export class AcknowledgementOrder {
   }
 
   /** Calls `proceed` when `stored` is fulfilled and all earlier messages are acknowledged. */
-  afterStored(stored: Promise<AcknowledgementCause>, proceed: Callback): void {
+  afterStored(stored: Promise<void>, proceed: Callback): void {
     const place = new PendingCallback(this, proceed);
     this.add(place);
     stored.then(
-      (outcome) => (outcome === 'known' ? this.ready(place) : place.stored()),
+      () => this.ready(place),
       (error: unknown) => place.notStored(error),
     );
   }
@@ -84,7 +69,7 @@ export class AcknowledgementOrder {
   /** Calls `proceed` when all earlier messages are acknowledged; at once when none waits. */
   afterEarlier(proceed: Callback): void {
     if (this.#length === 0) {
-      proceed(null);
+      proceed();
       return;
     }
     const place = new PendingCallback(this, proceed);
@@ -108,12 +93,6 @@ export class AcknowledgementOrder {
       this.#emptied ??= [];
       this.#emptied.push(resolve);
     });
-  }
-
-  /** For an entry: it is stored. */
-  stored(place: PendingAcknowledgement): void {
-    this.#listener.messageStored();
-    this.ready(place);
   }
 
   /** For an entry: only earlier entries delay it now. */
@@ -153,6 +132,6 @@ class PendingCallback extends PendingAcknowledgement {
   }
 
   acknowledge(): void {
-    this.#proceed(null);
+    this.#proceed();
   }
 }

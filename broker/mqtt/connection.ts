@@ -1,23 +1,15 @@
 /**
- * One client's byte stream between its TLS socket and aedes, which uses this object as its stream. Received bytes go through
- * `ReceiveLoop`, sent bytes through `SendBuffer`. Knows no identity and no topic rights.
- *
- * aedes does not get the socket itself: it would read without bounds, would wait for slow readers inside the publishes of
- * other clients, and processes all packets of one chunk concurrently.
+ * One client's byte stream: received bytes go through `ReceiveLoop` to the owner of the connection, sent bytes through `SendBuffer`.
+ * The owner is first the pending connection, then the session. Knows no identity, no topic rights and no meaning of a packet.
  */
 
 import type { TLSSocket } from 'node:tls';
-import {
-  type EngineInput,
-  type PauseReason,
-  type PublishFastPath,
-  type ReceiveLimits,
-  ReceiveLoop,
-  type ReceiveOwner,
-} from './receive-loop.ts';
+import type { PacketLimits } from './codec/packet-limits.ts';
+import type { ProtocolVersion } from './packets.ts';
+import { type PauseReason, ReceiveLoop, type ReceiveOwner } from './receive-loop.ts';
 import { SendBuffer } from './send-buffer.ts';
 
-export interface ConnectionLimits extends ReceiveLimits {
+export interface ConnectionLimits extends PacketLimits {
   /** Approximate bytes that a client may leave unread. */
   readonly outgoing: number;
 }
@@ -26,15 +18,9 @@ export interface ConnectionLimits extends ReceiveLimits {
 export interface ConnectionOwner extends ReceiveOwner {
   /** More bytes wait to be sent than the client may leave unread. */
   sendBufferOverflowed(): void;
-  /** The socket is closed. aedes may still process packets that were received before. */
+  /** The socket is closed. `readToEnd` follows when everything that was received before is processed. */
   socketClosed(): void;
-  /** aedes closes the connection because of an error. */
-  engineFailed(error: Error): void;
-  /** aedes has released the client: will, subscriptions and registration are done. */
-  engineFinished(): void;
 }
-
-type Listener = (...values: unknown[]) => void;
 
 const CONNECTION = Symbol('connection');
 type ConnectionSocket = TLSSocket & { [CONNECTION]: MqttConnection };
@@ -43,13 +29,11 @@ type ConnectionSocket = TLSSocket & { [CONNECTION]: MqttConnection };
 const LINGER_MS = 2_000;
 
 export class MqttConnection {
-  /** Set by aedes. */
-  client: unknown;
   readonly #socket: TLSSocket;
   readonly #receiveLoop: ReceiveLoop;
   readonly #sendBuffer: SendBuffer;
   #owner: ConnectionOwner;
-  #isDestroyed = false;
+  #isClosed = false;
 
   constructor(socket: TLSSocket, limits: ConnectionLimits, owner: ConnectionOwner) {
     this.#socket = socket;
@@ -70,8 +54,9 @@ export class MqttConnection {
     return this.#socket;
   }
 
-  get sawDisconnect(): boolean {
-    return this.#receiveLoop.sawDisconnect;
+  /** The MQTT version that CONNECT states; undefined before it, and for one that the broker does not speak. */
+  get version(): ProtocolVersion | undefined {
+    return this.#receiveLoop.version;
   }
 
   /** Bytes that the client has not read yet. */
@@ -84,16 +69,6 @@ export class MqttConnection {
     return this.#sendBuffer.stalledFor(now);
   }
 
-  /** Gives the connection to aedes: CONNECT now, later packets after `connectFinished()`, except those of the fast path. */
-  startEngine(attach: () => EngineInput, fastPath?: PublishFastPath): void {
-    this.#receiveLoop.startEngine(attach(), fastPath);
-  }
-
-  /** aedes has processed CONNECT. Packets received meanwhile follow. */
-  connectFinished(): void {
-    this.#receiveLoop.connectFinished();
-  }
-
   /** Replaces the owner. */
   setOwner(owner: ConnectionOwner): void {
     this.#owner = owner;
@@ -102,7 +77,7 @@ export class MqttConnection {
 
   /** Nothing can be sent to the client any more. */
   get isGone(): boolean {
-    return this.#isDestroyed || this.#receiveLoop.hasEnded;
+    return this.#isClosed || this.#receiveLoop.hasEnded;
   }
 
   /** Stops reading from the client; TCP flow control then stops it from sending. */
@@ -114,9 +89,8 @@ export class MqttConnection {
     this.#receiveLoop.resume(why);
   }
 
-  /** Leaves the client's next PUBLISH unread (true), or reads on (false). */
-  holdPublishes(isHeld: boolean): void {
-    this.#receiveLoop.holdPublishes(isHeld);
+  isPausedFor(why: PauseReason): boolean {
+    return this.#receiveLoop.isPausedFor(why);
   }
 
   /** The broker does not read, so keep-alive does not apply. */
@@ -129,99 +103,53 @@ export class MqttConnection {
     return this.#receiveLoop.readingResumedAt;
   }
 
-  /** Called when the fast path has room again, or is empty. */
+  /** Called when the owner may accept packets again. */
   continueReading(): void {
     this.#receiveLoop.continueReading();
+    this.#receiveLoop.updateReading();
   }
 
-  /** Sends PUBACK. */
+  /** Sends a PUBACK of reason 0: it has the same four bytes in both versions. */
   acknowledge(packetId: number): void {
-    if (!this.#isDestroyed) this.#sendBuffer.acknowledge(packetId);
+    if (!this.#isClosed) this.#sendBuffer.acknowledge(packetId);
   }
 
-  /** Closes at once: nothing more is read, processed or sent. */
-  terminate(): void {
-    this.#receiveLoop.clear();
+  /** Sends a packet. Does not wait: the limit `outgoing` handles a slow reader, and no other client waits for it. */
+  send(packet: Buffer): void {
+    if (!this.#isClosed) this.#sendBuffer.write(packet);
+  }
+
+  /** Closes at once: nothing more is read, processed or sent, except `last`. */
+  terminate(last?: Buffer): void {
+    if (this.#isClosed) return;
+    this.#close();
     this.#sendBuffer.discard();
-    this.#stop();
-    this.#socket.destroy();
-    this.#receiveLoop.closeEngine();
+    if (last === undefined || this.#socket.destroyed) this.#socket.destroy();
+    else this.#sendLast(last);
   }
 
   /** Sends what is waiting, `last` included, then closes. Nothing more is read. */
   end(last?: Buffer): void {
-    if (this.#isDestroyed) return;
-    if (last !== undefined) this.write(last);
-    this.#receiveLoop.clear();
+    if (this.#isClosed) return;
+    this.#close();
     this.#sendBuffer.flush();
-    this.#stop();
-    if (last === undefined) this.#closeSocket();
-    else this.#answerAndClose();
-    this.#receiveLoop.closeEngine();
+    if (last !== undefined) this.#sendLast(last);
+    else if (this.#socket.writableLength === 0) this.#socket.destroy();
+    else {
+      this.#socket.destroySoon();
+      setTimeout(destroySocket, LINGER_MS, this.#socket).unref();
+    }
   }
 
-  // The stream interface that aedes uses.
-
-  get destroyed(): boolean {
-    return this.#isDestroyed;
-  }
-
-  setMaxListeners(): this {
-    return this;
-  }
-
-  on(event: string, listener: Listener): this {
-    if (event === 'readable') this.#receiveLoop.whenReadable(listener);
-    return this; // `end`, `close` and `error` reach aedes as close(), after it has read all earlier packets.
-  }
-
-  once(event: string, listener: Listener): this {
-    return this.on(event, listener);
-  }
-
-  removeListener(): this {
-    return this;
-  }
-
-  removeAllListeners(event: string): this {
-    if (event === 'readable') this.#receiveLoop.whenReadable(undefined);
-    return this;
-  }
-
-  emit(event: string): boolean {
-    // The last call that aedes makes on a connection emits `drain`.
-    if (event === 'drain') this.#owner.engineFinished();
-    return true;
-  }
-
-  /** The next batch of packets that may be processed concurrently; null when there is none. */
-  read(): Buffer | null {
-    return this.#receiveLoop.nextBatch();
-  }
-
-  /** Always true: the limit `outgoing` handles a slow reader, and no other client waits for it. */
-  write(data: Buffer | string): boolean {
-    if (!this.#isDestroyed) this.#sendBuffer.write(data);
-    return true;
-  }
-
-  destroy(error?: Error): this {
-    if (this.#isDestroyed) return this;
-    if (error instanceof Error) this.#owner.engineFailed(error);
-    this.#sendBuffer.flush();
-    this.#stop();
-    this.#closeSocket();
-    return this;
+  /** Drops what was received and not accepted yet, of a client that is gone. */
+  dropUnread(): void {
+    this.#receiveLoop.stop();
   }
 
   // Called by the socket listeners below.
 
   received(chunk: Buffer): void {
-    try {
-      this.#receiveLoop.received(chunk);
-    } catch (error) {
-      this.#owner.failed(error); // No input may end the process.
-    }
+    this.#receiveLoop.received(chunk);
   }
 
   drained(): void {
@@ -229,35 +157,23 @@ export class MqttConnection {
   }
 
   closed(): void {
-    this.#receiveLoop.end();
     this.#sendBuffer.discard();
     this.#owner.socketClosed();
-    this.#receiveLoop.closeWhenRead();
+    this.#receiveLoop.end();
   }
 
-  #stop(): void {
-    this.#isDestroyed = true;
+  #close(): void {
+    this.#isClosed = true;
     this.#receiveLoop.stop();
   }
 
-  #closeSocket(): void {
-    const socket = this.#socket;
-    if (socket.destroyed) return;
-    // A client that sent DISCONNECT reads nothing more.
-    if (this.#receiveLoop.sawDisconnect || socket.writableLength === 0) socket.destroy();
-    else {
-      socket.destroySoon();
-      setTimeout(destroySocket, LINGER_MS, socket).unref();
-    }
-  }
-
-  /** Closes after the client has closed: unread data would turn the close into a reset, and the client would miss the answer. */
-  #answerAndClose(): void {
+  /** Closes after the client has closed: unread data would turn the close into a reset, and the client would miss the packet. */
+  #sendLast(last: Buffer): void {
     const socket = this.#socket;
     if (socket.destroyed) return;
     socket.removeListener('data', onData);
     socket.resume();
-    socket.end();
+    socket.end(last);
     setTimeout(destroySocket, LINGER_MS, socket).unref();
   }
 }

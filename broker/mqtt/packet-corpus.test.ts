@@ -5,8 +5,10 @@ import type { Credentials } from '../../test/fixtures/broker/certificates.ts';
 import { buildCorpus, type CorpusCase } from '../../test/fixtures/broker/packet-corpus.ts';
 import { device, service, TestBroker } from '../../test/fixtures/broker/test-broker.ts';
 import { DEFAULT_LIMITS } from '../broker-limits.ts';
+import { PROPERTY_LIMITS } from './codec/packet-limits.ts';
 
 const AT_ONCE = 8;
+const limits = { ...DEFAULT_LIMITS, ...PROPERTY_LIMITS };
 const EVERYTHING = ['#'];
 
 let testBroker: TestBroker;
@@ -82,7 +84,7 @@ describe('the broker', () => {
     const bystander = await testBroker.connectDevice('bystander');
     const { count, wrong } = await tryAll((number) => {
       const clientId = `corpus-${number}`;
-      return { clientId, credentials, corpus: sample(buildCorpus({ limits: DEFAULT_LIMITS, clientId })) };
+      return { clientId, credentials, corpus: sample(buildCorpus({ limits, clientId })) };
     });
     expect(wrong).toEqual([]);
     expect(count).toBeGreaterThan(400);
@@ -95,7 +97,7 @@ describe('the broker', () => {
     const { count, wrong } = await tryAll((number) => {
       const clientId = `sender-${number}`;
       const topic = `devices/${clientId}/telemetry/corpus`;
-      const corpus = buildCorpus({ limits: DEFAULT_LIMITS, clientId, topic });
+      const corpus = buildCorpus({ limits, clientId, topic });
       const publishes = corpus.filter(({ name }) => name.startsWith('PUBLISH'));
       return { clientId, credentials: testBroker.enroll(device(clientId)), corpus: publishes };
     });

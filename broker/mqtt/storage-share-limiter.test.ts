@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { afterEach, expect, it } from 'vitest';
 import type { TelemetryMessage } from '../../telemetry/index.ts';
 import { pubacks } from '../../test/fixtures/broker/received-packets.ts';
+import { storedWill } from '../../test/fixtures/broker/stored-will.ts';
 import { DEFAULT, device, TestBroker } from '../../test/fixtures/broker/test-broker.ts';
 import { temporaryDirectory } from '../../test/fixtures/temporary.ts';
 import type { TelemetryIntake } from '../routing/telemetry-intake.ts';
@@ -46,14 +47,14 @@ it('a pending will of an earlier run of a device over its share is not stored', 
   testBroker = await TestBroker.start({ sessionFile });
   const about = { owner: 'device/dev-1', subject: { identity: device('dev-1'), group: DEFAULT, labels: {} } };
   const will = { topic, payload: Buffer.from('gone'), qos: 1, retain: false } as const;
-  await testBroker.sessions.store.putWill({ id: 'dev-1' }, will, JSON.stringify(about));
+  testBroker.sessions.store.putWill('dev-1', storedWill(will, about));
   await testBroker.close();
   testBroker = await TestBroker.start({ sessionFile, telemetry: intake(() => true, stored) });
   const listener = await testBroker.connectService('listener');
   await listener.subscribe({ topic: 'devices/+/telemetry/+', qos: 1 });
   await testBroker.connectDevice('dev-1');
   expect(await listener.settled()).toEqual([]);
-  expect(testBroker.sessions.store.pendingWills()).toEqual([]);
+  expect([...testBroker.sessions.store.wills()]).toEqual([]);
   expect(stored).toEqual([]);
 });
 

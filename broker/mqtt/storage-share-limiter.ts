@@ -52,7 +52,8 @@ export class StorageShareLimiter {
     if (isHeld === this.#held.has(session)) return;
     if (isHeld) this.#held.add(session);
     else this.#held.delete(session);
-    session.connection.holdPublishes(isHeld);
+    session.holdsPublishes = isHeld;
+    if (!isHeld) session.connection.continueReading();
   }
 
   /** Called periodically: a device that was moved to another group may be within its share again. */

@@ -8,7 +8,7 @@ import {
   type SessionCommitLimits,
 } from './session-commits.ts';
 import { openSessionFile } from './session-file.ts';
-import { readSessionRows } from './session-rows.ts';
+import { readSessionRows, type SessionRows } from './session-rows.ts';
 import { SessionStore, type SessionStoreLimits } from './session-store.ts';
 
 export interface SessionStoreOptions {
@@ -20,6 +20,8 @@ export interface SessionStoreOptions {
   readonly commits?: Partial<SessionCommitLimits>;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
+  /** Numbers messages of an earlier run, as the broker numbers those of this run. By default they are negative. */
+  readonly numberOf?: () => number;
   readonly log: Logger;
 }
 
@@ -37,14 +39,8 @@ export interface OpenSessionStore {
 
 /** Throws Problem `data_directory_unusable`, `database_damaged` or `database_newer`. */
 export async function openSessionStore(options: SessionStoreOptions): Promise<OpenSessionStore> {
-  const { file, log, now } = options;
-  const database = openSessionFile(file, options.isInspected === true ? 'header' : 'every page');
-  let rows: ReturnType<typeof readSessionRows>;
-  try {
-    rows = readSessionRows(database);
-  } finally {
-    database.close();
-  }
+  const { file, log, now, numberOf = negativeNumbers() } = options;
+  const rows = readRows(file, options.isInspected === true);
   const writer = createSessionWriter(file, log);
   const commits = createSessionCommits({
     limits: { ...SESSION_COMMIT_LIMITS, ...options.commits },
@@ -53,7 +49,8 @@ export async function openSessionStore(options: SessionStoreOptions): Promise<Op
     beforeCommit: () => store.pushDeferred(),
     write: (changes) => writer.call('write', changes),
   });
-  const store: SessionStore = new SessionStore({ ...SESSION_STORE_LIMITS, ...options.limits }, commits, rows, now);
+  const limits = { ...SESSION_STORE_LIMITS, ...options.limits };
+  const store: SessionStore = new SessionStore(limits, commits, rows, now, numberOf);
   let closing: Promise<void> | undefined;
 
   return {
@@ -65,5 +62,23 @@ export async function openSessionStore(options: SessionStoreOptions): Promise<Op
         .catch((error: unknown) => log.error({ err: error }, 'sessions were not closed'));
       return closing;
     },
+  };
+}
+
+function readRows(file: string, isInspected: boolean): SessionRows {
+  const database = openSessionFile(file, isInspected ? 'header' : 'every page');
+  try {
+    return readSessionRows(database);
+  } finally {
+    database.close();
+  }
+}
+
+/** They grow, and are different from the numbers of this run, which are positive. */
+function negativeNumbers(): () => number {
+  let last = -(2 ** 30);
+  return () => {
+    last += 1;
+    return last;
   };
 }

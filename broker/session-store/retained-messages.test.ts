@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { message, openStore } from '../../test/fixtures/broker/stored-messages.ts';
 import { GUARANTEED_BYTES } from './memory-pool.ts';
-import type { SessionStore } from './store.ts';
+import type { SessionStore } from './session-store.ts';
 
 const START = Date.UTC(2026, 0, 1);
 const topics = (store: SessionStore, filter: string) => [...store.retainedMatching(filter)].map(({ topic }) => topic);

@@ -15,9 +15,11 @@ const fileIn = (directory: string) => join(directory, 'sessions.db');
 async function written(): Promise<string> {
   const file = fileIn(temporaryDirectory());
   const sessions = await openSessionStore({ file, now: Date.now, log });
-  await sessions.store.setup({ id: 'b', counter: 0 });
   const bytes = Buffer.alloc(2_000, 'x');
-  for (let i = 0; i < 50; i += 1) void sessions.store.storeRetained({ topic: `t/${i}`, payload: bytes, qos: 1 }, 'o');
+  const message = { payload: bytes, qos: 1, retain: true, properties: undefined, expiresAt: undefined } as const;
+  for (let i = 0; i < 50; i += 1) {
+    sessions.store.retain({ ...message, topic: `t/${i}`, clientId: undefined, number: i }, 'o');
+  }
   await sessions.close();
   return file;
 }

@@ -6,7 +6,7 @@ import { expect, it } from 'vitest';
 import { openStore } from '../../test/fixtures/broker/stored-messages.ts';
 import { temporaryDirectory } from '../../test/fixtures/temporary.ts';
 import { openSessionFile } from './session-file.ts';
-import { NEVER_EXPIRES } from './store.ts';
+import { NEVER_EXPIRES } from './session-store.ts';
 
 /** The tables as the first version created them, with rows that it wrote. */
 const SCHEMA_1 = `

@@ -16,13 +16,13 @@ import {
 } from '../../test/fixtures/broker/stored-messages.ts';
 import { writeUntilKilled } from '../../test/fixtures/killed-writer.ts';
 import { temporaryDirectory } from '../../test/fixtures/temporary.ts';
-import { SESSION_STORE_LIMITS } from './open-store.ts';
+import { SESSION_STORE_LIMITS } from './open-session-store.ts';
 import type { OutgoingQueue } from './outgoing-queue.ts';
 import { createChangeWriter } from './session-changes.ts';
 import { createSessionCommits, SESSION_COMMIT_LIMITS, type SessionCommits } from './session-commits.ts';
 import { migrateSessionFile } from './session-migrations.ts';
 import { readSessionRows } from './session-rows.ts';
-import { SessionStore } from './store.ts';
+import { SessionStore } from './session-store.ts';
 
 const LATER = Date.UTC(2100, 0, 1);
 

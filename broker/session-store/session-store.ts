@@ -1,22 +1,27 @@
 /**
- * The state of persistent sessions, with the interface that aedes uses (promises of aedes-persistence 11).
- * Reads are served from memory, at once and in order; changes are written by a thread. A promise that precedes an
- * acknowledgement resolves when its change is on disk. Knows no identity and no access rule, and stores what it is given
- * within its limits.
+ * The state of sessions that outlives their connection: subscriptions, queues, unreleased QoS 2 messages, wills, and the retained
+ * messages. Reads are served from memory; changes are written by a thread, and `durable()` resolves when they are on disk. Knows no
+ * identity and no access rule, and stores what it is given within its limits.
  */
 
-import { Readable } from 'node:stream';
-import { Problem } from '@rollcall/protocol';
-import { RetainedMessages } from './aedes-retained-messages.ts';
-import { FilterTree, type StoredSubscription } from './filter-tree.ts';
-import { IncomingPackets } from './incoming-packets.ts';
+import type { Message } from '../mqtt/message.ts';
+import type { FilterTree } from './filter-tree.ts';
+import { type IncomingMessage, IncomingMessages } from './incoming-messages.ts';
 import { MemoryPool, type PoolRefusal, type PoolUse } from './memory-pool.ts';
-import { OutgoingQueues, type QueueLimits, type QueueReceiver } from './outgoing-queues.ts';
-import type { SessionChange } from './session-changes.ts';
+import { MessageBodies } from './message-bodies.ts';
+import { MessageQueues, type QueueLimits, type QueueReceiver } from './message-queues.ts';
+import type { OutgoingQueue, QueuedMessage } from './outgoing-queue.ts';
+import { QueueStorage } from './queue-storage.ts';
+import { RetainedMessages, type RetainedTopic } from './retained-messages.ts';
+import type { RecordChange } from './session-changes.ts';
 import type { SessionCommits } from './session-commits.ts';
 import type { SessionRows } from './session-rows.ts';
-import { type ClientKey, type StoredPacket, weightOf } from './stored-packets.ts';
-import { type StoredWill, StoredWills, type WillPacket } from './stored-wills.ts';
+import { SessionSubscriptions, type StoredSubscription } from './session-subscriptions.ts';
+import { messageWeight } from './stored-message.ts';
+import { type WillRecord, WillRecords } from './will-records.ts';
+
+/** Session Expiry Interval of a session that does not expire (MQTT 5, 3.1.2.11.2), and of every persistent one of MQTT 3.1.1. */
+export const NEVER_EXPIRES = 0xffffffff;
 
 export interface SessionStoreLimits extends QueueLimits {
   /** Size limit of everything stored, in bytes. All of it is in memory as well. */
@@ -26,6 +31,8 @@ export interface SessionStoreLimits extends QueueLimits {
 export interface SessionStoreCounters {
   /** Messages not queued, or removed before delivery, for want of room. */
   readonly dropped: number;
+  /** Messages that expired in a queue. */
+  readonly expired: number;
   readonly storedBytes: number;
   readonly retained: PoolUse;
   readonly queued: PoolUse;
@@ -36,90 +43,234 @@ export interface SessionStoreCounters {
   readonly waitingBytes: number;
 }
 
-/** A persistent session as stored. */
-export interface StoredSessionRow {
+export interface StoredSession {
   readonly clientId: string;
   readonly owner: string;
   /** The subject of the session, as JSON. */
   readonly about: string;
+  /** Undefined: its client was connected when the server ended. */
   readonly awaySince: number | undefined;
+  /** Seconds; {@link NEVER_EXPIRES}. */
+  readonly expiry: number;
 }
-
-/** The part of aedes that numbers messages. */
-export interface AedesCounters {
-  id: string;
-  counter: number;
-}
-
-type Subscription = Omit<StoredSubscription, 'clientId'> & { readonly subscriptionIdentifier?: number };
 
 /** Bytes that a change is counted with besides its values. */
 const CHANGE_OVERHEAD = 100;
 
-const NOTHING = Promise.resolve();
-
 export class SessionStore {
-  /** Set by `setup`. */
-  broker: AedesCounters | undefined;
   readonly #commits: SessionCommits;
   readonly #pool: MemoryPool;
-  readonly #filters = new FilterTree<StoredSubscription>();
-  readonly #subscriptions = new Map<string, Map<string, Subscription>>();
-  readonly #counts = { dropped: 0 };
-  readonly #queues: OutgoingQueues;
+  readonly #counts = { dropped: 0, expired: 0 };
+  readonly #change: RecordChange;
+  /** The owner of each session on disk. */
+  readonly #owners: Map<string, string>;
+  readonly #subscriptions: SessionSubscriptions;
+  readonly #storage: QueueStorage;
+  readonly #queues: MessageQueues;
+  readonly #incoming: IncomingMessages;
   readonly #retained: RetainedMessages;
-  readonly #incoming: IncomingPackets;
-  readonly #wills: StoredWills;
-  #loaded: SessionRows | undefined;
+  readonly #wills: WillRecords;
+  #storedSessions: readonly StoredSession[];
 
-  /** `rows`: of an earlier run. */
-  constructor(limits: SessionStoreLimits, commits: SessionCommits, rows: SessionRows, now: () => number) {
-    this.#pool = new MemoryPool(limits.storedBytes, now);
+  /** `rows`: of an earlier run. `numberOf`: a number for each message of it. */
+  constructor(
+    limits: SessionStoreLimits,
+    commits: SessionCommits,
+    rows: SessionRows,
+    now: () => number,
+    numberOf: () => number,
+  ) {
     this.#commits = commits;
-    const change = (one: SessionChange, bytes: number) => this.#change(one, bytes);
-    this.#queues = new OutgoingQueues(limits, this.#counts, this.#pool, change);
-    this.#retained = new RetainedMessages(this.#pool, change);
-    this.#incoming = new IncomingPackets(change);
-    this.#wills = new StoredWills(change);
-    this.#loaded = rows;
-    this.#retained.load(rows);
-    this.#incoming.load(rows);
-    this.#wills.load(rows);
-    for (const { client_id: clientId, filter, qos } of rows.subscriptions)
-      this.#remember(clientId, { topic: filter, qos });
-  }
-
-  // Subscriptions.
-
-  get filters(): FilterTree<StoredSubscription> {
-    return this.#filters;
+    this.#change = (name, values, bytes) => commits.add({ name, values }, bytes + CHANGE_OVERHEAD);
+    this.#pool = new MemoryPool(limits.storedBytes, now);
+    this.#owners = new Map(rows.sessions.map(({ client_id: clientId, owner }) => [clientId, owner]));
+    const bodies = new MessageBodies(this.#pool, this.#change);
+    this.#storage = new QueueStorage(bodies, this.#pool, this.#change, commits);
+    this.#queues = new MessageQueues(limits, this.#counts, this.#pool, bodies, this.#storage, this.#owners, now);
+    this.#subscriptions = new SessionSubscriptions(this.#change);
+    this.#incoming = new IncomingMessages(this.#change);
+    this.#retained = new RetainedMessages(this.#pool, this.#change, now);
+    this.#wills = new WillRecords(this.#change);
+    this.#storedSessions = rows.sessions.map(({ client_id: clientId, owner, about, away_since: away, expiry }) => {
+      return { clientId, owner, about, awaySince: away ?? undefined, expiry };
+    });
+    this.#subscriptions.load(rows.subscriptions);
+    this.#queues.load(rows, numberOf);
+    this.#incoming.load(rows.incoming);
+    this.#retained.load(rows.retained, numberOf);
+    this.#wills.load(rows.wills);
   }
 
   // Sessions.
 
-  putSession(clientId: string, owner: string, about: string, awaySince?: number): void {
-    const values = [clientId, owner, about, awaySince ?? null, 0xffffffff];
-    this.#change({ name: 'putSession', values }, owner.length + about.length);
+  /** Sessions of an earlier run. Returned once: the store itself does not need them. */
+  storedSessions(): readonly StoredSession[] {
+    const sessions = this.#storedSessions;
+    this.#storedSessions = [];
+    return sessions;
   }
 
+  /** `expiry`: seconds after the end of the connection. */
+  putSession(clientId: string, owner: string, about: string, expiry: number, awaySince?: number): void {
+    const values = [clientId, owner, about, awaySince ?? null, expiry];
+    this.#owners.set(clientId, owner);
+    this.#change('putSession', values, clientId.length + owner.length + about.length);
+  }
+
+  setExpiry(clientId: string, seconds: number): void {
+    this.#change('setExpiry', [seconds, clientId], clientId.length);
+  }
+
+  /** `since`: when the client disconnected; what its queue has in memory only is dropped. Undefined: it is connected. */
   setAway(clientId: string, since: number | undefined): void {
-    this.#change({ name: 'setAway', values: [since ?? null, clientId] }, clientId.length);
+    if (this.#owners.has(clientId)) this.#change('setAway', [since ?? null, clientId], clientId.length);
+    if (since !== undefined) this.#queues.disconnected(clientId);
   }
 
-  /** Removes everything of a session except its will. */
+  /** Removes everything of a session except its will; also of one that was in memory only. */
   removeSession(clientId: string): void {
-    this.#change({ name: 'dropSession', values: [clientId] }, clientId.length);
-    this.#dropSubscriptions(clientId);
+    if (this.#owners.delete(clientId)) this.#change('dropSession', [clientId], clientId.length);
+    this.#subscriptions.clear(clientId);
     this.#queues.clear(clientId);
-    this.#incoming.clear({ id: clientId });
+    this.#incoming.clear(clientId);
   }
 
-  /** Sessions of an earlier run. Available once, before `setup`. */
-  storedSessions(): readonly StoredSessionRow[] {
-    const rows = this.#loaded?.sessions ?? [];
-    return rows.map(({ client_id: clientId, owner, about, away_since: away }) => {
-      return { clientId, owner, about, awaySince: away ?? undefined };
-    });
+  // Subscriptions.
+
+  /** Stored subscriptions of QoS 1 and 2 that are not shared. */
+  get filters(): FilterTree<StoredSubscription> {
+    return this.#subscriptions.filters;
+  }
+
+  subscriptionsOf(clientId: string): readonly StoredSubscription[] {
+    return this.#subscriptions.of(clientId);
+  }
+
+  /** A subscription to the same filter is replaced [MQTT-3.8.4-3]. */
+  putSubscriptions(clientId: string, subscriptions: readonly StoredSubscription[]): void {
+    this.#subscriptions.put(clientId, subscriptions);
+  }
+
+  removeSubscriptions(clientId: string, filters: readonly string[]): void {
+    this.#subscriptions.remove(clientId, filters);
+  }
+
+  // Queues.
+
+  /**
+   * Queues a message of QoS 1 or 2 for each receiver, and returns the clients for which it did. A connected client without room gets
+   * it in memory only. `queueOf` decides whether a queue is stored; without it, a queue is stored if the session is.
+   */
+  enqueue(receivers: readonly QueueReceiver[], message: Message): readonly string[] {
+    return this.#queues.add(receivers, message);
+  }
+
+  /**
+   * The same object until the client is away or its session is removed. A queue that exists stays stored, or in memory. A stored one
+   * counts against the owner that `putSession` was given before.
+   */
+  queueOf(clientId: string, { isStored }: { readonly isStored: boolean }): OutgoingQueue {
+    return this.#queues.of(clientId, isStored);
+  }
+
+  /**
+   * Removes and returns the messages of shared subscriptions that another member gets instead: those of QoS 1 that were not
+   * acknowledged, and those of QoS 2 that were not sent.
+   */
+  moveShared(clientId: string): readonly QueuedMessage[] {
+    return this.#queues.takeShared(clientId);
+  }
+
+  // QoS 2 messages that were received and not released.
+
+  incoming(clientId: string, packetId: number): IncomingMessage | undefined {
+    return this.#incoming.get(clientId, packetId);
+  }
+
+  /** `key`: under which the journal stores the message, until it is stored. */
+  putIncoming(
+    clientId: string,
+    packetId: number,
+    key: string | undefined,
+    { isStored }: { readonly isStored: boolean },
+  ): void {
+    this.#incoming.put(clientId, packetId, key, isStored);
+  }
+
+  /** PUBREL. False: no such packet identifier. After a crash a new message under it must not be taken for the old one. */
+  removeIncoming(clientId: string, packetId: number): boolean {
+    return this.#incoming.remove(clientId, packetId);
+  }
+
+  incomingCount(clientId: string): number {
+    return this.#incoming.count(clientId);
+  }
+
+  clearIncoming(clientId: string): void {
+    this.#incoming.clear(clientId);
+  }
+
+  // Retained messages.
+
+  /** An empty payload removes the message of the topic. False: it exceeds its owner's share; that is counted and reported. */
+  retain(message: Message, owner: string): boolean {
+    if (message.payload.length > 0) return this.#retained.put(message, owner);
+    this.#retained.remove(message.topic);
+    return true;
+  }
+
+  /** Whether an owner may retain so many bytes of payload and properties (`messageBytes`) within its share. */
+  mayRetain(topic: string, bytes: number, owner: string): boolean {
+    return this.#retained.hasRoom(topic, bytes, owner);
+  }
+
+  /** Counts and reports a message that {@link mayRetain} refused. */
+  recordRefusedRetain(topic: string, bytes: number, owner: string): void {
+    this.#pool.recordRefusal('retained', owner, messageWeight(topic, bytes));
+  }
+
+  /** Without expired messages. */
+  retainedMatching(filter: string): Iterable<Message> {
+    return this.#retained.matching(filter);
+  }
+
+  retainedOwners(): Iterable<RetainedTopic> {
+    return this.#retained.owners();
+  }
+
+  get retainedCount(): number {
+    return this.#retained.count;
+  }
+
+  // Wills.
+
+  putWill(clientId: string, will: WillRecord): void {
+    this.#wills.put(clientId, will);
+  }
+
+  willOf(clientId: string): WillRecord | undefined {
+    return this.#wills.get(clientId);
+  }
+
+  removeWill(clientId: string): WillRecord | undefined {
+    return this.#wills.remove(clientId);
+  }
+
+  wills(): Iterable<readonly [clientId: string, will: WillRecord]> {
+    return this.#wills.all();
+  }
+
+  setWillDue(clientId: string, dueAt: number | undefined): void {
+    this.#wills.setDue(clientId, dueAt);
+  }
+
+  // The store as a whole.
+
+  /** Removes expired messages, a limited number per call. Returns the topics of retained ones that it removed. */
+  sweep(now: number): readonly string[] {
+    if (!this.hasRoom()) return [];
+    this.#queues.sweep(now);
+    return this.#retained.sweep(now);
   }
 
   /** Resolves when all changes so far are on disk. Rejects with Problem `unavailable` when they cannot be written. */
@@ -127,10 +278,15 @@ export class SessionStore {
     return this.#commits.durable();
   }
 
+  /** False: too many changes wait for the disk; no more should be added. */
+  hasRoom(): boolean {
+    return this.#commits.hasRoomFor(1);
+  }
+
   counters(): SessionStoreCounters {
     const { commits, queuedBytes } = this.#commits;
     return {
-      dropped: this.#counts.dropped,
+      ...this.#counts,
       storedBytes: this.#pool.bytes,
       retained: this.#pool.use('retained'),
       queued: this.#pool.use('queued'),
@@ -145,266 +301,8 @@ export class SessionStore {
     return this.#pool.onRefused(listener);
   }
 
-  /** Whether an owner may retain a message within its share. */
-  mayRetain(packet: StoredPacket, owner: string): boolean {
-    return this.#retained.mayRetain(packet, owner);
-  }
-
-  /** Counts and reports a message that {@link mayRetain} refused. */
-  recordRefusedRetain(packet: StoredPacket, owner: string): void {
-    this.#pool.recordRefusal('retained', owner, weightOf(packet));
-  }
-
-  // Called by aedes.
-
-  async setup(broker: unknown): Promise<void> {
-    this.broker = broker as AedesCounters;
-    const rows = this.#loaded;
-    this.#loaded = undefined;
-    if (rows !== undefined) this.#queues.load(rows, this.broker);
-  }
-
-  /** QoS 0 is not acknowledged, so the promise does not wait for the disk. */
-  storeRetained(packet: StoredPacket, owner?: string): Promise<void> {
-    const isAdded = packet.payload.length > 0;
-    if (isAdded && !this.#commits.hasRoomFor(1)) return this.#refuse('retained message');
-    if (!this.#retained.store(packet, owner)) return this.#refuse('retained message');
-    return (packet.qos ?? 0) > 0 ? this.durable() : NOTHING;
-  }
-
-  createRetainedStream(filter: string): Readable {
-    return this.createRetainedStreamCombi([filter]);
-  }
-
-  createRetainedStreamCombi(filters: readonly string[]): Readable {
-    return Readable.from(this.#retained.matching(filters));
-  }
-
-  get retainedCount(): number {
-    return this.#retained.count;
-  }
-
-  retainedOwners(): ReturnType<RetainedMessages['owners']> {
-    return this.#retained.owners();
-  }
-
-  addSubscriptions(client: ClientKey, subscriptions: readonly Subscription[]): Promise<void> {
-    if (!this.#commits.hasRoomFor(1)) return this.#refuse('subscription');
-    for (const { topic, qos, rh, rap, nl, subscriptionIdentifier } of subscriptions) {
-      const more = {
-        rh,
-        rap,
-        nl,
-        ...(subscriptionIdentifier !== undefined && { subscriptionIdentifier }),
-      };
-      const known = this.#subscriptions.get(client.id)?.get(topic);
-      const options = JSON.stringify(more);
-      if (known !== undefined && known.qos === qos && options === JSON.stringify(optionsOf(known))) continue;
-      this.#remember(client.id, { topic, qos, ...more });
-      const values = [client.id, topic, qos, nl ? 1 : 0, rap ? 1 : 0, rh ?? 0, subscriptionIdentifier ?? null];
-      this.#change({ name: 'putSubscription', values }, client.id.length + topic.length);
-    }
-    return this.durable();
-  }
-
-  removeSubscriptions(client: ClientKey, filters: readonly string[]): Promise<void> {
-    const own = this.#subscriptions.get(client.id);
-    for (const filter of filters) {
-      if (!own?.delete(filter)) continue;
-      this.#filters.removeStored(filter, client.id);
-      this.#change({ name: 'dropSubscription', values: [client.id, filter] }, client.id.length + filter.length);
-    }
-    if (own?.size === 0) this.#subscriptions.delete(client.id);
-    return this.durable();
-  }
-
-  async subscriptionsByClient(client: ClientKey): Promise<Subscription[]> {
-    return [...(this.#subscriptions.get(client.id)?.values() ?? [])].map((one) => ({ ...one }));
-  }
-
-  /** Without subscriptions of QoS 0, for which nothing is queued. */
-  async subscriptionsByTopic(topic: string): Promise<StoredSubscription[]> {
-    return this.#filters.matching(topic);
-  }
-
-  async cleanSubscriptions(client: ClientKey): Promise<void> {
-    this.#dropSubscriptions(client.id);
-  }
-
-  async countOffline(): Promise<{ readonly subsCount: number; readonly clientsCount: number }> {
-    return { subsCount: this.#filters.storedCount, clientsCount: this.#subscriptions.size };
-  }
-
-  outgoingEnqueue(subscription: QueueReceiver, packet: StoredPacket): Promise<void> {
-    return this.outgoingEnqueueCombi([subscription], packet);
-  }
-
-  outgoingEnqueueCombi(subscriptions: readonly QueueReceiver[], packet: StoredPacket): Promise<void> {
-    if (subscriptions.length === 0) return NOTHING;
-    if (!this.#commits.hasRoomFor(1)) return this.#refuse('message for disconnected clients');
-    this.#queues.add(subscriptions, packet);
-    return this.durable();
-  }
-
-  /** The same, but rejects when the message could be queued for none of them, after earlier changes are on disk. */
-  enqueueForSome(subscriptions: readonly QueueReceiver[], packet: StoredPacket): Promise<void> {
-    if (!this.#commits.hasRoomFor(1)) return this.#refuse('message for disconnected clients');
-    if (this.#queues.add(subscriptions, packet) === 0) {
-      const [first] = subscriptions;
-      const reason = `none of ${subscriptions.length} sessions has room for it, among them that of ${first?.clientId}`;
-      return this.durable().then(() => Promise.reject(new Problem('unavailable', { reason })));
-    }
-    return this.durable();
-  }
-
-  /**
-   * A QoS 2 message is sent only after its packet identifier is on disk: under another one it would be another message
-   * [MQTT-4.3.3-1]. That of QoS 1 is written later; most are acknowledged before. Whatever was granted since, a message is
-   * sent with the QoS that it was queued with, because it may have to be sent again.
-   */
-  outgoingUpdate(client: ClientKey, packet: StoredPacket): Promise<void> {
-    const qos = this.#queues.update(client.id, packet);
-    if (qos === undefined) return Promise.reject(new Error('no such packet'));
-    this.#commits.schedule();
-    if (packet.cmd !== 'pubrel') packet.qos = qos;
-    if (qos < 2) return NOTHING;
-    this.#queues.writePacketIds();
-    return this.durable();
-  }
-
-  async outgoingClearMessageId(client: ClientKey, packet: StoredPacket): Promise<StoredPacket | undefined> {
-    return this.#queues.acknowledge(client.id, packet.messageId);
-  }
-
-  /** A copy of a queue, in order. */
-  queuedPackets(clientId: string): readonly StoredPacket[] {
-    return this.#queues.packets(clientId);
-  }
-
-  outgoingStream(client: ClientKey): Readable {
-    return Readable.from(this.#queues.packets(client.id));
-  }
-
-  /** The oldest message of a queue that was not sent yet. */
-  nextUnsent(clientId: string): StoredPacket | undefined {
-    return this.#queues.nextUnsent(clientId);
-  }
-
-  isUnsent(clientId: string, packet: StoredPacket): boolean {
-    return this.#queues.isUnsent(clientId, packet);
-  }
-
-  dropUnsent(clientId: string, packet: StoredPacket): void {
-    this.#queues.dropUnsent(clientId, packet);
-  }
-
-  queuedCount(clientId: string): number {
-    return this.#queues.count(clientId);
-  }
-
-  incomingStorePacket(client: ClientKey, packet: StoredPacket): Promise<void> {
-    if (!this.#commits.hasRoomFor(1)) return this.#refuse('message of QoS 2');
-    this.#incoming.store(client, packet);
-    return this.durable();
-  }
-
-  incoming(client: ClientKey, messageId: number | undefined): StoredPacket | undefined {
-    return this.#incoming.get(client, messageId);
-  }
-
-  incomingCount(clientId: string): number {
-    return this.#incoming.count(clientId);
-  }
-
-  async incomingGetPacket(
-    client: ClientKey,
-    packet: { readonly messageId?: number | undefined },
-  ): Promise<StoredPacket> {
-    const found = this.#incoming.get(client, packet.messageId);
-    if (found === undefined) throw new Error('no such packet');
-    return found;
-  }
-
-  /** PUBCOMP frees the identifier: after a crash a new message under it must not be taken for the old one. */
-  incomingDelPacket(client: ClientKey, packet: { readonly messageId?: number | undefined }): Promise<void> {
-    if (!this.#incoming.remove(client, packet.messageId)) return Promise.reject(new Error('no such packet'));
-    return this.durable();
-  }
-
-  async cleanIncoming(client: ClientKey): Promise<void> {
-    this.#incoming.clear(client);
-  }
-
-  /** A connection is accepted only after its will is stored [MQTT-3.1.2-8]. */
-  putWill(client: ClientKey, packet: WillPacket, about?: string): Promise<void> {
-    if (!this.#commits.hasRoomFor(1)) return this.#refuse('will');
-    packet.brokerId = this.broker?.id;
-    packet.clientId = client.id;
-    this.#wills.put(client.id, packet, about);
-    return this.durable();
-  }
-
-  async getWill(client: ClientKey): Promise<WillPacket | undefined> {
-    return this.#wills.get(client.id);
-  }
-
-  async delWill(client: ClientKey): Promise<WillPacket | undefined> {
-    return this.#wills.remove(client.id);
-  }
-
-  /** Wills of an earlier run. */
-  pendingWills(): readonly StoredWill[] {
-    return this.#wills.pending();
-  }
-
-  pendingWill(clientId: string): StoredWill | undefined {
-    return this.#wills.pendingOf(clientId);
-  }
-
-  streamWill(brokers: Readonly<Record<string, unknown>> = {}): Readable {
-    return Readable.from(this.#wills.ofOtherBrokers(brokers));
-  }
-
-  getClientList(topic: string): Readable {
-    const found = [...this.#subscriptions].filter(([, own]) => own.has(topic)).map(([clientId]) => clientId);
-    return Readable.from(found);
-  }
-
-  async destroy(): Promise<void> {
-    await this.#commits.flush();
-  }
-
   /** Called before each commit: adds changes that were deferred. */
   pushDeferred(): void {
-    this.#queues.writePacketIds();
+    this.#storage.writePacketIds();
   }
-
-  #remember(clientId: string, subscription: Subscription): void {
-    const own = this.#subscriptions.get(clientId) ?? new Map<string, Subscription>();
-    this.#subscriptions.set(clientId, own);
-    own.set(subscription.topic, subscription);
-    const { topic, qos, rh, rap, nl } = subscription;
-    if (qos > 0) this.#filters.addStored(topic, { clientId, topic, qos, rh, rap, nl });
-    else this.#filters.removeStored(topic, clientId);
-  }
-
-  #change(change: SessionChange, bytes: number): void {
-    this.#commits.add(change, bytes + CHANGE_OVERHEAD);
-  }
-
-  #dropSubscriptions(clientId: string): void {
-    const own = this.#subscriptions.get(clientId);
-    if (own === undefined) return;
-    this.#subscriptions.delete(clientId);
-    for (const filter of own.keys()) this.#filters.removeStored(filter, clientId);
-    this.#change({ name: 'dropSubscriptions', values: [clientId] }, clientId.length);
-  }
-
-  #refuse(what: string): Promise<never> {
-    return Promise.reject(new Problem('unavailable', { reason: `expected room to store a ${what}, found none` }));
-  }
-}
-
-function optionsOf({ topic: _topic, qos: _qos, ...more }: Subscription): object {
-  return more;
 }

@@ -44,7 +44,7 @@ describe('a persistent session', () => {
       await client.subscribe(...[1, 2, 3, 4, 5, 6, 7, 10].map((n) => filter(round * 10 + n)));
       await client.closed;
     }
-    expect(await testBroker.sessions.store.subscriptionsByClient({ id: 'dev-1' })).toHaveLength(3);
+    expect(testBroker.sessions.store.subscriptionsOf('dev-1')).toHaveLength(3);
   });
 });
 

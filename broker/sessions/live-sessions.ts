@@ -1,7 +1,6 @@
-/** The sessions that are connected, by client id, identity and connection; and the limit on takeovers per client id. */
+/** The sessions that are connected, by client id and identity; and the limit on takeovers per client id. */
 
 import { formatIdentity, type Identity } from '@rollcall/protocol';
-import type { MqttConnection } from '../mqtt/connection.ts';
 import type { Session } from './session.ts';
 
 /** A connected session, as the broker describes it to other modules. */
@@ -18,7 +17,6 @@ const MINUTE_MS = 60_000;
 
 export class LiveSessions {
   readonly #byClientId = new Map<string, Session>();
-  readonly #byConnection = new WeakMap<MqttConnection, Session>();
   readonly #byIdentity = new Map<string, Set<Session>>();
   readonly #takeovers = new Map<string, { since: number; count: number }>();
   readonly #takeoversPerMinute: number;
@@ -33,11 +31,6 @@ export class LiveSessions {
 
   find(clientId: string): Session | undefined {
     return this.#byClientId.get(clientId);
-  }
-
-  /** Also of a session that has ended: aedes still asks about its will. */
-  ofConnection(connection: MqttConnection): Session | undefined {
-    return this.#byConnection.get(connection);
   }
 
   ofIdentity(identity: Identity): readonly Session[] {
@@ -61,7 +54,6 @@ export class LiveSessions {
   add(session: Session): void {
     const { clientId, subject } = session.facts;
     this.#byClientId.set(clientId, session);
-    this.#byConnection.set(session.connection, session);
     const key = formatIdentity(subject.identity);
     const known = this.#byIdentity.get(key);
     if (known === undefined) this.#byIdentity.set(key, new Set([session]));

@@ -3,7 +3,7 @@
 import { Problem } from '@rollcall/protocol';
 import type { Subject } from '../access/acl.ts';
 import type { WillMessage } from '../mqtt/packets.ts';
-import type { SessionStore } from '../session-store/store.ts';
+import type { SessionStore } from '../session-store/session-store.ts';
 import type { WillRecord } from '../session-store/will-records.ts';
 
 /** Whose will it is, for the decision about its publication. */

@@ -1,10 +1,11 @@
 /**
- * Persistent sessions (MQTT clean session 0): owner and rights of each, and since when its client is disconnected. Limited in
- * number per owner and in lifetime. Their queues are in `broker/session-store/`.
+ * Sessions that outlive their connection: owner and rights of each, when it expires, and since when its client is disconnected. Limited in
+ * number per owner and in lifetime. Their queues and subscriptions are in `broker/session-store/`.
  */
 
 import type { Rights, Subject } from '../access/acl.ts';
-import type { SessionStore, StoredSessionRow } from '../session-store/session-store.ts';
+import type { SessionStore, StoredSession } from '../session-store/session-store.ts';
+import type { ClaimedSession, SessionClaim, SessionClaims } from './session-claims.ts';
 
 interface PersistentSession {
   readonly owner: string;
@@ -12,6 +13,8 @@ interface PersistentSession {
   /** The subject as stored: JSON. */
   about: string;
   rights: Rights;
+  /** Seconds after the disconnection. */
+  expiry: number;
   /** Undefined while the client is connected. */
   awaySince: number | undefined;
 }
@@ -23,19 +26,29 @@ export interface PersistentSessionHandle {
   setRights(rights: Rights, subject?: Subject): void;
 }
 
+export interface PersistentSessionsOptions {
+  readonly store: SessionStore;
+  /** Milliseconds; no session is stored for longer after its client has disconnected. */
+  readonly longestExpiry: number;
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
+}
+
 /** Sessions per owner: a service chooses its client ids. The oldest disconnected one is removed first. */
 const SESSIONS_PER_OWNER = 100;
 
 /** Expired sessions removed per sweep: each causes dozens of changes to be written. */
 const EXPIRED_PER_SWEEP = 100;
 
-export class PersistentSessions {
-  readonly #store: SessionStore;
+export class PersistentSessions implements SessionClaims {
+  /** A session has ended, other than by a new connection with Clean Start. */
+  onEnded: (clientId: string) => void = () => {};
+  readonly #options: PersistentSessionsOptions;
   readonly #sessions = new Map<string, PersistentSession>();
   readonly #byOwner = new Map<string, Set<string>>();
 
-  constructor(store: SessionStore) {
-    this.#store = store;
+  constructor(options: PersistentSessionsOptions) {
+    this.#options = options;
   }
 
   get size(): number {
@@ -54,6 +67,11 @@ export class PersistentSessions {
     return this.#sessions.get(clientId)?.owner;
   }
 
+  /** Seconds after the end of its connection; undefined: there is no such session. */
+  expiryOf(clientId: string): number | undefined {
+    return this.#sessions.get(clientId)?.expiry;
+  }
+
   /** Whether its client is connected. */
   isConnected(clientId: string): boolean {
     const session = this.#sessions.get(clientId);
@@ -64,11 +82,17 @@ export class PersistentSessions {
     return this.#byOwner.keys();
   }
 
+  clientIds(): Iterable<string> {
+    return this.#sessions.keys();
+  }
+
   /** Loads what an earlier run stored. Unreadable sessions are removed. */
-  async load(rightsOf: (subject: Subject) => Promise<Rights>, now: number): Promise<void> {
-    for (const row of this.#store.storedSessions()) {
+  async load(rightsOf: (subject: Subject) => Promise<Rights>): Promise<void> {
+    const { store } = this.#options;
+    const now = this.#options.now();
+    for (const row of store.storedSessions()) {
       const subject = readSubject(row);
-      if (subject === undefined) this.#store.removeSession(row.clientId);
+      if (subject === undefined) store.removeSession(row.clientId);
       else {
         const rights = await rightsOf(subject);
         // A client that was connected when the server ended counts as disconnected from now.
@@ -77,31 +101,36 @@ export class PersistentSessions {
     }
   }
 
-  /** A client has connected. Its session becomes persistent, or is removed if the client asked for a clean one. */
-  clientConnected(clientId: string, owner: string, subject: Subject, rights: Rights, clean: boolean): void {
-    const known = this.#sessions.get(clientId);
-    if (clean) {
-      if (known !== undefined) this.#remove(clientId, known);
-      return;
+  async claim(claim: SessionClaim): Promise<ClaimedSession> {
+    const { clientId, owner, cleanStart, sessionExpiryInterval } = claim;
+    let known = this.#sessions.get(clientId);
+    // Client ids of two services may overlap; neither gets what belongs to the other.
+    if (known !== undefined && (cleanStart || known.owner !== owner || this.#isExpired(known))) {
+      this.#remove(clientId, known);
+      known = undefined;
     }
-    const about = JSON.stringify(subject);
-    if (known !== undefined && known.about === about && known.owner === owner) {
-      known.rights = rights;
-      if (known.awaySince !== undefined) this.#store.setAway(clientId, undefined);
-      known.awaySince = undefined;
-      return;
+    if (known === undefined && sessionExpiryInterval === 0) {
+      return { isPresent: false, isStored: false, subscriptions: [] };
     }
-    if (known !== undefined) this.#release(clientId, known);
-    this.#store.putSession(clientId, owner, about);
-    const own = this.#add(clientId, { owner, subject, about, rights, awaySince: undefined });
-    if (own.size > SESSIONS_PER_OWNER) this.#removeOldest(own);
+    if (known === undefined) this.#create(claim);
+    else this.#resume(claim, known);
+    const subscriptions = this.#options.store.subscriptionsOf(clientId);
+    return { isPresent: known !== undefined, isStored: true, subscriptions: [...subscriptions] };
   }
 
-  clientDisconnected(clientId: string, now: number): void {
+  async release(clientId: string, sessionExpiryInterval: number): Promise<void> {
     const session = this.#sessions.get(clientId);
     if (session === undefined) return;
-    session.awaySince = now;
-    this.#store.setAway(clientId, now);
+    if (sessionExpiryInterval === 0) {
+      this.#end(clientId, session);
+      return;
+    }
+    const { store, now } = this.#options;
+    session.awaySince = now();
+    store.setAway(clientId, session.awaySince);
+    if (session.expiry === sessionExpiryInterval) return;
+    session.expiry = sessionExpiryInterval;
+    store.setExpiry(clientId, sessionExpiryInterval);
   }
 
   *handles(): Iterable<PersistentSessionHandle> {
@@ -114,7 +143,7 @@ export class PersistentSessions {
           if (subject === undefined) return;
           session.subject = subject;
           session.about = JSON.stringify(subject);
-          this.#store.putSession(clientId, session.owner, session.about, session.awaySince);
+          this.#put(clientId, session);
         },
       };
     }
@@ -123,19 +152,45 @@ export class PersistentSessions {
   /** Removes all sessions of an owner with their queues. */
   purge(owner: string): void {
     for (const clientId of [...(this.#byOwner.get(owner) ?? [])]) {
-      this.#remove(clientId, this.#sessions.get(clientId) as PersistentSession);
+      this.#end(clientId, this.#sessions.get(clientId) as PersistentSession);
     }
   }
 
-  /** Removes sessions whose clients have been disconnected for longer than `expiry`, in ms; a limited number per call. */
-  sweep(now: number, expiry: number): void {
+  /** Removes sessions that have expired; a limited number per call. */
+  sweep(): void {
     let removed = 0;
     for (const [clientId, session] of this.#sessions) {
-      if (session.awaySince === undefined || now - session.awaySince <= expiry) continue;
-      this.#remove(clientId, session);
+      if (!this.#isExpired(session)) continue;
+      this.#end(clientId, session);
       removed += 1;
       if (removed === EXPIRED_PER_SWEEP) return;
     }
+  }
+
+  #isExpired({ awaySince, expiry }: PersistentSession): boolean {
+    const { now, longestExpiry } = this.#options;
+    return awaySince !== undefined && now() - awaySince > Math.min(expiry * 1000, longestExpiry);
+  }
+
+  #create({ clientId, owner, subject, rights, sessionExpiryInterval: expiry }: SessionClaim): void {
+    const session = { owner, subject, about: JSON.stringify(subject), rights, expiry, awaySince: undefined };
+    this.#put(clientId, session);
+    const own = this.#add(clientId, session);
+    if (own.size > SESSIONS_PER_OWNER) this.#removeOldest(own);
+  }
+
+  #resume({ clientId, subject, rights, sessionExpiryInterval }: SessionClaim, known: PersistentSession): void {
+    const { store } = this.#options;
+    const about = JSON.stringify(subject);
+    const isSame = known.about === about && known.expiry === sessionExpiryInterval;
+    const wasAway = known.awaySince !== undefined;
+    Object.assign(known, { subject, about, rights, expiry: sessionExpiryInterval, awaySince: undefined });
+    if (!isSame) this.#put(clientId, known);
+    else if (wasAway) store.setAway(clientId, undefined);
+  }
+
+  #put(clientId: string, { owner, about, expiry, awaySince }: PersistentSession): void {
+    this.#options.store.putSession(clientId, owner, about, expiry, awaySince);
   }
 
   #add(clientId: string, session: PersistentSession): Set<string> {
@@ -149,25 +204,26 @@ export class PersistentSessions {
     for (const clientId of own) {
       const session = this.#sessions.get(clientId);
       if (session?.awaySince === undefined) continue;
-      this.#remove(clientId, session);
+      this.#end(clientId, session);
       return;
     }
   }
 
-  #release(clientId: string, session: PersistentSession): void {
+  #end(clientId: string, session: PersistentSession): void {
+    this.#remove(clientId, session);
+    this.onEnded(clientId);
+  }
+
+  #remove(clientId: string, session: PersistentSession): void {
     this.#sessions.delete(clientId);
     const own = this.#byOwner.get(session.owner);
     own?.delete(clientId);
     if (own?.size === 0) this.#byOwner.delete(session.owner);
-  }
-
-  #remove(clientId: string, session: PersistentSession): void {
-    this.#release(clientId, session);
-    this.#store.removeSession(clientId);
+    this.#options.store.removeSession(clientId);
   }
 }
 
-function readSubject({ about }: StoredSessionRow): Subject | undefined {
+function readSubject({ about }: StoredSession): Subject | undefined {
   try {
     const subject = JSON.parse(about) as Subject;
     return subject.identity === undefined ? undefined : subject;

@@ -2,6 +2,7 @@
 
 import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
+import { storedWill } from '../../test/fixtures/broker/stored-will.ts';
 import { DEFAULT, device, service, TestBroker } from '../../test/fixtures/broker/test-broker.ts';
 import { temporaryDirectory } from '../../test/fixtures/temporary.ts';
 
@@ -63,11 +64,7 @@ describe('a restarted broker', () => {
     // What a server leaves that ends without a word while the device is connected.
     const packet = { topic: 'devices/dev-1/events/gone', payload: Buffer.from('bye'), qos: 1 as const };
     const subject = { identity: device('dev-1'), group: DEFAULT, labels: {} };
-    await testBroker.sessions.store.putWill(
-      { id: 'dev-1' },
-      packet,
-      JSON.stringify({ owner: 'device/dev-1', subject }),
-    );
+    testBroker.sessions.store.putWill('dev-1', storedWill(packet, { owner: 'device/dev-1', subject }));
     await restarted(sessionFile);
     expect(testBroker.broker.owners()).toEqual([device('dev-1')]);
     await restrict();
@@ -98,7 +95,7 @@ describe('a restarted broker', () => {
     await testBroker.session(credentials, { clientId: 'dev-1', will: will('new') });
     await old.closed;
     await testBroker.event('disconnected');
-    expect(String((await testBroker.sessions.store.getWill({ id: 'dev-1' }))?.payload)).toBe('new');
+    expect(String(testBroker.sessions.store.willOf('dev-1')?.payload)).toBe('new');
   });
 });
 

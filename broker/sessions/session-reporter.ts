@@ -10,7 +10,7 @@ import type { PolicyVerb } from '../access/acl.ts';
 import { CloneDetector, type CloneSuspicion, type Takeover } from '../access/clone-detector.ts';
 import type { BrokerCounters } from '../broker-counters.ts';
 import type { BrokerEvent, DisconnectReason, ShareExceeded } from '../events.ts';
-import type { ProtocolViolation } from '../mqtt/protocol-violations.ts';
+import type { ProtocolViolation } from '../mqtt/codec/protocol-violations.ts';
 import type { Session } from './session.ts';
 
 export interface SessionReporterOptions {

@@ -4,17 +4,16 @@ import { waitAtMost } from '../deadline.ts';
 import { PauseReason } from '../mqtt/receive-loop.ts';
 import type { SessionState } from './session-state.ts';
 
-/** How long messages may take to be stored, and then how long aedes may take to release the sessions, in ms. */
+/** How long messages may take to be stored, and then how long the sessions may take to be released, in ms. */
 const GRACE_MS = 5_000;
 
-export async function endAllSessions({ sessions, persistence }: SessionState): Promise<void> {
+export async function endAllSessions({ sessions }: SessionState): Promise<void> {
   const live = [...sessions.all()];
   for (const session of live) session.connection.pauseReading(PauseReason.shutdown);
   await waitAtMost(GRACE_MS, Promise.all(live.map((session) => session.acknowledgements.whenEmpty())));
   for (const session of live) {
-    session.suppressWill();
+    session.suppressesWill = true;
     session.end('server_shutdown');
   }
   await waitAtMost(GRACE_MS, Promise.all(live.map((session) => session.whenFinished())));
-  for (const session of live) await persistence.delWill({ id: session.facts.clientId });
 }

@@ -1,67 +1,162 @@
-/** Makes a session of each authorized connection, gives it to aedes, and removes it when aedes has released it. */
+/**
+ * CONNECT, once it is authorized (MQTT 3.1.1 and 5, section 3.1): claims the session of the client id, stores the will, subscribes to what
+ * is stored, and answers with CONNACK. Also releases the session when the connection has ended.
+ */
 
 import type { AuthorizedConnection } from '../access/connection-authorizer.ts';
 import type { BrokerContext } from '../broker-context.ts';
-import { TelemetryFastPath } from '../mqtt/telemetry-fast-path.ts';
-import type { MessageRouting } from '../routing/message-routing.ts';
+import type { MessagePipeline } from '../message-pipeline.ts';
+import { encodeConnack } from '../mqtt/codec/packet-encoder.ts';
+import { PROPERTY_LIMITS } from '../mqtt/codec/packet-limits.ts';
+import { OutgoingMessages, type OutgoingOptions } from '../mqtt/outgoing-messages.ts';
+import type { ConnackProperties, ConnectPacket } from '../mqtt/packets.ts';
+import { ReasonCode } from '../mqtt/reason-codes.ts';
+import type { StoredSubscription } from '../session-store/session-subscriptions.ts';
 import { Session, type SessionListener } from './session.ts';
+import type { ClaimedSession } from './session-claims.ts';
 import type { SessionState } from './session-state.ts';
+import type { SharedRedelivery } from './shared-redelivery.ts';
+
+export interface SessionStarterOptions {
+  readonly context: BrokerContext;
+  readonly state: SessionState;
+  readonly pipeline: MessagePipeline;
+  readonly redelivery: SharedRedelivery;
+  /** Numbers for connections, each greater than the one before. */
+  readonly nextSequence: () => number;
+}
 
 export class SessionStarter {
-  readonly #context: BrokerContext;
-  readonly #state: SessionState;
-  readonly #routing: MessageRouting;
-  readonly #nextSequence: () => number;
+  readonly #options: SessionStarterOptions;
   readonly #listener: SessionListener;
+  readonly #outgoing: OutgoingOptions;
 
-  /** `nextSequence`: numbers for connections, each greater than the one before. */
-  constructor(context: BrokerContext, state: SessionState, routing: MessageRouting, nextSequence: () => number) {
-    this.#context = context;
-    this.#state = state;
-    this.#routing = routing;
-    this.#nextSequence = nextSequence;
+  constructor(options: SessionStarterOptions) {
+    const { limits, counters, now } = options.context;
+    this.#options = options;
     this.#listener = this.#createListener();
+    this.#outgoing = { limits, counters, now, storageFailed: (session, error) => session.storageFailed(error) };
   }
 
-  start({ connection, subject, rights, connect, address, serial, notAfter }: AuthorizedConnection): void {
-    const { limits, now } = this.#context;
-    const { sessions, persistence, reporter } = this.#state;
-    const { engine, fastPath, pendingWills, storageShareLimiter } = this.#routing;
-    const { clientId, clean } = connect;
-    const sequence = this.#nextSequence();
-    const facts = { subject, sequence, clientId, address, serial, connectedAt: now(), notAfter };
-    const session = new Session(facts, connection, rights, limits, now, this.#listener);
-    void pendingWills.publish(clientId);
-    sessions.add(session);
-    persistence.persistentSessions.clientConnected(clientId, session.owner, subject, rights, clean);
-    reporter.connected(session);
+  start(authorized: AuthorizedConnection): void {
+    const { context, state, pipeline, nextSequence } = this.#options;
+    const { limits, now } = context;
+    const { connection, connectPacket, subject, rights, clientId, address, serial, notAfter } = authorized;
+    const session = new Session({
+      facts: { subject, sequence: nextSequence(), clientId, address, serial, connectedAt: now(), notAfter },
+      connection,
+      connectPacket,
+      rights,
+      limits,
+      now,
+      handlers: pipeline.handlers,
+      listener: this.#listener,
+    });
+    session.sessionExpiryInterval = Math.min(connectPacket.sessionExpiryInterval, longestExpiry(limits.sessionExpiry));
+    state.sessions.add(session);
+    state.reporter.connected(session);
     connection.setOwner(session);
-    const attach = () => {
-      session.aedesClient = engine.attach(connection);
-      return engine.inputOf(session.aedesClient);
+    session.startKeepAlive(effectiveKeepAlive(connectPacket, limits.keepalive));
+    pipeline.storageShareLimiter.update(session);
+    this.#accept(session).catch((error: unknown) => session.storageFailed(error));
+  }
+
+  async #accept(session: Session): Promise<void> {
+    const { state, pipeline } = this.#options;
+    const { owner, subject, rights, connectPacket, sessionExpiryInterval } = session;
+    const { clientId } = session.facts;
+    const { cleanStart, will } = connectPacket;
+    const claim = { clientId, owner, subject, rights, cleanStart, sessionExpiryInterval };
+    const claimed = await state.persistentSessions.claim(claim);
+    session.isStored = claimed.isStored;
+    await pipeline.wills.reconnected(clientId, { resumes: claimed.isPresent });
+    // A connection is accepted only after its will is stored [MQTT-3.1.2-8].
+    if (will !== undefined && !session.isEnded) await pipeline.wills.put(clientId, will, { owner, subject });
+    if (session.isGivenUp) {
+      await this.#release(session);
+      return;
+    }
+    this.#restoreSubscriptions(session, claimed.subscriptions);
+    session.connection.send(this.#connack(session, claimed));
+    const queue = state.store.queueOf(clientId, { isStored: claimed.isStored });
+    session.accepted(new OutgoingMessages(session, connectPacket, queue, this.#outgoing));
+  }
+
+  /** By the rights of now: what is not allowed any more is removed. */
+  #restoreSubscriptions(session: Session, stored: readonly StoredSubscription[]): void {
+    const { context, state, pipeline } = this.#options;
+    const removed: string[] = [];
+    for (const { subscriptionIdentifier, clientId: _own, ...requested } of stored) {
+      const decision = session.rights.maySubscribe(requested.filter);
+      if (decision.allowed && session.subscriptions.size < context.limits.subscriptions) {
+        pipeline.router.subscribe(session, session.subscriptions.set(requested, subscriptionIdentifier));
+        continue;
+      }
+      removed.push(requested.filter);
+      pipeline.router.shared.remove(requested.filter, session.facts.clientId);
+      if (decision.allowed) continue;
+      context.counters.subscribeDenied += 1;
+      state.reporter.accessDenied(session, 'subscribe', requested.filter, decision.reason);
+    }
+    if (removed.length > 0) state.store.removeSubscriptions(session.facts.clientId, removed);
+  }
+
+  #connack({ connectPacket, facts, sessionExpiryInterval }: Session, { isPresent }: ClaimedSession): Buffer {
+    const { limits } = this.#options.context;
+    const { version, keepAlive, clientId } = connectPacket;
+    if (version === 4) return encodeConnack(4, { sessionPresent: isPresent, reasonCode: ReasonCode.success });
+    const longest = Math.floor(limits.keepalive / 1000);
+    const properties: ConnackProperties = {
+      receiveMaximum: limits.inflight,
+      maximumPacketSize: limits.packet,
+      topicAliasMaximum: PROPERTY_LIMITS.topicAliasMaximum,
+      ...(sessionExpiryInterval !== connectPacket.sessionExpiryInterval && { sessionExpiryInterval }),
+      ...(clientId === '' && { assignedClientIdentifier: facts.clientId }),
+      ...((keepAlive === 0 || keepAlive > longest) && { serverKeepAlive: longest }),
     };
-    connection.startEngine(attach, new TelemetryFastPath(session, fastPath));
-    storageShareLimiter.update(session);
+    return encodeConnack(5, { sessionPresent: isPresent, reasonCode: ReasonCode.success, properties });
   }
 
   #createListener(): SessionListener {
-    const { counters, now } = this.#context;
-    const { sessions, persistence, reporter } = this.#state;
-    const { backpressure, storageShareLimiter } = this.#routing;
+    const { context, state, pipeline, redelivery } = this.#options;
+    const { sessions, reporter } = state;
+    const { backpressure, storageShareLimiter, router, wills } = pipeline;
     return {
       ending: (session, reason) => reporter.ended(session, reason),
-      finished(session) {
+      finished: (session) => {
+        const { clientId } = session.facts;
+        const { sessionExpiryInterval, suppressesWill } = session;
         sessions.remove(session);
         backpressure.sessionEnded(session);
         storageShareLimiter.sessionEnded(session);
-        persistence.persistentSessions.clientDisconnected(session.facts.clientId, now());
+        const staysStored = session.isStored && sessionExpiryInterval > 0;
+        router.removeSession(session, { isStored: staysStored });
+        redelivery.leave(session, { staysStored });
+        wills.connectionEnded(clientId, { publishes: !suppressesWill, sessionExpiryInterval });
+        return this.#release(session);
       },
       protocolViolated: (session, violation) => reporter.protocolViolated(session, violation),
       failed: (session, error) => reporter.failed(session, error),
       messageStored() {
-        counters.messagesAccepted += 1;
+        context.counters.messagesAccepted += 1;
       },
       storageFailed: (session, error) => reporter.storageFailed(session, error),
     };
   }
+
+  async #release(session: Session): Promise<void> {
+    const { persistentSessions, store } = this.#options.state;
+    const { clientId } = session.facts;
+    if (session.isStored) await persistentSessions.release(clientId, session.sessionExpiryInterval);
+    else store.removeSession(clientId);
+  }
+}
+
+function longestExpiry(milliseconds: number): number {
+  return Math.floor(milliseconds / 1000);
+}
+
+/** Milliseconds. A client that asks for none, or for a longer one, gets the longest. */
+function effectiveKeepAlive({ keepAlive }: ConnectPacket, longest: number): number {
+  return keepAlive === 0 ? longest : Math.min(keepAlive * 1000, longest);
 }

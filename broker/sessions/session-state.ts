@@ -1,6 +1,6 @@
 /**
- * The sessions of one broker: those that are connected, what is stored for persistent ones, the policies that apply to both,
- * and the reporter of what happens to them.
+ * The sessions of one broker: those that are connected, those that outlive their connection, the policies that apply to both, and the
+ * reporter of what happens to them.
  */
 
 import { parseIdentity } from '@rollcall/protocol';
@@ -9,17 +9,19 @@ import { type PolicyDirectory, PolicyResolver } from '../access/policy-resolver.
 import type { BrokerContext } from '../broker-context.ts';
 import { topicLimits } from '../broker-limits.ts';
 import type { BrokerEvent, ShareExceeded } from '../events.ts';
-import { AedesPersistence } from '../routing/aedes-persistence.ts';
 import type { SessionStore } from '../session-store/session-store.ts';
 import { LiveSessions } from './live-sessions.ts';
+import { PersistentSessions } from './persistent-sessions.ts';
 import { SessionReporter } from './session-reporter.ts';
 
 export interface SessionState {
   readonly sessions: LiveSessions;
+  readonly persistentSessions: PersistentSessions;
   readonly store: SessionStore;
-  readonly persistence: AedesPersistence;
   readonly policies: PolicyResolver;
   readonly reporter: SessionReporter;
+  /** Reports an owner that exceeds its share of what is stored. */
+  readonly reportShare: (owner: string, share: ShareExceeded) => void;
   /** Stops reporting owners that exceed their share of the store. */
   stop(): void;
 }
@@ -37,20 +39,15 @@ export async function openSessionState(context: BrokerContext, options: SessionS
   const { store, directory, onEvent, onCloneSuspected } = options;
   const reporter = new SessionReporter({ ...context, onEvent, onCloneSuspected });
   const sessions = new LiveSessions(limits.takeoversPerMinute);
+  const persistentSessions = new PersistentSessions({ store, longestExpiry: limits.sessionExpiry, now });
   const policies = new PolicyResolver(directory, topicLimits(limits), log);
   const reportShare = (owner: string, share: ShareExceeded) => {
     const identity = parseIdentity(owner);
     if (identity !== undefined) reporter.shareExceeded(identity, share);
   };
-  const persistence = new AedesPersistence(
-    store,
-    limits,
-    (clientId) => sessions.find(clientId),
-    (owner, bytes) => reportShare(owner, { kept: 'retained', bound: 'own', bytes }),
-  );
   const stop = store.onRefused(({ kind, owner, bytes, heldBytes }) =>
     reportShare(owner, { kept: kind, bound: 'shared', bytes, heldBytes }),
   );
-  await persistence.load((subject) => policies.rightsOf(subject), now());
-  return { sessions, store, persistence, policies, reporter, stop };
+  await persistentSessions.load((subject) => policies.rightsOf(subject));
+  return { sessions, persistentSessions, store, policies, reporter, reportShare, stop };
 }

@@ -1,14 +1,14 @@
 /** Periodic work on all sessions: ends those with an expired certificate or a stalled reader, and removes what has expired. */
 
 import type { BrokerContext } from '../broker-context.ts';
-import type { StorageShareLimiter } from '../mqtt/storage-share-limiter.ts';
+import type { MessagePipeline } from '../message-pipeline.ts';
 import type { SessionState } from './session-state.ts';
 
 /** One timer serves all sessions. The function it returns stops the timer. */
 export function startSessionSweep(
   { limits, now }: BrokerContext,
-  { sessions, reporter, persistence }: SessionState,
-  storageShareLimiter: StorageShareLimiter,
+  { sessions, reporter, persistentSessions }: SessionState,
+  { storageShareLimiter, persistence }: Pick<MessagePipeline, 'storageShareLimiter' | 'persistence'>,
 ): () => void {
   const timer = setInterval(() => {
     const time = now();
@@ -21,6 +21,7 @@ export function startSessionSweep(
     storageShareLimiter.sweep();
     sessions.sweep(time);
     reporter.sweep(time);
+    persistentSessions.sweep();
     persistence.sweep(time);
   }, limits.sweepInterval);
   timer.unref();

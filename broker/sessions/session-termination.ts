@@ -10,9 +10,12 @@ import type { ConnectionAuthorizer } from '../access/connection-authorizer.ts';
 import type { PolicyResolver } from '../access/policy-resolver.ts';
 import type { SessionReauthorizer } from '../access/session-reauthorizer.ts';
 import type { DisconnectReason } from '../events.ts';
-import type { AedesPersistence } from '../routing/aedes-persistence.ts';
+import type { MessagePersistence } from '../routing/message-persistence.ts';
+import type { SessionStore } from '../session-store/session-store.ts';
 import type { LiveSessions } from './live-sessions.ts';
+import type { PersistentSessions } from './persistent-sessions.ts';
 import type { Session } from './session.ts';
+import type { Wills } from './wills.ts';
 
 /** Reasons that end a session at once: without another acknowledgement, and without its will. */
 const IMMEDIATE: ReadonlySet<DisconnectReason> = new Set(['revoked', 'suspended']);
@@ -20,7 +23,10 @@ const IMMEDIATE: ReadonlySet<DisconnectReason> = new Set(['revoked', 'suspended'
 export interface SessionTerminationOptions {
   readonly authorizer: Pick<ConnectionAuthorizer, 'statusChanged'>;
   readonly sessions: LiveSessions;
-  readonly persistence: AedesPersistence;
+  readonly persistentSessions: PersistentSessions;
+  readonly persistence: MessagePersistence;
+  readonly store: SessionStore;
+  readonly wills: Wills;
   readonly policies: PolicyResolver;
   readonly reauthorizer: SessionReauthorizer;
 }
@@ -36,7 +42,7 @@ export class SessionTermination {
 
   /** Ends every session of an identity; with `revoked` also deletes everything stored for it. */
   async disconnect(identity: Identity, reason: DisconnectReason): Promise<TerminationReport> {
-    const { authorizer, sessions, persistence } = this.#options;
+    const { authorizer, sessions, wills } = this.#options;
     const isImmediate = IMMEDIATE.has(reason);
     if (isImmediate) authorizer.statusChanged();
     const ended = sessions.ofIdentity(identity);
@@ -45,30 +51,29 @@ export class SessionTermination {
       else session.end(reason);
     }
     await Promise.all(ended.map((session) => session.whenFinished()));
-    if (isImmediate) for (const session of ended) await persistence.delWill({ id: session.facts.clientId });
-    if (reason === 'revoked') await persistence.purge(formatIdentity(identity));
-    else if (isImmediate) await persistence.dropPendingWills(formatIdentity(identity));
+    const owner = formatIdentity(identity);
+    if (isImmediate) await wills.dropOwner(owner);
+    if (reason === 'revoked') await this.#purge(owner);
     return reportOf(ended);
   }
 
   /** Ends the sessions that use this certificate. Stored state stays: it also belongs to the holder's other certificate. */
   async disconnectCertificate(identity: Identity, serial: string): Promise<TerminationReport> {
-    const { authorizer, sessions, persistence } = this.#options;
+    const { authorizer, sessions } = this.#options;
     authorizer.statusChanged();
     const ended = sessions.ofIdentity(identity).filter((session) => session.facts.serial === serial);
     for (const session of ended) session.terminate('revoked');
     await Promise.all(ended.map((session) => session.whenFinished()));
-    for (const session of ended) await persistence.delWill({ id: session.facts.clientId });
     return reportOf(ended);
   }
 
   /** Applies a new group, new labels or a quarantine to the live and persistent sessions of an identity. */
   async reauthorize(subject: Subject): Promise<TerminationReport> {
-    const { authorizer, sessions, persistence, policies, reauthorizer } = this.#options;
+    const { authorizer, sessions, persistentSessions, wills, policies, reauthorizer } = this.#options;
     authorizer.statusChanged();
     const key = formatIdentity(subject.identity);
     // Pending wills were authorized by rights that quarantine removes.
-    if (subject.isQuarantined === true) void persistence.dropPendingWills(formatIdentity(subject.identity));
+    if (subject.isQuarantined === true) void wills.dropOwner(key);
     const change = Symbol(key);
     this.#latest.set(key, change);
     const live = sessions.ofIdentity(subject.identity).filter((session) => !session.isEnded);
@@ -81,7 +86,7 @@ export class SessionTermination {
     await Promise.all(live.filter((session) => !session.isEnded).map((session) => reauthorizer.reauthorize(session)));
     const rights = await policies.rightsOf(subject);
     if (this.#latest.get(key) === change) {
-      for (const persistent of persistence.persistentSessions.handles()) {
+      for (const persistent of persistentSessions.handles()) {
         if (formatIdentity(persistent.subject.identity) === key) persistent.setRights(rights, subject);
       }
       this.#latest.delete(key);
@@ -89,6 +94,14 @@ export class SessionTermination {
     const ended = live.filter((session) => session.isEnded);
     await Promise.all(ended.map((session) => session.whenFinished()));
     return reportOf(ended);
+  }
+
+  /** Deletes sessions, queues and retained messages of an owner. Resolves when that is on disk. */
+  async #purge(owner: string): Promise<void> {
+    const { persistentSessions, persistence, store } = this.#options;
+    persistentSessions.purge(owner);
+    persistence.purge(owner);
+    await store.durable();
   }
 }
 

@@ -1,22 +1,35 @@
 /**
- * One connected session: identity, rights, subscriptions, acknowledgement order, keep-alive and rate limits. Ends for exactly one
- * reason, and is finished when aedes has released it.
+ * One connected session: identity, rights, subscriptions, keep-alive and rate limits. Passes each packet to its handler. Ends for exactly
+ * one reason, and is finished when what it leaves behind is in order: subscriptions, stored state, will.
  */
 
-import { formatIdentity, type Identity, Problem, parseDeviceTopic, telemetryTopic } from '@rollcall/protocol';
+import { formatIdentity, type Identity, parseDeviceTopic, telemetryTopic } from '@rollcall/protocol';
 import type { Rights, Subject } from '../access/acl.ts';
 import type { BrokerLimits } from '../broker-limits.ts';
 import type { DisconnectReason } from '../events.ts';
 import { AcknowledgementOrder, type AcknowledgementOrderListener } from '../mqtt/acknowledgement-order.ts';
 import { ClientRate } from '../mqtt/client-rate.ts';
+import type { ProtocolViolation } from '../mqtt/codec/protocol-violations.ts';
 import type { ConnectionOwner, MqttConnection } from '../mqtt/connection.ts';
+import { disconnectPacket } from '../mqtt/disconnect-reasons.ts';
 import { KeepAliveTimer } from '../mqtt/keep-alive.ts';
-import { type DecodedPacket, PacketType } from '../mqtt/packet-decoder.ts';
-import type { ProtocolViolation } from '../mqtt/protocol-violations.ts';
+import type { Message } from '../mqtt/message.ts';
+import type { OutgoingMessages } from '../mqtt/outgoing-messages.ts';
+import {
+  type AcknowledgementPacket,
+  type ConnectPacket,
+  type DisconnectPacket,
+  PacketType,
+  type PublishPacket,
+  type Qos,
+  type SubscribePacket,
+  type UnsubscribePacket,
+} from '../mqtt/packets.ts';
+import { PublishTopics } from '../mqtt/publish-topics.ts';
 import { PauseReason } from '../mqtt/receive-loop.ts';
-import type { AedesClient } from '../routing/aedes-engine.ts';
-import { GrantedFilters } from '../routing/granted-filters.ts';
-import type { ReplayState } from './queue-replay.ts';
+import type { SessionHandlers } from '../mqtt/session-handlers.ts';
+import { type Grant, SessionSubscriptions } from '../mqtt/session-subscriptions.ts';
+import type { ReceivedAliases } from '../mqtt/topic-aliases.ts';
 
 export interface SessionFacts {
   readonly subject: Subject;
@@ -32,8 +45,8 @@ export interface SessionFacts {
 export interface SessionListener {
   /** The session has a reason to end, and its socket is closing. Called once. */
   ending(session: Session, reason: DisconnectReason): void;
-  /** aedes has released the session. Called once, after `ending`. */
-  finished(session: Session): void;
+  /** Everything received was processed. Called once, after `ending`. A promise: the session is finished when it settles. */
+  finished(session: Session): Promise<void> | undefined;
   protocolViolated(session: Session, violation: ProtocolViolation): void;
   messageStored(): void;
   storageFailed(session: Session, error: unknown): void;
@@ -48,52 +61,76 @@ export interface OwnTelemetry {
   readonly key: string | undefined;
 }
 
+export interface SessionOptions {
+  readonly facts: SessionFacts;
+  readonly connection: MqttConnection;
+  readonly connectPacket: ConnectPacket;
+  readonly rights: Rights;
+  readonly limits: BrokerLimits;
+  readonly now: () => number;
+  readonly handlers: SessionHandlers;
+  readonly listener: SessionListener;
+}
+
 export class Session implements ConnectionOwner, AcknowledgementOrderListener {
   facts: SessionFacts;
   readonly connection: MqttConnection;
+  readonly connectPacket: ConnectPacket;
   readonly acknowledgements: AcknowledgementOrder;
+  readonly subscriptions = new SessionSubscriptions();
+  readonly publishTopics: PublishTopics;
   rights: Rights;
-  aedesClient: AedesClient | undefined;
-  /** aedes has finished with CONNECT. */
-  isConnectFinished = false;
+  /** Its state outlives the connection, and is on disk. */
+  isStored = false;
+  /** Seconds; as in CONNECT, within the limit, until DISCONNECT changes it. */
+  sessionExpiryInterval: number;
+  outgoing: OutgoingMessages | undefined;
+  receivedAliases: ReceivedAliases | undefined;
+  /** PUBLISH packets of QoS 1 and 2 that are not acknowledged: what the announced Receive Maximum limits. */
+  unacknowledged = 0;
+  /** Messages that are being delivered to others. */
+  delivering = 0;
   /** When its last PUBLISH was received, in milliseconds since the epoch. */
   lastMessageAt: number | undefined;
   /** It has sent telemetry. */
   sendsTelemetry = false;
-  readonly filters = new GrantedFilters();
+  /** Its PUBLISH packets are left unread. */
+  holdsPublishes = false;
   /** Acknowledgements that are exempt from its rate limit, because they answer messages that it was sent. */
   acknowledgementCredit = 0;
-  /** Number of the message that was last delivered to it. */
-  lastForwarded = -1;
-  /** The replay of its queue: running or finished. */
-  replay: ReplayState | undefined;
+  /** DISCONNECT was received. */
+  sawDisconnect = false;
+  /** Its will is not published: the client or an operator wants none. */
+  suppressesWill = false;
+  readonly #limits: BrokerLimits;
   readonly #now: () => number;
+  readonly #handlers: SessionHandlers;
   readonly #listener: SessionListener;
+  readonly #rate: ClientRate;
+  #isAccepted = false;
   #reason: DisconnectReason | undefined;
+  #isFinishing = false;
   #isFinished = false;
   #finished: (() => void)[] = [];
-  readonly #rate: ClientRate;
+  /** Number of the message that was last delivered: aedes delivers once for each matching filter. */
+  #lastReceived = 0;
   #resumeTimer: NodeJS.Timeout | undefined;
-  #readTopic: string | undefined;
-  #ownTelemetry: OwnTelemetry | undefined;
   #lastReceivedAt = performance.now();
   #keepAlive: KeepAliveTimer | undefined;
 
-  constructor(
-    facts: SessionFacts,
-    connection: MqttConnection,
-    rights: Rights,
-    limits: BrokerLimits,
-    now: () => number,
-    listener: SessionListener,
-  ) {
+  constructor({ facts, connection, connectPacket, rights, limits, now, handlers, listener }: SessionOptions) {
     this.facts = facts;
     this.connection = connection;
+    this.connectPacket = connectPacket;
     this.rights = rights;
+    this.sessionExpiryInterval = connectPacket.sessionExpiryInterval;
+    this.#limits = limits;
     this.#now = now;
+    this.#handlers = handlers;
     this.#listener = listener;
     this.#rate = new ClientRate(limits, facts.connectedAt);
     this.acknowledgements = new AcknowledgementOrder(this);
+    this.publishTopics = new PublishTopics(facts.subject.identity);
   }
 
   /** For events. */
@@ -116,6 +153,10 @@ export class Session implements ConnectionOwner, AcknowledgementOrderListener {
     return formatIdentity(this.facts.subject.identity);
   }
 
+  get isMqtt5(): boolean {
+    return this.connectPacket.version === 5;
+  }
+
   get reason(): DisconnectReason | undefined {
     return this.#reason;
   }
@@ -124,60 +165,94 @@ export class Session implements ConnectionOwner, AcknowledgementOrderListener {
     return this.#reason !== undefined;
   }
 
+  /** CONNACK was sent, and the session has no reason to end. */
+  get isOpen(): boolean {
+    return this.#isAccepted && this.#reason === undefined;
+  }
+
+  /** It ended before CONNACK was sent, otherwise than by the client. */
+  get isGivenUp(): boolean {
+    return this.#isFinishing;
+  }
+
+  /** CONNACK was sent: packets that were received meanwhile are processed, and queued messages are sent. */
+  accepted(outgoing: OutgoingMessages): void {
+    this.#isAccepted = true;
+    this.outgoing = outgoing;
+    outgoing.start();
+    this.connection.continueReading();
+  }
+
   /** Closes the connection after waiting bytes are sent. The first reason is the one that is reported. */
-  end(reason: DisconnectReason): void {
+  end(reason: DisconnectReason, violation?: ProtocolViolation): void {
+    const isFirst = this.#reason === undefined;
     this.recordReason(reason);
-    this.connection.end();
+    this.connection.end(isFirst ? this.#lastPacket(reason, violation) : undefined);
+    this.#finish();
   }
 
   /** Closes the connection at once, without another acknowledgement and without its will. */
   terminate(reason: DisconnectReason): void {
+    const isFirst = this.#reason === undefined;
     this.recordReason(reason);
     this.acknowledgements.abandon();
-    this.suppressWill();
-    this.connection.terminate();
+    this.suppressesWill = true;
+    this.connection.terminate(isFirst ? this.#lastPacket(reason) : undefined);
+    this.#finish();
   }
 
-  /** Records why the session ends; the caller or aedes closes the connection. */
-  recordReason(reason: DisconnectReason): void {
-    if (this.#reason !== undefined) return;
-    this.#reason = reason;
-    this.#keepAlive?.stop();
-    this.#listener.ending(this, reason);
-  }
-
-  suppressWill(): void {
-    if (this.aedesClient === undefined) return;
-    this.aedesClient.will = null;
-    this.aedesClient._will = null;
-  }
-
-  /** Resolves when aedes has released the session. */
+  /** Resolves when nothing is left of the session but what is stored. */
   whenFinished(): Promise<void> {
     if (this.#isFinished) return Promise.resolve();
     return new Promise((resolve) => this.#finished.push(resolve));
   }
 
-  /** Parses a telemetry topic of this device; undefined for every other topic. */
-  ownTelemetry(topic: string): OwnTelemetry | undefined {
-    if (topic === this.#readTopic) return this.#ownTelemetry;
-    const own = ownTelemetry(this.facts.subject.identity, topic);
-    this.#readTopic = topic;
-    this.#ownTelemetry = own;
-    return own;
-  }
-
-  /** Ends the session when no packet arrives for one and a half times `keepalive` milliseconds [MQTT-3.1.2-24]. */
-  startKeepAlive(keepalive: number): void {
+  /** Ends the session when no packet arrives for one and a half times `keepAlive` milliseconds [MQTT-3.1.2-24]. */
+  startKeepAlive(keepAlive: number): void {
     const { connection } = this;
-    this.#keepAlive?.stop();
     this.#keepAlive = new KeepAliveTimer({
-      timeout: keepalive * 1.5,
+      timeout: keepAlive * 1.5,
       // While the socket is not read, packets cannot arrive.
       lastReceivedAt: () =>
         connection.isReadingPaused ? performance.now() : Math.max(this.#lastReceivedAt, connection.readingResumedAt),
       expired: () => this.end('keepalive_timeout'),
     });
+  }
+
+  /** A message for one of its subscriptions. Called once for each that matches. */
+  receive(message: Message): void {
+    if (message.number === this.#lastReceived || this.isEnded) return;
+    const grant = this.subscriptions.grantFor(message.topic, message.clientId === this.facts.clientId);
+    if (grant === undefined) return;
+    this.#lastReceived = message.number;
+    this.#deliver(message, grant, undefined);
+  }
+
+  /** A message that it was chosen for as a member of a shared subscription. */
+  receiveShared(
+    message: Message,
+    share: string,
+    member: {
+      readonly qos: Qos;
+      readonly retainAsPublished: boolean;
+      readonly subscriptionIdentifier?: number | undefined;
+    },
+  ): void {
+    if (this.isEnded) return;
+    const { qos, retainAsPublished, subscriptionIdentifier: identifier } = member;
+    const subscriptionIdentifiers = identifier === undefined ? undefined : [identifier];
+    this.#deliver(message, { qos, retainAsPublished, subscriptionIdentifiers }, share);
+  }
+
+  #deliver(message: Message, grant: Grant, share: string | undefined): void {
+    const qos = Math.min(grant.qos, message.qos) as Qos;
+    if (qos === 0) {
+      this.outgoing?.sendAtMostOnce(message, grant);
+      return;
+    }
+    // The queue of a stored session has the message already: it was put there before the message was acknowledged.
+    if (!this.isStored) this.#handlers.enqueue(this, message, { ...grant, qos }, share);
+    this.outgoing?.wake();
   }
 
   // Called by the acknowledgement order.
@@ -187,33 +262,68 @@ export class Session implements ConnectionOwner, AcknowledgementOrderListener {
   }
 
   messageNotStored(error: unknown): void {
-    this.#listener.storageFailed(this, error);
-    this.end('storage_failed');
+    this.storageFailed(error);
   }
 
   acknowledgementsAdvanced(): void {
     this.connection.continueReading();
   }
 
-  // Called by the connection.
-
-  connectReceived(): void {}
-
-  protocolViolated(violation: ProtocolViolation): void {
-    this.#listener.protocolViolated(this, violation);
-    this.end(violation.clause === 'limit' ? 'limit_exceeded' : 'protocol_violation');
+  /** Something that an acknowledgement waits for could not be stored. */
+  storageFailed(error: unknown): void {
+    if (!this.isEnded) this.#listener.storageFailed(this, error);
+    this.end('storage_failed');
   }
 
-  packetReceived(packet: DecodedPacket): boolean {
-    if (this.isEnded) return false;
-    this.#lastReceivedAt = performance.now();
-    if (packet.type === PacketType.publish) this.lastMessageAt = this.#now();
-    if (!this.#rate.isLimited) return true;
-    if (isAcknowledgement(packet.type) && this.acknowledgementCredit > 0) {
+  // Called by the connection: packets.
+
+  mayReceive(first: number): boolean {
+    if (!this.#isAccepted) return false;
+    // What Receive Maximum counts must be read, so that a client that exceeds it is found out [MQTT-3.3.4-7].
+    const waiting = this.acknowledgements.length + this.delivering - (this.isMqtt5 ? this.unacknowledged : 0);
+    if (waiting >= this.#limits.inflight || this.connection.isPausedFor(PauseReason.storage)) return false;
+    return !this.holdsPublishes || first >> 4 !== PacketType.publish;
+  }
+
+  /** The decoder refuses a second CONNECT. */
+  connect(): void {}
+
+  publish(packet: PublishPacket, bytes: number): void {
+    if (!this.#isAdmitted(bytes)) return;
+    this.lastMessageAt = this.#now();
+    this.#handlers.publish.handle(this, packet);
+  }
+
+  acknowledgement(packet: AcknowledgementPacket, bytes: number): void {
+    if (packet.type !== PacketType.pubrel && this.acknowledgementCredit > 0 && !this.isEnded) {
       this.acknowledgementCredit -= 1;
-      return true;
-    }
-    return this.#rate.count(packet.end - packet.start) || this.#throttle();
+      this.#lastReceivedAt = performance.now();
+    } else if (!this.#isAdmitted(bytes)) return;
+    this.#handlers.acknowledgement.handle(this, packet);
+  }
+
+  subscribe(packet: SubscribePacket, bytes: number): void {
+    if (this.#isAdmitted(bytes)) this.#handlers.subscribe.handle(this, packet);
+  }
+
+  unsubscribe(packet: UnsubscribePacket, bytes: number): void {
+    if (this.#isAdmitted(bytes)) this.#handlers.unsubscribe.handle(this, packet);
+  }
+
+  pingreq(bytes: number): void {
+    if (this.#isAdmitted(bytes)) this.#handlers.pingreq.handle(this);
+  }
+
+  disconnect(packet: DisconnectPacket, bytes: number): void {
+    if (this.#isAdmitted(bytes)) this.#handlers.disconnect.handle(this, packet);
+  }
+
+  // Called by the connection: what goes wrong.
+
+  protocolViolated(violation: ProtocolViolation): void {
+    if (this.isEnded) return;
+    this.#listener.protocolViolated(this, violation);
+    this.end(violation.isLimit ? 'limit_exceeded' : 'protocol_violation', violation);
   }
 
   sendBufferOverflowed(): void {
@@ -226,28 +336,49 @@ export class Session implements ConnectionOwner, AcknowledgementOrderListener {
   }
 
   socketClosed(): void {
-    this.recordReason(this.connection.sawDisconnect ? 'client_disconnected' : 'connection_lost');
+    this.recordReason(this.sawDisconnect ? 'client_disconnected' : 'connection_lost');
   }
 
-  engineFailed(error: Error): void {
-    if (this.isEnded) return;
-    if (error instanceof Problem && error.code === 'unavailable') {
-      this.#listener.storageFailed(this, error);
-      this.recordReason('storage_failed');
-      return;
+  readToEnd(): void {
+    this.recordReason(this.sawDisconnect ? 'client_disconnected' : 'connection_lost');
+    this.#finish();
+  }
+
+  recordReason(reason: DisconnectReason): void {
+    if (this.#reason !== undefined) return;
+    this.#reason = reason;
+    this.#keepAlive?.stop();
+    this.outgoing?.stop();
+    this.#listener.ending(this, reason);
+  }
+
+  #finish(): void {
+    if (this.#isFinishing) return;
+    this.#isFinishing = true;
+    const settled = () => {
+      this.#isFinished = true;
+      for (const resolve of this.#finished) resolve();
+      this.#finished = [];
+    };
+    const finishing = this.#listener.finished(this);
+    if (finishing === undefined) settled();
+    else finishing.then(settled, settled);
+  }
+
+  #lastPacket(reason: DisconnectReason, violation?: ProtocolViolation): Buffer | undefined {
+    return this.isMqtt5 && this.#isAccepted ? disconnectPacket(reason, violation) : undefined;
+  }
+
+  /**
+   * Counts a packet against the rate of the client. False: the session has ended, and the packet is dropped. Packets that were received
+   * before the client closed the connection are still processed.
+   */
+  #isAdmitted(bytes: number): boolean {
+    if (this.#reason !== undefined && this.#reason !== 'connection_lost' && this.#reason !== 'client_disconnected') {
+      return false;
     }
-    const isWindow = error.message.startsWith('maxInflightInbound');
-    if (!isWindow) this.#listener.failed(this, error);
-    this.recordReason(isWindow ? 'limit_exceeded' : 'server_error');
-  }
-
-  engineFinished(): void {
-    if (this.#isFinished) return;
-    this.#isFinished = true;
-    this.recordReason(this.connection.sawDisconnect ? 'client_disconnected' : 'server_error');
-    this.#listener.finished(this);
-    for (const resolve of this.#finished) resolve();
-    this.#finished = [];
+    this.#lastReceivedAt = performance.now();
+    return !this.#rate.isLimited || this.#rate.count(bytes) || this.#throttle();
   }
 
   /** Pauses reading while the client is above its rate. False: it was for too long, and the session is ended. */
@@ -271,10 +402,6 @@ export function ownTelemetry(identity: Identity, topic: string): OwnTelemetry | 
   if (parsed?.kind !== 'telemetry' || identity.kind !== 'device' || parsed.device !== identity.id) return undefined;
   const { device, stream, key } = parsed;
   return { topic: key === undefined ? topic : telemetryTopic(device, stream), stream, key };
-}
-
-function isAcknowledgement(type: number): boolean {
-  return type === PacketType.puback || type === PacketType.pubrec || type === PacketType.pubcomp;
 }
 
 function resume(connection: MqttConnection): void {

@@ -69,6 +69,7 @@ const PACKET_NAMES = [
 
 const { malformedPacket, protocolError, packetTooLarge, quotaExceeded, topicAliasInvalid } = ReasonCode;
 const { topicNameInvalid, topicFilterInvalid, unsupportedProtocolVersion, clientIdNotValid } = ReasonCode;
+const { receiveMaximumExceeded } = ReasonCode;
 
 function malformed(v4: string, v5: string, description: string): Fault {
   return new Fault({ 4: v4, 5: v5 }, malformedPacket, description);
@@ -199,6 +200,13 @@ export const FAULTS = {
   pubrelReason: notAllowed5('MQTT-3.6.2-1', 'expected a reason code of PUBREL'),
   pubcompReason: notAllowed5('MQTT-3.7.2-1', 'expected a reason code of PUBCOMP'),
   disconnectReason: notAllowed5('MQTT-3.14.2-1', 'expected a reason code of DISCONNECT that a client may send'),
+  // What a packet means to the session
+  topicAliasUnknown: notAllowed5('MQTT 5, 3.3.2.3.4', 'expected a topic alias that was set before'),
+  receiveMaximumExceeded: new Fault(
+    { 4: 'limit', 5: 'MQTT-3.3.4-7' },
+    receiveMaximumExceeded,
+    'expected no more unacknowledged messages than the Receive Maximum of CONNACK',
+  ),
   disconnectExpiry: notAllowed5(
     'MQTT 5, 3.14.2.2.2',
     'expected no Session Expiry Interval greater than 0, since that of CONNECT was 0',

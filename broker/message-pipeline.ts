@@ -1,0 +1,142 @@
+/**
+ * Opens everything between a received packet and the readers of a message, and connects it: the handlers of each packet type, the router,
+ * what stores messages, wills, backpressure and the storage shares.
+ */
+
+import { isShared } from '@rollcall/protocol';
+import type { BrokerContext } from './broker-context.ts';
+import { Backpressure } from './mqtt/backpressure.ts';
+import { AcknowledgementHandler } from './mqtt/handle-acknowledgement.ts';
+import { DisconnectHandler } from './mqtt/handle-disconnect.ts';
+import { PingreqHandler } from './mqtt/handle-pingreq.ts';
+import { PublishHandler } from './mqtt/handle-publish.ts';
+import { SubscribeHandler } from './mqtt/handle-subscribe.ts';
+import { UnsubscribeHandler } from './mqtt/handle-unsubscribe.ts';
+import { InboundQos2 } from './mqtt/inbound-qos2.ts';
+import { RetainedDelivery } from './mqtt/retained-delivery.ts';
+import type { SessionHandlers } from './mqtt/session-handlers.ts';
+import { StorageShareLimiter } from './mqtt/storage-share-limiter.ts';
+import { DeliveredKeys } from './routing/delivered-keys.ts';
+import { MessagePersistence } from './routing/message-persistence.ts';
+import { MessageRouter } from './routing/message-router.ts';
+import { ServerMessages } from './routing/server-messages.ts';
+import type { TelemetryIntake } from './routing/telemetry-intake.ts';
+import type { SessionState } from './sessions/session-state.ts';
+import { WillPublisher } from './sessions/will-publisher.ts';
+import { Wills } from './sessions/wills.ts';
+
+export interface MessagePipeline {
+  readonly handlers: SessionHandlers;
+  readonly router: MessageRouter;
+  readonly persistence: MessagePersistence;
+  readonly serverMessages: ServerMessages;
+  readonly wills: Wills;
+  readonly backpressure: Backpressure;
+  readonly storageShareLimiter: StorageShareLimiter;
+  /** Stops timers and listeners; the router is closed separately, after the sessions have ended. */
+  stop(): void;
+}
+
+/** How long after a start clients may reconnect before the wills of an earlier run are published, in ms. */
+const WILL_GRACE_MS = 10_000;
+
+export async function openMessagePipeline(
+  context: BrokerContext,
+  state: SessionState,
+  telemetry: TelemetryIntake,
+): Promise<MessagePipeline> {
+  const { limits, log, now } = context;
+  const { sessions, persistentSessions, store, policies, reportShare } = state;
+  const router = await MessageRouter.open({
+    store,
+    log,
+    limits,
+    find: (clientId) => sessions.find(clientId),
+    rightsOf: (clientId) => sessions.find(clientId)?.rights ?? persistentSessions.rightsOf(clientId),
+  });
+  addStoredShares(state, router);
+  const persistence = new MessagePersistence({
+    store,
+    sessions: persistentSessions,
+    limits,
+    limitExceeded: (owner, bytes) => reportShare(owner, { kept: 'retained', bound: 'own', bytes }),
+  });
+  const backpressure = new Backpressure({ sessions: () => sessions.all(), log });
+  const storageShareLimiter = new StorageShareLimiter({
+    shares: telemetry.shares,
+    sessions: () => sessions.all(),
+    find: (clientId) => sessions.find(clientId),
+  });
+  const deliveredKeys = new DeliveredKeys();
+  const parts = { telemetry, router, persistence, deliveredKeys };
+  const handlers = createHandlers(context, state, { ...parts, backpressure });
+  const publisher = new WillPublisher({ ...context, ...parts, policies, storageShareLimiter });
+  const wills = new Wills({
+    store,
+    now,
+    log,
+    gracePeriod: WILL_GRACE_MS,
+    sessionExpiryOf: (clientId) => persistentSessions.expiryOf(clientId),
+    publish: (will) => publisher.publish(will),
+  });
+  persistentSessions.onEnded = (clientId) => {
+    router.shared.removeClient(clientId);
+    wills.sessionEnded(clientId);
+  };
+  const stopPressure = telemetry.onPressure((isBehind) => backpressure.setPressure(isBehind));
+  const stop = () => {
+    stopPressure();
+    storageShareLimiter.stop();
+    wills.stop();
+  };
+  const serverMessages = new ServerMessages({ router, persistence, log });
+  return { handlers, router, persistence, serverMessages, wills, backpressure, storageShareLimiter, stop };
+}
+
+interface HandlerParts {
+  readonly telemetry: TelemetryIntake;
+  readonly router: MessageRouter;
+  readonly persistence: MessagePersistence;
+  readonly deliveredKeys: DeliveredKeys;
+  readonly backpressure: Backpressure;
+}
+
+function createHandlers(context: BrokerContext, state: SessionState, parts: HandlerParts): SessionHandlers {
+  const { limits, counters } = context;
+  const { store, reporter } = state;
+  const { router } = parts;
+  const inboundQos2 = new InboundQos2(store);
+  const retained = new RetainedDelivery({ limits, store, nextNumber: () => router.nextNumber() });
+  const accessDenied: SessionHandlersReport = (session, verb, topic, why) =>
+    reporter.accessDenied(session, verb, topic, why);
+  return {
+    publish: new PublishHandler({
+      ...context,
+      ...parts,
+      inboundQos2,
+      accessDenied,
+      shareExceeded: ({ subject }, share) => reporter.shareExceeded(subject.identity, share),
+    }),
+    acknowledgement: new AcknowledgementHandler(inboundQos2),
+    subscribe: new SubscribeHandler({ limits, counters, store, router, retained, accessDenied }),
+    unsubscribe: new UnsubscribeHandler({ store, router }),
+    pingreq: new PingreqHandler(),
+    disconnect: new DisconnectHandler({ longestExpiry: Math.floor(limits.sessionExpiry / 1000) }),
+    enqueue({ facts, owner }, message, { qos, retainAsPublished, subscriptionIdentifiers }, share) {
+      const retain = message.retain && retainAsPublished;
+      const { clientId } = facts;
+      store.enqueue([{ clientId, owner, qos, retain, subscriptionIdentifiers, share, isConnected: true }], message);
+    },
+  };
+}
+
+type SessionHandlersReport = ConstructorParameters<typeof SubscribeHandler>[0]['accessDenied'];
+
+/** Members of shared subscriptions whose sessions were stored by an earlier run. */
+function addStoredShares({ persistentSessions, store }: SessionState, router: MessageRouter): void {
+  for (const clientId of persistentSessions.clientIds()) {
+    for (const subscription of store.subscriptionsOf(clientId)) {
+      if (isShared(subscription.filter)) router.addShared(clientId, subscription);
+    }
+  }
+}

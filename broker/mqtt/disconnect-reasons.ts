@@ -1,0 +1,60 @@
+/**
+ * What a client is told when the server ends its session: the DISCONNECT packet of MQTT 5 (section 3.14) with a reason code, and a Reason
+ * String that starts with a stable word, for programs, and goes on with a sentence, for operators. MQTT 3.1.1 has no such packet.
+ */
+
+import type { DisconnectReason } from '../events.ts';
+import { encodeDisconnect } from './codec/packet-encoder.ts';
+import type { ProtocolViolation } from './codec/protocol-violations.ts';
+import { ReasonCode } from './reason-codes.ts';
+
+interface Explanation {
+  readonly code: ReasonCode;
+  readonly word: string;
+  readonly sentence: string;
+}
+
+/** Undefined: the client ended the session, and nothing is sent. */
+const EXPLANATIONS: Readonly<Record<DisconnectReason, Explanation | undefined>> = {
+  client_disconnected: undefined,
+  connection_lost: undefined,
+  keepalive_timeout: explain(ReasonCode.keepAliveTimeout, 'keepalive_timeout', 'no packet came within the keep-alive'),
+  protocol_violation: explain(ReasonCode.protocolError, 'protocol_violation', 'a packet is not valid'),
+  limit_exceeded: explain(ReasonCode.quotaExceeded, 'quota', 'a limit of the server was exceeded'),
+  acl_denied: explain(ReasonCode.notAuthorized, 'not_authorized', 'the policy does not allow the topic'),
+  rate_exceeded: explain(ReasonCode.messageRateTooHigh, 'rate', 'messages came faster than allowed for too long'),
+  slow_consumer: explain(ReasonCode.quotaExceeded, 'slow_consumer', 'messages were not read in time'),
+  storage_failed: explain(
+    ReasonCode.unspecified,
+    'storage_failed',
+    'a message could not be stored; send it again later',
+  ),
+  session_taken_over: explain(ReasonCode.sessionTakenOver, 'taken_over', 'the same client id connected again'),
+  certificate_expired: explain(
+    ReasonCode.administrativeAction,
+    'certificate_expired',
+    'the client certificate has ended; renew it',
+  ),
+  revoked: explain(ReasonCode.administrativeAction, 'device_revoked', 'the certificate was revoked; enroll again'),
+  suspended: explain(ReasonCode.administrativeAction, 'device_suspended', 'an operator suspended the device'),
+  resumed: explain(ReasonCode.administrativeAction, 'quarantine_ended', 'connect again to use all rights'),
+  policy_changed: explain(ReasonCode.notAuthorized, 'not_authorized', 'the new policy does not allow the connection'),
+  operator: explain(ReasonCode.administrativeAction, 'operator', 'an operator ended the connection; connect again'),
+  server_shutdown: explain(ReasonCode.serverShuttingDown, 'server_shutdown', 'the server stops; connect again'),
+  server_error: explain(ReasonCode.unspecified, 'server_error', 'the server could not process a packet'),
+};
+
+/** The packet to be sent to a client of MQTT 5; undefined when none is. */
+export function disconnectPacket(reason: DisconnectReason, violation?: ProtocolViolation): Buffer | undefined {
+  const explanation = EXPLANATIONS[reason];
+  if (explanation === undefined) return undefined;
+  if (violation !== undefined) {
+    const { reasonCode, clause, description, packet } = violation;
+    return encodeDisconnect(reasonCode, { reasonString: `${explanation.word}: ${packet}: ${description} (${clause})` });
+  }
+  return encodeDisconnect(explanation.code, { reasonString: `${explanation.word}: ${explanation.sentence}` });
+}
+
+function explain(code: ReasonCode, word: string, sentence: string): Explanation {
+  return { code, word, sentence };
+}

@@ -1,0 +1,45 @@
+/**
+ * PUBACK, PUBREC, PUBREL and PUBCOMP from a client (MQTT 3.1.1 and 5, sections 3.4 to 3.7 and 4.3). The first, second and last answer
+ * messages that the server sent; PUBREL ends a message of QoS 2 that the client sent.
+ */
+
+import type { Session } from '../sessions/session.ts';
+import { encodeAcknowledgement } from './codec/packet-encoder.ts';
+import type { InboundQos2 } from './inbound-qos2.ts';
+import { type AcknowledgementPacket, PacketType } from './packets.ts';
+import { ReasonCode } from './reason-codes.ts';
+
+export class AcknowledgementHandler {
+  readonly #inboundQos2: InboundQos2;
+
+  constructor(inboundQos2: InboundQos2) {
+    this.#inboundQos2 = inboundQos2;
+  }
+
+  handle(session: Session, { type, packetId, reasonCode }: AcknowledgementPacket): void {
+    switch (type) {
+      case PacketType.puback:
+        session.outgoing?.pubackReceived(packetId);
+        break;
+      case PacketType.pubrec:
+        session.outgoing?.pubrecReceived(packetId, reasonCode);
+        break;
+      case PacketType.pubcomp:
+        session.outgoing?.pubcompReceived(packetId);
+        break;
+      case PacketType.pubrel:
+        this.#release(session, packetId);
+    }
+  }
+
+  /** PUBCOMP frees the identifier: after a crash a new message under it must not be taken for the old one [MQTT-4.3.3-11]. */
+  #release(session: Session, packetId: number): void {
+    const { version } = session.connectPacket;
+    const isKnown = this.#inboundQos2.release(session, packetId);
+    const code = isKnown ? ReasonCode.success : ReasonCode.packetIdNotFound;
+    session.acknowledgements.afterStored(this.#inboundQos2.durable(session), () => {
+      session.unacknowledged = Math.max(0, session.unacknowledged - 1);
+      session.connection.send(encodeAcknowledgement(version, PacketType.pubcomp, packetId, code));
+    });
+  }
+}

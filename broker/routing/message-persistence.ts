@@ -1,0 +1,184 @@
+/**
+ * Stores a message, before it is acknowledged, for persistent sessions and as the retained message of its topic, under the access rules:
+ * a message is queued only for sessions that may receive it, and everything stored has an owner, so that a revocation can delete it. All
+ * changes of one message are on disk together or not at all.
+ */
+
+import { filterMatches, isServerTopic, parseShare } from '@rollcall/protocol';
+import type { BrokerLimits } from '../broker-limits.ts';
+import type { Message } from '../mqtt/message.ts';
+import type { Qos } from '../mqtt/packets.ts';
+import { SERVER_OWNER } from '../session-store/memory-pool.ts';
+import type { QueueReceiver } from '../session-store/message-queues.ts';
+import type { SessionStore } from '../session-store/session-store.ts';
+import type { StoredSubscription } from '../session-store/session-subscriptions.ts';
+import type { PersistentSessions } from '../sessions/persistent-sessions.ts';
+import { RetainedOwners } from './retained-owners.ts';
+import type { ShareChoice } from './shared-subscriptions.ts';
+
+export interface MessagePersistenceOptions {
+  readonly store: SessionStore;
+  readonly sessions: PersistentSessions;
+  readonly limits: BrokerLimits;
+  /** An owner would retain more than the limits of one identity. */
+  readonly limitExceeded: (owner: string, bytes: number) => void;
+}
+
+export interface PersistOptions {
+  /** The owner of a retained message. */
+  readonly owner: string;
+  readonly shares: readonly ShareChoice[] | undefined;
+  /** Changes of the session store that have to be on disk together with those of the message. */
+  readonly together?: (() => void) | undefined;
+}
+
+/**
+ * `nothing`: there was nothing to store. `stored`: it is on disk when `durable` resolves; rejects with Problem `unavailable`.
+ * `no_room`: it is only for sessions that are away, and none of them has room: nobody would get it.
+ */
+export type PersistOutcome =
+  | { readonly kind: 'nothing' }
+  | { readonly kind: 'stored'; readonly durable: Promise<void> }
+  | { readonly kind: 'no_room' };
+
+const NOTHING: PersistOutcome = { kind: 'nothing' };
+const NO_ROOM: PersistOutcome = { kind: 'no_room' };
+
+/** An empty payload removes a retained message [MQTT-3.3.1-6, MQTT-3.3.1-7]. */
+const REMOVAL: Omit<Message, 'topic'> = {
+  payload: Buffer.alloc(0),
+  qos: 0,
+  retain: true,
+  properties: undefined,
+  expiresAt: undefined,
+  clientId: undefined,
+  number: 0,
+};
+
+/** Queued with QoS 1 at least. */
+type Receivers = Map<string, QueueReceiver & { readonly qos: Qos }>;
+
+export class MessagePersistence {
+  readonly #options: MessagePersistenceOptions;
+  readonly #retained: RetainedOwners;
+
+  constructor(options: MessagePersistenceOptions) {
+    this.#options = options;
+    this.#retained = new RetainedOwners(options.limits);
+    for (const { topic, owner, bytes } of options.store.retainedOwners()) {
+      if (owner !== undefined) this.#retained.set(topic, owner, bytes);
+    }
+  }
+
+  /** Owners of retained messages. */
+  owners(): Iterable<string> {
+    return this.#retained.owners();
+  }
+
+  /** Whether an owner may retain a message, by its own limits and its share of the store. A refusal is counted and reported. */
+  mayRetain(topic: string, bytes: number, owner: string): boolean {
+    const { store, limitExceeded } = this.#options;
+    if (!this.#retained.hasRoom(topic, owner, bytes)) {
+      limitExceeded(owner, bytes);
+      return false;
+    }
+    if (store.mayRetain(topic, bytes, owner)) return true;
+    store.recordRefusedRetain(topic, bytes, owner);
+    return false;
+  }
+
+  /** Stores a message. For a retained one {@link mayRetain} was asked before. */
+  persist(message: Message, { owner, shares, together }: PersistOptions): PersistOutcome {
+    const { store } = this.#options;
+    const receivers = message.qos === 0 ? undefined : this.#receiversOf(message, shares);
+    if (receivers === undefined && !message.retain && together === undefined) return NOTHING;
+    if (message.retain) this.#retain(message, owner);
+    if (receivers !== undefined) {
+      const queued = store.enqueue([...receivers.values()], message);
+      const isForNobody = queued.length === 0 && ![...receivers.values()].some(({ isConnected }) => isConnected);
+      if (isForNobody && !message.retain) return NO_ROOM;
+    }
+    together?.();
+    return { kind: 'stored', durable: message.qos === 0 ? Promise.resolve() : store.durable() };
+  }
+
+  /** Queues a message of a shared subscription for another member. */
+  enqueueShared(message: Message, { member, share }: ShareChoice): void {
+    const receivers: Receivers = new Map();
+    this.#addShared(receivers, message, { member, share });
+    this.#options.store.enqueue([...receivers.values()], message);
+  }
+
+  /** Deletes the retained messages of an owner. */
+  purge(owner: string): void {
+    const { store } = this.#options;
+    for (const topic of this.#retained.topicsOf(owner)) {
+      this.#retained.delete(topic);
+      store.retain({ ...REMOVAL, topic }, owner);
+    }
+  }
+
+  /** Removes messages that have expired. */
+  sweep(now: number): void {
+    for (const topic of this.#options.store.sweep(now)) this.#retained.delete(topic);
+  }
+
+  #retain(message: Message, publisher: string): void {
+    const { topic, payload } = message;
+    const owner = isServerTopic(topic) ? SERVER_OWNER : publisher;
+    this.#retained.delete(topic);
+    if (payload.length > 0) this.#retained.set(topic, owner, payload.length);
+    this.#options.store.retain(message, owner);
+  }
+
+  /** Each persistent session once, with the highest QoS of its matching subscriptions [MQTT-3.3.4-2]; undefined for none. */
+  #receiversOf(message: Message, shares: readonly ShareChoice[] | undefined): Receivers | undefined {
+    const matching = this.#options.store.filters.matching(message.topic);
+    if (matching.length === 0 && shares === undefined) return undefined;
+    const receivers: Receivers = new Map();
+    for (const { clientId } of matching) {
+      if (!receivers.has(clientId)) this.#addReceiver(receivers, message, clientId);
+    }
+    for (const choice of shares ?? []) this.#addShared(receivers, message, choice);
+    return receivers.size === 0 ? undefined : receivers;
+  }
+
+  #addReceiver(receivers: Receivers, message: Message, clientId: string): void {
+    const { store, sessions } = this.#options;
+    if (sessions.rightsOf(clientId)?.mayReceive(message.topic).allowed !== true) return;
+    const isOwn = message.clientId === clientId;
+    const own = store.subscriptionsOf(clientId).filter((one) => grants(one, message.topic) && !(isOwn && one.noLocal));
+    const qos = Math.max(0, ...own.map((one) => one.qos)) as Qos;
+    if (qos === 0) return;
+    const identifiers = own.flatMap(({ subscriptionIdentifier }) => subscriptionIdentifier ?? []);
+    receivers.set(clientId, {
+      ...this.#receiver(clientId, Math.min(qos, message.qos) as Qos),
+      retain: message.retain && own.some(({ retainAsPublished }) => retainAsPublished),
+      subscriptionIdentifiers: identifiers.length === 0 ? undefined : identifiers,
+      share: undefined,
+    });
+  }
+
+  /** A member that receives the message by a subscription of its own as well gets it twice, as two subscriptions (MQTT 5, 4.8.2). */
+  #addShared(receivers: Receivers, message: Message, { member, share }: ShareChoice): void {
+    const { clientId, subscriptionIdentifier, retainAsPublished } = member;
+    const qos = Math.min(member.qos, message.qos) as Qos;
+    if (qos === 0 || !this.#options.sessions.has(clientId)) return;
+    receivers.set(`${share} ${clientId}`, {
+      ...this.#receiver(clientId, qos),
+      retain: message.retain && retainAsPublished,
+      subscriptionIdentifiers: subscriptionIdentifier === undefined ? undefined : [subscriptionIdentifier],
+      share,
+    });
+  }
+
+  #receiver(clientId: string, qos: Qos) {
+    const { sessions } = this.#options;
+    const owner = sessions.ownerOf(clientId) ?? clientId;
+    return { clientId, owner, qos, isConnected: sessions.isConnected(clientId) };
+  }
+}
+
+function grants({ filter }: StoredSubscription, topic: string): boolean {
+  return parseShare(filter) === undefined && filterMatches(filter, topic);
+}

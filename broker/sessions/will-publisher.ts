@@ -1,0 +1,96 @@
+/**
+ * Publishes a will: authorized by the rights of now, stored as telemetry if it is, then queued, retained and delivered like a PUBLISH. A will
+ * cannot wait as a PUBLISH can: one that exceeds a share or a limit is dropped.
+ */
+
+import type { Logger } from 'pino';
+import type { Accepted, TelemetryMessage } from '../../telemetry/index.ts';
+import type { Rights, Subject } from '../access/acl.ts';
+import type { BrokerCounters } from '../broker-counters.ts';
+import type { Message } from '../mqtt/message.ts';
+import type { WillMessage } from '../mqtt/packets.ts';
+import type { StorageShareLimiter } from '../mqtt/storage-share-limiter.ts';
+import type { DeliveredKeys } from '../routing/delivered-keys.ts';
+import type { MessagePersistence } from '../routing/message-persistence.ts';
+import type { MessageRouter } from '../routing/message-router.ts';
+import type { TelemetryIntake } from '../routing/telemetry-intake.ts';
+import { type OwnTelemetry, ownTelemetry } from './session.ts';
+import type { DueWill } from './wills.ts';
+
+export interface WillPublisherOptions {
+  readonly counters: BrokerCounters;
+  readonly log: Logger;
+  readonly now: () => number;
+  readonly telemetry: TelemetryIntake;
+  readonly router: MessageRouter;
+  readonly persistence: MessagePersistence;
+  readonly deliveredKeys: DeliveredKeys;
+  readonly policies: { rightsOf(subject: Subject): Promise<Rights> };
+  readonly storageShareLimiter: Pick<StorageShareLimiter, 'mayStore'>;
+}
+
+export class WillPublisher {
+  readonly #options: WillPublisherOptions;
+
+  constructor(options: WillPublisherOptions) {
+    this.#options = options;
+  }
+
+  /** Resolves when the will is stored and delivered, or refused. */
+  async publish(due: DueWill): Promise<void> {
+    const { clientId, message: will } = due;
+    const { owner, subject } = due.about;
+    const { counters, now, policies, persistence, router, deliveredKeys } = this.#options;
+    const own = ownTelemetry(subject.identity, will.topic);
+    const topic = own?.topic ?? will.topic;
+    const rights = await policies.rightsOf(subject);
+    if (!rights.mayPublish(will.topic).allowed || (will.retain && !rights.mayRetain(topic).allowed)) {
+      counters.publishDenied += 1;
+      return;
+    }
+    if (due.isDropped) return;
+    if (will.retain && !persistence.mayRetain(topic, will.payload.length, owner)) return;
+    const stored = own === undefined ? 'stored' : await this.#storeTelemetry(subject, own, will);
+    if (stored === undefined) return;
+    if (own?.key !== undefined && subject.identity.kind === 'device') {
+      const key = deliveredKeys.keyOf(subject.identity.id, own.key);
+      if (stored === 'repeated' && deliveredKeys.has(key)) return;
+      deliveredKeys.add(key);
+    }
+    if (due.isDropped) return;
+    const { payload, qos, retain, properties, messageExpiryInterval: expiry } = will;
+    const expiresAt = expiry === undefined ? undefined : now() + expiry * 1000;
+    const number = router.nextNumber();
+    const message: Message = { topic, payload, qos, retain, properties, expiresAt, clientId, number };
+    const shares = router.chooseShared(message);
+    const outcome = persistence.persist(message, { owner, shares });
+    if (outcome.kind === 'stored') await outcome.durable;
+    await new Promise<void>((resolve) => router.deliver(message, shares, resolve));
+  }
+
+  /** Undefined: the device exceeds its share of the journal, or its number of streams. */
+  async #storeTelemetry(
+    { identity, group }: Subject,
+    own: OwnTelemetry,
+    will: WillMessage,
+  ): Promise<Accepted | undefined> {
+    const { telemetry, storageShareLimiter, now } = this.#options;
+    if (identity.kind !== 'device') return 'stored';
+    if (!storageShareLimiter.mayStore(identity, group)) return undefined;
+    if (telemetry.streams?.admit(identity.id, own.stream) === false) return undefined;
+    const { contentType, payloadFormatIndicator, userProperties } = will.properties ?? {};
+    const message: TelemetryMessage = {
+      device: identity.id,
+      stream: own.stream,
+      receivedAt: now(),
+      qos: will.qos,
+      group,
+      payload: will.payload,
+      ...(own.key !== undefined && { key: own.key }),
+      ...(contentType !== undefined && { contentType }),
+      ...(payloadFormatIndicator !== undefined && { payloadFormatIndicator }),
+      ...(userProperties !== undefined && { userProperties }),
+    };
+    return telemetry.accept(message);
+  }
+}
