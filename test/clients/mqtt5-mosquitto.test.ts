@@ -53,8 +53,8 @@ describeWithClients('the Mosquitto clients with MQTT 5', ['mosquitto_pub', 'mosq
       contentType: 'text/plain',
       payloadFormatIndicator: 1,
       userProperties: [
-        ['site', 'north'],
-        ['unit', 'C'],
+        { name: 'site', value: 'north' },
+        { name: 'unit', value: 'C' },
       ],
     });
   });

@@ -145,7 +145,11 @@ describeWithClients('paho-mqtt with MQTT 5', ['paho'], () => {
       properties: { ...properties, SubscriptionIdentifier: [9] },
     });
     const [stored] = await fleet.operator.queryTelemetry({ device: 'p5-order' as DeviceId });
-    expect(stored).toMatchObject({ userProperties: pairs, contentType: 'text/plain', payloadFormatIndicator: 1 });
+    expect(stored).toMatchObject({
+      userProperties: pairs.map(([name, value]) => ({ name, value })),
+      contentType: 'text/plain',
+      payloadFormatIndicator: 1,
+    });
   });
 
   it('receives one message at a time when that is its Receive Maximum', async () => {
