@@ -11,6 +11,7 @@ import { connect, packet, remainingLength, text, u16 } from '../../../test/fixtu
 import { DEFAULT_LIMITS } from '../../broker-limits.ts';
 import { PacketDecoder } from './packet-decoder.ts';
 import { PROPERTY_LIMITS } from './packet-limits.ts';
+import { FAULTS } from './protocol-violations.ts';
 
 const limits = { ...DEFAULT_LIMITS, ...PROPERTY_LIMITS };
 const SEED = 20_261_129;
@@ -107,6 +108,15 @@ describe('the packet decoder', () => {
     expect(different.map(({ name }) => name)).toEqual([]);
   });
 
+  it('states each of its faults for some input', () => {
+    const stated = new Set(inputs.map(({ stream }) => decodeAll([stream]).violation));
+    const types = Array.from({ length: 16 }, (_, type) => type);
+    const unstated = Object.entries(FAULTS).filter(([, fault]) => {
+      return !types.some((type) => ([undefined, 4, 5] as const).some((version) => stated.has(fault.in(type, version))));
+    });
+    expect(unstated.map(([name]) => name)).toEqual([]);
+  });
+
   const short = (all: readonly Input[]) => all.filter(({ stream, isFirst }) => !isFirst && stream.length < 2_000);
   const versions = [
     { version: 'MQTT 3.1.1', first: connect('client-1'), short: short(inputs4) },
@@ -198,6 +208,17 @@ describe('the packet decoder', () => {
     ]);
     expect(packets.map(({ name }) => name)).toEqual(['connect', 'disconnect']);
     expect(violation).toBeUndefined();
+  });
+
+  it('answers a CONNECT by CONNACK when the version has a code for it, and nothing later', () => {
+    const connackOf = (...packets: readonly Buffer[]) => decodeAll(packets).violation?.connack;
+    expect(connackOf(connect('client-1', { level: 6 }))).toBe(0x84);
+    expect(connackOf(connect(''))).toBe(0x85);
+    expect(connackOf(connect('client-1', { flags: 3 }))).toBeUndefined();
+    expect(connackOf(connect5({ flags: 3 }))).toBe(0x81);
+    expect(connackOf(connect5({ flags: 0x0a }))).toBe(0x82);
+    expect(connackOf(connect5(), connect5())).toBeUndefined();
+    expect(connackOf(connect5(), packet(0x30, text('')))).toBeUndefined();
   });
 
   it('knows the version of a CONNECT that it refuses, so that it can be answered', () => {

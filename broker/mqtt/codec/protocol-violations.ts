@@ -63,7 +63,7 @@ export class Fault {
 }
 
 const PACKET_NAMES = [
-  'reserved packet type 0',
+  'packet type 0',
   ...Object.keys(PacketType).map((name) => name.toUpperCase()),
 ] as readonly string[];
 
