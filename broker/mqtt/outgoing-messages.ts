@@ -94,8 +94,9 @@ export class OutgoingMessages {
   /** Sends queued messages, as many as the client's Receive Maximum and the rate allow. Called whenever there may be one. */
   wake(): void {
     const session = this.#session;
-    while (session.isOpen && this.#allowance > 0 && this.#unacknowledged.size < this.#client.receiveMaximum) {
+    while (session.isOpen && this.#unacknowledged.size < this.#client.receiveMaximum) {
       const again = this.#resent[0];
+      if (again === undefined && this.#allowance <= 0) break;
       const unsent = again === undefined ? this.#queue.nextUnsent() : undefined;
       if (again === undefined && unsent === undefined) {
         this.#allowance = Number.POSITIVE_INFINITY; // Nothing waits any more.
@@ -106,9 +107,11 @@ export class OutgoingMessages {
         session.end('slow_consumer');
         return;
       }
-      this.#allowance -= 1;
-      if (unsent !== undefined) this.#sendFirst(unsent);
-      else this.#sendAgain(this.#resent.shift() as QueuedMessage);
+      if (unsent === undefined) this.#sendAgain(this.#resent.shift() as QueuedMessage);
+      else {
+        this.#allowance -= 1;
+        this.#sendFirst(unsent);
+      }
     }
     if (this.#allowance <= 0) this.#continueLater();
   }

@@ -25,12 +25,12 @@ describe('a persistent session', () => {
       await commander.publish(`devices/dev-1/commands/a/${messageId}`, 'x', { qos, messageId });
     }
     await commander.settled();
-    expect((await first.settled()).filter(({ cmd }) => cmd === 'publish')).toHaveLength(ids.length);
+    for (const _ of ids) expect(await first.next()).toMatchObject({ cmd: 'publish' });
     first.destroy();
     for (let attempt = 1; attempt <= 5; attempt += 1) (await connect()).destroy();
     const last = await connect();
-    const again = (await last.settled()).filter(({ cmd }) => cmd === 'publish');
-    expect(again.map((packet) => packet.cmd === 'publish' && packet.topic.split('/').at(-1))).toEqual(ids.map(String));
+    for (const id of ids)
+      expect(await last.next()).toMatchObject({ cmd: 'publish', topic: expect.stringMatching(`/${id}$`) });
   });
 
   it('stores no filter beyond the limit, however they are requested', async () => {
@@ -41,7 +41,9 @@ describe('a persistent session', () => {
       const client = await testBroker.session(credentials, { clientId: 'dev-1', clean: false });
       client.send({ cmd: 'unsubscribe', messageId: 1, unsubscriptions: [filter(round * 10).topic] });
       await client.settled();
-      await client.subscribe(...[1, 2, 3, 4, 5, 6, 7, 10].map((n) => filter(round * 10 + n)));
+      for (const n of [1, 2, 3, 4, 5, 6, 7, 10]) {
+        client.send({ cmd: 'subscribe', messageId: n, subscriptions: [filter(round * 10 + n)] });
+      }
       await client.closed;
     }
     expect(testBroker.sessions.store.subscriptionsOf('dev-1')).toHaveLength(3);
