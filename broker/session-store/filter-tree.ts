@@ -24,8 +24,8 @@ class Level<Subscription extends OfClient> {
   #name: string | undefined;
   #child: Level<Subscription> | undefined;
   #children: Map<string, Level<Subscription>> | undefined;
-  /** Stored subscriptions whose filter ends here, by client. */
-  stored: Map<string, Subscription> | undefined;
+  /** Stored subscriptions whose filter ends here: one, or several by client. Most filters name a device, and have one. */
+  #stored: Subscription | Map<string, Subscription> | undefined;
   /** Live subscriptions whose filter ends here. */
   live = 0;
 
@@ -63,7 +63,44 @@ class Level<Subscription extends OfClient> {
   }
 
   get hasSubscription(): boolean {
-    return this.live > 0 || this.stored !== undefined;
+    return this.live > 0 || this.#stored !== undefined;
+  }
+
+  /** Returns whether its client had none here. */
+  addStored(subscription: Subscription): boolean {
+    const { clientId } = subscription;
+    const stored = this.#stored;
+    if (stored instanceof Map) {
+      const { size } = stored;
+      return stored.set(clientId, subscription).size > size;
+    }
+    if (stored === undefined || stored.clientId === clientId) {
+      this.#stored = subscription;
+      return stored === undefined;
+    }
+    this.#stored = new Map([
+      [stored.clientId, stored],
+      [clientId, subscription],
+    ]);
+    return true;
+  }
+
+  /** Returns whether its client had one here. */
+  removeStored(clientId: string): boolean {
+    const stored = this.#stored;
+    if (stored instanceof Map) {
+      const isRemoved = stored.delete(clientId);
+      if (stored.size === 0) this.#stored = undefined;
+      return isRemoved;
+    }
+    if (stored?.clientId !== clientId) return false;
+    this.#stored = undefined;
+    return true;
+  }
+
+  addStoredTo(found: Subscription[]): void {
+    if (this.#stored instanceof Map) for (const subscription of this.#stored.values()) found.push(subscription);
+    else if (this.#stored !== undefined) found.push(this.#stored);
   }
 
   get isEmpty(): boolean {
@@ -105,18 +142,13 @@ export class FilterTree<Subscription extends OfClient = OfClient> {
   addStored(filter: string, subscription: Subscription): void {
     const level = this.#reach(filter);
     if (!level.hasSubscription) this.#generation += 1;
-    level.stored ??= new Map();
-    if (!level.stored.has(subscription.clientId)) this.#stored += 1;
-    level.stored.set(subscription.clientId, subscription);
+    if (level.addStored(subscription)) this.#stored += 1;
   }
 
   removeStored(filter: string, clientId: string): void {
     const path = this.#find(filter);
-    const stored = path?.at(-1)?.stored;
-    if (path === undefined || stored === undefined || !stored.delete(clientId)) return;
+    if (path === undefined || !path.at(-1)?.removeStored(clientId)) return;
     this.#stored -= 1;
-    if (stored.size > 0) return;
-    (path.at(-1) as Level<Subscription>).stored = undefined;
     this.#prune(filter, path);
   }
 
@@ -178,10 +210,9 @@ function collect<Subscription extends OfClient>(
   mayBeWildcard: boolean,
   found: Subscription[],
 ): void {
-  const rest = mayBeWildcard ? level.get('#')?.stored : undefined;
-  if (rest !== undefined) found.push(...rest.values());
+  if (mayBeWildcard) level.get('#')?.addStoredTo(found);
   if (at === names.length) {
-    if (level.stored !== undefined) found.push(...level.stored.values());
+    level.addStoredTo(found);
     return;
   }
   const any = mayBeWildcard ? level.get('+') : undefined;
