@@ -2,7 +2,7 @@
 
 import { DeviceError } from './device-error.ts';
 import { isNetworkError, networkReason } from './https-exchange.ts';
-import type { MqttVersion } from './mqtt-codec/index.ts';
+import { type MqttVersion, REASON } from './mqtt-codec/index.ts';
 import { nextAttemptAfter, type ServerReason } from './server-reason.ts';
 import { isDateError } from './server-verification.ts';
 
@@ -40,7 +40,10 @@ export function connectionEnd(words: LastWords): ConnectionEnd {
   if (disconnect !== undefined) return toldEnd(disconnect, `DISCONNECT ${disconnect.text}`);
   if (connack === undefined || connack.code === 0) return untoldEnd(words);
   if (version === 5 && VERSION_REFUSALS.has(connack.code)) {
-    const error = new DeviceError('connection_refused', { reason: 'the broker does not know MQTT 5' });
+    const error = new DeviceError('connection_refused', {
+      reason: 'the broker does not know MQTT 5',
+      reasonCode: REASON.unsupportedProtocolVersion,
+    });
     return { kind: 'version', error, waitsLong: true, isUnanswered: false };
   }
   if (version === 5) return toldEnd(connack, `CONNACK ${connack.text}`);
@@ -55,6 +58,7 @@ function toldEnd(reason: ServerReason, text: string): ConnectionEnd {
   const error = new DeviceError(next === 'refused' ? 'connection_refused' : 'connection_lost', {
     reason: text,
     serverReason: reason.word,
+    reasonCode: reason.code,
   });
   return { kind: next === 'refused' ? 'refused' : 'lost', error, waitsLong: next !== 'soon', isUnanswered: false };
 }

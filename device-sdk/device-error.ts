@@ -34,6 +34,8 @@ export interface DeviceErrorOptions {
   readonly retryAfter?: number;
   /** The broker's reason as a word, where MQTT 5 told it. */
   readonly serverReason?: string | undefined;
+  /** The reason code of MQTT 5 beside it. */
+  readonly reasonCode?: number | undefined;
   readonly cause?: unknown;
 }
 
@@ -45,6 +47,8 @@ export class DeviceError extends Error {
   readonly retryAfter: number | undefined;
   /** The broker's reason as a word, such as `device_revoked` or `session_taken_over`; undefined where it told none (MQTT 3.1.1). */
   readonly serverReason: string | undefined;
+  /** The reason code of MQTT 5 in the broker's CONNACK, PUBACK or DISCONNECT; undefined where it sent none. */
+  readonly reasonCode: number | undefined;
 
   constructor(code: DeviceErrorCode, options: DeviceErrorOptions = {}) {
     const sentence = isProblemCode(code) ? PROBLEMS[code].sentence : DEVICE_ERRORS[code];
@@ -53,6 +57,7 @@ export class DeviceError extends Error {
     this.status = options.status;
     this.retryAfter = options.retryAfter;
     this.serverReason = options.serverReason;
+    this.reasonCode = options.reasonCode;
   }
 }
 

@@ -160,6 +160,12 @@ export class Device<Schema extends DeviceSchema = DeviceSchema> {
     return this.#statePublisher.lastError;
   }
 
+  /** Version of MQTT on the last connection that the broker accepted; undefined before. */
+  get mqttVersion(): '5' | '3.1.1' | undefined {
+    const { version } = this.#mqttClient;
+    return version && (version === 5 ? '5' : '3.1.1');
+  }
+
   /** Calls back at each change of state, until the returned function is called. */
   onState(listener: StateListener): () => void {
     return this.#statePublisher.onState(listener);

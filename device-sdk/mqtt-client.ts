@@ -79,6 +79,7 @@ export class MqttClient {
   #cancelRetry: (() => void) | undefined;
   #failedTries = 0;
   #connectedAt: number | undefined;
+  #version: MqttVersion | undefined;
   #trial: Trial | undefined;
   #isClosed = false;
 
@@ -89,6 +90,11 @@ export class MqttClient {
     this.#outbox.onReady(() => this.#sendWaiting());
     this.#identity = options.identity;
     this.#versions = new ProtocolVersions(options.mqttVersion, uptime);
+  }
+
+  /** Of the last connection that the broker accepted; undefined before. */
+  get version(): MqttVersion | undefined {
+    return this.#version;
   }
 
   start(): void {
@@ -198,6 +204,7 @@ export class MqttClient {
 
   #connected(version: MqttVersion, limits: ServerLimits): void {
     this.#connectedAt = this.#options.now();
+    this.#version = version;
     this.#endTrial(undefined);
     const mqtt = version === 5 ? '5' : '3.1.1';
     this.#options.log.info({ device: this.#identity.deviceId, mqtt }, 'connected');

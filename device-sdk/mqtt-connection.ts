@@ -254,7 +254,7 @@ export class MqttConnection {
     this.#options.packetIds.free(packetId);
     this.#answeredAt = uptime();
     if (refusal === undefined) settled();
-    else settled(new DeviceError('message_refused', { reason: refusal.text, serverReason: refusal.word }));
+    else settled(new DeviceError('message_refused', { reason: refusal.text, serverReason: refusal.word, reasonCode }));
   }
 
   #receivedMessage({ topic, payload, properties, qos, packetId }: ReceivedPublish): void {

@@ -189,10 +189,11 @@ describe('a broker that ends the connection', () => {
     const broker = await startBroker(friendly);
     const device = await open(broker, { log });
     await device.connected();
+    expect(device.mqttVersion).toBe('5');
     const lost = untilRecovering(device);
     broker.send(disconnect(reasonCode, reasonString));
     expect(await lost).toMatchObject({
-      ...{ code, serverReason: word, message: expect.stringContaining(reasonString ?? word) },
+      ...{ code, serverReason: word, reasonCode, message: expect.stringContaining(reasonString ?? word) },
     });
     expect(waits).toContain(wait);
   });
@@ -270,7 +271,7 @@ describe('a message that the broker refuses', () => {
     });
     const bad = device.publish('readings', 'bad');
     const good = device.publish('readings', 'good');
-    await expect(bad).rejects.toMatchObject({ code: 'message_refused', serverReason: word });
+    await expect(bad).rejects.toMatchObject({ code: 'message_refused', serverReason: word, reasonCode });
     await good;
     expect(device.queue).toMatchObject({ messages: 0, refused: 1 });
     expect(refusals).toEqual([`devices/${DEVICE}/telemetry/readings ${word}`]);

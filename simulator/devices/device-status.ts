@@ -1,6 +1,6 @@
 /** The state, counts and last error of one SDK device; tells the observer of the run when they change. */
 
-import type { DeviceError } from '@rollcall/device-sdk';
+import type { Device, DeviceError } from '@rollcall/device-sdk';
 import { asDeviceError } from '@rollcall/device-sdk/building-blocks';
 import type { DeviceReport, DeviceState, FailedStep } from './device-report.ts';
 import type { DeviceOutcome, ShardContext } from './shard-context.ts';
@@ -73,9 +73,10 @@ export class DeviceStatus {
     this.#update();
   }
 
-  connected(): void {
+  connected(version: Device['mqttVersion']): void {
     this.#isConnected = true;
     this.#context.counters.count('connects');
+    this.#context.counters.count(version === '5' ? 'connectsMqtt5' : 'connectsMqtt311');
     this.#update();
   }
 
@@ -111,6 +112,12 @@ export class DeviceStatus {
     counters.record('puback', latency);
     this.#acknowledged += 1;
     sdk.observer?.changed(this.report());
+  }
+
+  /** The broker rejected a message for good. */
+  messageRejected(reasonCode: number): void {
+    this.#context.counters.count('rejected');
+    this.#context.counters.reason('puback', reasonCode);
   }
 
   /** Counts an error by its code, unless it only says that the run ends. */

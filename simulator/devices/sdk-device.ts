@@ -1,6 +1,7 @@
 /** A simulated device that is the device SDK itself. The run decides when it starts, publishes, loses its network or its power, and stops. */
 
 import { Device, type DeviceError, type DeviceErrorCode, type DeviceOptions } from '@rollcall/device-sdk';
+import type { MqttLevel } from '../scenario/mqtt-versions.ts';
 import { seededRandom } from '../seeded-random.ts';
 import { DeviceEnvironment } from './device-environment.ts';
 import type { DeviceReport } from './device-report.ts';
@@ -17,6 +18,8 @@ export interface SdkDeviceOptions {
   readonly position: number;
   readonly id: string;
   readonly group: GroupContext;
+  /** Undefined: the SDK uses what the broker speaks. */
+  readonly version: MqttLevel | undefined;
   readonly seed: number;
   /** In place of what the enroll server announces, where a proxy stands in between. */
   readonly mqttUrl: string | undefined;
@@ -58,6 +61,8 @@ export class SdkDevice implements SimulatedDevice {
   #failedEnrollments = 0;
   #lostAt = 0;
   #revokedAt: number | undefined;
+  /** The last error whose reason code was counted. */
+  #counted: DeviceError | undefined;
   /** Handed to the running instance, and not acknowledged yet. */
   #inProgress = new Set<Message>();
   /** Of them, those that are not in its queue yet. */
@@ -213,7 +218,8 @@ export class SdkDevice implements SimulatedDevice {
 
   #deviceOptions({ proxy, sdkOptions }: DeviceEnvironment): DeviceOptions {
     const { sdk } = this.#context;
-    const { group, seed, id } = this.#options;
+    const { group, seed, id, version } = this.#options;
+    const { sessionExpiry } = group.settings;
     const mqttUrl = proxy === undefined ? (this.#options.mqttUrl ?? sdk.mqttUrl) : `mqtts://localhost:${proxy.port}`;
     const store = sdk.storeOf?.(this.index);
     const random = seededRandom(seed + 1);
@@ -223,7 +229,9 @@ export class SdkDevice implements SimulatedDevice {
       ...(sdk.names === 'scenario' && { deviceId: id }),
       ...(mqttUrl !== undefined && { mqttUrl }),
       ...(sdk.log !== undefined && { log: sdk.log }),
-      clean: true,
+      ...(version !== undefined && { mqttVersion: version === 5 ? '5' : '3.1.1' }),
+      clean: sessionExpiry === 0,
+      sessionExpiry: Math.ceil(sessionExpiry / 1_000),
       renewal: sdk.renewal,
       keepalive: Math.max(LEAST_KEEPALIVE_S, Math.round(group.settings.keepalive / 1_000)),
       random: () => random() * sdk.haste,
@@ -254,7 +262,7 @@ export class SdkDevice implements SimulatedDevice {
   #follow(device: Device, opened: number, error: DeviceError | undefined): void {
     if (device !== this.#device || this.outcome !== 'in') return;
     const { state, lastError } = device;
-    if (state === 'connected') this.#connected(opened);
+    if (state === 'connected') this.#connected(device.mqttVersion, opened);
     else if (state !== 'renewing') {
       if (lastError !== undefined) this.#context.counters.error(lastError.code);
       if (error !== undefined) this.#status.remember(error, 'connection');
@@ -262,10 +270,10 @@ export class SdkDevice implements SimulatedDevice {
     }
   }
 
-  #connected(opened: number): void {
+  #connected(version: Device['mqttVersion'], opened: number): void {
     const { counters, now, serverReturnedAt } = this.#context;
     if (this.isConnected) return;
-    this.#status.connected();
+    this.#status.connected(version);
     if (this.#revokedAt !== undefined) counters.count('wronglyAllowed');
     if (this.#lostAt === 0) counters.record('connect', now() - opened);
     else counters.record('recovery', now() - Math.max(this.#lostAt, serverReturnedAt));
@@ -275,6 +283,7 @@ export class SdkDevice implements SimulatedDevice {
 
   #disconnected(state: Device['state'], error: DeviceError | undefined): void {
     const { counters, now } = this.#context;
+    this.#countReason(error);
     if (this.isConnected) {
       this.#status.disconnected();
       this.#lostAt = now();
@@ -285,6 +294,13 @@ export class SdkDevice implements SimulatedDevice {
     this.#schedule?.pause();
     this.#status.connectionRefused();
     void this.#device?.close();
+  }
+
+  /** Once for each error: the SDK has it as its last one until it is connected again. */
+  #countReason(error: DeviceError | undefined): void {
+    if (error?.reasonCode === undefined || error === this.#counted) return;
+    this.#counted = error;
+    this.#context.counters.reason(this.isConnected ? 'disconnect' : 'connack', error.reasonCode);
   }
 
   async #send(message: Message): Promise<void> {
@@ -304,7 +320,8 @@ export class SdkDevice implements SimulatedDevice {
       publisher.acknowledged.add(message.sequence);
       this.#status.messageAcknowledged(now() - message.due);
     } catch (error) {
-      this.#status.failed(error, 'message');
+      const { reasonCode } = this.#status.failed(error, 'message');
+      if (reasonCode !== undefined) this.#status.messageRejected(reasonCode);
     } finally {
       inProgress.delete(message);
       unqueued.delete(message);

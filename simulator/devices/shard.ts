@@ -109,7 +109,7 @@ export class Shard {
     const place = { index: device.index, position: device.position, id: device.id, group };
     if (group.settings.kind === 'sdk') {
       return new SdkDevice(
-        { ...place, seed, mqttUrl: this.#mqttUrl(group), turn: (act) => this.#turn(act) },
+        { ...place, seed, version: device.mqtt, mqttUrl: this.#mqttUrl(group), turn: (act) => this.#turn(act) },
         this.#context,
       );
     }

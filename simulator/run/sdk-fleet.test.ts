@@ -119,7 +119,9 @@ describe('a device that is revoked', () => {
   it('is disconnected and does not reconnect, and the others continue', async () => {
     const revoked = new Set<string>();
     const { broker, est } = await startServers({ broker: { connack: (id) => (revoked.has(id) ? 5 : 0) } });
-    const { run, until } = await startFleet({ devices: 3, token: est.token(), rate: 10, idPrefix: 'sim' });
+    // The scripted broker speaks MQTT 3.1.1 only, and an attempt with MQTT 5 would be one more connection.
+    const options = { devices: 3, token: est.token(), rate: 10, idPrefix: 'sim', mqtt: 0 };
+    const { run, until } = await startFleet(options);
     await Promise.all([0, 1, 2].map((index) => until((d) => d.index === index && d.acknowledged >= 1)));
     revoked.add('sim-0002');
     broker.cut('sim-0002');
