@@ -3,11 +3,14 @@
  * at most once, also over reboots, and always responds.
  */
 
+import type { UserProperty } from '@rollcall/protocol';
 import type { CommandLedger } from './command-ledger.ts';
 import { asDeviceError, type DeviceError } from './device-error.ts';
 import { type Parser, parsed } from './device-schema.ts';
 import type { DeviceLog } from './device-state.ts';
+import type { PacketProperties } from './mqtt-codec/index.ts';
 import type { Payload } from './payload.ts';
+import type { RequestedReply } from './reply.ts';
 import type { Schedule } from './schedule.ts';
 
 export interface Command<Request = unknown> {
@@ -15,6 +18,14 @@ export interface Command<Request = unknown> {
   /** Names the answer's topic; unique per command. */
   readonly requestId: string;
   readonly payload: Buffer;
+  /** MIME type; undefined where the sender gave none, or without MQTT 5, as the next three. */
+  readonly contentType?: string | undefined;
+  /** In the order of the sender. */
+  readonly userProperties?: readonly UserProperty[] | undefined;
+  /** Where the sender wants the answer; it goes there if the device may send responses there, else to its own topic. */
+  readonly responseTopic?: string | undefined;
+  /** Sent with the answer. */
+  readonly correlationData?: Buffer | undefined;
   /** Aborted when the time for the answer is over, or the device is closed. */
   readonly signal: AbortSignal;
   /** The payload as JSON, as the command's parser returned it if there is one; throws a SyntaxError when it isn't JSON. */
@@ -33,7 +44,7 @@ export interface CommandOptions {
 
 export interface CommandDispatcherOptions {
   /** Resolves when the answer is safe. */
-  readonly respond: (requestId: string, payload: Payload) => Promise<void>;
+  readonly respond: (requestId: string, payload: Payload, requested: RequestedReply | undefined) => Promise<void>;
   readonly ledger: CommandLedger;
   readonly parsers: Readonly<Record<string, Parser>>;
   readonly schedule: Schedule;
@@ -75,12 +86,21 @@ export class CommandDispatcher {
   }
 
   /** Resolves when the command is recorded; undefined for a duplicate. Rejects if it cannot be recorded. */
-  deliver(name: string, requestId: string, payload: Buffer): Promise<void> | undefined {
+  deliver(
+    name: string,
+    requestId: string,
+    payload: Buffer,
+    properties: PacketProperties = {},
+  ): Promise<void> | undefined {
     const { ledger } = this.#options;
     if (ledger.knows(requestId)) return undefined;
     return ledger.begin(requestId).then(() => {
       const json = () => JSON.parse(payload.toString('utf8')) as never;
-      this.#dispatch({ name, requestId, payload, json, signal: this.#ending.signal });
+      const { contentType, userProperties, responseTopic, correlationData } = properties;
+      this.#dispatch({
+        ...{ name, requestId, payload, json, signal: this.#ending.signal, contentType, userProperties, responseTopic },
+        correlationData: correlationData === undefined ? undefined : Buffer.from(correlationData),
+      });
     });
   }
 
@@ -101,9 +121,10 @@ export class CommandDispatcher {
   #hold(command: Command<never>): void {
     this.#held.push(command);
     if (this.#held.length <= HELD_MAX) return;
-    const { name, requestId } = this.#held.shift() as Command<never>;
+    const dropped = this.#held.shift() as Command<never>;
+    const { name, requestId } = dropped;
     this.#options.log.warn({ command: name, requestId }, 'command dropped without a handler');
-    void this.#answer(requestId, { error: 'no handler' });
+    void this.#answer(requestId, { error: 'no handler' }, dropped);
   }
 
   #runBounded(run: () => Promise<void>): void {
@@ -147,20 +168,22 @@ export class CommandDispatcher {
     };
     const answer = await Promise.race([work(), timedOut]);
     cancel();
-    if (!this.#ending.signal.aborted) await this.#answer(requestId, answer);
+    if (!this.#ending.signal.aborted) await this.#answer(requestId, answer, command);
   }
 
-  #answer(requestId: string, payload: Payload): Promise<void> {
-    const answering = this.#sendResponse(requestId, payload).finally(() => this.#answering.delete(answering));
+  /** `command`: undefined for one of an earlier run, of which only the id is known. */
+  #answer(requestId: string, payload: Payload, command?: Command<never>): Promise<void> {
+    const answering = this.#sendResponse(requestId, payload, command).finally(() => this.#answering.delete(answering));
     this.#answering.add(answering);
     return answering;
   }
 
   /** Never rejects. */
-  async #sendResponse(requestId: string, payload: Payload): Promise<void> {
+  async #sendResponse(requestId: string, payload: Payload, command: Command<never> | undefined): Promise<void> {
     const { respond, ledger, log } = this.#options;
+    const { responseTopic, correlationData } = command ?? {};
     try {
-      await respond(requestId, payload);
+      await respond(requestId, payload, command && { responseTopic, correlationData });
       ledger.end(requestId);
     } catch (error) {
       const { code }: DeviceError = asDeviceError(error, 'internal');

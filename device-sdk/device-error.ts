@@ -14,6 +14,7 @@ export const DEVICE_ERRORS = {
   queue_unwritable: 'the message could not be written to disk',
   queue_unusable: 'the directory of the queue cannot be used',
   message_dropped: 'the message was dropped in favor of newer ones before it was sent',
+  message_expired: 'the message expired before it was sent',
   message_damaged: 'the message could not be read back from disk',
   identity_unusable: 'the stored identity cannot be used',
   fleet_differs:

@@ -6,6 +6,7 @@ import type { DeviceParsers } from './device-schema.ts';
 import type { DeviceLog, RefusalListener, StateListener } from './device-state.ts';
 import { checkedEnrollUrl, checkedMqttUrls, type EnrollmentOptions } from './enrollment.ts';
 import type { IdentityStore } from './identity-store.ts';
+import type { MessageOptions } from './message-properties.ts';
 import { checkOutboxOptions, type MessageKeys, type QueueOptions } from './open-outbox.ts';
 import type { OutboxLimits } from './outbox.ts';
 import { MQTT_VERSIONS, type MqttVersionChoice } from './protocol-versions.ts';
@@ -73,7 +74,7 @@ export type DeviceOptions = DeviceSettings &
     | { readonly store: IdentityStore; readonly dataDir?: undefined }
   );
 
-export interface PublishOptions {
+export interface PublishOptions extends MessageOptions {
   /** 1 (default): resolves when the message is safe. 0: resolves when it was written to the connection. */
   readonly qos?: 0 | 1;
 }

@@ -139,7 +139,7 @@ describe('the queue on disk', () => {
     await device.publish('temperature', 3);
     await device.drained();
     expect(broker.messages.map(({ payload }) => payload)).toEqual(['1', '2', '3']);
-    expect(device.queue).toEqual({ messages: 0, bytes: 0, dropped: 0, refused: 0, damaged: 0 });
+    expect(device.queue).toEqual({ messages: 0, bytes: 0, dropped: 0, refused: 0, expired: 0, damaged: 0 });
   });
 
   it('tells when the broker has stored a message, and sends it once', async () => {

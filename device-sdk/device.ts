@@ -5,7 +5,6 @@ import {
   type DeviceId,
   eventTopic,
   type GroupName,
-  responseTopic,
   serverNoticeFilter,
   TRUST_BUNDLE_TOPIC,
   telemetryTopic,
@@ -23,6 +22,7 @@ import {
   NEVER_EXPIRES,
   type PublishOptions,
   type TelemetryOptions,
+  withoutUndefined,
 } from './device-options.ts';
 import { type CompleteSettings, type DeviceParts, openParts } from './device-parts.ts';
 import {
@@ -44,10 +44,12 @@ import { fetchServerTime } from './https-exchange.ts';
 import { IdentityManager } from './identity-manager.ts';
 import { Inbox } from './inbox.ts';
 import { Listeners } from './listeners.ts';
+import { messageProperties } from './message-properties.ts';
 import { MqttClient } from './mqtt-client.ts';
 import type { NewMessage, Outbox, OutboxStatus } from './outbox.ts';
 import { encodePayload, type Payload } from './payload.ts';
 import type { Receipt } from './receipt.ts';
+import { type ReplyProperties, type RequestedReply, replyTo } from './reply.ts';
 import { StatePublisher } from './state-publisher.ts';
 import { Twin } from './twin.ts';
 
@@ -119,7 +121,7 @@ export class Device<Schema extends DeviceSchema = DeviceSchema> {
       {
         changed: (link, error, reason) => this.#identityManager.connectionChanged(link, error, reason),
         refused: (topic, error) => this.#refusals.notify(topic, error),
-        message: (topic, payload) => inbox.received(topic, payload),
+        message: (topic, payload, properties) => inbox.received(topic, payload, properties),
       },
     );
     this.#identityManager = new IdentityManager({
@@ -129,7 +131,7 @@ export class Device<Schema extends DeviceSchema = DeviceSchema> {
     });
     this.#broadcasts = new BroadcastDispatcher(schemas.broadcasts ?? {}, log);
     this.#commands = new CommandDispatcher({
-      respond: (requestId, payload) => this.#respond(requestId, payload),
+      respond: (requestId, payload, requested) => this.#respond(requestId, payload, requested),
       ...{ ledger, parsers: schemas.commands ?? {}, schedule, log },
     });
     const inbox = new Inbox({
@@ -309,13 +311,21 @@ export class Device<Schema extends DeviceSchema = DeviceSchema> {
     topic: () => string,
     parser: Parser | undefined,
     payload: unknown,
-    { qos = 1, ...rest }: PublishOptions & Pick<NewMessage, 'priority' | 'retain'>,
+    options: PublishOptions & Pick<NewMessage, 'priority' | 'retain'> & { readonly reply?: ReplyProperties },
   ): Promise<Receipt> {
     if (this.state === 'revoked') throw this.lastError;
     let message: NewMessage;
     try {
       const checked = parsed(parser, payload, 'the payload') as Payload;
-      message = { topic: topic(), payload: encodePayload(checked), qos, ...rest };
+      const { qos = 1, priority, retain, reply } = options;
+      const given = messageProperties(options);
+      const properties = reply === undefined ? given : { ...given, ...reply };
+      message = {
+        topic: topic(),
+        payload: encodePayload(checked),
+        qos,
+        ...withoutUndefined({ properties, priority, retain }),
+      };
     } catch (error) {
       throw asDeviceError(error, 'request_invalid');
     }
@@ -326,8 +336,12 @@ export class Device<Schema extends DeviceSchema = DeviceSchema> {
     return this.#publish(() => twinTopic(this.id, 'reported'), undefined, payload, { retain: true });
   }
 
-  async #respond(requestId: string, payload: Payload): Promise<void> {
-    await this.#publish(() => responseTopic(this.id, requestId), undefined, payload, { priority: 'high' });
+  async #respond(requestId: string, payload: Payload, requested: RequestedReply | undefined): Promise<void> {
+    const { topic, properties } = replyTo(requested, this.id, requestId);
+    await this.#publish(() => topic, undefined, payload, {
+      priority: 'high',
+      ...withoutUndefined({ reply: properties }),
+    });
   }
 
   #listen(name: string, handler: CommandHandler, options: CommandOptions): void {

@@ -12,6 +12,8 @@ import type { JournalFiles } from './journal-files.ts';
 import { messageSize } from './journal-record.ts';
 import type { RecoveredMessage } from './journal-recovery.ts';
 import type { JournalEntry } from './journal-segment.ts';
+import { expiresAt, hasExpired, withTimeLeft } from './message-expiry.ts';
+import type { PacketProperties } from './mqtt-codec/index.ts';
 import { DrainSignal, type NewMessage, type Outbox, type OutboxLimits, type OutboxStatus } from './outbox.ts';
 import { OutboxStreams, type Stream, type TopicRules } from './outbox-streams.ts';
 import { Delivery, messageKey, type Receipt } from './receipt.ts';
@@ -39,6 +41,8 @@ export interface DiskOutboxOptions {
 
 interface Entry extends Sendable {
   payload: Buffer;
+  /** Uptime in milliseconds; undefined: never. */
+  readonly expiresAt: number | undefined;
   /** Undefined for QoS 0. */
   readonly journalEntry: JournalEntry | undefined;
   readonly stream: Stream<Entry> | undefined;
@@ -55,6 +59,8 @@ interface QueuedMessage {
   readonly topic: string;
   readonly journalEntry: JournalEntry;
   readonly payload: Buffer;
+  readonly properties: PacketProperties | undefined;
+  readonly expiresAt: number | undefined;
 }
 
 const SEGMENT_MIN = 64 * 1024;
@@ -79,6 +85,7 @@ export class DiskOutbox implements Outbox {
   #loadedBytes = 0;
   #dropped = 0;
   #refused = 0;
+  #expired = 0;
   #damaged = 0;
   #replayThrough = 0;
   readonly #replayLimiter: ReplayRateLimiter;
@@ -113,8 +120,8 @@ export class DiskOutbox implements Outbox {
   }
 
   get status(): OutboxStatus {
-    const [dropped, refused, damaged] = [this.#dropped, this.#refused, this.#damaged];
-    return { messages: this.#open, bytes: this.#streams.bytes, dropped, refused, damaged };
+    const [dropped, refused, expired, damaged] = [this.#dropped, this.#refused, this.#expired, this.#damaged];
+    return { messages: this.#open, bytes: this.#streams.bytes, dropped, refused, expired, damaged };
   }
 
   onReady(ready: () => void): void {
@@ -136,13 +143,16 @@ export class DiskOutbox implements Outbox {
     for (let entry = this.#window.peek(); entry !== undefined; entry = this.#window.peek()) {
       if (!this.#maySendNow(entry)) return undefined;
       this.#window.next();
-      if (this.#load(entry)) {
+      const isExpired = hasExpired(entry.expiresAt);
+      if (!isExpired && this.#load(entry)) {
         this.#addKey(entry);
+        entry.properties = withTimeLeft(entry.properties, entry.expiresAt);
         return entry;
       }
       this.#window.remove(entry);
-      this.#damaged += 1;
-      this.#finish(entry, new DeviceError('message_damaged'));
+      if (isExpired) this.#expired += 1;
+      else this.#damaged += 1;
+      this.#finish(entry, new DeviceError(isExpired ? 'message_expired' : 'message_damaged'));
     }
     return undefined;
   }
@@ -199,14 +209,15 @@ export class DiskOutbox implements Outbox {
   }
 
   async #store(message: NewMessage): Promise<Receipt> {
-    const { topic, payload } = message;
+    const { topic, payload, properties } = message;
     const stream = this.#streams.streamOf(topic);
-    if (!this.#streams.makeRoom(stream, messageSize(message))) {
+    if (!this.#streams.makeRoom(stream, messageSize({ topic, payload, properties }))) {
       const { messages, bytes } = this.#streams;
       throw new DeviceError('outbox_full', { reason: `${messages} messages, ${bytes} bytes on disk` });
     }
-    const { entry: journalEntry, stored } = this.#journal.append({ topic, payload });
-    const entry = this.#addEntry({ stream, topic, journalEntry, payload });
+    const { entry: journalEntry, stored } = this.#journal.append({ topic, payload, properties });
+    const ends = expiresAt(properties, 0);
+    const entry = this.#addEntry({ stream, topic, journalEntry, payload, properties, expiresAt: ends });
     const delivery = new Delivery(journalEntry.epoch, journalEntry.sequence, topic);
     entry.delivery = delivery;
     try {
@@ -230,8 +241,12 @@ export class DiskOutbox implements Outbox {
     this.#ready();
   }
 
-  #addRecovered({ entry: journalEntry, topic }: RecoveredMessage): void {
-    const entry = this.#addEntry({ stream: this.#streams.streamOf(topic), topic, journalEntry, payload: NOTHING });
+  #addRecovered({ entry: journalEntry, topic, queuedAt, messageExpiryInterval }: RecoveredMessage): void {
+    const stream = this.#streams.streamOf(topic);
+    const queuedFor = this.#options.now() - queuedAt;
+    const ends = messageExpiryInterval === undefined ? undefined : expiresAt({ messageExpiryInterval }, queuedFor);
+    const recovered = { stream, topic, journalEntry, payload: NOTHING, properties: undefined, expiresAt: ends };
+    const entry = this.#addEntry(recovered);
     entry.isLoaded = false;
     if (!this.#options.owns(topic)) {
       this.#removeEntry(entry);
@@ -243,7 +258,7 @@ export class DiskOutbox implements Outbox {
     this.#window.push(entry);
   }
 
-  #addVolatile({ topic, payload, priority = 'normal' }: NewMessage): Promise<Receipt> {
+  #addVolatile({ topic, payload, properties, priority = 'normal' }: NewMessage): Promise<Receipt> {
     const { limits } = this.#options;
     if (this.#volatileMessages >= limits.messages || this.#volatileBytes + payload.length > limits.bytes) {
       const reason = `${this.#volatileMessages} messages of QoS 0, ${this.#volatileBytes} bytes of payload`;
@@ -256,6 +271,7 @@ export class DiskOutbox implements Outbox {
     return new Promise((resolve, reject) => {
       const entry: Entry = {
         ...{ topic, payload, priority, qos: 0, packetId: 0, sends: 0, state: 'waiting', isLoaded: true },
+        ...{ properties, expiresAt: expiresAt(properties, 0) },
         ...{ journalEntry: undefined, stream: undefined, delivery, resolve, reject },
       };
       this.#window.push(entry);
@@ -264,7 +280,7 @@ export class DiskOutbox implements Outbox {
   }
 
   /** A place for it in the books; it can't be sent or dropped before it is `waiting`. */
-  #addEntry({ stream, topic, journalEntry, payload }: QueuedMessage): Entry {
+  #addEntry({ stream, topic, journalEntry, payload, properties, expiresAt: ends }: QueuedMessage): Entry {
     const { priority = 'normal', retain = false } = stream.rules;
     // One plain literal: unless the bundle is minified, Node 20 takes microseconds to put it together of two that are spread.
     const entry: Entry = {
@@ -272,6 +288,8 @@ export class DiskOutbox implements Outbox {
       payload,
       priority,
       retain,
+      properties,
+      expiresAt: ends,
       qos: 1,
       packetId: 0,
       sends: 0,
@@ -324,6 +342,7 @@ export class DiskOutbox implements Outbox {
     const stored = this.#journal.read(entry.journalEntry);
     if (stored === undefined) return false;
     entry.payload = stored.payload;
+    entry.properties = stored.properties;
     entry.isLoaded = true;
     this.#loadedBytes += entry.payload.length;
     return true;
@@ -333,6 +352,7 @@ export class DiskOutbox implements Outbox {
     if (!entry.isLoaded) return;
     this.#loadedBytes -= entry.payload.length;
     entry.payload = NOTHING;
+    entry.properties = undefined;
     entry.isLoaded = false;
   }
 

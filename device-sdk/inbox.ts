@@ -11,6 +11,7 @@ import type { BroadcastDispatcher } from './broadcasts.ts';
 import type { CommandDispatcher } from './commands.ts';
 import type { DeviceLog } from './device-state.ts';
 import type { IdentityManager } from './identity-manager.ts';
+import type { PacketProperties } from './mqtt-codec/index.ts';
 import type { Twin } from './twin.ts';
 
 export interface InboxOptions {
@@ -31,7 +32,7 @@ export class Inbox {
   }
 
   /** Resolves when the message may be acknowledged; undefined if it may be at once. */
-  received(topic: string, payload: Buffer): Promise<void> | undefined {
+  received(topic: string, payload: Buffer, properties: PacketProperties | undefined): Promise<void> | undefined {
     const { deviceId, group, commands, broadcasts, twin, identityManager } = this.#options;
     if (topic === TRUST_BUNDLE_TOPIC) return identityManager.applyTrustBundle(payload.toString('latin1'));
     if (topic === renewalNoticeTopic(deviceId)) {
@@ -40,10 +41,10 @@ export class Inbox {
     }
     const parsed = parseDeviceTopic(topic);
     if (parsed !== undefined && parsed.device !== deviceId) return undefined;
-    if (parsed?.kind === 'command') return commands.deliver(parsed.name, parsed.requestId, payload);
+    if (parsed?.kind === 'command') return commands.deliver(parsed.name, parsed.requestId, payload, properties);
     if (parsed?.kind === 'twin' && parsed.side === 'desired') return twin.receive(payload);
     const broadcast = parseBroadcastTopic(topic);
-    if (broadcast?.group === group) void broadcasts.deliver(broadcast.name, payload);
+    if (broadcast?.group === group) void broadcasts.deliver(broadcast.name, payload, properties);
     return undefined;
   }
 

@@ -21,6 +21,7 @@ export { type EnrollmentOptions, type EnrollmentOrder, enrollOnce } from './enro
 export { fileIdentityStore } from './file-identity-store.ts';
 export { type IdentityStore, memoryIdentityStore, type PendingRequest, type StoredIdentity } from './identity-store.ts';
 export type { KeyProvider, TlsKey } from './key-provider.ts';
+export type { MessageOptions } from './message-properties.ts';
 export type { MessageKeys, QueueOptions } from './open-outbox.ts';
 export type { OutboxLimits, OutboxStatus } from './outbox.ts';
 export type { DropPolicy, StreamRules } from './outbox-streams.ts';

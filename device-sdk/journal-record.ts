@@ -2,18 +2,22 @@
  * What a segment of the journal holds, byte by byte. Pure: it knows no files.
  *
  *     4  mark      of this segment alone, drawn at random and part of the file's name
- *     1  kind      1 message, 2 settled
+ *     1  kind      1 message, 2 settled, 3 message with properties
  *     3  length    of the body
  *     4  CRC-32    over kind, length and body
  *     body of a message   6 sequence number, 6 epoch, 6 queued at (ms), 2 length of topic, topic, payload
+ *     body of a message with properties   the same, with the properties in front of the payload, as in PUBLISH of MQTT 5
  *     body of settled     6 sequence number, as often as there are
  *
  * The mark is what the next whole record is found by after a damaged one. The author of a payload does not know it, so
  * no payload can pass for a record; neither can blocks of an older file that a file system gave back after a power cut.
  */
 
+import { decodePropertyBytes, encodeProperties, type PacketProperties } from './mqtt-codec/index.ts';
+
 export const MESSAGE = 1;
 export const SETTLED = 2;
+const MESSAGE_WITH_PROPERTIES = 3;
 
 const HEAD = 12;
 const MESSAGE_HEAD = 20;
@@ -28,27 +32,37 @@ export interface StoredMessage {
   readonly queuedAt: number;
   readonly topic: string;
   readonly payload: Buffer;
+  /** Undefined for none. */
+  readonly properties: PacketProperties | undefined;
 }
+
+/** What a message says, apart from its place in the queue. */
+export type QueuedContent = Pick<StoredMessage, 'topic' | 'payload'> & Partial<Pick<StoredMessage, 'properties'>>;
 
 export type JournalRecord =
   | { readonly kind: typeof MESSAGE; readonly message: StoredMessage; readonly at: number; readonly length: number }
   | { readonly kind: typeof SETTLED; readonly sequences: readonly number[] };
 
 /** Bytes that a message takes in a segment. */
-export function messageSize(message: { readonly topic: string; readonly payload: Buffer }): number {
-  return HEAD + MESSAGE_HEAD + Buffer.byteLength(message.topic) + message.payload.length;
+export function messageSize({ topic, payload, properties }: QueuedContent): number {
+  const propertyBytes = properties === undefined ? 0 : encodeProperties(properties).length;
+  return HEAD + MESSAGE_HEAD + Buffer.byteLength(topic) + propertyBytes + payload.length;
 }
+
+const NONE = Buffer.alloc(0);
 
 export function encodeMessage(mark: number, message: StoredMessage): Buffer {
   const topicLength = Buffer.byteLength(message.topic);
-  const record = Buffer.allocUnsafe(HEAD + MESSAGE_HEAD + topicLength + message.payload.length);
+  const properties = message.properties === undefined ? NONE : encodeProperties(message.properties);
+  const record = Buffer.allocUnsafe(HEAD + MESSAGE_HEAD + topicLength + properties.length + message.payload.length);
   record.writeUIntBE(message.sequence, HEAD, 6);
   message.epoch.copy(record, HEAD + 6, 0, 6);
   record.writeUIntBE(message.queuedAt, HEAD + 12, 6);
   record.writeUInt16BE(topicLength, HEAD + 18);
   record.write(message.topic, HEAD + MESSAGE_HEAD, 'utf8');
-  message.payload.copy(record, HEAD + MESSAGE_HEAD + topicLength);
-  return finishRecord(record, mark, MESSAGE);
+  properties.copy(record, HEAD + MESSAGE_HEAD + topicLength);
+  message.payload.copy(record, HEAD + MESSAGE_HEAD + topicLength + properties.length);
+  return finishRecord(record, mark, message.properties === undefined ? MESSAGE : MESSAGE_WITH_PROPERTIES);
 }
 
 export function encodeSettled(mark: number, sequences: readonly number[]): Buffer {
@@ -67,7 +81,7 @@ export function decodeRecord(mark: number, bytes: Buffer, at: number): JournalRe
   const end = at + HEAD + bodyLength;
   if (end > bytes.length || bytes.readUInt32BE(at + 8) !== checksum(bytes, at, end)) return undefined;
   const body = bytes.subarray(at + HEAD, end);
-  if (kind === MESSAGE) return readMessage(body, at, HEAD + bodyLength);
+  if (kind === MESSAGE || kind === MESSAGE_WITH_PROPERTIES) return readMessage(kind, body, at, HEAD + bodyLength);
   if (kind === SETTLED && bodyLength % SEQUENCE === 0) {
     const sequences = Array.from({ length: bodyLength / SEQUENCE }, (_, index) => body.readUIntBE(index * SEQUENCE, 6));
     return { kind: SETTLED, sequences };
@@ -106,16 +120,28 @@ export function readSegment(mark: number, bytes: Buffer): SegmentContents {
   return { records, damaged, isTorn: false };
 }
 
-function readMessage(body: Buffer, at: number, length: number): JournalRecord | undefined {
+function readMessage(kind: number, body: Buffer, at: number, length: number): JournalRecord | undefined {
   if (body.length < MESSAGE_HEAD) return undefined;
-  const payloadAt = MESSAGE_HEAD + body.readUInt16BE(18);
-  if (payloadAt > body.length) return undefined;
+  const topicEnd = MESSAGE_HEAD + body.readUInt16BE(18);
+  if (topicEnd > body.length) return undefined;
+  let properties: PacketProperties | undefined;
+  let payloadAt = topicEnd;
+  if (kind === MESSAGE_WITH_PROPERTIES) {
+    try {
+      const read = decodePropertyBytes(body.subarray(topicEnd));
+      properties = read.properties;
+      payloadAt += read.end;
+    } catch {
+      return undefined;
+    }
+  }
   const message: StoredMessage = {
     sequence: body.readUIntBE(0, 6),
     epoch: body.subarray(6, 12),
     queuedAt: body.readUIntBE(12, 6),
-    topic: body.toString('utf8', MESSAGE_HEAD, payloadAt),
+    topic: body.toString('utf8', MESSAGE_HEAD, topicEnd),
     payload: body.subarray(payloadAt),
+    properties,
   };
   return { kind: MESSAGE, message, at, length };
 }

@@ -7,6 +7,10 @@ import { type JournalEntry, parseSegmentName, type Segment } from './journal-seg
 export interface RecoveredMessage {
   readonly entry: JournalEntry;
   readonly topic: string;
+  /** Milliseconds since 1970, by the device's clock then. */
+  readonly queuedAt: number;
+  /** Seconds; undefined: it does not expire. */
+  readonly messageExpiryInterval: number | undefined;
 }
 
 export interface RecoveredSegments {
@@ -57,7 +61,7 @@ export function recoverSegments(files: JournalFiles): RecoveredSegments {
         }
         continue;
       }
-      const { sequence, topic, epoch } = record.message;
+      const { sequence, topic, epoch, queuedAt, properties } = record.message;
       lastSequence = Math.max(lastSequence, sequence);
       // Copies, each kept once: slices would hold whole segments in memory.
       const entry: JournalEntry = {
@@ -67,7 +71,8 @@ export function recoverSegments(files: JournalFiles): RecoveredSegments {
         segment,
         at: record.at,
       };
-      found.set(sequence, { entry, topic: keptOnce(topics, topic, () => topic) });
+      const messageExpiryInterval = properties?.messageExpiryInterval;
+      found.set(sequence, { entry, topic: keptOnce(topics, topic, () => topic), queuedAt, messageExpiryInterval });
     }
   }
   const messages = [...found.values()]

@@ -8,7 +8,7 @@
 
 import { randomBytes } from 'node:crypto';
 import type { JournalFile, JournalFiles } from './journal-files.ts';
-import { encodeMessage, encodeSettled, messageSize, type StoredMessage } from './journal-record.ts';
+import { encodeMessage, encodeSettled, messageSize, type QueuedContent, type StoredMessage } from './journal-record.ts';
 import { type RecoveredMessage, type RecoveredSegments, recoverSegments } from './journal-recovery.ts';
 import { type JournalEntry, type Segment, SegmentReader, segmentName } from './journal-segment.ts';
 
@@ -92,7 +92,7 @@ export class Journal {
   }
 
   /** Stored when `stored` resolves. Rejects with the file system's error; the message is then not in the journal. */
-  append(message: { readonly topic: string; readonly payload: Buffer }): {
+  append(message: QueuedContent): {
     readonly entry: JournalEntry;
     readonly stored: Promise<void>;
   } {
@@ -101,10 +101,10 @@ export class Journal {
     const entry: JournalEntry = { sequence, epoch: this.#epoch, size: messageSize(message), segment: undefined, at: 0 };
     const queuedAt = Math.max(0, Math.floor(this.#options.now()));
     const stored = new Promise<void>((resolve, reject) => {
-      const { topic, payload } = message;
+      const { topic, payload, properties } = message;
       this.#pending.push({
         entry,
-        message: { sequence, epoch: this.#epoch, queuedAt, topic, payload },
+        message: { sequence, epoch: this.#epoch, queuedAt, topic, payload, properties },
         resolve,
         reject,
       });

@@ -1,7 +1,10 @@
 /** A device with a broker that speaks MQTT 5: what the broker announces and the reasons that it gives. The broker's packets are mqtt-packet's. */
 
 import { once } from 'node:events';
+import { mkdtempSync, rmSync } from 'node:fs';
 import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { createServer, type TLSSocket } from 'node:tls';
 import mqttPacket, { type IConnectPacket, type IPublishPacket, type Packet } from 'mqtt-packet';
 import { afterAll, afterEach, beforeAll, expect } from 'vitest';
@@ -12,6 +15,7 @@ import { Device } from './device.ts';
 import type { DeviceError } from './device-error.ts';
 import type { DeviceOptions } from './device-options.ts';
 import { enrollOnce } from './enrollment.ts';
+import { fileIdentityStore } from './file-identity-store.ts';
 import { type IdentityStore, memoryIdentityStore } from './identity-store.ts';
 
 const { describe, it } = testsWithClients('device-sdk/mqtt5.test.ts', ['openssl']);
@@ -343,5 +347,119 @@ describe('what the broker announces', () => {
     const device = await open(broker);
     await device.twin.report({ on: true });
     expect(broker.received.find(({ cmd }) => cmd === 'publish')).toMatchObject({ retain: false });
+  });
+});
+
+const publishes = ({ received }: Broker) => received.filter(({ cmd }) => cmd === 'publish') as IPublishPacket[];
+
+describe('properties of a message', () => {
+  const properties = {
+    ...({ contentType: 'text/plain', payloadFormatIndicator: 1, messageExpiry: 60 } as const),
+    userProperties: [
+      ['site', 'north'],
+      ['shift', 'late'],
+    ] as const,
+  };
+  const arrived = {
+    contentType: 'text/plain',
+    payloadFormatIndicator: true,
+    userProperties: { site: 'north', shift: 'late' },
+  };
+
+  it('arrive at the broker, with what is left of the expiry', async () => {
+    const broker = await startBroker(friendly);
+    const device = await open(broker);
+    await device.publish('readings', 'warm', properties);
+    await device.publishEvent('started', 'now', {
+      ...properties,
+      qos: 0,
+      userProperties: { site: 'north', shift: 'late' },
+    });
+    await expect.poll(() => publishes(broker).length).toBe(2);
+    const [telemetry, event] = publishes(broker);
+    expect(telemetry?.properties).toEqual({ ...arrived, messageExpiryInterval: 60 });
+    expect(event?.properties).toEqual({ ...arrived, messageExpiryInterval: 60 });
+  });
+
+  it('are not sent to a broker that does not know them', async () => {
+    const broker = await startBroker(friendly);
+    const device = await open(broker, { mqttVersion: '3.1.1' });
+    await device.publish('readings', 'warm', properties);
+    expect(publishes(broker)).toMatchObject([{ payload: Buffer.from('warm') }]);
+    expect(publishes(broker)[0]?.properties).toBeUndefined();
+  });
+
+  it('outlive a restart of the device in the queue on disk, and an expired message is not sent', async () => {
+    const dataDir = mkdtempSync(join(tmpdir(), 'rollcall-properties-'));
+    cleanups.push(() => rmSync(dataDir, { recursive: true, force: true }));
+    const est = await startScriptedEstServer(authority);
+    cleanups.push(() => est.close());
+    await enrollOnce(fileIdentityStore(dataDir), { token: est.token(), deviceId: DEVICE });
+    let now = Date.now();
+    const offline = { dataDir, store: undefined, mqttUrl: 'mqtts://127.0.0.1:1', now: () => now };
+    const before = await Device.open(offline);
+    await before.publish('readings', 'short', { ...properties, messageExpiry: 5 });
+    await before.publish('readings', 'long', properties);
+    await before.publish('readings', 'plain');
+    await before.close();
+    now += 10_000;
+    const broker = await startBroker(friendly);
+    const after = await Device.open({ ...offline, mqttUrl: broker.url });
+    cleanups.push(() => after.close());
+    await after.drained();
+    expect(payloads(broker)).toEqual(['long', 'plain']);
+    const [{ properties: sent } = {}, { properties: none } = {}] = publishes(broker);
+    expect(sent).toMatchObject(arrived);
+    expect(sent?.messageExpiryInterval).toBeLessThanOrEqual(50);
+    expect(none).toBeUndefined();
+    expect(after.queue).toMatchObject({ messages: 0, expired: 1 });
+  });
+
+  it.each([
+    ['an expiry of 0', { messageExpiry: 0 }],
+    ['a content type that is no text', { contentType: 'a\0' }],
+    ['half of a surrogate pair', { contentType: '\ud800' }],
+    ['33 user properties', { userProperties: Array.from({ length: 33 }, () => ['a', 'b'] as const) }],
+    ['more than 8 KiB', { userProperties: { a: 'x'.repeat(8 * 1024) } }],
+    ['something else than pairs', { userProperties: ['a'] as never }],
+  ])('are refused at publish: %s', async (_what, wrong) => {
+    const device = await open(await startBroker(friendly));
+    await expect(device.publish('readings', 1, wrong)).rejects.toMatchObject({ code: 'request_invalid' });
+  });
+});
+
+describe('a command', () => {
+  const command = (requestId: string, properties: object): Packet => ({
+    ...{ cmd: 'publish', topic: `devices/${DEVICE}/commands/ping/${requestId}`, payload: '1', qos: 0 },
+    ...{ dup: false, retain: false, properties },
+  });
+  const own = (requestId: string) => `devices/${DEVICE}/responses/${requestId}`;
+
+  it.each([
+    ['its response topic', 'services/back-end/answers', 'services/back-end/answers'],
+    ['a response topic of the device', own('other'), own('other')],
+    ['its own topic without a response topic', undefined, own('r1')],
+    ['its own topic instead of its telemetry', `devices/${DEVICE}/telemetry/level`, own('r1')],
+    ['its own topic instead of its twin', `devices/${DEVICE}/twin/reported`, own('r1')],
+    ['its own topic instead of that of another device', 'devices/dev-8/responses/r1', own('r1')],
+    ['its own topic instead of one of the server', '$fleet/trust-bundle', own('r1')],
+  ])('is answered on %s, with the correlation data', async (_what, responseTopic, answered) => {
+    const broker = await startBroker(friendly);
+    const seen: unknown[] = [];
+    const device = await open(broker, {
+      commands: {
+        ping: ({ contentType, userProperties }) => {
+          seen.push({ contentType, userProperties });
+          return 'pong';
+        },
+      },
+    });
+    await device.connected();
+    const correlationData = Buffer.from([0, 255]);
+    const asked = { correlationData, contentType: 'application/json', userProperties: { by: 'operator' } };
+    broker.send(command('r1', responseTopic === undefined ? asked : { ...asked, responseTopic }));
+    await expect.poll(() => publishes(broker).length).toBe(1);
+    expect(publishes(broker)[0]).toMatchObject({ topic: answered, properties: { correlationData } });
+    expect(seen).toEqual([{ contentType: 'application/json', userProperties: [['by', 'operator']] }]);
   });
 });

@@ -8,6 +8,7 @@ import { DiskOutbox } from './disk-outbox.ts';
 import { journalFiles } from './journal-files.ts';
 import { DEFAULT_OUTBOX_LIMITS, MemoryOutbox, type Outbox, type OutboxLimits } from './outbox.ts';
 import type { DropPolicy, StreamRules, TopicRules } from './outbox-streams.ts';
+import { isReplyTopic } from './reply.ts';
 import type { Schedule } from './schedule.ts';
 import { PRIORITIES } from './send-window.ts';
 
@@ -63,7 +64,7 @@ export function openOutbox(options: OutboxOptions, { deviceId, now, schedule, lo
   const bytes = queue?.bytes ?? QUEUE_BYTES;
   const rulesOf = (topic: string): TopicRules => {
     const parsed = parseDeviceTopic(topic);
-    const own = parsed === undefined ? undefined : ownRules(parsed, queue);
+    const own = parsed === undefined ? RESPONSE_RULES : ownRules(parsed, queue);
     return {
       drop: own?.drop ?? queue?.drop ?? 'newest',
       bytes: own?.bytes ?? bytes,
@@ -77,7 +78,7 @@ export function openOutbox(options: OutboxOptions, { deviceId, now, schedule, lo
       ...{ limits, bytes, rulesOf, now, schedule, log },
       files: journalFiles(directory),
       replayRate: queue?.replayRate ?? REPLAY_RATE,
-      owns: (topic) => parseDeviceTopic(topic)?.device === deviceId,
+      owns: (topic) => parseDeviceTopic(topic)?.device === deviceId || isReplyTopic(topic, deviceId),
     });
   } catch (error) {
     throw new DeviceError('queue_unusable', {
@@ -92,11 +93,14 @@ function isKeyed(topic: DeviceTopic | undefined, { messageKeys = 'automatic' }: 
   return messageKeys === 'automatic' && topic?.kind === 'telemetry' && topic.key === undefined;
 }
 
+/** Also of responses to topics that a command names. */
+const RESPONSE_RULES: Partial<StreamRules> = { priority: 'high' };
+
 /** Somebody waits for an answer, and nobody for an older state of the twin. */
 function ownRules(topic: DeviceTopic, queue: QueueOptions | undefined): Partial<StreamRules> | undefined {
   if (topic.kind === 'telemetry') return queue?.streams?.[topic.stream];
   if (topic.kind === 'event') return queue?.events?.[topic.type];
-  if (topic.kind === 'response') return { priority: 'high' };
+  if (topic.kind === 'response') return RESPONSE_RULES;
   return topic.kind === 'twin' ? { drop: 'keep-latest' } : undefined;
 }
 

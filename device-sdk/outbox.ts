@@ -6,6 +6,8 @@
 import { randomBytes } from 'node:crypto';
 import { withKey } from '@rollcall/protocol';
 import { DeviceError } from './device-error.ts';
+import { expiresAt, hasExpired, withTimeLeft } from './message-expiry.ts';
+import type { PacketProperties } from './mqtt-codec/index.ts';
 import { Delivery, type Receipt } from './receipt.ts';
 import { type OutboxMessage, type Priority, type Sendable, SendWindow } from './send-window.ts';
 
@@ -16,6 +18,7 @@ export interface NewMessage {
   readonly topic: string;
   readonly payload: Buffer;
   readonly qos: 0 | 1;
+  readonly properties?: PacketProperties | undefined;
   /** Default `normal`. On disk the rules of the stream decide, so that it is the same after a reboot. */
   readonly priority?: Priority;
   /** As {@link priority}. Default false. */
@@ -31,6 +34,8 @@ export interface OutboxStatus {
   readonly dropped: number;
   /** Messages that the broker refused since the device was opened. They are not sent again. */
   readonly refused: number;
+  /** Messages that expired before they were sent, since the device was opened. */
+  readonly expired: number;
   /** Messages, or stretches of a file that held some, that could not be read back. */
   readonly damaged: number;
 }
@@ -95,6 +100,8 @@ export class DrainSignal {
 }
 
 interface Entry extends Sendable {
+  /** Uptime in milliseconds; undefined: never. */
+  readonly expiresAt: number | undefined;
   readonly delivery: Delivery;
   readonly resolve: (receipt: Receipt) => void;
   readonly reject: (error: DeviceError) => void;
@@ -113,6 +120,7 @@ export class MemoryOutbox implements Outbox {
   #bytes = 0;
   #lastSequence = 0;
   #refused = 0;
+  #expired = 0;
   #isClosed = false;
 
   constructor(limits: OutboxLimits, needsKey: NeedsKey = () => false) {
@@ -122,7 +130,8 @@ export class MemoryOutbox implements Outbox {
   }
 
   get status(): OutboxStatus {
-    return { messages: this.#messages, bytes: this.#bytes, dropped: 0, refused: this.#refused, damaged: 0 };
+    const [refused, expired] = [this.#refused, this.#expired];
+    return { messages: this.#messages, bytes: this.#bytes, dropped: 0, refused, expired, damaged: 0 };
   }
 
   /** There is nothing to send but what was just added, and after {@link settle}. */
@@ -139,14 +148,14 @@ export class MemoryOutbox implements Outbox {
     this.#messages += 1;
     this.#bytes += message.payload.length;
     this.#lastSequence += 1;
-    const { payload, qos, priority = 'normal', retain = false } = message;
+    const { payload, qos, properties, priority = 'normal', retain = false } = message;
     const delivery = new Delivery(this.#epoch, this.#lastSequence, message.topic);
     const isKeyed = qos === 1 && this.#needsKey(message.topic);
     const topic = isKeyed ? withKey(message.topic, delivery.key) : message.topic;
     return new Promise((resolve, reject) => {
       this.#window.push({
         ...{ topic, payload, qos, priority, retain, packetId: 0, sends: 0, state: 'waiting' },
-        ...{ delivery, resolve, reject },
+        ...{ properties, expiresAt: expiresAt(properties, 0), delivery, resolve, reject },
       });
     });
   }
@@ -156,7 +165,16 @@ export class MemoryOutbox implements Outbox {
   }
 
   next(): OutboxMessage | undefined {
-    return this.#window.next();
+    for (let entry = this.#window.next(); entry !== undefined; entry = this.#window.next()) {
+      if (!hasExpired(entry.expiresAt)) {
+        entry.properties = withTimeLeft(entry.properties, entry.expiresAt);
+        return entry;
+      }
+      this.#window.remove(entry);
+      this.#expired += 1;
+      this.#reject(entry, new DeviceError('message_expired'));
+    }
+    return undefined;
   }
 
   settle(message: OutboxMessage): boolean {

@@ -12,7 +12,7 @@ export interface OutboxMessage {
   readonly qos: 0 | 1;
   /** The MQTT retain flag. */
   readonly retain?: boolean;
-  readonly properties?: PacketProperties | undefined;
+  properties?: PacketProperties | undefined;
   /** Zero until it is first sent with QoS 1. */
   packetId: number;
   sends: number;

@@ -27,4 +27,5 @@ export {
   type Subscription,
   type Will,
 } from './packets.ts';
+export { decodePropertyBytes, encodeProperties } from './properties.ts';
 export { REASON, reasonName } from './reason-codes.ts';

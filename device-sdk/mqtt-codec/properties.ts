@@ -1,7 +1,7 @@
 /** The properties of MQTT 5 as bytes (section 2.2.2): which there are, of which type, and in which packets. */
 
 import type { UserProperty } from '@rollcall/protocol';
-import type { ByteReader } from './byte-reader.ts';
+import { ByteReader } from './byte-reader.ts';
 import { MalformedPacket, type PacketKind, type PacketProperties } from './packets.ts';
 
 type Type = 'flag' | 'uint16' | 'uint32' | 'variable' | 'text' | 'bytes' | 'pair';
@@ -116,6 +116,16 @@ export function withLength(bytes: Uint8Array): Buffer {
   result.writeUInt16BE(bytes.length, 0);
   result.set(bytes, 2);
   return result;
+}
+
+/** Reads what {@link encodeProperties} wrote for a PUBLISH; `end` is where it ends in `bytes`. Throws a MalformedPacket. */
+export function decodePropertyBytes(bytes: Buffer): {
+  readonly properties: PacketProperties | undefined;
+  readonly end: number;
+} {
+  const reader = new ByteReader(bytes);
+  const properties = decodeProperties(reader, 'publish');
+  return { properties, end: bytes.length - reader.left };
 }
 
 /** Reads the length and the properties of one packet; undefined for none. Throws a MalformedPacket. */
