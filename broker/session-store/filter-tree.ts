@@ -5,16 +5,6 @@
 
 import { topicLevels } from '@rollcall/protocol';
 
-/** A subscription as aedes describes it. */
-export interface StoredSubscription {
-  readonly topic: string;
-  readonly qos: number;
-  readonly clientId: string;
-  readonly rh?: number | undefined;
-  readonly rap?: boolean | undefined;
-  readonly nl?: boolean | undefined;
-}
-
 interface OfClient {
   readonly clientId: string;
 }

@@ -43,10 +43,28 @@ describe('a full queue', () => {
     queue.assignPacketId(queue.nextUnsent() as never, 1);
     expect(store.enqueue([receiver('c1')], message('2'))).toEqual([]);
     expect(store.enqueue([receiver('c1', { isConnected: true })], message('3'))).toEqual(['c1']);
-    queue.assignPacketId(queue.nextUnsent() as never, 2);
-    expect(store.enqueue([receiver('c1', { isConnected: true })], message('4'))).toEqual([]);
-    expect(drain(store, 'c1')).toEqual(['1:1', '2:3']);
+    expect(drain(store, 'c1')).toEqual(['1:1', '3']);
   });
+
+  it.each([true, false])(
+    'has a limit for a connected client that acknowledges nothing (stored: %s)',
+    async (isStored) => {
+      const { store } = await openStore({ limits: { queuedMessages: 1, queuedBytes: 10_000 } });
+      if (isStored) putSessions(store, 'c1');
+      const queue = store.queueOf('c1', { isStored });
+      const send = (id: number) => {
+        const isQueued = store.enqueue([receiver('c1', { isConnected: true })], message('x'.repeat(900))).length === 1;
+        if (isQueued) void queue.assignPacketId(queue.nextUnsent() as never, id);
+        return isQueued;
+      };
+      let sent = 0;
+      while (sent < 100 && send(sent + 1)) sent += 1;
+      expect(sent).toBe(21);
+      queue.acknowledge(3);
+      expect(send(sent + 1)).toBe(true);
+      expect(store.counters().dropped).toBe(1);
+    },
+  );
 });
 
 describe('a share of the memory pool', () => {
@@ -133,6 +151,15 @@ describe('a queue in memory only', () => {
     store.enqueue([receiver('c1', { isConnected: true })], message('', { payload: chunk.subarray(1, 8) }));
     chunk.fill('!');
     expect(String(store.queueOf('c1', { isStored: false }).nextUnsent()?.message.payload)).toBe('payload');
+  });
+
+  it('copies a message once for all clients, also when it is queued for one after the other', async () => {
+    const { store } = await openStore();
+    const same = message('1');
+    for (const id of ['c1', 'c2']) store.enqueue([receiver(id, { isConnected: true })], same);
+    const [first, second] = ['c1', 'c2'].map((id) => store.queueOf(id, { isStored: false }).nextUnsent()?.message);
+    expect(first).toBe(second);
+    expect(first?.payload).not.toBe(same.payload);
   });
 
   it('is what a client gets that has no stored session', async () => {

@@ -45,7 +45,7 @@ export interface QueueReceiver {
 /** Expired messages removed per sweep, about: each causes two changes to be written. */
 const EXPIRED_PER_SWEEP = 10_000;
 
-/** How far a connected client may exceed the limits of its queue with messages that it did not acknowledge. */
+/** How far a connected client may exceed the bytes of its queue with messages that it did not acknowledge. */
 const IN_FLIGHT_FACTOR = 2;
 
 const NO_MESSAGES: readonly QueuedMessage[] = [];
@@ -60,6 +60,9 @@ export class MessageQueues {
   readonly #owners: ReadonlyMap<string, string>;
   readonly #now: () => number;
   readonly #queues = new Map<string, MessageQueue>();
+  /** The last message that was copied, and its copy: a message is queued for one connected client after the other. */
+  #copied: Message | undefined;
+  #copy: Message | undefined;
 
   constructor(
     limits: QueueLimits,
@@ -98,7 +101,6 @@ export class MessageQueues {
     const bytes = messageBytes(message);
     const weight = messageWeight(message.topic, bytes) + ENTRY_WEIGHT;
     let body: MessageBody | undefined;
-    let copy: Message | undefined;
     for (const receiver of receivers) {
       if (receiver.qos === 0 || message.qos === 0) continue;
       const { clientId, owner } = receiver;
@@ -107,11 +109,10 @@ export class MessageQueues {
       if (place === 'none') continue;
       const delivery = receiver.qos <= message.qos ? receiver : { ...receiver, qos: message.qos };
       if (place === 'disk') {
-        body ??= this.#bodies.add(message);
+        body ??= this.#addBody(message);
         queue.append(this.#storage.add(clientId, queue.owner, body, delivery));
       } else {
-        copy ??= body?.message ?? copyInMemory(message);
-        queue.append(new QueueEntry(0, copy, undefined, delivery));
+        queue.append(new QueueEntry(0, this.#copyOf(message), undefined, delivery));
       }
       this.#queues.set(clientId, queue);
       queued.push(clientId);
@@ -179,6 +180,20 @@ export class MessageQueues {
     this.#bodies.dropUnused(known.values());
   }
 
+  #addBody(message: Message): MessageBody {
+    const body = this.#bodies.add(message);
+    this.#copied = message;
+    this.#copy = body.message;
+    return body;
+  }
+
+  #copyOf(message: Message): Message {
+    if (this.#copied === message && this.#copy !== undefined) return this.#copy;
+    this.#copied = message;
+    this.#copy = copyInMemory(message);
+    return this.#copy;
+  }
+
   #create(owner: string, isStored: boolean): MessageQueue {
     return new MessageQueue(owner, isStored ? this.#storage : undefined);
   }
@@ -205,7 +220,7 @@ export class MessageQueues {
   }
 
   #makeRoom(queue: MessageQueue, bytes: number, isConnected: boolean): boolean {
-    const { queuedMessages, queuedBytes } = this.#limits;
+    const { queuedBytes } = this.#limits;
     // A sent message stays: it would be sent again under another packet identifier, or never be released.
     for (let oldest = queue.nextUnsent(); oldest !== undefined; oldest = queue.nextUnsent()) {
       if (bytes > queuedBytes) return false;
@@ -213,8 +228,7 @@ export class MessageQueues {
       this.#counts.dropped += 1;
       if (!this.#isFull(queue, bytes)) return true;
     }
-    if (!isConnected) return false;
-    return queue.size < queuedMessages * IN_FLIGHT_FACTOR && queue.bytes <= queuedBytes * IN_FLIGHT_FACTOR;
+    return isConnected && queue.bytes + queue.size * ENTRY_WEIGHT <= queuedBytes * IN_FLIGHT_FACTOR;
   }
 
   #isFull(queue: MessageQueue, bytes: number): boolean {
