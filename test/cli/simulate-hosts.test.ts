@@ -109,7 +109,8 @@ function resultIn(file: string): RunResult {
 describe('two hosts that join a coordinator', { timeout: 120_000 }, () => {
   it('run the devices of one scenario, and all three programs report the same verdict', async () => {
     const file = join(directory, 'smoke.json');
-    const { program, secret, join: joining } = await coordinate(2, '--result', file);
+    const mix = ['--mqtt', '5=50%,3.1.1=50%'];
+    const { program, secret, join: joining } = await coordinate(2, '--result', file, ...mix);
     expect(statSync(secret).mode & 0o777).toBe(0o600);
     const hosts = [joining('hall-1'), joining('hall-2')];
     expect(await program.code, program.said()).toBe(0);
@@ -130,6 +131,9 @@ describe('two hosts that join a coordinator', { timeout: 120_000 }, () => {
     }
     expect(values['simulator.clockError']).toBe(Math.max(...reported.map(({ clockErrorMs }) => clockErrorMs)));
     expect(values['devices.enrolled']).toBe(22);
+    // Half of the 20 light devices, and of the 2 of the SDK.
+    expect(values['connects.mqtt5']).toBeGreaterThanOrEqual(11);
+    expect(values['connects.mqtt311']).toBeGreaterThanOrEqual(11);
     expect(() => statSync(secret)).toThrow('ENOENT');
   });
 

@@ -24,6 +24,7 @@ const SIZES: Readonly<Record<string, { readonly scale: number; readonly faster: 
   expired: { scale: 0.4, faster: 1 },
   'flaky-network': { scale: 0.3, faster: 2 },
   'lost-pallet': { scale: 0.1, faster: 2 },
+  'mqtt-versions': { scale: 1, faster: 1 },
   'reconnect-storm': { scale: 0.006, faster: 15 },
   'renewal-wave': { scale: 0.08, faster: 2 },
   'room-recording': { scale: 0.5, faster: 2 },
