@@ -1,4 +1,4 @@
-/** The corpus against a real broker over mutual TLS, one connection each: of inputs that differ only in a number, some. */
+/** The corpus of MQTT 3.1.1 against a real broker over mutual TLS, one connection each: of inputs that differ only in a number, some. */
 
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Credentials } from '../../test/fixtures/broker/certificates.ts';
@@ -88,7 +88,6 @@ describe('the broker', () => {
     });
     expect(wrong).toEqual([]);
     expect(count).toBeGreaterThan(400);
-    expect(testBroker.broker.counters().messages_on_fast_path).toBe(0);
     expect(await bystander.settled()).toEqual([]);
     expect(testBroker.broker.sessions().map(({ identity }) => identity)).toContainEqual(device('bystander'));
   }, 120_000);
@@ -103,7 +102,7 @@ describe('the broker', () => {
     });
     expect(wrong).toEqual([]);
     expect(count).toBeGreaterThan(90);
-    // QoS 0, QoS 1, the same with DUP, without a payload, of the largest size.
-    expect(testBroker.broker.counters().messages_on_fast_path).toBe(5);
+    // Each QoS, with and without RETAIN and DUP; without a payload; of the largest size.
+    expect(testBroker.accepted.filter(({ device: of }) => of.startsWith('sender-')).length).toBe(12);
   }, 120_000);
 });
