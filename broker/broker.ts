@@ -28,7 +28,6 @@ import { SessionStarter } from './sessions/session-starter.ts';
 import { openSessionState, type SessionState } from './sessions/session-state.ts';
 import { startSessionSweep } from './sessions/session-sweep.ts';
 import { SessionTermination } from './sessions/session-termination.ts';
-import { SharedRedelivery } from './sessions/shared-redelivery.ts';
 
 /** The part of the registry that the broker asks. */
 export type BrokerDirectory = CertificateStatusDirectory & PolicyDirectory;
@@ -99,9 +98,8 @@ export async function createBroker(options: BrokerOptions): Promise<Broker> {
   const context = createBrokerContext(options);
   const state = await openSessionState(context, { store: options.sessions, directory, onEvent, onCloneSuspected });
   const pipeline = await openMessagePipeline(context, state, telemetry);
-  const redelivery = new SharedRedelivery({ ...state, ...pipeline });
   const nextSequence = options.nextSequence ?? countFromOne();
-  const starter = new SessionStarter({ context, state, pipeline, redelivery, nextSequence });
+  const starter = new SessionStarter({ context, state, pipeline, nextSequence });
   const admission = await openConnectionAdmission(context, state, {
     ...options,
     issuers: readIssuers(options.issuers),

@@ -22,6 +22,7 @@ import { MessageRouter } from './routing/message-router.ts';
 import { ServerMessages } from './routing/server-messages.ts';
 import type { TelemetryIntake } from './routing/telemetry-intake.ts';
 import type { SessionState } from './sessions/session-state.ts';
+import { SharedRedelivery } from './sessions/shared-redelivery.ts';
 import { WillPublisher } from './sessions/will-publisher.ts';
 import { Wills } from './sessions/wills.ts';
 
@@ -29,6 +30,7 @@ export interface MessagePipeline {
   readonly handlers: SessionHandlers;
   readonly router: MessageRouter;
   readonly persistence: MessagePersistence;
+  readonly redelivery: SharedRedelivery;
   readonly serverMessages: ServerMessages;
   readonly wills: Wills;
   readonly backpressure: Backpressure;
@@ -53,6 +55,7 @@ export async function openMessagePipeline(
     limits,
     find: (clientId) => sessions.find(clientId),
     rightsOf: (clientId) => sessions.find(clientId)?.rights ?? persistentSessions.rightsOf(clientId),
+    isQueueFull: (clientId) => store.queueOf(clientId, { isStored: true }).size >= limits.queuedMessages,
   });
   addStoredShares(state, router);
   const persistence = new MessagePersistence({
@@ -79,10 +82,13 @@ export async function openMessagePipeline(
     sessionExpiryOf: (clientId) => persistentSessions.expiryOf(clientId),
     publish: (will) => publisher.publish(will),
   });
-  persistentSessions.onEnded = (clientId) => {
+  const redelivery = new SharedRedelivery({ ...state, router, persistence });
+  router.onMemberGone = (message, share, member) => redelivery.memberGone(message, share, member);
+  persistentSessions.onEnding = (clientId) => {
+    redelivery.leave(clientId, { staysStored: false });
     router.shared.removeClient(clientId);
-    wills.sessionEnded(clientId);
   };
+  persistentSessions.onEnded = (clientId) => wills.sessionEnded(clientId);
   const stopPressure = telemetry.onPressure((isBehind) => backpressure.setPressure(isBehind));
   const stop = () => {
     stopPressure();
@@ -90,7 +96,7 @@ export async function openMessagePipeline(
     wills.stop();
   };
   const serverMessages = new ServerMessages({ router, persistence, log });
-  return { handlers, router, persistence, serverMessages, wills, backpressure, storageShareLimiter, stop };
+  return { handlers, router, persistence, redelivery, serverMessages, wills, backpressure, storageShareLimiter, stop };
 }
 
 interface HandlerParts {
@@ -103,10 +109,14 @@ interface HandlerParts {
 
 function createHandlers(context: BrokerContext, state: SessionState, parts: HandlerParts): SessionHandlers {
   const { limits, counters } = context;
-  const { store, reporter } = state;
+  const { store, reporter, sessions, persistentSessions } = state;
   const { router } = parts;
-  const inboundQos2 = new InboundQos2(store);
-  const retained = new RetainedDelivery({ limits, store, nextNumber: () => router.nextNumber() });
+  const inboundQos2 = new InboundQos2(store, (session) =>
+    session.isStored
+      ? persistentSessions.epochOf(session.facts.clientId) === session.claimEpoch
+      : sessions.find(session.facts.clientId) === session,
+  );
+  const retained = new RetainedDelivery({ store, nextNumber: () => router.nextNumber() });
   const accessDenied: SessionHandlersReport = (session, verb, topic, why) =>
     reporter.accessDenied(session, verb, topic, why);
   return {

@@ -77,9 +77,15 @@ export class PublishHandler implements PublishDelivery {
       session.protocolViolated(TOO_MANY);
       return;
     }
+    if (packet.qos === 2 && this.#options.inboundQos2.isReceived(session, packet.packetId)) {
+      this.#acknowledgeAgain(session, packet);
+      return;
+    }
     const target = session.publishTopics.find(name);
     const refusal = this.#refusalOf(session, packet, target, name);
     if (refusal !== undefined) {
+      // PUBREC with an error ends the handshake: the identifier is free for another message [MQTT-4.3.3-4].
+      if (packet.qos === 2) this.#options.inboundQos2.release(session, packet.packetId);
       refuse(session, packet, refusal);
       return;
     }
@@ -155,9 +161,10 @@ export class PublishHandler implements PublishDelivery {
       pending.isDelivered = this.#wasDelivered(pending);
       if (!pending.isDelivered && (target.isRouted || message.retain)) {
         pending.shares = router.chooseShared(message);
-        const outcome = persistence.persist(message, { owner: session.owner, shares: pending.shares });
+        const isInJournal = forJournal !== undefined;
+        const outcome = persistence.persist(message, { owner: session.owner, shares: pending.shares, isInJournal });
         if (outcome.kind === 'stored') pending.waitFor(outcome.durable);
-        else if (outcome.kind === 'no_room' && forJournal === undefined) {
+        else if (outcome.kind === 'no_room') {
           pending.refused(QUOTA.code);
           return;
         }
@@ -165,6 +172,14 @@ export class PublishHandler implements PublishDelivery {
     } else if (forJournal === undefined) pending.reasonCode = ReasonCode.noMatchingSubscribers;
     if (forJournal === undefined) pending.ready();
     else telemetry.submit(forJournal, pending);
+  }
+
+  /** A repetition before its PUBREL: it was authorized, stored and delivered before. */
+  #acknowledgeAgain(session: Session, packet: PublishPacket): void {
+    const pending = new PendingPublish(session, packet, undefined, this);
+    session.acknowledgements.add(pending);
+    pending.waitFor(this.#options.inboundQos2.durable(session));
+    pending.ready();
   }
 
   /** QoS 2: a message that is sent again before its PUBREL is the same message [MQTT-4.3.3-2, MQTT-4.3.3-10]. */
@@ -182,15 +197,15 @@ export class PublishHandler implements PublishDelivery {
     const forJournal = this.#telemetryOf(session, packet, target, name);
     const pending = new PendingPublish(session, packet, this.#messageOf(session, packet, target.topic), this);
     session.acknowledgements.add(pending);
-    if (inboundQos2.isReceived(session, packetId)) this.#complete(pending);
-    else if (forJournal === undefined) this.#complete(pending);
+    pending.isInJournal = forJournal !== undefined;
+    if (forJournal === undefined) this.#complete(pending);
     else if (forJournal.key !== undefined) {
       pending.deliveryKey = this.#deliveryKeyOf(forJournal);
       pending.isDelivered = this.#wasDelivered(pending);
       this.#submitOnce(forJournal, pending);
     } else {
       inboundQos2.reserveKey(session, packetId).then(
-        (key) => this.#submitOnce(key === undefined ? forJournal : { ...forJournal, key }, pending),
+        (key) => this.#submitOnce({ ...forJournal, key }, pending),
         (error: unknown) => pending.notStored(error),
       );
     }
@@ -222,8 +237,10 @@ export class PublishHandler implements PublishDelivery {
       pending.waitFor(inboundQos2.durable(session));
     } else {
       pending.shares = router.chooseShared(message);
-      const outcome = persistence.persist(message, { owner: session.owner, shares: pending.shares, together });
+      const { isInJournal, shares } = pending;
+      const outcome = persistence.persist(message, { owner: session.owner, shares, isInJournal, together });
       if (outcome.kind === 'no_room') {
+        inboundQos2.release(session, packetId);
         pending.refused(QUOTA.code);
         return;
       }

@@ -3,6 +3,7 @@
  * session, and answered by SUBACK; retained messages follow as Retain Handling demands [MQTT-3.3.1-9, MQTT-3.3.1-10].
  */
 
+import { Problem } from '@rollcall/protocol';
 import type { PolicyVerb } from '../access/acl.ts';
 import type { BrokerCounters } from '../broker-counters.ts';
 import type { BrokerLimits } from '../broker-limits.ts';
@@ -51,6 +52,8 @@ export class SubscribeHandler {
       for (const subscription of withRetained) retained.send(session, subscription);
     };
     if (!session.isStored || granted.length === 0) session.acknowledgements.afterEarlier(answer);
+    else if (!store.hasRoom())
+      session.storageFailed(new Problem('unavailable', { reason: 'no room for a subscription' }));
     else {
       store.putSubscriptions(
         session.facts.clientId,

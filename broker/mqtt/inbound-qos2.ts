@@ -14,9 +14,12 @@ const NOTHING = Promise.resolve();
 
 export class InboundQos2 {
   readonly #store: SessionStore;
+  readonly #isCurrent: (session: Session) => boolean;
 
-  constructor(store: SessionStore) {
+  /** `isCurrent`: the state of a session is the one that its connection claimed; no later connection has discarded it. */
+  constructor(store: SessionStore, isCurrent: (session: Session) => boolean) {
     this.#store = store;
+    this.#isCurrent = isCurrent;
   }
 
   /** Whether a client may have one more unreleased message: beyond `most` only packet identifiers that are in use already. */
@@ -41,25 +44,24 @@ export class InboundQos2 {
   }
 
   /**
-   * Reserves the journal key of a message that was not {@link isReceived}. Resolves when the key is on disk; with undefined for a session
-   * that ends with its connection, whose packet identifiers end with it.
+   * Reserves the journal key of a message that was not {@link isReceived}. Resolves when the key is on disk. That of a session that ends
+   * with its connection is in memory: its packet identifiers end with it.
    */
-  async reserveKey(session: Session, packetId: number): Promise<string | undefined> {
-    if (!session.isStored) return undefined;
-    const { clientId } = session.facts;
-    let key = this.#store.incoming(clientId, packetId)?.key;
+  async reserveKey(session: Session, packetId: number): Promise<string> {
+    const { isStored, facts } = session;
+    let key = this.#store.incoming(facts.clientId, packetId)?.key;
     if (key === undefined) {
       key = SERVER_KEY_PREFIX + randomUUID();
-      this.#store.putIncoming(clientId, packetId, key, { isStored: true });
+      this.#store.putIncoming(facts.clientId, packetId, key, { isStored });
     }
-    await this.#store.durable();
+    await this.durable(session);
     return key;
   }
 
   /** Marks a message as received, after the journal stored it. A repetition is recognized when {@link durable} resolves. */
   markReceived(session: Session, packetId: number): void {
-    // The session is over: in the next one the same identifier means another message.
-    if (!session.isStored && session.isEnded) return;
+    // In the next session the same identifier means another message.
+    if (!this.#isCurrent(session)) return;
     const { isStored } = session;
     this.#store.putIncoming(session.facts.clientId, packetId, undefined, { isStored });
   }

@@ -20,6 +20,8 @@ export interface OutgoingOptions {
     readonly outgoing: number;
     /** Queued messages per second after a reconnection; 0: no limit. */
     readonly replayPerSecond: number;
+    /** Queued messages from which on a client counts as behind. */
+    readonly waiting: number;
   };
   readonly counters: BrokerCounters;
   /** Milliseconds since the epoch. */
@@ -50,8 +52,10 @@ export class OutgoingMessages {
   #lastPacketId = 0;
   /** Messages of an earlier connection that are sent again before all others. */
   #resent: QueuedMessage[] = [];
-  /** Messages that may be sent in this step; infinite when nothing waits from before the connection. */
-  #allowance = Number.POSITIVE_INFINITY;
+  /** Messages from before the connection that are not sent yet. */
+  #replayed = 0;
+  /** Of these, how many may be sent in this step. Messages that come behind them wait. */
+  #allowance = 0;
   #stepTimer: NodeJS.Timeout | undefined;
   /** Settles when the packet identifiers given so far are stored; undefined when they are. */
   #storing: Promise<void> | undefined;
@@ -69,9 +73,18 @@ export class OutgoingMessages {
     if (this.#queue.size === 0) return;
     this.#resent = [...this.#queue.inFlight()];
     for (const { packetId = 0 } of this.#resent) this.#lastPacketId = Math.max(this.#lastPacketId, packetId);
-    const { replayPerSecond } = this.#options.limits;
-    if (replayPerSecond > 0) this.#allowance = allowanceOf(replayPerSecond);
+    this.#replayed = this.#queue.size - this.#resent.length;
+    this.#allowance = allowanceOf(this.#options.limits.replayPerSecond);
     this.wake();
+  }
+
+  /** The client does not read or acknowledge as fast as messages come. */
+  get isBehind(): boolean {
+    const { outgoing, waiting } = this.#options.limits;
+    return (
+      this.#session.connection.writableLength > outgoing / 2 ||
+      this.#queue.size >= Math.min(this.#client.receiveMaximum, waiting)
+    );
   }
 
   stop(): void {
@@ -96,10 +109,13 @@ export class OutgoingMessages {
     const session = this.#session;
     while (session.isOpen && this.#unacknowledged.size < this.#client.receiveMaximum) {
       const again = this.#resent[0];
-      if (again === undefined && this.#allowance <= 0) break;
+      if (again === undefined && this.#replayed > 0 && this.#allowance <= 0) {
+        this.#continueLater();
+        return;
+      }
       const unsent = again === undefined ? this.#queue.nextUnsent() : undefined;
       if (again === undefined && unsent === undefined) {
-        this.#allowance = Number.POSITIVE_INFINITY; // Nothing waits any more.
+        this.#replayed = 0;
         return;
       }
       if (session.connection.writableLength > this.#options.limits.outgoing) {
@@ -109,11 +125,11 @@ export class OutgoingMessages {
       }
       if (unsent === undefined) this.#sendAgain(this.#resent.shift() as QueuedMessage);
       else {
+        this.#replayed -= 1;
         this.#allowance -= 1;
-        this.#sendFirst(unsent);
+        if (!this.#sendFirst(unsent)) return;
       }
     }
-    if (this.#allowance <= 0) this.#continueLater();
   }
 
   /** PUBACK [MQTT-4.3.2], also with a reason: the client will not process the message, and does not get it again. */
@@ -156,16 +172,19 @@ export class OutgoingMessages {
     else this.#sendQueued(queued, packetId, true); // [MQTT-3.3.1-1]
   }
 
-  #sendFirst(queued: QueuedMessage): void {
+  /** False: all packet identifiers are in use. */
+  #sendFirst(queued: QueuedMessage): boolean {
     if (!this.#isDeliverable(queued.message)) {
       this.#queue.drop(queued);
-      return;
+      return true;
     }
     const packetId = this.#nextPacketId();
+    if (packetId === undefined) return false;
     const storing = this.#queue.assignPacketId(queued, packetId);
     this.#unacknowledged.add(packetId);
     if (storing === undefined && this.#storing === undefined) this.#sendQueued(queued, packetId, false);
     else this.#sendWhenStored(queued, packetId, storing);
+    return true;
   }
 
   /** Keeps the order of the queue while packet identifiers of QoS 2 are being stored. */
@@ -238,11 +257,13 @@ export class OutgoingMessages {
     return false;
   }
 
-  #nextPacketId(): number {
-    do {
+  #nextPacketId(): number | undefined {
+    for (let tried = 0; tried < PACKET_IDS; tried += 1) {
       this.#lastPacketId = this.#lastPacketId >= PACKET_IDS ? 1 : this.#lastPacketId + 1;
-    } while (this.#unacknowledged.has(this.#lastPacketId) || this.#queue.hasPacketId(this.#lastPacketId));
-    return this.#lastPacketId;
+      const id = this.#lastPacketId;
+      if (!this.#unacknowledged.has(id) && !this.#queue.hasPacketId(id)) return id;
+    }
+    return undefined;
   }
 
   #continueLater(): void {
@@ -255,5 +276,6 @@ export class OutgoingMessages {
 }
 
 function allowanceOf(perSecond: number): number {
+  if (perSecond === 0) return Number.POSITIVE_INFINITY;
   return Math.max(1, Math.round((perSecond * STEP_MS) / 1000));
 }

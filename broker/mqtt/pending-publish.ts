@@ -31,6 +31,8 @@ export class PendingPublish extends PendingAcknowledgement {
   deliveryKey: string | undefined;
   /** The journal had a message with the same key. */
   isRepeated = false;
+  /** The journal stores it as well. */
+  isInJournal = false;
   /** It was delivered before: it is acknowledged only. */
   isDelivered = false;
   readonly #delivery: PublishDelivery;

@@ -1,10 +1,10 @@
 /**
- * Sends the retained messages of a new subscription: RETAIN 1, with the QoS of the subscription at most. In pieces, so that a subscription
- * to a whole fleet does not hold up other clients, and at the pace at which the client reads.
+ * Sends the retained messages of a new subscription: RETAIN 1, with the QoS of the subscription at most. One subscription of a client at a
+ * time, in pieces, and at the pace at which the client reads and acknowledges, so that a subscription to a whole fleet neither holds up
+ * other clients nor overflows the queue of its own.
  */
 
-import { setImmediate as nextTurn } from 'node:timers/promises';
-import type { BrokerLimits } from '../broker-limits.ts';
+import { setImmediate as nextTurn, setTimeout as wait } from 'node:timers/promises';
 import type { SessionStore } from '../session-store/session-store.ts';
 import type { Session } from '../sessions/session.ts';
 import type { Message } from './message.ts';
@@ -12,32 +12,51 @@ import type { Qos } from './packets.ts';
 import type { Subscription } from './session-subscriptions.ts';
 
 export interface RetainedDeliveryOptions {
-  readonly limits: BrokerLimits;
   readonly store: SessionStore;
   readonly nextNumber: () => number;
 }
 
 /** Messages sent in one turn of the event loop. */
-const PER_TURN = 100;
+const PER_TURN = 50;
+
+/** How long to wait for a client that is behind, in ms, before looking again. */
+const PAUSE_MS = 20;
 
 export class RetainedDelivery {
   readonly #options: RetainedDeliveryOptions;
+  /** The delivery that a session is in. */
+  readonly #running = new WeakMap<Session, Promise<void>>();
 
   constructor(options: RetainedDeliveryOptions) {
     this.#options = options;
   }
 
+  /** Counts against the packets of the session that may be in progress until it is done. */
   send(session: Session, subscription: Subscription): void {
-    const messages = this.#options.store.retainedMatching(subscription.filter)[Symbol.iterator]();
-    void this.#sendAll(session, subscription, messages);
+    const earlier = this.#running.get(session);
+    session.delivering += 1;
+    const running = (earlier ?? Promise.resolve())
+      .then(() => this.#sendAll(session, subscription))
+      .catch((error: unknown) => session.failed(error))
+      .finally(() => {
+        session.delivering -= 1;
+        session.connection.continueReading();
+      });
+    this.#running.set(session, running);
   }
 
-  async #sendAll(session: Session, subscription: Subscription, messages: Iterator<Message>): Promise<void> {
+  async #sendAll(session: Session, subscription: Subscription): Promise<void> {
     let sent = 0;
-    for (let next = messages.next(); !next.done && !session.isEnded; next = messages.next()) {
-      this.#sendOne(session, subscription, next.value);
+    for (const message of this.#options.store.retainedMatching(subscription.filter)) {
+      if (sent === PER_TURN) {
+        sent = 0;
+        session.outgoing?.wake();
+        await nextTurn();
+        while (session.isOpen && session.outgoing?.isBehind === true) await wait(PAUSE_MS, undefined, { ref: false });
+      }
+      if (!session.isOpen || !session.subscriptions.isCurrent(subscription)) break;
+      this.#sendOne(session, subscription, message);
       sent += 1;
-      if (sent % PER_TURN === 0) await nextTurn();
     }
     session.outgoing?.wake();
   }

@@ -19,6 +19,8 @@ export interface Grant {
   readonly subscriptionIdentifiers: readonly number[] | undefined;
 }
 
+const DOLLAR = 0x24;
+
 /** Without any option: what MQTT 3.1.1 and most clients of MQTT 5 subscribe with. */
 const PLAIN: readonly Grant[] = ([0, 1, 2] as const).map((qos) => ({
   qos,
@@ -37,6 +39,11 @@ export class SessionSubscriptions {
 
   has(filter: string): boolean {
     return this.#byFilter.has(filter);
+  }
+
+  /** Whether a subscription was neither replaced nor removed since. */
+  isCurrent(subscription: Subscription): boolean {
+    return this.#byFilter.get(subscription.filter) === subscription;
   }
 
   all(): Iterable<Subscription> {
@@ -65,7 +72,8 @@ export class SessionSubscriptions {
    * have the same options. `isOwn`: the session published the message itself [MQTT-3.8.3-3].
    */
   grantFor(topic: string, isOwn: boolean): Grant | undefined {
-    return this.#same ?? this.#match(topic, isOwn);
+    // A filter that begins with a wildcard does not match a topic that begins with $ [MQTT-4.7.2-1].
+    return this.#same !== undefined && topic.charCodeAt(0) !== DOLLAR ? this.#same : this.#match(topic, isOwn);
   }
 
   #match(topic: string, isOwn: boolean): Grant | undefined {

@@ -13,13 +13,17 @@ export class ReceivedAliases {
   }
 }
 
+/** Topics that the server remembers for each connection, at most. */
+const SENT_MAX = 64;
+
 /** Aliases that the server has set, in the order of the first use of each topic, up to the client's maximum. */
 export class SentAliases {
   readonly #maximum: number;
   readonly #aliases = new Map<string, number>();
 
+  /** `maximum`: of the client. */
   constructor(maximum: number) {
-    this.#maximum = maximum;
+    this.#maximum = Math.min(maximum, SENT_MAX);
   }
 
   get(topic: string): number | undefined {

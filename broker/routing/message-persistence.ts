@@ -4,7 +4,7 @@
  * changes of one message are on disk together or not at all.
  */
 
-import { filterMatches, isServerTopic, parseShare } from '@rollcall/protocol';
+import { filterMatches, isServerTopic, Problem, parseShare } from '@rollcall/protocol';
 import type { BrokerLimits } from '../broker-limits.ts';
 import type { Message } from '../mqtt/message.ts';
 import type { Qos } from '../mqtt/packets.ts';
@@ -12,6 +12,7 @@ import { SERVER_OWNER } from '../session-store/memory-pool.ts';
 import type { QueueReceiver } from '../session-store/message-queues.ts';
 import type { SessionStore } from '../session-store/session-store.ts';
 import type { StoredSubscription } from '../session-store/session-subscriptions.ts';
+import { messageBytes } from '../session-store/stored-message.ts';
 import type { PersistentSessions } from '../sessions/persistent-sessions.ts';
 import { RetainedOwners } from './retained-owners.ts';
 import type { ShareChoice } from './shared-subscriptions.ts';
@@ -28,6 +29,8 @@ export interface PersistOptions {
   /** The owner of a retained message. */
   readonly owner: string;
   readonly shares: readonly ShareChoice[] | undefined;
+  /** The message is in the journal as well, so that it is not lost when no session has room for it. */
+  readonly isInJournal: boolean;
   /** Changes of the session store that have to be on disk together with those of the message. */
   readonly together?: (() => void) | undefined;
 }
@@ -40,6 +43,10 @@ export type PersistOutcome =
   | { readonly kind: 'nothing' }
   | { readonly kind: 'stored'; readonly durable: Promise<void> }
   | { readonly kind: 'no_room' };
+
+const TOO_MANY_CHANGES = {
+  reason: 'expected room for another change of sessions, found too many that wait for the disk',
+};
 
 const NOTHING: PersistOutcome = { kind: 'nothing' };
 const NO_ROOM: PersistOutcome = { kind: 'no_room' };
@@ -88,15 +95,17 @@ export class MessagePersistence {
   }
 
   /** Stores a message. For a retained one {@link mayRetain} was asked before. */
-  persist(message: Message, { owner, shares, together }: PersistOptions): PersistOutcome {
+  persist(message: Message, { owner, shares, isInJournal, together }: PersistOptions): PersistOutcome {
     const { store } = this.#options;
     const receivers = message.qos === 0 ? undefined : this.#receiversOf(message, shares);
     if (receivers === undefined && !message.retain && together === undefined) return NOTHING;
+    if (!store.hasRoom())
+      return { kind: 'stored', durable: Promise.reject(new Problem('unavailable', TOO_MANY_CHANGES)) };
     if (message.retain) this.#retain(message, owner);
     if (receivers !== undefined) {
       const queued = store.enqueue([...receivers.values()], message);
       const isForNobody = queued.length === 0 && ![...receivers.values()].some(({ isConnected }) => isConnected);
-      if (isForNobody && !message.retain) return NO_ROOM;
+      if (isForNobody && !message.retain && !isInJournal) return NO_ROOM;
     }
     together?.();
     return { kind: 'stored', durable: message.qos === 0 ? Promise.resolve() : store.durable() };
@@ -127,8 +136,8 @@ export class MessagePersistence {
     const { topic, payload } = message;
     const owner = isServerTopic(topic) ? SERVER_OWNER : publisher;
     this.#retained.delete(topic);
-    if (payload.length > 0) this.#retained.set(topic, owner, payload.length);
-    this.#options.store.retain(message, owner);
+    const isRetained = this.#options.store.retain(message, owner);
+    if (isRetained && payload.length > 0) this.#retained.set(topic, owner, messageBytes(message));
   }
 
   /** Each persistent session once, with the highest QoS of its matching subscriptions [MQTT-3.3.4-2]; undefined for none. */

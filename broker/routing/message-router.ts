@@ -15,12 +15,14 @@ import { FilterTree } from '../session-store/filter-tree.ts';
 import type { SessionStore } from '../session-store/session-store.ts';
 import type { Session } from '../sessions/session.ts';
 import { AedesPersistence } from './aedes-persistence.ts';
-import { type ShareChoice, SharedSubscriptions } from './shared-subscriptions.ts';
+import { type ShareChoice, SharedSubscriptions, type ShareMember } from './shared-subscriptions.ts';
 
 export interface MessageRouterOptions {
   readonly store: SessionStore;
   readonly log: Logger;
-  readonly limits: Pick<BrokerLimits, 'topicLevels' | 'outgoing'>;
+  readonly limits: Pick<BrokerLimits, 'topicLevels'>;
+  /** The queue of a session that is away has no room for another message. */
+  readonly isQueueFull: (clientId: string) => boolean;
   /** The connected session of a client id. */
   readonly find: (clientId: string) => Session | undefined;
   /** The rights of a session, connected or away. */
@@ -34,6 +36,8 @@ const HEARTBEAT_MS = 3_600_000;
 
 export class MessageRouter {
   readonly shared = new SharedSubscriptions();
+  /** A member of a shared subscription that was chosen for a message has left before the delivery. */
+  onMemberGone: (message: Message, share: string, member: ShareMember) => void = () => {};
   readonly #aedes: Aedes;
   readonly #options: MessageRouterOptions;
   /** Filters of connected sessions, except shared ones. */
@@ -105,13 +109,16 @@ export class MessageRouter {
     clientId: string,
     { filter, ...options }: Pick<Subscription, 'filter' | 'qos' | 'subscriptionIdentifier' | 'retainAsPublished'>,
   ): void {
-    const { find, rightsOf, limits } = this.#options;
+    const { find, rightsOf } = this.#options;
     this.shared.add(filter, {
       ...options,
       clientId,
-      isConnected: () => find(clientId)?.isOpen === true,
+      isConnected: () => find(clientId)?.isEnded === false,
       mayReceive: (topic) => rightsOf(clientId)?.mayReceive(topic).allowed === true,
-      isBehind: () => (find(clientId)?.connection.writableLength ?? 0) > limits.outgoing / 2,
+      isBehind: () => {
+        const session = find(clientId);
+        return session === undefined ? this.#options.isQueueFull(clientId) : session.outgoing?.isBehind === true;
+      },
     });
   }
 
@@ -124,12 +131,11 @@ export class MessageRouter {
     this.#aedes.unsubscribe(filter, this.#listenerOf(session), ignore);
   }
 
-  /** Removes the subscriptions of a connection that has ended. Shared ones of a persistent session stay. */
-  removeSession(session: Session, { isStored }: { readonly isStored: boolean }): void {
+  /** Removes the subscriptions of a connection that has ended, except shared ones: the state of its session decides about them. */
+  removeSession(session: Session): void {
     for (const subscription of session.subscriptions.all()) {
       if (subscription.sharedFilter === undefined) this.unsubscribe(session, subscription);
     }
-    if (!isStored) this.shared.removeClient(session.facts.clientId);
     this.#listeners.delete(session);
   }
 
@@ -137,7 +143,11 @@ export class MessageRouter {
   deliver(message: Message, shares: readonly ShareChoice[] | undefined, done: () => void = ignore): void {
     const { find, log } = this.#options;
     const { topic, payload, number } = message;
-    for (const { member, share } of shares ?? []) find(member.clientId)?.receiveShared(message, share, member);
+    for (const { member, share } of shares ?? []) {
+      const session = find(member.clientId);
+      if (session?.isEnded === false && session.subscriptions.has(share)) session.receiveShared(message, share, member);
+      else this.onMemberGone(message, share, member);
+    }
     this.#inDelivery.set(number, message);
     // QoS and RETAIN are those of each receiver. aedes gets the message as one that it has not to store.
     const packet = {

@@ -44,7 +44,7 @@ export class ServerMessages {
     };
     const shares = router.chooseShared(message);
     try {
-      const outcome = persistence.persist(message, { owner: SERVER_OWNER, shares });
+      const outcome = persistence.persist(message, { owner: SERVER_OWNER, shares, isInJournal: false });
       if (outcome.kind === 'stored') await outcome.durable;
     } catch (error) {
       log.error({ err: error, topic }, 'event could not be stored');

@@ -124,12 +124,12 @@ export class MessageQueues {
    * Removes and returns the messages of shared subscriptions that another member may get instead: those of QoS 1 that were not
    * acknowledged, and those of QoS 2 that were not sent (MQTT 5, 4.8.2).
    */
-  takeShared(clientId: string): readonly QueuedMessage[] {
+  takeShared(clientId: string, takes: (queued: QueuedMessage) => boolean): readonly QueuedMessage[] {
     const queue = this.#queues.get(clientId);
     if (queue === undefined || queue.size === 0) return NO_MESSAGES;
     const taken: QueuedMessage[] = [];
     for (const entry of queue.entries()) {
-      if (entry.share === undefined || (entry.qos === 2 && !entry.isUnsent)) continue;
+      if (entry.share === undefined || (entry.qos === 2 && !entry.isUnsent) || !takes(entry)) continue;
       queue.remove(entry);
       taken.push(entry);
     }

@@ -159,7 +159,7 @@ function changeQueue(
     if (next !== undefined && !queue.hasPacketId(one.packetId)) void queue.assignPacketId(next, one.packetId);
   } else if (one.change === 'release') void queue.release(one.packetId);
   else if (one.change === 'acknowledge') queue.acknowledge(one.packetId);
-  else if (one.change === 'moveShared') store.moveShared(one.clientId);
+  else if (one.change === 'moveShared') store.moveShared(one.clientId, () => true);
   else if (next !== undefined) queue.drop(next);
 }
 

@@ -177,8 +177,8 @@ export class SessionStore {
    * Removes and returns the messages of shared subscriptions that another member gets instead: those of QoS 1 that were not
    * acknowledged, and those of QoS 2 that were not sent.
    */
-  moveShared(clientId: string): readonly QueuedMessage[] {
-    return this.#queues.takeShared(clientId);
+  moveShared(clientId: string, moves: (queued: QueuedMessage) => boolean): readonly QueuedMessage[] {
+    return this.#queues.takeShared(clientId, moves);
   }
 
   // QoS 2 messages that were received and not released.

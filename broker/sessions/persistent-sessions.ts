@@ -17,6 +17,7 @@ interface PersistentSession {
   expiry: number;
   /** Undefined while the client is connected. */
   awaySince: number | undefined;
+  readonly epoch: number;
 }
 
 /** A persistent session whose rights can be replaced after a change of its policy or subject. */
@@ -41,8 +42,11 @@ const SESSIONS_PER_OWNER = 100;
 const EXPIRED_PER_SWEEP = 100;
 
 export class PersistentSessions implements SessionClaims {
+  /** A session is about to be discarded, with everything that is stored for it. */
+  onEnding: (clientId: string) => void = () => {};
   /** A session has ended, other than by a new connection with Clean Start. */
   onEnded: (clientId: string) => void = () => {};
+  #lastEpoch = 0;
   readonly #options: PersistentSessionsOptions;
   readonly #sessions = new Map<string, PersistentSession>();
   readonly #byOwner = new Map<string, Set<string>>();
@@ -65,6 +69,10 @@ export class PersistentSessions implements SessionClaims {
 
   ownerOf(clientId: string): string | undefined {
     return this.#sessions.get(clientId)?.owner;
+  }
+
+  epochOf(clientId: string): number | undefined {
+    return this.#sessions.get(clientId)?.epoch;
   }
 
   /** Seconds after the end of its connection; undefined: there is no such session. */
@@ -96,7 +104,9 @@ export class PersistentSessions implements SessionClaims {
       else {
         const rights = await rightsOf(subject);
         // A client that was connected when the server ended counts as disconnected from now.
-        this.#add(row.clientId, { ...row, subject, rights, awaySince: Math.min(row.awaySince ?? now, now) });
+        if (row.awaySince === undefined) store.setAway(row.clientId, now);
+        const awaySince = Math.min(row.awaySince ?? now, now);
+        this.#add(row.clientId, { ...row, subject, rights, awaySince, epoch: this.#nextEpoch() });
       }
     }
   }
@@ -110,12 +120,12 @@ export class PersistentSessions implements SessionClaims {
       known = undefined;
     }
     if (known === undefined && sessionExpiryInterval === 0) {
-      return { isPresent: false, isStored: false, subscriptions: [] };
+      return { isPresent: false, isStored: false, subscriptions: [], epoch: 0 };
     }
-    if (known === undefined) this.#create(claim);
-    else this.#resume(claim, known);
+    if (known !== undefined) this.#resume(claim, known);
+    const { epoch } = known ?? this.#create(claim);
     const subscriptions = this.#options.store.subscriptionsOf(clientId);
-    return { isPresent: known !== undefined, isStored: true, subscriptions: [...subscriptions] };
+    return { isPresent: known !== undefined, isStored: true, subscriptions: [...subscriptions], epoch };
   }
 
   async release(clientId: string, sessionExpiryInterval: number): Promise<void> {
@@ -172,11 +182,18 @@ export class PersistentSessions implements SessionClaims {
     return awaySince !== undefined && now() - awaySince > Math.min(expiry * 1000, longestExpiry);
   }
 
-  #create({ clientId, owner, subject, rights, sessionExpiryInterval: expiry }: SessionClaim): void {
-    const session = { owner, subject, about: JSON.stringify(subject), rights, expiry, awaySince: undefined };
+  #create({ clientId, owner, subject, rights, sessionExpiryInterval: expiry }: SessionClaim): PersistentSession {
+    const about = JSON.stringify(subject);
+    const session = { owner, subject, about, rights, expiry, awaySince: undefined, epoch: this.#nextEpoch() };
     this.#put(clientId, session);
     const own = this.#add(clientId, session);
     if (own.size > SESSIONS_PER_OWNER) this.#removeOldest(own);
+    return session;
+  }
+
+  #nextEpoch(): number {
+    this.#lastEpoch += 1;
+    return this.#lastEpoch;
   }
 
   #resume({ clientId, subject, rights, sessionExpiryInterval }: SessionClaim, known: PersistentSession): void {
@@ -215,6 +232,7 @@ export class PersistentSessions implements SessionClaims {
   }
 
   #remove(clientId: string, session: PersistentSession): void {
+    this.onEnding(clientId);
     this.#sessions.delete(clientId);
     const own = this.#byOwner.get(session.owner);
     own?.delete(clientId);

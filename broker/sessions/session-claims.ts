@@ -23,6 +23,8 @@ export interface ClaimedSession {
   /** The session is on disk; otherwise it exists only while its client is connected. */
   readonly isStored: boolean;
   readonly subscriptions: readonly StoredSubscription[];
+  /** Different for each session of a client id; the same as long as the session goes on. Fences writes of a connection that lost it. */
+  readonly epoch: number;
 }
 
 export interface SessionClaims {

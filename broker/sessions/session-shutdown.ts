@@ -1,4 +1,4 @@
-/** Ends all sessions when the server stops: messages that are being stored are acknowledged first, and no will is published. */
+/** Ends all sessions when the server stops: messages that are being stored are acknowledged first. Wills were stopped before, so none is published. */
 
 import { waitAtMost } from '../deadline.ts';
 import { PauseReason } from '../mqtt/receive-loop.ts';
@@ -11,9 +11,6 @@ export async function endAllSessions({ sessions }: SessionState): Promise<void> 
   const live = [...sessions.all()];
   for (const session of live) session.connection.pauseReading(PauseReason.shutdown);
   await waitAtMost(GRACE_MS, Promise.all(live.map((session) => session.acknowledgements.whenEmpty())));
-  for (const session of live) {
-    session.suppressesWill = true;
-    session.end('server_shutdown');
-  }
+  for (const session of live) session.end('server_shutdown');
   await waitAtMost(GRACE_MS, Promise.all(live.map((session) => session.whenFinished())));
 }

@@ -15,16 +15,17 @@ import type { StoredSubscription } from '../session-store/session-subscriptions.
 import { Session, type SessionListener } from './session.ts';
 import type { ClaimedSession } from './session-claims.ts';
 import type { SessionState } from './session-state.ts';
-import type { SharedRedelivery } from './shared-redelivery.ts';
 
 export interface SessionStarterOptions {
   readonly context: BrokerContext;
   readonly state: SessionState;
   readonly pipeline: MessagePipeline;
-  readonly redelivery: SharedRedelivery;
   /** Numbers for connections, each greater than the one before. */
   readonly nextSequence: () => number;
 }
+
+/** With more queued messages than this a client counts as behind; with fewer where a queue is short. */
+const WAITING_MAX = 100;
 
 export class SessionStarter {
   readonly #options: SessionStarterOptions;
@@ -35,7 +36,12 @@ export class SessionStarter {
     const { limits, counters, now } = options.context;
     this.#options = options;
     this.#listener = this.#createListener();
-    this.#outgoing = { limits, counters, now, storageFailed: (session, error) => session.storageFailed(error) };
+    this.#outgoing = {
+      limits: { ...limits, waiting: Math.max(1, Math.min(WAITING_MAX, limits.queuedMessages / 2)) },
+      counters,
+      now,
+      storageFailed: (session, error) => session.storageFailed(error),
+    };
   }
 
   start(authorized: AuthorizedConnection): void {
@@ -58,7 +64,11 @@ export class SessionStarter {
     connection.setOwner(session);
     session.startKeepAlive(effectiveKeepAlive(connectPacket, limits.keepalive));
     pipeline.storageShareLimiter.update(session);
-    this.#accept(session).catch((error: unknown) => session.storageFailed(error));
+    session.accepting = this.#accept(session)
+      .catch((error: unknown) => session.storageFailed(error))
+      .finally(() => {
+        session.accepting = undefined;
+      });
   }
 
   async #accept(session: Session): Promise<void> {
@@ -69,13 +79,11 @@ export class SessionStarter {
     const claim = { clientId, owner, subject, rights, cleanStart, sessionExpiryInterval };
     const claimed = await state.persistentSessions.claim(claim);
     session.isStored = claimed.isStored;
+    session.claimEpoch = claimed.epoch;
     await pipeline.wills.reconnected(clientId, { resumes: claimed.isPresent });
     // A connection is accepted only after its will is stored [MQTT-3.1.2-8].
     if (will !== undefined && !session.isEnded) await pipeline.wills.put(clientId, will, { owner, subject });
-    if (session.isGivenUp) {
-      await this.#release(session);
-      return;
-    }
+    if (session.isGivenUp) return;
     this.#restoreSubscriptions(session, claimed.subscriptions);
     session.connection.send(this.#connack(session, claimed));
     const queue = state.store.queueOf(clientId, { isStored: claimed.isStored });
@@ -118,23 +126,12 @@ export class SessionStarter {
   }
 
   #createListener(): SessionListener {
-    const { context, state, pipeline, redelivery } = this.#options;
-    const { sessions, reporter } = state;
-    const { backpressure, storageShareLimiter, router, wills } = pipeline;
+    const { context, state } = this.#options;
+    const { reporter } = state;
     return {
       ending: (session, reason) => reporter.ended(session, reason),
-      finished: (session) => {
-        const { clientId } = session.facts;
-        const { sessionExpiryInterval, suppressesWill } = session;
-        sessions.remove(session);
-        backpressure.sessionEnded(session);
-        storageShareLimiter.sessionEnded(session);
-        const staysStored = session.isStored && sessionExpiryInterval > 0;
-        router.removeSession(session, { isStored: staysStored });
-        redelivery.leave(session, { staysStored });
-        wills.connectionEnded(clientId, { publishes: !suppressesWill, sessionExpiryInterval });
-        return this.#release(session);
-      },
+      finished: (session) =>
+        session.accepting === undefined ? this.#release(session) : session.accepting.then(() => this.#release(session)),
       protocolViolated: (session, violation) => reporter.protocolViolated(session, violation),
       failed: (session, error) => reporter.failed(session, error),
       messageStored() {
@@ -145,8 +142,19 @@ export class SessionStarter {
   }
 
   async #release(session: Session): Promise<void> {
-    const { persistentSessions, store } = this.#options.state;
+    const { state, pipeline } = this.#options;
+    const { sessions, persistentSessions, store } = state;
+    const { backpressure, storageShareLimiter, router, redelivery, wills } = pipeline;
+    const { sessionExpiryInterval, suppressesWill, wasAccepted } = session;
     const { clientId } = session.facts;
+    const staysStored = session.isStored && sessionExpiryInterval > 0;
+    sessions.remove(session);
+    backpressure.sessionEnded(session);
+    storageShareLimiter.sessionEnded(session);
+    router.removeSession(session);
+    if (staysStored || !session.isStored) redelivery.leave(clientId, { staysStored });
+    if (!session.isStored) router.shared.removeClient(clientId);
+    wills.connectionEnded(clientId, { publishes: wasAccepted && !suppressesWill, sessionExpiryInterval });
     if (session.isStored) await persistentSessions.release(clientId, session.sessionExpiryInterval);
     else store.removeSession(clientId);
   }

@@ -74,6 +74,7 @@ export class SessionTermination {
     const key = formatIdentity(subject.identity);
     // Pending wills were authorized by rights that quarantine removes.
     if (subject.isQuarantined === true) void wills.dropOwner(key);
+    else wills.setSubject(key, subject);
     const change = Symbol(key);
     this.#latest.set(key, change);
     const live = sessions.ofIdentity(subject.identity).filter((session) => !session.isEnded);

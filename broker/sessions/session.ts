@@ -82,6 +82,10 @@ export class Session implements ConnectionOwner, AcknowledgementOrderListener {
   rights: Rights;
   /** Its state outlives the connection, and is on disk. */
   isStored = false;
+  /** Of its claim on what is stored. */
+  claimEpoch = 0;
+  /** Settles when CONNECT is answered; undefined when it is. Only then the session can be released. */
+  accepting: Promise<void> | undefined;
   /** Seconds; as in CONNECT, within the limit, until DISCONNECT changes it. */
   sessionExpiryInterval: number;
   outgoing: OutgoingMessages | undefined;
@@ -163,6 +167,11 @@ export class Session implements ConnectionOwner, AcknowledgementOrderListener {
 
   get isEnded(): boolean {
     return this.#reason !== undefined;
+  }
+
+  /** CONNACK was sent. */
+  get wasAccepted(): boolean {
+    return this.#isAccepted;
   }
 
   /** CONNACK was sent, and the session has no reason to end. */

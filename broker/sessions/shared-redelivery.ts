@@ -9,13 +9,14 @@ import type { MessageRouter } from '../routing/message-router.ts';
 import type { ShareMember } from '../routing/shared-subscriptions.ts';
 import type { SessionStore } from '../session-store/session-store.ts';
 import type { LiveSessions } from './live-sessions.ts';
-import type { Session } from './session.ts';
+import type { PersistentSessions } from './persistent-sessions.ts';
 
 export interface SharedRedeliveryOptions {
   readonly store: SessionStore;
   readonly router: MessageRouter;
   readonly persistence: MessagePersistence;
   readonly sessions: LiveSessions;
+  readonly persistentSessions: PersistentSessions;
 }
 
 export class SharedRedelivery {
@@ -26,14 +27,27 @@ export class SharedRedelivery {
   }
 
   /** `staysStored`: the session goes on without a connection. */
-  leave({ facts: { clientId }, owner }: Session, { staysStored }: { readonly staysStored: boolean }): void {
+  leave(clientId: string, { staysStored }: { readonly staysStored: boolean }): void {
     const { store, router } = this.#options;
-    for (const { message, share, ...delivery } of store.moveShared(clientId)) {
-      if (share === undefined) continue;
-      const other = router.shared.chooseOther(share, message, clientId);
-      if (other !== undefined && (!staysStored || other.isConnected())) this.#send(message, share, other);
-      else if (staysStored) store.enqueue([{ ...delivery, clientId, owner, share, isConnected: false }], message);
+    const others = new Map<number, ShareMember>();
+    const moved = store.moveShared(clientId, ({ message, share }) => {
+      const other = share === undefined ? undefined : router.shared.chooseOther(share, message, clientId);
+      if (other === undefined || (staysStored && !other.isConnected())) return false;
+      others.set(message.number, other);
+      return true;
+    });
+    for (const { message, share } of moved) {
+      const other = others.get(message.number);
+      if (share !== undefined && other !== undefined) this.#send(message, share, other);
     }
+  }
+
+  /** A member that was chosen for a message has left. The queue of a persistent session has the message; otherwise another gets it. */
+  memberGone(message: Message, share: string, { clientId, qos }: ShareMember): void {
+    const { router, persistentSessions } = this.#options;
+    if (Math.min(qos, message.qos) > 0 && persistentSessions.has(clientId)) return;
+    const other = router.shared.chooseOther(share, message, clientId);
+    if (other !== undefined) this.#send(message, share, other);
   }
 
   #send(message: Message, share: string, member: ShareMember): void {

@@ -63,7 +63,7 @@ export class WillPublisher {
     const number = router.nextNumber();
     const message: Message = { topic, payload, qos, retain, properties, expiresAt, clientId, number };
     const shares = router.chooseShared(message);
-    const outcome = persistence.persist(message, { owner, shares });
+    const outcome = persistence.persist(message, { owner, shares, isInJournal: own !== undefined });
     if (outcome.kind === 'stored') await outcome.durable;
     await new Promise<void>((resolve) => router.deliver(message, shares, resolve));
   }
