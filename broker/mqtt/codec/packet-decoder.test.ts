@@ -16,6 +16,9 @@ import { FAULTS } from './protocol-violations.ts';
 const limits = { ...DEFAULT_LIMITS, ...PROPERTY_LIMITS };
 const SEED = 20_261_129;
 
+/** Faults that depend on earlier packets: the handlers state them. */
+const BY_HANDLERS = ['topicAliasUnknown', 'receiveMaximumExceeded'];
+
 interface Input {
   readonly name: string;
   /** From the first byte of the connection. */
@@ -111,7 +114,8 @@ describe('the packet decoder', () => {
   it('states each of its faults for some input', () => {
     const stated = new Set(inputs.map(({ stream }) => decodeAll([stream]).violation));
     const types = Array.from({ length: 16 }, (_, type) => type);
-    const unstated = Object.entries(FAULTS).filter(([, fault]) => {
+    const unstated = Object.entries(FAULTS).filter(([name, fault]) => {
+      if (BY_HANDLERS.includes(name)) return false;
       return !types.some((type) => ([undefined, 4, 5] as const).some((version) => stated.has(fault.in(type, version))));
     });
     expect(unstated.map(([name]) => name)).toEqual([]);

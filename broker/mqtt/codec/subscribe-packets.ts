@@ -91,6 +91,7 @@ function filterFault(bytes: Uint8Array, start: number, end: number, limits: Pack
     if (fault !== undefined) return faultOfText(fault);
     if (nameEnd < 0 || nameEnd + 1 === end || hasWildcard(bytes, nameStart, nameEnd)) return FAULTS.shareSyntax;
     from = nameEnd + 1;
+    if (startsWithShare(bytes, from, end)) return FAULTS.shareSyntax; // A shared subscription of a shared subscription.
   }
   const fault = topicFilterFault(bytes, from, end, limits);
   return fault === undefined ? undefined : faultOfFilter(fault);
