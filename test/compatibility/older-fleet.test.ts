@@ -9,7 +9,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Device, type DeviceSettings } from '@rollcall/device-sdk';
-import { connectAsync } from 'mqtt';
+import { connect } from 'mqtt';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { type RunningServer, rollcall, serve } from '../fixtures/program.ts';
 
@@ -104,7 +104,7 @@ describe('a fleet of an earlier version', () => {
   it('delivers the queued messages of its persistent session to a service', async () => {
     const pem = (name: string) => readFileSync(join(directory, 'dashboard', name));
     const heard: string[] = [];
-    const client = await connectAsync(server.ready.mqttUrl, {
+    const client = connect(server.ready.mqttUrl, {
       ca: pem('ca.pem'),
       cert: pem('cert.pem'),
       key: pem('key.pem'),
