@@ -29,6 +29,7 @@ export class Publisher {
   readonly topic: Buffer;
   readonly qos: 0 | 1;
   /** Of each message, with MQTT 5. */
+  readonly userProperties: Readonly<Record<string, string>> | undefined;
   readonly properties: PacketProperties | undefined;
   readonly acknowledged = new SequenceSet();
   readonly #settings: StreamSettings;
@@ -46,6 +47,7 @@ export class Publisher {
     this.topic = Buffer.from(topic);
     this.qos = stream.qos;
     const { userProperties } = stream;
+    this.userProperties = userProperties;
     this.properties = userProperties && { userProperties: Object.entries(userProperties) };
     this.#settings = settings;
     this.#speaker = speaker;

@@ -313,7 +313,9 @@ export class SdkDevice implements SimulatedDevice {
     inProgress.add(message);
     unqueued.add(message);
     try {
-      const receipt = await device.publish(publisher.stream, message.payload, { qos: publisher.qos });
+      const { stream, qos, userProperties } = publisher;
+      const options = { qos, ...(userProperties !== undefined && { userProperties }) };
+      const receipt = await device.publish(stream, message.payload, options);
       unqueued.delete(message);
       if (publisher.qos === 0) return;
       await receipt.acknowledged;

@@ -34,6 +34,18 @@ async function run(text: string, options: Partial<RunOptions> = {}) {
   });
 }
 
+interface ExportedMessage {
+  readonly device: string;
+  readonly userProperties?: unknown;
+}
+
+async function exported(fleet: TestFleet): Promise<readonly ExportedMessage[]> {
+  const chunks: Buffer[] = [];
+  for await (const chunk of createOperatorAccess(fleet.operator).exportTelemetry(new Date(0))) chunks.push(chunk);
+  const lines = Buffer.concat(chunks).toString().split('\n');
+  return lines.filter((line) => line !== '').map((line) => JSON.parse(line) as ExportedMessage);
+}
+
 describe('a fleet of light devices', () => {
   it('passes commands, network outages, power loss, renewal and revocation, and every acknowledged message is stored and delivered', async () => {
     const result = await run(`
@@ -86,6 +98,44 @@ expect:
     expect(result.verdict).toBe('passed');
     expect(result.timeline.length).toBeGreaterThan(5);
     expect(result.marks.map(({ text }) => text)).toContain('revoke 3 of sensors');
+  });
+});
+
+describe('a fleet of devices with both versions of MQTT', () => {
+  it('stores the user properties of those with MQTT 5, and counts connections by version', async () => {
+    const fleet = await server();
+    const stream = '{ stream: temperature, every: 300ms, userProperties: { site: hall 3, line: seven } }';
+    const mixed = (kind: string) =>
+      `{ kind: ${kind}, count: 2, mqtt: { 5: 50%, 3.1.1: 50% }, arrive: { curve: constant, over: 0s }, publish: [${stream}] }`;
+    const result = await run(
+      `
+duration: 3s
+settle: 4s
+limits: { lag: 5s }
+devices:
+  sensors: ${mixed('light')}
+  gateways: ${mixed('sdk')}
+expect: [connects.mqtt5 == 2, connects.mqtt311 == 2, lost.journal == 0, lost.service == 0]
+`,
+      { operator: createOperatorAccess(fleet.operator) },
+    );
+    expect(result.problems).toEqual([]);
+    expect(result.assertions.filter(({ holds }) => !holds)).toEqual([]);
+    const properties = new Map<string, unknown>();
+    for (const message of await exported(fleet)) {
+      const { device, userProperties } = message;
+      if (properties.has(device)) expect(userProperties).toEqual(properties.get(device));
+      properties.set(device, userProperties);
+    }
+    const given = [
+      { name: 'site', value: 'hall 3' },
+      { name: 'line', value: 'seven' },
+    ];
+    for (const group of ['sensors', 'gateways']) {
+      const found = [...properties].filter(([device]) => device.includes(group)).map(([, value]) => value);
+      expect(found).toHaveLength(2);
+      expect(found).toEqual(expect.arrayContaining([given, undefined]));
+    }
   });
 });
 
