@@ -3,12 +3,10 @@
  * on loopback by default. Serves no device and no web page.
  */
 
-import { createServer } from 'node:http';
-import { createServer as createTlsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { canonicalHost, Problem, sendProblem, serverUrl } from '@rollcall/protocol';
 import type { Logger } from 'pino';
-import { RequestBudget, type RequestHandlers, type RequestLimits } from '../limits/index.ts';
+import { createHttpServer, RequestBudget, type RequestHandlers, type RequestLimits } from '../limits/index.ts';
 import type { Registry } from '../registry/index.ts';
 import type { Telemetry } from '../telemetry/index.ts';
 import { AccessControl, type ListenerKind } from './access.ts';
@@ -116,9 +114,9 @@ export async function createConsole(options: ConsoleOptions): Promise<Console> {
     monotonic: () => performance.now(),
     random: Math.random,
   });
-  const unix = new Listener(localRequests.attach(createServer(HTTP_LIMITS), handlersOf('unix')), log, refusalLog);
+  const unix = new Listener(localRequests.attach(createHttpServer(HTTP_LIMITS), handlersOf('unix')), log, refusalLog);
   const tlsLimits = { minVersion: MIN_TLS_VERSION, handshakeTimeout: HANDSHAKE_TIMEOUT_MS } as const;
-  const tlsServer = createTlsServer({ ...HTTP_LIMITS, ...options.tls, ...tlsLimits });
+  const tlsServer = createHttpServer({ ...HTTP_LIMITS, tls: { ...options.tls, ...tlsLimits } });
   const tcp = new Listener(requestLimits.requests.attach(tlsServer, handlersOf('tcp')), log, refusalLog);
   tcp.server.on('tlsClientError', (error, socket) => {
     const address = socket.remoteAddress ?? 'gone';

@@ -1,6 +1,7 @@
 /** Limits for clients: request budgets, rate limits, limited refusal logs, and a work queue. */
 
 export { networkOf } from './client-network.ts';
+export { createHttpServer, type HttpServer } from './http-server.ts';
 export { createRateLimit, type RateLimit } from './rate-limit.ts';
 export { RefusalLog } from './refusal-log.ts';
 export { RequestBudget, type RequestHandlers } from './request-budget.ts';

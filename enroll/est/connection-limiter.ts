@@ -4,7 +4,6 @@
  * Node's `handshakeTimeout` only reports them.
  */
 
-import { Server, type ServerOptions } from 'node:https';
 import type { Socket } from 'node:net';
 import type { TLSSocket } from 'node:tls';
 import type { Logger } from 'pino';
@@ -28,27 +27,6 @@ interface Handshake {
   readonly socket: Socket;
   readonly network: string;
   isFinished: boolean;
-}
-
-/** An HTTPS server that asks the limiter about every TCP connection before TLS begins. */
-export class LimitedServer extends Server {
-  readonly #limiter: ConnectionLimiter;
-
-  constructor(options: ServerOptions, limiter: ConnectionLimiter) {
-    super(options);
-    this.#limiter = limiter;
-    this.on('secureConnection', (socket: TLSSocket) => limiter.handshakeFinished(socket));
-    this.on('tlsClientError', (error: NodeJS.ErrnoException, socket: TLSSocket) => {
-      limiter.handshakeFailed(error, socket);
-    });
-  }
-
-  /** A listener of `connection` could not keep TLS, which listens too, from the socket. */
-  override emit(event: string | symbol, ...args: unknown[]): boolean {
-    if (event !== 'connection' || this.#limiter.admit(args[0] as Socket)) return super.emit(event as string, ...args);
-    (args[0] as Socket).destroy();
-    return true;
-  }
 }
 
 export class ConnectionLimiter {

@@ -6,13 +6,19 @@
 
 import { constants, randomBytes } from 'node:crypto';
 import type { RequestListener, Server } from 'node:http';
-import type { ServerOptions } from 'node:https';
 import type { AddressInfo } from 'node:net';
-import type { SecureContextOptions } from 'node:tls';
+import type { SecureContextOptions, TLSSocket } from 'node:tls';
 import { CSR_BODY_MAX, EST_MEDIA_TYPES, formatHostPort, type Identity, Problem, serverUrl } from '@rollcall/protocol';
 import fastify, { type FastifyInstance } from 'fastify';
 import type { Logger } from 'pino';
-import { createRateLimit, type RefusalLog, type RequestLimits, WorkQueue } from '../../limits/index.ts';
+import {
+  createHttpServer,
+  createRateLimit,
+  type HttpServer,
+  type RefusalLog,
+  type RequestLimits,
+  WorkQueue,
+} from '../../limits/index.ts';
 import type { RecoveryStore, Registry } from '../../registry/index.ts';
 import type { Authority } from '../ca/authority.ts';
 import type { ServerCredentials } from '../ca/server-certificates.ts';
@@ -20,7 +26,7 @@ import { Counters } from '../counters.ts';
 import type { RandomBytes } from '../x509/profile.ts';
 import { type ClientAuthentication, createClientAuthentication } from './client-authentication.ts';
 import type { CertificateHolder } from './client-certificate.ts';
-import { ConnectionLimiter, LimitedServer } from './connection-limiter.ts';
+import { ConnectionLimiter } from './connection-limiter.ts';
 import { createErrorResponses, type ErrorResponses, respondToClientError } from './error-responses.ts';
 import { DEFAULT_ENROLL_LIMITS, type EnrollLimits } from './limits.ts';
 import { type CertificateValidity, type RenewalWindow, scheduledWindow } from './renewal-windows.ts';
@@ -88,7 +94,7 @@ export async function createEnrollServer(options: EnrollServerOptions): Promise<
 
   // 1. Connections: limits before TLS, and the certificate of the listener.
   const limiter = new ConnectionLimiter(parts);
-  const server = new LimitedServer(httpsOptions(options), limiter);
+  const server = createLimitedServer(options, limiter);
   const stopFollowing = authority.serverCertificates.onChange('enroll', (credentials) => {
     server.setSecureContext(secureContext(credentials));
   });
@@ -135,21 +141,33 @@ interface Clocks {
   readonly random: () => number;
 }
 
-function httpsOptions({ authority, timeoutMs = TIMEOUT_MS }: EnrollServerOptions): ServerOptions {
-  return {
-    ...secureContext(authority.serverCertificates.current('enroll')),
-    // Enrollment needs no client certificate; each route declares whether it needs one.
-    requestCert: true,
-    rejectUnauthorized: false,
-    ALPNProtocols: ['http/1.1'],
-    handshakeTimeout: timeoutMs,
+/** An HTTPS server that asks the limiter about every TCP connection before TLS begins. */
+function createLimitedServer(
+  { authority, timeoutMs = TIMEOUT_MS }: EnrollServerOptions,
+  limiter: ConnectionLimiter,
+): HttpServer {
+  const server = createHttpServer({
+    tls: {
+      ...secureContext(authority.serverCertificates.current('enroll')),
+      // Enrollment needs no client certificate; each route declares whether it needs one.
+      requestCert: true,
+      rejectUnauthorized: false,
+      ALPNProtocols: ['http/1.1'],
+      handshakeTimeout: timeoutMs,
+    },
+    admit: (socket) => limiter.admit(socket),
     headersTimeout: timeoutMs,
     requestTimeout: timeoutMs,
     connectionsCheckingInterval: timeoutMs / 10,
     keepAliveTimeout: KEEP_ALIVE_MS,
     maxHeaderSize: HEADERS_MAX,
     noDelay: true,
-  };
+  });
+  server.on('secureConnection', (socket: TLSSocket) => limiter.handshakeFinished(socket));
+  server.on('tlsClientError', (error: NodeJS.ErrnoException, socket: TLSSocket) => {
+    limiter.handshakeFailed(error, socket);
+  });
+  return server;
 }
 
 /** `attach` connects the application's request handler to the server. */

@@ -4,11 +4,11 @@
  * no client.
  */
 
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { asProblem, Problem, parseDecimal, sendProblem } from '@rollcall/protocol';
 import type { Logger } from 'pino';
-import { createRateLimit, type RequestLimits } from '../../limits/index.ts';
+import { createHttpServer, createRateLimit, type RequestLimits } from '../../limits/index.ts';
 import { OCSP_REQUEST_MAX } from './ocsp-request.ts';
 import type { StatusPublication } from './status-publication.ts';
 
@@ -58,7 +58,7 @@ export async function createStatusServer(options: StatusServerOptions): Promise<
       sendProblem(response, problem, now(), problem.code === 'method_not_allowed' ? { allow: 'GET, HEAD, POST' } : {});
   };
 
-  const server = createServer({
+  const server = createHttpServer({
     headersTimeout: timeoutMs,
     requestTimeout: timeoutMs,
     keepAliveTimeout: timeoutMs,
