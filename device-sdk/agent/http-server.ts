@@ -139,13 +139,14 @@ function sendCommands(request: IncomingMessage, response: ServerResponse, comman
 }
 
 /** The payload as JSON, or as text, or as bytes: whichever keeps it whole. */
-function commandView({ name, requestId, payload }: Command): object {
+function commandView({ name, requestId, payload, contentType, userProperties }: Command): object {
+  const head = { name, requestId, contentType, userProperties }; // what is undefined is left out of JSON
   const text = payload.toString('utf8');
-  if (!Buffer.from(text, 'utf8').equals(payload)) return { name, requestId, base64: payload.toString('base64') };
+  if (!Buffer.from(text, 'utf8').equals(payload)) return { ...head, base64: payload.toString('base64') };
   try {
-    return { name, requestId, payload: JSON.parse(text) as unknown };
+    return { ...head, payload: JSON.parse(text) as unknown };
   } catch {
-    return { name, requestId, text };
+    return { ...head, text };
   }
 }
 
