@@ -1,7 +1,6 @@
 /** A simulated device that is the device SDK itself. The run decides when it starts, publishes, loses its network or its power, and stops. */
 
-import { Device, type DeviceError, type DeviceErrorCode, type DeviceOptions } from '@rollcall/device-sdk';
-import type { MqttLevel } from '../scenario/mqtt-versions.ts';
+import { Device, type DeviceError, type DeviceErrorCode } from '@rollcall/device-sdk';
 import { seededRandom } from '../seeded-random.ts';
 import { DeviceEnvironment } from './device-environment.ts';
 import type { DeviceReport } from './device-report.ts';
@@ -11,21 +10,8 @@ import { firstConnection } from './first-connection.ts';
 import { PublishSchedule } from './publish-schedule.ts';
 import type { Message } from './publisher.ts';
 import { createPublishers, deviceClock } from './publishers.ts';
-import type { DeviceOutcome, GroupContext, ShardContext, SimulatedDevice } from './shard-context.ts';
-
-export interface SdkDeviceOptions {
-  readonly index: number;
-  readonly position: number;
-  readonly id: string;
-  readonly group: GroupContext;
-  /** Undefined: the SDK uses what the broker speaks. */
-  readonly version: MqttLevel | undefined;
-  readonly seed: number;
-  /** In place of what the enroll server announces, where a proxy stands in between. */
-  readonly mqttUrl: string | undefined;
-  /** Limits how many devices enroll at one time. */
-  readonly turn: <T>(enroll: () => Promise<T>) => Promise<T>;
-}
+import { deviceOptions, type SdkDeviceOptions } from './sdk-device-options.ts';
+import type { DeviceOutcome, ShardContext, SimulatedDevice } from './shard-context.ts';
 
 /** A device asks again after these. */
 const TRANSIENT: ReadonlySet<DeviceErrorCode> = new Set([
@@ -42,8 +28,6 @@ const ABOUT_THE_TOKEN: ReadonlySet<DeviceErrorCode> = new Set([
   'token_malformed',
   'server_untrusted',
 ]);
-
-const LEAST_KEEPALIVE_S = 15;
 
 export class SdkDevice implements SimulatedDevice {
   readonly index: number;
@@ -206,7 +190,13 @@ export class SdkDevice implements SimulatedDevice {
   /** Opens an instance, which enrolls when its store holds no identity. */
   async #open(): Promise<void> {
     this.#environment ??= await DeviceEnvironment.create(this.#options.group);
-    const device = await Device.open(this.#deviceOptions(this.#environment));
+    const device = await Device.open(
+      deviceOptions(this.#options, this.#context, {
+        environment: this.#environment,
+        clock: this.#clock,
+        signal: this.#closing.signal,
+      }),
+    );
     if (this.#isClosing) return device.close();
     this.#device = device;
     this.#setId(device.id);
@@ -214,41 +204,6 @@ export class SdkDevice implements SimulatedDevice {
     const opened = this.#context.now();
     device.onState((_, error) => this.#follow(device, opened, error));
     this.#follow(device, opened, device.lastError);
-  }
-
-  #deviceOptions({ proxy, sdkOptions }: DeviceEnvironment): DeviceOptions {
-    const { sdk } = this.#context;
-    const { group, seed, id, version } = this.#options;
-    const { sessionExpiry } = group.settings;
-    const mqttUrl = proxy === undefined ? (this.#options.mqttUrl ?? sdk.mqttUrl) : `mqtts://localhost:${proxy.port}`;
-    const store = sdk.storeOf?.(this.index);
-    const random = seededRandom(seed + 1);
-    return {
-      ...(store === undefined ? sdkOptions : { store, queue: 'memory' }),
-      ...(group.token !== undefined && { token: group.token }),
-      ...(sdk.names === 'scenario' && { deviceId: id }),
-      ...(mqttUrl !== undefined && { mqttUrl }),
-      ...(sdk.log !== undefined && { log: sdk.log }),
-      ...(version !== undefined && { mqttVersion: version === 5 ? '5' : '3.1.1' }),
-      clean: sessionExpiry === 0,
-      sessionExpiry: Math.ceil(sessionExpiry / 1_000),
-      renewal: sdk.renewal,
-      keepalive: Math.max(LEAST_KEEPALIVE_S, Math.round(group.settings.keepalive / 1_000)),
-      random: () => random() * sdk.haste,
-      now: () => Math.round(this.#clock(this.#context.now())),
-      signal: this.#closing.signal,
-      commands: this.#commands(),
-    };
-  }
-
-  #commands(): NonNullable<DeviceOptions['commands']> {
-    return Object.fromEntries(
-      Object.entries(this.#options.group.settings.commands).flatMap(([name, { answer, after }]) =>
-        answer === false
-          ? []
-          : [[name, () => new Promise<string>((resolve) => this.#in(after, () => resolve(answer)))]],
-      ),
-    );
   }
 
   #setId(id: string): void {
