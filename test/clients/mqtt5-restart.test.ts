@@ -93,6 +93,7 @@ async function connect(identity: Identity, options: IClientOptions = {}): Promis
   const connack = await new Promise<IConnackPacket>((resolve, reject) => {
     client.once('connect', resolve);
     client.once('error', reject);
+    client.once('close', () => reject(new Error('the connection was closed before CONNACK')));
   });
   const message = async () => {
     while (received.length === 0) {
@@ -112,7 +113,10 @@ const persistent = (sessionExpiryInterval: number): IClientOptions => ({
 
 const textOf = ({ payload }: IPublishPacket) => String(payload);
 
-describe.each(['SIGTERM', 'SIGKILL'] as const)('after %s and a restart', (signal) => {
+/** A test starts the program twice, on a machine that may have other work. */
+const TIMEOUT_MS = 150_000;
+
+describe.each(['SIGTERM', 'SIGKILL'] as const)('after %s and a restart', { timeout: TIMEOUT_MS }, (signal) => {
   it('a session with an expiry is resumed with its messages and their properties, and one without is gone', async () => {
     const server = await restarted();
     const [lasting, brief, operations] = [
@@ -183,8 +187,8 @@ describe.each(['SIGTERM', 'SIGKILL'] as const)('after %s and a restart', (signal
     await listening.client.subscribeAsync('devices/+/events/+', { qos: 1 });
     await listening.client.endAsync();
     for (const [identity, delay] of [
-      [returns, 20],
-      [lost, 21],
+      [returns, 25],
+      [lost, 26],
     ] as const) {
       const { client } = await connect(identity, will(identity.deviceId, delay));
       client.stream.destroy(); // without DISCONNECT
@@ -198,7 +202,7 @@ describe.each(['SIGTERM', 'SIGKILL'] as const)('after %s and a restart', (signal
     const message = await watching.message();
     expect(message).toMatchObject({ topic: 'devices/lost/events/gone', properties: { contentType: 'text/plain' } });
     expect(textOf(message)).toBe('power');
-  }, 90_000);
+  });
 
   const { it: itWithClock } = testsWithClients('mqtt5-restart.test.ts', ['faketime']);
 
