@@ -127,28 +127,30 @@ describe('[MQTT-4.8.0-1, MQTT 3.1.1] with MQTT 3.1.1 the server sends nothing', 
 });
 
 describe('CONNACK with MQTT 5 names the reason', () => {
-  it.each<[string, number, () => void]>([
-    ['a revoked device', ReasonCode.administrativeAction, () => testBroker.revokeInRegistry(dev1)],
-    [
-      'a suspended device',
-      ReasonCode.administrativeAction,
-      () => {
-        for (const [serial, status] of testBroker.certificateStatuses) {
-          if (status.state === 'good') testBroker.certificateStatuses.set(serial, { ...status, state: 'suspended' });
-        }
-      },
-    ],
+  const setState = (state: 'revoked' | 'suspended') => {
+    if (state === 'revoked') testBroker.revokeInRegistry(dev1);
+    for (const [serial, status] of testBroker.certificateStatuses) {
+      if (status.state === 'good') testBroker.certificateStatuses.set(serial, { ...status, state: 'suspended' });
+    }
+  };
+
+  // 0x98 is not a code of CONNACK (table 3-1).
+  it.each<[string, number, string, () => void]>([
+    ['a revoked device', ReasonCode.notAuthorized, 'device_revoked', () => setState('revoked')],
+    ['a suspended device', ReasonCode.notAuthorized, 'device_suspended', () => setState('suspended')],
     [
       'a policy that does not allow the client id',
       ReasonCode.clientIdNotValid,
+      'client_id_not_allowed',
       () => testBroker.setPolicy(`group/${DEFAULT}`, { ...DEFAULT_DEVICE_POLICY, connect: [] }),
     ],
-  ])('[3.2.2.2] of %s', async (_name, code, change) => {
+  ])('[3.2.2.2, 3.2.2.3.9] of %s', async (_name, code, word, change) => {
     testBroker = await TestBroker.start();
     const credentials = testBroker.enroll(dev1);
     change();
     const client = await testBroker.open(credentials);
     expect(await client.connect({ clientId: 'dev-1', protocolVersion: 5 })).toBe(code);
+    expect(client.connack?.properties?.reasonString).toMatch(new RegExp(`^${word}: \\S`));
     await client.closed;
   });
 });

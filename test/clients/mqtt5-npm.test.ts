@@ -69,9 +69,7 @@ it('aliases of a publisher and of a receiver change no topic', async () => {
     await sender.publishAsync(`devices/aliases/telemetry/${stream}`, String(index), { qos: 1 });
   }
   await heard.until(streams.length);
-  expect(heard.topics).toEqual(
-    streams.map((stream) => `devices/aliases/telemetry/${stream}`),
-  );
+  expect(heard.topics).toEqual(streams.map((stream) => `devices/aliases/telemetry/${stream}`));
   const stored = await fleet.operator.queryTelemetry({ device: 'aliases' as DeviceId });
   expect(stored.map(({ stream }) => stream)).toEqual(streams);
 });
