@@ -46,7 +46,7 @@ export class DeviceError extends Error {
   readonly code: DeviceErrorCode;
   readonly status: number | undefined;
   readonly retryAfter: number | undefined;
-  /** The broker's reason as a word, such as `device_revoked` or `session_taken_over`; undefined where it told none (MQTT 3.1.1). */
+  /** The broker's reason as a word, such as `device_revoked` or `taken_over`; undefined where it told none (MQTT 3.1.1). */
   readonly serverReason: string | undefined;
   /** The reason code of MQTT 5 in the broker's CONNACK, PUBACK or DISCONNECT; undefined where it sent none. */
   readonly reasonCode: number | undefined;

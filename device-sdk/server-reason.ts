@@ -49,7 +49,7 @@ const LATER: ReadonlySet<number> = new Set([
   REASON.connectionRateExceeded,
 ]);
 /** Administrative actions after which the device may return at once, with other rights perhaps. */
-const WELCOME_BACK: ReadonlySet<string> = new Set(['operator', 'resumed', 'policy_changed', 'quarantined']);
+const WELCOME_BACK: ReadonlySet<string> = new Set(['operator', 'quarantine_ended', 'policy_changed']);
 
 /** After CONNACK with an error, or DISCONNECT. */
 export function nextAttemptAfter({ code, word }: ServerReason): NextAttempt {
