@@ -38,7 +38,6 @@ export class AcknowledgementHandler {
     const isKnown = this.#inboundQos2.release(session, packetId);
     const code = isKnown ? ReasonCode.success : ReasonCode.packetIdNotFound;
     session.acknowledgements.afterStored(this.#inboundQos2.durable(session), () => {
-      session.unacknowledged = Math.max(0, session.unacknowledged - 1);
       session.connection.send(encodeAcknowledgement(version, PacketType.pubcomp, packetId, code));
     });
   }

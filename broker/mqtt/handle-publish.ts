@@ -73,10 +73,6 @@ export class PublishHandler implements PublishDelivery {
       session.protocolViolated(ALIAS_UNKNOWN);
       return;
     }
-    if (packet.qos > 0 && session.isMqtt5 && session.unacknowledged >= this.#options.limits.inflight) {
-      session.protocolViolated(TOO_MANY);
-      return;
-    }
     if (packet.qos === 2 && this.#options.inboundQos2.isReceived(session, packet.packetId)) {
       this.#acknowledgeAgain(session, packet);
       return;
@@ -184,7 +180,7 @@ export class PublishHandler implements PublishDelivery {
 
   /** QoS 2: a message that is sent again before its PUBREL is the same message [MQTT-4.3.3-2, MQTT-4.3.3-10]. */
   #storeOnce(session: Session, packet: PublishPacket, target: PublishTopic, name: string): void {
-    const { inboundQos2, limits } = this.#options;
+    const { inboundQos2, limits, router } = this.#options;
     const { packetId } = packet;
     if (!inboundQos2.hasRoom(session, packetId, limits.inflight)) {
       if (session.isMqtt5) {
@@ -198,6 +194,9 @@ export class PublishHandler implements PublishDelivery {
     const pending = new PendingPublish(session, packet, this.#messageOf(session, packet, target.topic), this);
     session.acknowledgements.add(pending);
     pending.isInJournal = forJournal !== undefined;
+    if (forJournal === undefined && !packet.retain && !router.hasSubscriber(target.topic)) {
+      pending.reasonCode = ReasonCode.noMatchingSubscribers;
+    }
     if (forJournal === undefined) this.#complete(pending);
     else if (forJournal.key !== undefined) {
       pending.deliveryKey = this.#deliveryKeyOf(forJournal);

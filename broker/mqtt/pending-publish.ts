@@ -51,7 +51,6 @@ export class PendingPublish extends PendingAcknowledgement {
     this.packetId = packetId;
     this.message = message;
     this.#delivery = delivery;
-    if (qos > 0) session.unacknowledged += 1;
   }
 
   waitFor(durable: Promise<void>): void {
@@ -106,8 +105,6 @@ export class PendingPublish extends PendingAcknowledgement {
     const { session, qos, packetId, reasonCode } = this;
     if (qos === 0) return;
     const { version } = session.connectPacket;
-    const isOver = qos === 1 || reasonCode >= ReasonCode.unspecified;
-    if (isOver) session.unacknowledged -= 1; // A QoS 2 message counts until PUBCOMP.
     if (qos === 1 && (reasonCode === ReasonCode.success || version === 4)) session.connection.acknowledge(packetId);
     else {
       const type = qos === 1 ? PacketType.puback : PacketType.pubrec;

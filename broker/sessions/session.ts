@@ -90,8 +90,6 @@ export class Session implements ConnectionOwner, AcknowledgementOrderListener {
   sessionExpiryInterval: number;
   outgoing: OutgoingMessages | undefined;
   receivedAliases: ReceivedAliases | undefined;
-  /** PUBLISH packets of QoS 1 and 2 that are not acknowledged: what the announced Receive Maximum limits. */
-  unacknowledged = 0;
   /** Messages that are being delivered to others. */
   delivering = 0;
   /** When its last PUBLISH was received, in milliseconds since the epoch. */
@@ -288,9 +286,9 @@ export class Session implements ConnectionOwner, AcknowledgementOrderListener {
 
   mayReceive(first: number): boolean {
     if (!this.#isAccepted) return false;
-    // What Receive Maximum counts must be read, so that a client that exceeds it is found out [MQTT-3.3.4-7].
-    const waiting = this.acknowledgements.length + this.delivering - (this.isMqtt5 ? this.unacknowledged : 0);
-    if (waiting >= this.#limits.inflight || this.connection.isPausedFor(PauseReason.storage)) return false;
+    // Messages beyond the limit are not received yet. Clients that send without regard to Receive Maximum are slowed down by that.
+    const isFull = this.acknowledgements.length + this.delivering >= this.#limits.inflight;
+    if (isFull || this.connection.isPausedFor(PauseReason.storage)) return false;
     return !this.holdsPublishes || first >> 4 !== PacketType.publish;
   }
 
