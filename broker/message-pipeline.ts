@@ -48,7 +48,7 @@ export async function openMessagePipeline(
   telemetry: TelemetryIntake,
 ): Promise<MessagePipeline> {
   const { limits, log, now } = context;
-  const { sessions, persistentSessions, store, policies, reportShare } = state;
+  const { sessions, persistentSessions, store, policies, reporter, reportShare } = state;
   const router = await MessageRouter.open({
     store,
     log,
@@ -73,7 +73,13 @@ export async function openMessagePipeline(
   const deliveredKeys = new DeliveredKeys();
   const parts = { telemetry, router, persistence, deliveredKeys };
   const handlers = createHandlers(context, state, { ...parts, backpressure });
-  const publisher = new WillPublisher({ ...context, ...parts, policies, storageShareLimiter });
+  const publisher = new WillPublisher({
+    ...context,
+    ...parts,
+    policies,
+    storageShareLimiter,
+    shareExceeded: (identity, share) => reporter.shareExceeded(identity, share),
+  });
   const wills = new Wills({
     store,
     now,

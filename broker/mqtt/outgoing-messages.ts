@@ -169,7 +169,7 @@ export class OutgoingMessages {
     const { packetId = 0 } = queued;
     if (queued.isReleased) this.#sendPubrel(packetId, ReasonCode.success);
     else if (!this.#isAllowed(queued.message)) this.#queue.acknowledge(packetId);
-    else this.#sendQueued(queued, packetId, true); // [MQTT-3.3.1-1]
+    else this.#sendQueued(queued, queued.message, packetId, true); // [MQTT-3.3.1-1]
   }
 
   /** False: all packet identifiers are in use. */
@@ -180,27 +180,33 @@ export class OutgoingMessages {
     }
     const packetId = this.#nextPacketId();
     if (packetId === undefined) return false;
+    const { message } = queued; // The queue forgets it if it can not be sent again.
     const storing = this.#queue.assignPacketId(queued, packetId);
     this.#unacknowledged.add(packetId);
-    if (storing === undefined && this.#storing === undefined) this.#sendQueued(queued, packetId, false);
-    else this.#sendWhenStored(queued, packetId, storing);
+    if (storing === undefined && this.#storing === undefined) this.#sendQueued(queued, message, packetId, false);
+    else this.#sendWhenStored(queued, message, packetId, storing);
     return true;
   }
 
   /** Keeps the order of the queue while packet identifiers of QoS 2 are being stored. */
-  #sendWhenStored(queued: QueuedMessage, packetId: number, stored: Promise<void> | undefined): void {
+  #sendWhenStored(queued: QueuedMessage, message: Message, packetId: number, stored: Promise<void> | undefined): void {
     const earlier = this.#storing;
     const storing: Promise<void> = Promise.all([earlier, stored]).then(
       () => {
         if (this.#storing === storing) this.#storing = undefined;
-        if (this.#session.isOpen) this.#sendQueued(queued, packetId, false);
+        if (this.#session.isOpen) this.#sendQueued(queued, message, packetId, false);
       },
       (error: unknown) => this.#options.storageFailed(this.#session, error),
     );
     this.#storing = storing;
   }
 
-  #sendQueued({ message, qos, retain, subscriptionIdentifiers }: QueuedMessage, packetId: number, dup: boolean): void {
+  #sendQueued(
+    { qos, retain, subscriptionIdentifiers }: QueuedMessage,
+    message: Message,
+    packetId: number,
+    dup: boolean,
+  ): void {
     this.#unacknowledged.add(packetId);
     this.#session.acknowledgementCredit += ACKNOWLEDGEMENTS[qos];
     if (this.#send(message, { qos, retain, dup, packetId, subscriptionIdentifiers })) return;

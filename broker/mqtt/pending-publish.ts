@@ -36,6 +36,8 @@ export class PendingPublish extends PendingAcknowledgement {
   /** It was delivered before: it is acknowledged only. */
   isDelivered = false;
   readonly #delivery: PublishDelivery;
+  /** It ends the session, after earlier messages are acknowledged. */
+  #failure: Problem | undefined;
   /** What it waits for: `ready`, `stored` or `repeated` once, and each promise of `waitFor`. */
   #waits = 1;
 
@@ -79,10 +81,9 @@ export class PendingPublish extends PendingAcknowledgement {
   /** Nobody would get the message: MQTT 5 has a reason code for that; a client of MQTT 3.1.1 is disconnected, and sends it again. */
   refused(reasonCode: ReasonCode): void {
     if (!this.session.isMqtt5) {
-      this.notStored(
-        new Problem('unavailable', { reason: 'no session that would receive the message has room for it' }),
-      );
-      return;
+      this.#failure = new Problem('unavailable', {
+        reason: 'no session that would receive the message has room for it',
+      });
     }
     this.reasonCode = reasonCode;
     this.isDelivered = true;
@@ -90,6 +91,10 @@ export class PendingPublish extends PendingAcknowledgement {
   }
 
   acknowledge(): void {
+    if (this.#failure !== undefined) {
+      this.notStored(this.#failure);
+      return;
+    }
     this.#respond();
     const { message, deliveryKey } = this;
     if (message === undefined || this.isDelivered) return;

@@ -32,6 +32,10 @@ export class MessageQueue implements OutgoingQueue {
     return this.#unsent + (this.#inFlight?.size ?? 0);
   }
 
+  get unsentCount(): number {
+    return this.#unsent;
+  }
+
   /** Payload and properties of all messages. */
   get bytes(): number {
     return this.#bytes;
@@ -75,6 +79,8 @@ export class MessageQueue implements OutgoingQueue {
     this.#unlink(entry);
     entry.packetId = packetId;
     this.#addInFlight(packetId, entry);
+    // Without a row on disk it is never sent again; only another member of its shared subscription may get it.
+    if (entry.id === 0 && entry.share === undefined) this.#forget(entry);
     return entry.id === 0 ? undefined : this.storage?.storePacketId(entry);
   }
 
@@ -84,9 +90,7 @@ export class MessageQueue implements OutgoingQueue {
     if (!entry.isReleased) {
       entry.isReleased = true;
       if (entry.id > 0) this.storage?.release(entry, this.owner);
-      this.#bytes -= entry.bytes;
-      entry.bytes = 0;
-      entry.message = RELEASED;
+      this.#forget(entry);
     }
     return entry.id > 0 && this.storage !== undefined ? this.storage.durable() : DONE;
   }
@@ -128,6 +132,12 @@ export class MessageQueue implements OutgoingQueue {
     }
     this.#earliestExpiry = earliest;
     return removed;
+  }
+
+  #forget(entry: QueueEntry): void {
+    this.#bytes -= entry.bytes;
+    entry.bytes = 0;
+    entry.message = RELEASED;
   }
 
   *#unsentEntries(): Iterable<QueueEntry> {

@@ -45,9 +45,6 @@ export interface QueueReceiver {
 /** Expired messages removed per sweep, about: each causes two changes to be written. */
 const EXPIRED_PER_SWEEP = 10_000;
 
-/** How far a connected client may exceed the bytes of its queue with messages that it did not acknowledge. */
-const IN_FLIGHT_FACTOR = 2;
-
 const NO_MESSAGES: readonly QueuedMessage[] = [];
 
 export class MessageQueues {
@@ -198,50 +195,43 @@ export class MessageQueues {
     return new MessageQueue(owner, isStored ? this.#storage : undefined);
   }
 
-  /** Makes room for a message, and says where it is queued. */
+  /**
+   * Makes room for a message, and says where it is queued. What a connected client was sent and has not acknowledged does not count
+   * against the limits: beyond them a message is in memory only.
+   */
   #place(queue: MessageQueue, bytes: number, weight: number, isConnected: boolean): 'disk' | 'memory' | 'none' {
     if (queue.earliestExpiry !== Number.POSITIVE_INFINITY) this.#dropExpired(queue, this.#now());
-    const isFull = this.#isFull(queue, bytes);
-    let place: 'disk' | 'memory' = queue.storage === undefined ? 'memory' : 'disk';
-    if (place === 'disk') {
-      const replaced = isFull ? storedWeight(queue.nextUnsent()) : 0;
-      if (!this.#pool.hasRoom('queued', queue.owner, weight, replaced)) {
-        this.#pool.recordRefusal('queued', queue.owner, weight);
-        if (!isConnected) {
-          this.#counts.dropped += 1;
-          return 'none';
-        }
-        place = 'memory';
-      }
+    if (bytes > this.#limits.queuedBytes || !this.#makeRoom(queue, bytes, isConnected)) {
+      this.#counts.dropped += 1;
+      return 'none';
     }
-    if (!isFull || this.#makeRoom(queue, bytes, isConnected)) return place;
+    if (queue.storage === undefined || this.#isFull(queue, queue.size, bytes)) return 'memory';
+    if (this.#pool.hasRoom('queued', queue.owner, weight)) return 'disk';
+    this.#pool.recordRefusal('queued', queue.owner, weight);
+    if (isConnected) return 'memory';
     this.#counts.dropped += 1;
     return 'none';
   }
 
+  /** The newest message replaces the oldest unsent ones. A sent one stays: it would be sent again under another identifier. */
   #makeRoom(queue: MessageQueue, bytes: number, isConnected: boolean): boolean {
-    const { queuedBytes } = this.#limits;
-    // A sent message stays: it would be sent again under another packet identifier, or never be released.
-    for (let oldest = queue.nextUnsent(); oldest !== undefined; oldest = queue.nextUnsent()) {
-      if (bytes > queuedBytes) return false;
+    const isFull = () => this.#isFull(queue, isConnected ? queue.unsentCount : queue.size, bytes);
+    while (isFull()) {
+      const oldest = queue.nextUnsent();
+      if (oldest === undefined) return isConnected;
       queue.remove(oldest);
       this.#counts.dropped += 1;
-      if (!this.#isFull(queue, bytes)) return true;
     }
-    return isConnected && queue.bytes + queue.size * ENTRY_WEIGHT <= queuedBytes * IN_FLIGHT_FACTOR;
+    return true;
   }
 
-  #isFull(queue: MessageQueue, bytes: number): boolean {
-    return queue.size >= this.#limits.queuedMessages || queue.bytes + bytes > this.#limits.queuedBytes;
+  #isFull(queue: MessageQueue, messages: number, bytes: number): boolean {
+    return messages >= this.#limits.queuedMessages || queue.bytes + bytes > this.#limits.queuedBytes;
   }
 
   #dropExpired(queue: MessageQueue, now: number): void {
     if (queue.earliestExpiry <= now) this.#counts.expired += queue.dropExpired(now);
   }
-}
-
-function storedWeight(entry: QueueEntry | undefined): number {
-  return entry?.body === undefined ? 0 : entry.body.weight + ENTRY_WEIGHT;
 }
 
 /** It lives for one delivery only, so its payload may be in memory that Node shares between small buffers. */

@@ -3,10 +3,13 @@
  * cannot wait as a PUBLISH can: one that exceeds a share or a limit is dropped.
  */
 
+import type { Identity } from '@rollcall/protocol';
 import type { Logger } from 'pino';
+import type { RefusalLog } from '../../limits/index.ts';
 import type { Accepted, TelemetryMessage } from '../../telemetry/index.ts';
 import type { Rights, Subject } from '../access/acl.ts';
 import type { BrokerCounters } from '../broker-counters.ts';
+import type { ShareExceeded } from '../events.ts';
 import type { Message } from '../mqtt/message.ts';
 import type { WillMessage } from '../mqtt/packets.ts';
 import type { StorageShareLimiter } from '../mqtt/storage-share-limiter.ts';
@@ -27,6 +30,8 @@ export interface WillPublisherOptions {
   readonly deliveredKeys: DeliveredKeys;
   readonly policies: { rightsOf(subject: Subject): Promise<Rights> };
   readonly storageShareLimiter: Pick<StorageShareLimiter, 'mayStore'>;
+  readonly refusalLog: RefusalLog;
+  readonly shareExceeded: (identity: Identity, share: ShareExceeded) => void;
 }
 
 export class WillPublisher {
@@ -40,12 +45,13 @@ export class WillPublisher {
   async publish(due: DueWill): Promise<void> {
     const { clientId, message: will } = due;
     const { owner, subject } = due.about;
-    const { counters, now, policies, persistence, router, deliveredKeys } = this.#options;
+    const { counters, now, log, refusalLog, policies, persistence, router, deliveredKeys } = this.#options;
     const own = ownTelemetry(subject.identity, will.topic);
     const topic = own?.topic ?? will.topic;
     const rights = await policies.rightsOf(subject);
     if (!rights.mayPublish(will.topic).allowed || (will.retain && !rights.mayRetain(topic).allowed)) {
       counters.publishDenied += 1;
+      refusalLog.write(log, 'warn', clientId, { clientId, identity: owner, topic }, 'will refused by policy');
       return;
     }
     if (due.isDropped) return;
@@ -74,10 +80,14 @@ export class WillPublisher {
     own: OwnTelemetry,
     will: WillMessage,
   ): Promise<Accepted | undefined> {
-    const { telemetry, storageShareLimiter, now } = this.#options;
+    const { telemetry, storageShareLimiter, shareExceeded, now } = this.#options;
     if (identity.kind !== 'device') return 'stored';
     if (!storageShareLimiter.mayStore(identity, group)) return undefined;
-    if (telemetry.streams?.admit(identity.id, own.stream) === false) return undefined;
+    const { streams } = telemetry;
+    if (streams?.admit(identity.id, own.stream) === false) {
+      shareExceeded(identity, { kept: 'streams', bound: 'own', stream: own.stream, limit: streams.max });
+      return undefined;
+    }
     const { contentType, payloadFormatIndicator, userProperties } = will.properties ?? {};
     const message: TelemetryMessage = {
       device: identity.id,
