@@ -20,7 +20,10 @@ type Result = DrillReport & {
 
 function drill(args: readonly string[]): Promise<{ readonly code: number; readonly said: string }> {
   return new Promise((resolve) => {
-    const options = { env: { PATH: process.env.PATH, HOME: process.env.HOME }, timeout: TIMEOUT_MS };
+    const options = {
+      env: { PATH: process.env.PATH, HOME: process.env.HOME, NODE_COMPILE_CACHE: process.env.NODE_COMPILE_CACHE },
+      timeout: TIMEOUT_MS,
+    };
     execFile(process.execPath, [MAIN, 'drill', 'ca-compromise', ...args], options, (error, stdout, stderr) => {
       resolve({ code: error === null ? 0 : Number(error.code ?? -1), said: `${stdout}\n${stderr}` });
     });

@@ -33,7 +33,7 @@ interface Program {
 
 function simulate(args: readonly string[]): Program {
   const child = spawn(process.execPath, [MAIN, 'simulate', ...args], {
-    env: { PATH: process.env.PATH, HOME: process.env.HOME },
+    env: { PATH: process.env.PATH, HOME: process.env.HOME, NODE_COMPILE_CACHE: process.env.NODE_COMPILE_CACHE },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   running.add(child);

@@ -37,7 +37,10 @@ const NEEDS_ROOT = new Set(['disk-full']); // it mounts a small disk
 
 function simulate(args: readonly string[]): Promise<{ readonly code: number; readonly said: string }> {
   return new Promise((resolve) => {
-    const options = { env: { PATH: process.env.PATH, HOME: process.env.HOME }, timeout: 110_000 };
+    const options = {
+      env: { PATH: process.env.PATH, HOME: process.env.HOME, NODE_COMPILE_CACHE: process.env.NODE_COMPILE_CACHE },
+      timeout: 110_000,
+    };
     execFile(process.execPath, [MAIN, 'simulate', ...args], options, (error, stdout, stderr) => {
       resolve({ code: error === null ? 0 : Number(error.code ?? -1), said: `${stdout}\n${stderr}` });
     });
