@@ -236,5 +236,7 @@ export class MessageQueues {
 
 /** It lives for one delivery only, so its payload may be in memory that Node shares between small buffers. */
 function copyInMemory(message: Message): Message {
-  return { ...message, payload: Buffer.from(message.payload), properties: ownProperties(message.properties) };
+  const { payload } = message;
+  const own = payload.length === payload.buffer.byteLength ? payload : Buffer.from(payload);
+  return { ...message, payload: own, properties: ownProperties(message.properties) };
 }
