@@ -89,16 +89,21 @@ export const METRICS: Readonly<Record<MetricSource, readonly MetricDefinition[]>
       'PUBLISH packets that the access policy allowed and, for telemetry, that were stored.',
       'messages_accepted',
     ),
-    counter(
-      'rollcall_messages_fast_path_total',
-      'PUBLISH packets that were handled without the MQTT engine.',
-      'messages_on_fast_path',
-    ),
     counter('rollcall_messages_forwarded_total', 'PUBLISH packets sent to clients.', 'messages_forwarded'),
     counter(
       'rollcall_messages_dropped_total',
       'QoS 0 messages not sent because the client read too slowly.',
       'messages_dropped',
+    ),
+    counter(
+      'rollcall_messages_expired_total',
+      'Messages not sent because their Message Expiry Interval had passed.',
+      'messages_expired',
+    ),
+    counter(
+      'rollcall_messages_too_large_total',
+      'Messages not sent because they exceed the Maximum Packet Size of the client.',
+      'messages_too_large',
     ),
     counter(
       'rollcall_messages_not_queued_total',

@@ -57,7 +57,7 @@ describe('while storage is behind', () => {
     expect([stored(), testBroker.broker.counters().sessions_not_read]).toEqual([['1', '2', '3', '5'], 0]);
   });
 
-  it('the first telemetry of a device is the last that is read of it, on the fast path and through aedes', async () => {
+  it('the first telemetry of a device is the last that is read of it, of QoS 1 and of QoS 2', async () => {
     for (const qos of [1, 2] as const) {
       await start({ policies });
       testBroker.pressure(true);
