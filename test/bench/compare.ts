@@ -6,7 +6,7 @@
 
 import type { LoadReport } from './load/orders.ts';
 import { cpuOf, untilQuiet } from './process-meter.ts';
-import type { RunningServer, ServerName } from './servers.ts';
+import { OWN_NAMES, type OwnName, PEER_NAMES, type PeerName, type RunningServer, type ServerName } from './servers.ts';
 import { type Spread, spread } from './statistics.ts';
 
 /** One server under one load. CPU in microseconds per operation. */
@@ -20,10 +20,12 @@ export interface Measured {
   readonly loadBusy: Spread;
 }
 
+/** Rollcall's figure over the peer's, by the runtime of Rollcall and the peer. */
+export type Ratios = Partial<Record<OwnName, Partial<Record<PeerName, Spread>>>>;
+
 export interface Comparison {
   readonly measured: Partial<Record<ServerName, Measured>>;
-  /** Rollcall's CPU per operation over the peer's. */
-  readonly ratios: Partial<Record<ServerName, Spread>>;
+  readonly ratios: Ratios;
 }
 
 interface Burst {
@@ -35,7 +37,10 @@ interface Burst {
 }
 
 /** The bursts of one set of processes; those of one round have the same index. */
-export type Bursts = ReadonlyMap<ServerName, readonly Burst[]>;
+export type Bursts<Name extends string = ServerName> = ReadonlyMap<Name, readonly Burst[]>;
+
+/** A server under load: what is needed of it here. */
+export type Burdened<Name extends string> = Pick<RunningServer, 'pid' | 'mqttPort'> & { readonly name: Name };
 
 export interface BurstSize {
   /** Warm-up bursts before the first that is counted: most code is compiled by then. */
@@ -45,19 +50,19 @@ export interface BurstSize {
   readonly count: number;
 }
 
-export async function alternate(
-  servers: readonly RunningServer[],
+export async function alternate<Name extends string>(
+  servers: readonly Burdened<Name>[],
   { warmUps, rounds, count }: BurstSize,
-  load: (server: RunningServer) => Promise<LoadReport>,
-): Promise<Bursts> {
+  load: (server: Burdened<Name>) => Promise<LoadReport>,
+): Promise<Bursts<Name>> {
   for (let warmUp = 0; warmUp < warmUps; warmUp += 1) {
     for (const server of servers) await load(server);
   }
   for (const { pid } of servers) await untilQuiet(pid);
-  const bursts = new Map<ServerName, Burst[]>(servers.map(({ name }) => [name, []]));
+  const bursts = new Map<Name, Burst[]>(servers.map(({ name }) => [name, []]));
   for (let round = 0; round < rounds; round += 1) {
     for (let place = 0; place < servers.length; place += 1) {
-      const server = servers[(round + place) % servers.length] as RunningServer;
+      const server = servers[(round + place) % servers.length] as Burdened<Name>;
       bursts.get(server.name)?.push(await measure(server, count, load));
     }
   }
@@ -66,9 +71,7 @@ export async function alternate(
 
 export function compare(processes: readonly Bursts[]): Comparison {
   const of = (name: ServerName) => processes.map((bursts) => bursts.get(name) ?? []);
-  const ours = of('rollcall');
   const measured: Partial<Record<ServerName, Measured>> = {};
-  const ratios: Partial<Record<ServerName, Spread>> = {};
   for (const name of processes[0]?.keys() ?? []) {
     const theirs = of(name);
     const figure = (which: keyof Burst) => spread(theirs.map((bursts) => bursts.map((burst) => burst[which])));
@@ -79,20 +82,37 @@ export function compare(processes: readonly Bursts[]): Comparison {
       serverBusy: figure('serverBusy'),
       loadBusy: figure('loadBusy'),
     };
-    if (name !== 'rollcall') ratios[name] = spread(theirs.map((bursts, process) => overEach(ours[process], bursts)));
   }
+  const ratios = ratiosOf(measured, (own, peer) => {
+    const ours = of(own);
+    return spread(of(peer).map((bursts, process) => overEach(ours[process], bursts)));
+  });
   return { measured, ratios };
 }
 
+/** The ratio of each runtime and each peer that were measured. */
+export function ratiosOf(
+  measured: Partial<Record<ServerName, unknown>>,
+  ratio: (own: OwnName, peer: PeerName) => Spread,
+): Ratios {
+  const isMeasured = (name: ServerName) => measured[name] !== undefined;
+  return Object.fromEntries(
+    OWN_NAMES.filter(isMeasured).map((own) => [
+      own,
+      Object.fromEntries(PEER_NAMES.filter(isMeasured).map((peer) => [peer, ratio(own, peer)])),
+    ]),
+  );
+}
+
 /** Our CPU over theirs, round by round. */
-function overEach(ours: readonly Burst[] | undefined, theirs: readonly Burst[]): readonly number[] {
+export function overEach(ours: readonly Burst[] | undefined, theirs: readonly Burst[]): readonly number[] {
   return theirs.map(({ cpu }, round) => (ours?.[round]?.cpu ?? Number.NaN) / cpu);
 }
 
-async function measure(
-  server: RunningServer,
+async function measure<Name extends string>(
+  server: Burdened<Name>,
   count: number,
-  load: (server: RunningServer) => Promise<LoadReport>,
+  load: (server: Burdened<Name>) => Promise<LoadReport>,
 ): Promise<Burst> {
   const before = cpuOf(server.pid);
   const { wallMs, cpuMicros } = await load(server);

@@ -1,10 +1,11 @@
 /** Messages: what each costs, where it is only checked and where it is on disk before its PUBACK. */
 
 import { type Bench, repeat, startAll, stopAll } from './bench.ts';
-import { alternate, type Bursts, compare } from './compare.ts';
+import { alternate, type Burdened, type Bursts, compare } from './compare.ts';
 import type { Topic } from './load/orders.ts';
-import { comparisonResult, type Goal, type Result } from './results.ts';
-import type { RunningServer, ServerName } from './servers.ts';
+import { versions } from './mqtt-versions.ts';
+import { type AtMost, comparisonResult, type Goal, type Result } from './results.ts';
+import type { ServerName } from './servers.ts';
 import { percentile, spread } from './statistics.ts';
 
 interface PublishRow {
@@ -14,11 +15,8 @@ interface PublishRow {
   readonly inFlight: number;
   /** Messages per burst, in units of what the options say: cheap ones need more to last as long. */
   readonly share: number;
-  readonly atMost: Partial<Record<ServerName, number>>;
+  readonly atMost: AtMost;
 }
-
-/** Goals: checks are nearly free, and a message on disk costs less than one that a plain broker does not store. */
-const INGEST_AT_MOST = { aedes: 0.75, mosquitto: 1.4 };
 
 const ROWS: readonly PublishRow[] = [
   {
@@ -26,21 +24,21 @@ const ROWS: readonly PublishRow[] = [
     topic: 'events',
     inFlight: 1,
     share: 1,
-    atMost: { aedes: 1.1 },
+    atMost: { rollcall: { aedes: 1 } },
   },
   {
     row: 'durable QoS 1 ingest, one in flight: on disk before PUBACK (peers store nothing)',
     topic: 'telemetry',
     inFlight: 1,
     share: 1,
-    atMost: INGEST_AT_MOST,
+    atMost: { rollcall: { mosquitto: 1.5 }, rollcallOnBun: { mosquitto: 1.25 } },
   },
   {
     row: 'durable QoS 1 ingest, ten in flight: on disk before PUBACK (peers store nothing)',
     topic: 'telemetry',
     inFlight: 10,
     share: 3,
-    atMost: INGEST_AT_MOST,
+    atMost: { rollcall: { mosquitto: 0.35 } },
   },
 ];
 
@@ -61,14 +59,15 @@ export async function publish({ sizes, servers, load }: Bench): Promise<readonly
     }
     for (const [at, { topic, inFlight, share }] of ROWS.entries()) {
       const count = sizes.messages * share;
-      const publishing = ({ name }: RunningServer) => load.order({ kind: 'publish', as: name, topic, count, inFlight });
+      const publishing = ({ name }: Burdened<ServerName>) =>
+        load.order({ kind: 'publish', as: name, topic, count, inFlight });
       bursts[at]?.push(await alternate(running, { warmUps: WARM_UPS, rounds: sizes.rounds, count }, publishing));
     }
     for (const { name } of running) await load.order({ kind: 'close', as: name });
     await stopAll(running);
   });
   const rows = ROWS.map(({ row, atMost }, at) => comparisonResult(row, compare(bursts[at] ?? []), atMost));
-  return [...rows, ...(await halfLoad({ sizes, servers, load }))];
+  return [...rows, ...(await versions({ sizes, servers, load })), ...(await halfLoad({ sizes, servers, load }))];
 }
 
 /** Half of what it takes at most, for as long as several commits and garbage collections. */

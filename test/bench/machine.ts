@@ -3,6 +3,7 @@
 import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { cpus, loadavg, release } from 'node:os';
+import { findBun } from '../../cli/bun.ts';
 import { MOSQUITTO, type Servers } from './servers.ts';
 
 export interface Machine {
@@ -28,6 +29,7 @@ export function describeMachine(servers: Servers): Machine {
     versions: {
       rollcall: manifestVersion('../../package.json'),
       aedes: manifestVersion('../../node_modules/aedes/package.json'),
+      ...(servers.names.includes('rollcallOnBun') && { bun: findBun()?.version ?? 'unknown' }),
       ...(servers.names.includes('mosquitto') && { mosquitto: mosquittoVersion() }),
     },
   };

@@ -2,7 +2,7 @@
 
 import type { Machine } from './machine.ts';
 import type { Result } from './results.ts';
-import { SERVER_NAMES, type ServerName } from './servers.ts';
+import { OWN_NAMES, PEER_NAMES, SERVER_NAMES, type ServerName } from './servers.ts';
 import type { Spread } from './statistics.ts';
 
 export interface Report {
@@ -29,14 +29,24 @@ export function markdown({ machine, results, missing }: Report): string {
   return `${sections.join('\n\n')}\n`;
 }
 
+const TITLES: Readonly<Record<ServerName, string>> = {
+  rollcall: 'Rollcall',
+  rollcallOnBun: 'on Bun',
+  aedes: 'aedes',
+  mosquitto: 'Mosquitto',
+};
+
 function mainTable(results: readonly Result[]): string {
-  const head = ['', 'unit', 'Rollcall', 'aedes', 'Mosquitto', '× aedes', '× Mosquitto', 'to reach', 'reached'];
+  const own = OWN_NAMES.filter((name) => results.some(({ figures }) => figures[name] !== undefined));
+  const servers = SERVER_NAMES.filter((name) => name !== 'rollcallOnBun' || own.includes(name));
+  const columns = own.flatMap((name) => PEER_NAMES.map((peer) => [name, peer] as const));
+  const over = columns.map(([name, peer]) => `${name === 'rollcall' ? '' : 'Bun '}× ${TITLES[peer]}`);
+  const head = ['', 'unit', ...servers.map((name) => TITLES[name]), ...over, 'to reach', 'reached'];
   const rows = results.map(({ row, unit, figures, ratios, goals }) => [
     row,
     unit,
-    ...SERVER_NAMES.map((name) => figure(figures[name])),
-    ratio(ratios.aedes),
-    ratio(ratios.mosquitto),
+    ...servers.map((name) => figure(figures[name])),
+    ...columns.map(([name, peer]) => ratio(ratios[name]?.[peer])),
     goals.map((goal) => goal.text).join('; '),
     goals.map((goal) => (goal.reached ? 'yes' : 'no')).join('; '),
   ]);

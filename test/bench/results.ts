@@ -1,7 +1,7 @@
 /** Results of a row of the bench, before they are formatted as a table. */
 
-import type { Comparison, Measured } from './compare.ts';
-import { SERVER_NAMES, type ServerName } from './servers.ts';
+import type { Comparison, Measured, Ratios } from './compare.ts';
+import { OWN_NAMES, type OwnName, PEER_NAMES, type PeerName, type ServerName } from './servers.ts';
 import type { Spread } from './statistics.ts';
 
 export interface Goal {
@@ -15,8 +15,7 @@ export interface Result {
   /** What the figures count: `µs CPU`. */
   readonly unit: string;
   readonly figures: Partial<Record<ServerName, Spread>>;
-  /** Rollcall's figure over the peer's. */
-  readonly ratios: Partial<Record<ServerName, Spread>>;
+  readonly ratios: Ratios;
   readonly goals: readonly Goal[];
   /** Operations per second, seen from outside. */
   readonly perSecond?: Partial<Record<ServerName, number>>;
@@ -32,14 +31,13 @@ export interface LoadShare {
   readonly loadBusy: number;
 }
 
+/** The ratios to reach, by runtime and peer. */
+export type AtMost = Partial<Record<OwnName, Partial<Record<PeerName, number>>>>;
+
 /** Above this share of a core a process has no time left. */
 const SATURATED = 0.9;
 
-export function comparisonResult(
-  row: string,
-  { measured, ratios }: Comparison,
-  atMost: Partial<Record<ServerName, number>>,
-): Result {
+export function comparisonResult(row: string, { measured, ratios }: Comparison, atMost: AtMost): Result {
   const each = <T>(pick: (of: Measured) => T) =>
     Object.fromEntries(Object.entries(measured).map(([name, of]) => [name, pick(of)])) as Partial<
       Record<ServerName, T>
@@ -60,16 +58,16 @@ export function comparisonResult(
   };
 }
 
-export function ratioGoals(
-  ratios: Partial<Record<ServerName, Spread>>,
-  atMost: Partial<Record<ServerName, number>>,
-): readonly Goal[] {
-  return SERVER_NAMES.flatMap((name) => {
-    const bound = atMost[name];
-    const ratio = ratios[name];
-    if (bound === undefined || ratio === undefined) return [];
-    return [{ text: `at most ${bound} × ${name}`, reached: ratio.median <= bound }];
-  });
+export function ratioGoals(ratios: Ratios, atMost: AtMost): readonly Goal[] {
+  return OWN_NAMES.flatMap((own) =>
+    PEER_NAMES.flatMap((peer) => {
+      const bound = atMost[own]?.[peer];
+      const ratio = ratios[own]?.[peer];
+      if (bound === undefined || ratio === undefined) return [];
+      const runtime = own === 'rollcall' ? '' : 'on Bun ';
+      return [{ text: `${runtime}at most ${bound} × ${peer}`, reached: ratio.median <= bound }];
+    }),
+  );
 }
 
 function loadRemarks(name: string, { cpu, loadCpu, loadBusy, serverBusy }: Measured): readonly string[] {

@@ -1,13 +1,13 @@
 /**
  * Preloaded into each Node server: SIGUSR2 collects garbage, SIGWINCH starts to measure the event loop, and the
- * next SIGWINCH writes its delays into the directory that the query of this module's URL names.
+ * next SIGWINCH writes its delays into the directory that ROLLCALL_BENCH_DIRECTORY names.
  */
 
 import { renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { LoopWatch } from './loop-watch.ts';
 
-const directory = new URL(import.meta.url).searchParams.get('directory');
+const { ROLLCALL_BENCH_DIRECTORY: directory } = process.env;
 let watched: LoopWatch | undefined;
 
 process.on('SIGUSR2', () => {
@@ -22,7 +22,7 @@ process.on('SIGWINCH', () => {
   }
   const delay = watched.stop();
   watched = undefined;
-  if (directory === null) return;
+  if (directory === undefined) return;
   const file = loopDelayFile(directory, process.pid);
   writeFileSync(`${file}.part`, JSON.stringify(delay));
   renameSync(`${file}.part`, file);

@@ -1,16 +1,22 @@
 /** The servers that are measured against each other: each a process of its own, started afresh for each row. */
 
-import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, lstatSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { BUN_OPTIONS, findBun } from '../../cli/bun.ts';
 import type { PeerFiles } from './authority.ts';
 import type { BenchResources, Child } from './children.ts';
 import type { LoopDelay } from './loop-watch.ts';
 import { freePort, untilListening } from './ports.ts';
 import { loopDelayFile } from './server-preload.ts';
 
-export const SERVER_NAMES = ['rollcall', 'aedes', 'mosquitto'] as const;
-export type ServerName = (typeof SERVER_NAMES)[number];
+/** Rollcall on each runtime. */
+export const OWN_NAMES = ['rollcall', 'rollcallOnBun'] as const;
+export const PEER_NAMES = ['aedes', 'mosquitto'] as const;
+export const SERVER_NAMES = [...OWN_NAMES, ...PEER_NAMES] as const;
+export type OwnName = (typeof OWN_NAMES)[number];
+export type PeerName = (typeof PEER_NAMES)[number];
+export type ServerName = OwnName | PeerName;
 
 export interface RunningServer {
   readonly name: ServerName;
@@ -38,6 +44,8 @@ export interface Servers {
   /** On the fleet's data directory, unless another is given. */
   startRollcall(other?: string): Promise<RunningRollcall>;
   start(name: ServerName): Promise<RunningServer>;
+  /** Copies the data directory, while no server uses it: two servers that run at the same time need one each. */
+  copyData(): void;
 }
 
 export const MOSQUITTO = '/usr/sbin/mosquitto';
@@ -45,7 +53,7 @@ export const MOSQUITTO = '/usr/sbin/mosquitto';
 const HERE = new URL('.', import.meta.url);
 const ROLLCALL = fileURLToPath(new URL('../../cli/main.ts', HERE));
 const STOCK_AEDES = fileURLToPath(new URL('stock-aedes.ts', HERE));
-const SERVER_PRELOAD = new URL('server-preload.ts', HERE);
+const SERVER_PRELOAD = new URL('server-preload.ts', HERE).href;
 /** A server that takes longer to write its loop delays fails the bench. */
 const LOOP_DELAY_WITHIN_MS = 5_000;
 
@@ -94,16 +102,21 @@ export function prepareServers(
   const config = join(borrowed.directory, 'rollcall.yaml');
   writeFileSync(config, ROLLCALL_CONFIG);
   const profiling = profiles === undefined ? [] : ['--cpu-prof', `--cpu-prof-dir=${profiles}`];
-  const inside = `${SERVER_PRELOAD}?directory=${encodeURIComponent(borrowed.directory)}`;
-  const nodeArgs = [...profiling, '--expose-gc', '--import', inside];
+  const nodeArgs = [...profiling, '--expose-gc', '--import', SERVER_PRELOAD];
+  const bun = findBun();
+  const bunArgs = [...BUN_OPTIONS, '--expose-gc', '--preload', fileURLToPath(SERVER_PRELOAD)];
+  // Inherited by the servers, where the preloaded module reads it.
+  process.env.ROLLCALL_BENCH_DIRECTORY = borrowed.directory;
 
-  async function startRollcall(other = data): Promise<RunningRollcall> {
+  async function startRollcall(other = data, name: OwnName = 'rollcall'): Promise<RunningRollcall> {
     const free = ['--enroll-port', '0', '--mqtt-port', '0', '--console-port', '0'];
-    const args = [...nodeArgs, ROLLCALL, 'serve', '--config', config, '--data', other, '--json', ...free];
-    const child = borrowed.start({ name: 'rollcall', program: process.execPath, args });
+    const [program, options, runtime] =
+      name === 'rollcall' ? [process.execPath, nodeArgs, 'node'] : [bun?.path ?? '', bunArgs, 'bun'];
+    const serve = [ROLLCALL, 'serve', '--runtime', runtime, '--config', config, '--data', other, '--json', ...free];
+    const child = borrowed.start({ name, program, args: [...options, ...serve] });
     const ready = JSON.parse(await child.firstLine()) as Record<'enrollUrl' | 'mqttUrl' | 'socket', string>;
     return {
-      ...running('rollcall', child, borrowed.directory, Number(new URL(ready.mqttUrl).port)),
+      ...running(name, child, borrowed.directory, Number(new URL(ready.mqttUrl).port)),
       enrollPort: Number(new URL(ready.enrollUrl).port),
       socketPath: ready.socket,
     };
@@ -139,18 +152,30 @@ export function prepareServers(
     return running('mosquitto', child, borrowed.directory, port);
   }
 
-  const isInstalled = existsSync(MOSQUITTO);
+  const missing: Partial<Record<ServerName, string>> = {
+    ...(bun === undefined && { rollcallOnBun: 'Bun is not installed (npm ci without --omit=optional)' }),
+    ...(!existsSync(MOSQUITTO) && { mosquitto: `${MOSQUITTO} is not installed (Debian: apt install mosquitto)` }),
+  };
+  const copy = join(borrowed.directory, 'data-on-bun');
   return {
-    names: isInstalled ? SERVER_NAMES : ['rollcall', 'aedes'],
-    missing: isInstalled ? {} : { mosquitto: `${MOSQUITTO} is not installed (Debian: apt install mosquitto)` },
+    names: SERVER_NAMES.filter((name) => missing[name] === undefined),
+    missing,
     data,
     directory: borrowed.directory,
     startRollcall,
+    copyData: () => cpSync(data, copy, { recursive: true, filter: isFileOrDirectory }),
     start(name) {
       if (name === 'rollcall') return startRollcall();
+      if (name === 'rollcallOnBun') return startRollcall(copy, name);
       return name === 'aedes' ? startStockAedes() : startMosquitto();
     },
   };
+}
+
+/** Leaves out the operator socket. */
+function isFileOrDirectory(path: string): boolean {
+  const found = lstatSync(path);
+  return found.isFile() || found.isDirectory();
 }
 
 function running(name: ServerName, child: Child, directory: string, mqttPort: number): RunningServer {

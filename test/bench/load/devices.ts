@@ -4,7 +4,7 @@ import { generateKeyPairSync, type KeyObject } from 'node:crypto';
 import { createSecureContext, type SecureContext, type SecureContextOptions } from 'node:tls';
 import { writeCsr } from '@rollcall/device-sdk/building-blocks';
 import { type DeviceId, eventTopic, parseDeviceId, telemetryTopic } from '@rollcall/protocol';
-import { connectPacket, publishPacket } from './mqtt-bytes.ts';
+import { connectPacket, type MqttVersion, publishPacket } from './mqtt-bytes.ts';
 import type { Topic } from './orders.ts';
 
 /** A device that has no certificate yet. */
@@ -18,8 +18,8 @@ export interface LoadDevice {
   readonly id: DeviceId;
   /** Key and certificate, parsed once: parsing them for each connection would cost more than the handshake. */
   readonly context: SecureContext;
-  readonly connect: Buffer;
-  readonly publish: Readonly<Record<Topic, PublishRing>>;
+  readonly connect: Readonly<Record<MqttVersion, Buffer>>;
+  readonly publish: Readonly<Record<MqttVersion, Readonly<Record<Topic, PublishRing>>>>;
 }
 
 /** Packets that differ in their identifier alone, so that any number of them, from any one on, is one piece of bytes. */
@@ -53,16 +53,20 @@ export function newDevice({ id, key }: Applicant, certificate: string): LoadDevi
   return {
     id,
     context: createSecureContext({ ...CLIENT_TLS, key: keyPem, cert: certificate }),
-    connect: connectPacket(id),
-    publish: {
-      telemetry: publishRing(telemetryTopic(id, 'load')),
-      events: publishRing(eventTopic(id, 'load')),
-    },
+    connect: { 4: connectPacket(id, 4), 5: connectPacket(id, 5) },
+    publish: { 4: publishRings(id, 4), 5: publishRings(id, 5) },
+  };
+}
+
+function publishRings(id: DeviceId, version: MqttVersion): Readonly<Record<Topic, PublishRing>> {
+  return {
+    telemetry: publishRing(telemetryTopic(id, 'load'), version),
+    events: publishRing(eventTopic(id, 'load'), version),
   };
 }
 
 /** The ring twice, so that any part of it is contiguous. */
-function publishRing(topic: string): PublishRing {
-  const once = Array.from({ length: RING }, (_, at) => publishPacket(topic, at + 1));
+function publishRing(topic: string, version: MqttVersion): PublishRing {
+  const once = Array.from({ length: RING }, (_, at) => publishPacket(topic, at + 1, version));
   return { bytes: Buffer.concat([...once, ...once]), packetBytes: (once[0] as Buffer).length };
 }

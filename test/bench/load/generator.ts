@@ -67,23 +67,25 @@ function connect(order: Order<'connect'>): Promise<LoadReport> {
 async function openAll(order: Order<'open'>): Promise<LoadReport> {
   const sessions = open.get(order.as) ?? [];
   open.set(order.as, sessions);
-  const first = sessions.length;
+  const first = (order.skip ?? 0) + sessions.length;
   if (first + order.count > devices.length) {
     throw new Error(`expected ${first + order.count} devices, found ${devices.length}`);
   }
   return burst({ count: order.count, inFlight: OPENING }, async (index) => {
-    sessions.push(await openSession(devices[first + index] as LoadDevice, order.port));
+    sessions.push(await openSession(devices[first + index] as LoadDevice, order.port, order.version));
   });
 }
 
 function publish(order: Order<'publish'>): Promise<LoadReport> {
-  return measured(() => publishOn(sessionsOf(order.as), (device) => device.publish[order.topic], order));
+  return measured(() =>
+    publishOn(sessionsOf(order.as), ({ device, version }) => device.publish[version][order.topic], order),
+  );
 }
 
 async function pace(order: Order<'pace'>): Promise<LoadReport> {
   let samples: readonly number[] = [];
   const report = await measured(async () => {
-    samples = await paceOn(sessionsOf(order.as), (device) => device.publish[order.topic], order);
+    samples = await paceOn(sessionsOf(order.as), ({ device, version }) => device.publish[version][order.topic], order);
   });
   return { ...report, samples };
 }

@@ -1,4 +1,6 @@
-/** MQTT 3.1.1 packets as bytes that are made once and sent many times. */
+/** Packets of MQTT 3.1.1 and 5 as bytes that are made once and sent many times. Those of version 5 have no properties. */
+
+export type MqttVersion = 4 | 5;
 
 export const DISCONNECT = Buffer.from([0xe0, 0]);
 
@@ -7,26 +9,26 @@ const KEEP_ALIVE_SECONDS = 600;
 const CLEAN_SESSION = 0x02;
 const PUBACK_BYTES = 4;
 
-export function connectPacket(clientId: string): Buffer {
+export function connectPacket(clientId: string, version: MqttVersion = 4): Buffer {
   const head = Buffer.from([
     0,
     4,
     ...Buffer.from('MQTT'),
-    4,
+    version,
     CLEAN_SESSION,
     KEEP_ALIVE_SECONDS >> 8,
     KEEP_ALIVE_SECONDS & 0xff,
   ]);
-  return packet(0x10, head, text(clientId));
+  return packet(0x10, head, properties(version), text(clientId));
 }
 
 /** QoS 1, 200 bytes of payload. Identifiers below 256 are enough: they are free again once acknowledged (section 2.3.1). */
-export function publishPacket(topic: string, packetId: number): Buffer {
-  return packet(0x32, text(topic), Buffer.from([0, packetId]), Buffer.alloc(PAYLOAD_BYTES, 'x'));
+export function publishPacket(topic: string, packetId: number, version: MqttVersion = 4): Buffer {
+  return packet(0x32, text(topic), Buffer.from([0, packetId]), properties(version), Buffer.alloc(PAYLOAD_BYTES, 'x'));
 }
 
 export function isConnackAccepted(bytes: Buffer): boolean {
-  return bytes.length === 4 && bytes[0] === 0x20 && bytes[1] === 2 && bytes[3] === 0;
+  return bytes[0] === 0x20 && bytes.length === 2 + (bytes[1] ?? 0) && bytes[3] === 0;
 }
 
 /** How many PUBACKs these bytes are; 0 when they are anything else. */
@@ -35,6 +37,11 @@ export function pubacksIn(bytes: Buffer): number {
     if (bytes[at] !== 0x40 || bytes[at + 1] !== 2) return 0;
   }
   return bytes.length % PUBACK_BYTES === 0 ? bytes.length / PUBACK_BYTES : 0;
+}
+
+/** The length of no properties. */
+function properties(version: MqttVersion): Buffer {
+  return Buffer.alloc(version === 5 ? 1 : 0);
 }
 
 function text(value: string): Buffer {

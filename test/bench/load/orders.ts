@@ -1,5 +1,7 @@
 /** Orders of the bench to the load generator, and its reports. Each order is limited in count and time. */
 
+import type { MqttVersion } from './mqtt-bytes.ts';
+
 /** Which of a device's topics is published to: `telemetry` is stored before it is acknowledged, `events` isn't. */
 export type Topic = 'telemetry' | 'events';
 
@@ -16,8 +18,15 @@ export type LoadOrder =
     }
   /** Handshake, CONNECT, CONNACK, DISCONNECT, close: `count` times. */
   | { readonly kind: 'connect'; readonly port: number; readonly count: number; readonly inFlight: number }
-  /** Opens sessions of the next `count` devices that have none under this name, and leaves them open. */
-  | { readonly kind: 'open'; readonly as: string; readonly port: number; readonly count: number }
+  /** Opens sessions of the next `count` devices that have none under this name, after the first `skip`, and leaves them open. */
+  | {
+      readonly kind: 'open';
+      readonly as: string;
+      readonly port: number;
+      readonly count: number;
+      readonly skip?: number;
+      readonly version?: MqttVersion;
+    }
   /** QoS 1 with so many messages in flight on each session, until `count` are acknowledged. */
   | {
       readonly kind: 'publish';

@@ -1,6 +1,6 @@
 /** Messages at a fixed rate, independent of the server: a sender that waits for a slow server would hide its delay. */
 
-import type { LoadDevice, PublishRing } from './devices.ts';
+import type { PublishRing } from './devices.ts';
 import { pubacksIn } from './mqtt-bytes.ts';
 import type { OpenSession } from './sessions.ts';
 
@@ -10,7 +10,7 @@ const TICK_MS = 1;
 /** Sends `count` messages, each on the session that waits longest. Milliseconds from when each was due to its PUBACK. */
 export function paceOn(
   sessions: readonly OpenSession[],
-  ringOf: (device: LoadDevice) => PublishRing,
+  ringOf: (session: OpenSession) => PublishRing,
   { count, perSecond }: { readonly count: number; readonly perSecond: number },
 ): Promise<readonly number[]> {
   return new Promise((resolve, reject) => {
@@ -34,7 +34,7 @@ export function paceOn(
     const lost = () => fail(`a session ended while it published, after ${samples.length} messages`);
     const send = (session: (typeof free)[number], dueAt: number) => {
       session.dueAt = dueAt;
-      const { bytes, packetBytes } = ringOf(session.device);
+      const { bytes, packetBytes } = ringOf(session);
       session.socket.write(bytes.subarray(0, packetBytes));
     };
     for (const session of free) {

@@ -2,15 +2,16 @@
 
 import { connect, type TLSSocket } from 'node:tls';
 import { type LoadDevice, type PublishRing, RING } from './devices.ts';
-import { DISCONNECT, isConnackAccepted, pubacksIn } from './mqtt-bytes.ts';
+import { DISCONNECT, isConnackAccepted, type MqttVersion, pubacksIn } from './mqtt-bytes.ts';
 
 export interface OpenSession {
   readonly device: LoadDevice;
+  readonly version: MqttVersion;
   readonly socket: TLSSocket;
 }
 
 /** Handshake, CONNECT, CONNACK. Rejects when the server refuses or closes. */
-export function openSession(device: LoadDevice, port: number): Promise<OpenSession> {
+export function openSession(device: LoadDevice, port: number, version: MqttVersion = 4): Promise<OpenSession> {
   return new Promise((resolve, reject) => {
     const socket = connect({
       host: '127.0.0.1',
@@ -21,14 +22,14 @@ export function openSession(device: LoadDevice, port: number): Promise<OpenSessi
     socket.setNoDelay(true);
     const failed = (error?: Error) =>
       reject(new Error(`${device.id} was not let in: ${error?.message ?? 'the connection was closed'}`));
-    socket.once('secureConnect', () => socket.write(device.connect));
+    socket.once('secureConnect', () => socket.write(device.connect[version]));
     socket.once('error', failed);
     socket.once('close', failed);
     socket.once('data', (bytes: Buffer) => {
       socket.removeListener('error', failed);
       socket.removeListener('close', failed);
       socket.on('error', () => {}); // 'close' follows
-      if (isConnackAccepted(bytes)) resolve({ device, socket });
+      if (isConnackAccepted(bytes)) resolve({ device, socket, version });
       else {
         socket.destroy();
         reject(new Error(`${device.id} expected CONNACK 0, found ${bytes.toString('hex', 0, 8)}`));
@@ -49,7 +50,7 @@ export function closeSession({ socket }: OpenSession): Promise<void> {
 /** Has `inFlight` messages in flight on each session, 1 to `RING`, until `count` are acknowledged. */
 export function publishOn(
   sessions: readonly OpenSession[],
-  ringOf: (device: LoadDevice) => PublishRing,
+  ringOf: (session: OpenSession) => PublishRing,
   size: { readonly count: number; readonly inFlight: number },
 ): Promise<void> {
   const { count, inFlight } = size;
@@ -67,8 +68,9 @@ export function publishOn(
       reject(new Error(what));
     };
     const lost = () => fail(`a session ended while it published, after ${acknowledged} messages`);
-    for (const { socket, device } of sessions) {
-      const { bytes: ring, packetBytes } = ringOf(device);
+    for (const session of sessions) {
+      const { socket } = session;
+      const { bytes: ring, packetBytes } = ringOf(session);
       let next = 0;
       /** So many more in one piece, as a device does that has a queue. */
       const send = (wanted: number) => {
