@@ -327,9 +327,11 @@ describe('properties of MQTT 5', () => {
   });
 });
 
-it('CONNACK of MQTT 3.1.1 is read as the answer to CONNECT of MQTT 5', () => {
+it('a refusal of MQTT 3.1.1 is read as the answer to CONNECT of MQTT 5, and an acceptance is not', () => {
   const refusal = mqttPacket.generate({ cmd: 'connack', returnCode: 1, sessionPresent: false });
   expect(readOne(5, refusal)).toMatchObject({ kind: 'connack', reasonCode: 1 });
+  const acceptance = mqttPacket.generate({ cmd: 'connack', returnCode: 0, sessionPresent: false });
+  expect(() => readOne(5, acceptance)).toThrow(MalformedPacket);
 });
 
 describe('malformed bytes', () => {

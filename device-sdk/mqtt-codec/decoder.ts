@@ -60,7 +60,8 @@ function decodeBody(kind: Exclude<PacketKind, 'publish'>, version: MqttVersion, 
       if (flags > 1) throw new MalformedPacket('malformed connack'); // [MQTT-3.2.2-1]
       const reasonCode = body.byte();
       // A broker that knows 3.1.1 only refuses MQTT 5 in its own form, which has no properties.
-      return { kind, sessionPresent: flags === 1, reasonCode, properties: body.left > 0 ? properties() : undefined };
+      const isOlderRefusal = reasonCode !== 0 && body.left === 0;
+      return { kind, sessionPresent: flags === 1, reasonCode, properties: isOlderRefusal ? undefined : properties() };
     }
     case 'puback': {
       const packetId = packetIdOf(body.uint16());

@@ -33,7 +33,13 @@ async function measured(publish, settled) {
 
 const open = (options) => {
   const { Device } = require(order.bundle);
-  return Device.open({ dataDir: order.dataDir, mqttUrl: order.url, renewal: 'manual', ...options });
+  return Device.open({
+    dataDir: order.dataDir,
+    mqttUrl: order.url,
+    renewal: 'manual',
+    mqttVersion: '3.1.1',
+    ...options,
+  });
 };
 
 const KINDS = {
