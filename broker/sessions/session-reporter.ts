@@ -77,8 +77,8 @@ export class SessionReporter {
     this.event({ type: 'share_exceeded', at: now(), identity, share });
   }
 
-  protocolViolated(session: Session, { clause, description }: ProtocolViolation): void {
-    this.#warn(session, { clause, description }, 'protocol violation');
+  protocolViolated(session: Session, { packet, clause, description }: ProtocolViolation): void {
+    this.#warn(session, { packet, clause, description }, 'protocol violation');
   }
 
   failed(session: Session, error: unknown): void {
