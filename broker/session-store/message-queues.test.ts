@@ -155,6 +155,15 @@ describe('a queue in memory only', () => {
     expect(String(store.queueOf('c1', { isStored: false }).nextUnsent()?.message.payload)).toBe('payload');
   });
 
+  it('ends when its client gets a stored session, whose queue is on disk', async () => {
+    const { store, reopen } = await openStore();
+    store.queueOf('c1', { isStored: false });
+    store.enqueue([receiver('c1', { isConnected: true })], message('1'));
+    putSessions(store, 'c1');
+    store.enqueue([receiver('c1')], message('2'));
+    expect(drain((await reopen()).store, 'c1')).toEqual(['2']);
+  });
+
   it('copies a message once for all clients, also when it is queued for one after the other', async () => {
     const { store } = await openStore();
     const same = message('1');

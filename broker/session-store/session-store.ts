@@ -110,8 +110,9 @@ export class SessionStore {
     return sessions;
   }
 
-  /** `expiry`: seconds after the end of the connection. */
+  /** `expiry`: seconds after the end of the connection. What a client had in memory only does not belong to its new stored session. */
   putSession(clientId: string, owner: string, about: string, expiry: number, awaySince?: number): void {
+    if (!this.#owners.has(clientId)) this.#queues.clear(clientId);
     const values = [clientId, owner, about, awaySince ?? null, expiry];
     this.#owners.set(clientId, owner);
     this.#change('putSession', values, clientId.length + owner.length + about.length);
