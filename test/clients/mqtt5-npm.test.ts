@@ -99,21 +99,15 @@ it('a receiver with Receive Maximum 1 that acknowledges slowly gets one message 
   expect(most).toBe(1);
 });
 
-it('a publisher that sends more at a time than the Receive Maximum is told so, and loses no acknowledged message', async () => {
+it('a server with Receive Maximum 1 stores and acknowledges every message of a publisher that sends many at a time', async () => {
   await fleet.stop();
-  await start([[['mqtt', 'limits', 'inflight'], 5]]);
+  await start([[['mqtt', 'limits', 'inflight'], 1]]);
   // MQTT.js does not observe the Receive Maximum of CONNACK.
   const sender = await device('eager');
-  const disconnect = new Promise<IDisconnectPacket>((resolve) => sender.once('disconnect', resolve));
   const texts = numbers(50);
-  const sent = Promise.allSettled(
-    texts.map((text) => sender.publishAsync('devices/eager/telemetry/count', text, { qos: 1 }).then(() => text)),
-  );
-  expect((await disconnect).reasonCode).toBe(0x93);
-  await sender.endAsync(true); // rejects what was not acknowledged
-  const acknowledged = (await sent).flatMap((outcome) => (outcome.status === 'fulfilled' ? [outcome.value] : []));
+  await Promise.all(texts.map((text) => sender.publishAsync('devices/eager/telemetry/count', text, { qos: 1 })));
   const stored = await fleet.operator.queryTelemetry({ device: 'eager' as DeviceId, limit: 100 });
-  expect(stored.map(({ payload }) => String(payload))).toEqual(expect.arrayContaining(acknowledged));
+  expect(stored.map(({ payload }) => String(payload))).toEqual(texts);
 });
 
 it('a refused message is reported by its reason, and the connection stays', async () => {
