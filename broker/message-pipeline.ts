@@ -91,8 +91,8 @@ export async function openMessagePipeline(
   const redelivery = new SharedRedelivery({ ...state, router, persistence });
   router.onMemberGone = (message, share, member) => redelivery.memberGone(message, share, member);
   persistentSessions.onEnding = (clientId) => {
-    redelivery.leave(clientId, { staysStored: false });
     router.shared.removeClient(clientId);
+    redelivery.left(clientId);
   };
   persistentSessions.onEnded = (clientId) => wills.sessionEnded(clientId);
   const stopPressure = telemetry.onPressure((isBehind) => backpressure.setPressure(isBehind));

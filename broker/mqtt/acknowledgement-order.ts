@@ -47,6 +47,11 @@ export class AcknowledgementOrder {
     return this.#length;
   }
 
+  /** Nothing is acknowledged any more: something could not be stored, or the session was terminated. */
+  get isAbandoned(): boolean {
+    return this.#isBroken;
+  }
+
   /** Appends a message that reports by itself when it is stored. */
   add(place: PendingAcknowledgement): void {
     if (this.#isBroken) return;

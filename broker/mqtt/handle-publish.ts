@@ -228,6 +228,7 @@ export class PublishHandler implements PublishDelivery {
   #complete(pending: PendingPublish): void {
     const { inboundQos2, persistence, router } = this.#options;
     const { session, message, packetId } = pending;
+    if (session.acknowledgements.isAbandoned) return; // Neither acknowledged nor delivered any more.
     // It was received before, or an earlier connection of the session has completed it meanwhile.
     if (inboundQos2.isReceived(session, packetId)) pending.isDelivered = true;
     const together = () => inboundQos2.markReceived(session, packetId);

@@ -67,7 +67,7 @@ export class InboundQos2 {
   }
 
   /** PUBREL: frees a packet identifier. False: it was not in use. */
-  release({ facts: { clientId } }: Session, packetId: number): boolean {
-    return this.#store.removeIncoming(clientId, packetId);
+  release(session: Session, packetId: number): boolean {
+    return this.#isCurrent(session) && this.#store.removeIncoming(session.facts.clientId, packetId);
   }
 }

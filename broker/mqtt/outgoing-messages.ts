@@ -118,7 +118,13 @@ export class OutgoingMessages {
         this.#replayed = 0;
         return;
       }
-      if (session.connection.writableLength > this.#options.limits.outgoing) {
+      const waiting = session.connection.writableLength;
+      // What is from before the connection is sent at the pace at which the client reads.
+      if ((again !== undefined || this.#replayed > 0) && waiting > this.#options.limits.outgoing / 2) {
+        this.#continueLater();
+        return;
+      }
+      if (waiting > this.#options.limits.outgoing) {
         this.#options.counters.messagesDropped += 1;
         session.end('slow_consumer');
         return;

@@ -16,7 +16,7 @@ export interface RetainedDeliveryOptions {
   readonly nextNumber: () => number;
 }
 
-/** Messages sent in one turn of the event loop. */
+/** Messages in one turn of the event loop. */
 const PER_TURN = 50;
 
 /** How long to wait for a client that is behind, in ms, before looking again. */
@@ -46,19 +46,17 @@ export class RetainedDelivery {
   }
 
   async #sendAll(session: Session, subscription: Subscription): Promise<void> {
-    let sent = 0;
+    // A message that is retained from now on reaches the session by its subscription.
+    const latest = this.#options.nextNumber();
+    let seen = 0;
     for (const message of this.#options.store.retainedMatching(subscription.filter)) {
-      if (sent === PER_TURN) {
-        sent = 0;
-        session.outgoing?.wake();
-        await nextTurn();
-        while (session.isOpen && session.outgoing?.isBehind === true) await wait(PAUSE_MS, undefined, { ref: false });
-      }
-      if (!session.isOpen || !session.subscriptions.isCurrent(subscription)) break;
+      seen += 1;
+      if (seen % PER_TURN === 0) await nextTurn();
+      if (message.number > latest) continue;
+      while (session.isOpen && session.outgoing?.isBehind === true) await wait(PAUSE_MS, undefined, { ref: false });
+      if (!session.isOpen || !session.subscriptions.isCurrent(subscription)) return;
       this.#sendOne(session, subscription, message);
-      sent += 1;
     }
-    session.outgoing?.wake();
   }
 
   #sendOne(session: Session, { qos: granted, subscriptionIdentifier }: Subscription, retained: Message): void {
@@ -75,5 +73,6 @@ export class RetainedDelivery {
     const message = { ...retained, number: nextNumber() };
     const receiver = { clientId, owner: session.owner, qos, retain: true, subscriptionIdentifiers };
     store.enqueue([{ ...receiver, share: undefined, isConnected: true }], message);
+    session.outgoing?.wake();
   }
 }

@@ -104,6 +104,7 @@ export class MessagePersistence {
     if (message.retain) this.#retain(message, owner);
     if (receivers !== undefined) {
       const queued = store.enqueue([...receivers.values()], message);
+      for (const choice of shares ?? []) choice.isQueued = queued.includes(choice.member.clientId);
       const isForNobody = queued.length === 0 && ![...receivers.values()].some(({ isConnected }) => isConnected);
       if (isForNobody && !message.retain && !isInJournal) return NO_ROOM;
     }
@@ -112,9 +113,9 @@ export class MessagePersistence {
   }
 
   /** Queues a message of a shared subscription for another member. */
-  enqueueShared(message: Message, { member, share }: ShareChoice): void {
+  enqueueShared(message: Message, choice: Pick<ShareChoice, 'member' | 'share'>): void {
     const receivers: Receivers = new Map();
-    this.#addShared(receivers, message, { member, share });
+    this.#addShared(receivers, message, choice);
     this.#options.store.enqueue([...receivers.values()], message);
   }
 
@@ -169,7 +170,7 @@ export class MessagePersistence {
   }
 
   /** A member that receives the message by a subscription of its own as well gets it twice, as two subscriptions (MQTT 5, 4.8.2). */
-  #addShared(receivers: Receivers, message: Message, { member, share }: ShareChoice): void {
+  #addShared(receivers: Receivers, message: Message, { member, share }: Pick<ShareChoice, 'member' | 'share'>): void {
     const { clientId, subscriptionIdentifier, retainAsPublished } = member;
     const qos = Math.min(member.qos, message.qos) as Qos;
     if (qos === 0 || !this.#options.sessions.has(clientId)) return;

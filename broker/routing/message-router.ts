@@ -143,10 +143,10 @@ export class MessageRouter {
   deliver(message: Message, shares: readonly ShareChoice[] | undefined, done: () => void = ignore): void {
     const { find, log } = this.#options;
     const { topic, payload, number } = message;
-    for (const { member, share } of shares ?? []) {
+    for (const { member, share, isQueued } of shares ?? []) {
       const session = find(member.clientId);
       if (session?.isEnded === false && session.subscriptions.has(share)) session.receiveShared(message, share, member);
-      else this.onMemberGone(message, share, member);
+      else if (!isQueued) this.onMemberGone(message, share, member);
     }
     this.#inDelivery.set(number, message);
     // QoS and RETAIN are those of each receiver. aedes gets the message as one that it has not to store.

@@ -89,7 +89,7 @@ describe('the members of a share', () => {
     expect(receivers(shared, 1)).toBe('a');
     const again = new Member('b', 2, 7);
     shared.add(SHARE, again);
-    expect(shared.choose({ topic, qos: 2 })).toEqual([{ share: SHARE, member: again }]);
+    expect(shared.choose({ topic, qos: 2 })).toEqual([{ share: SHARE, member: again, isQueued: false }]);
     expect(receivers(shared, 3)).toBe('cab');
     expect(shared.removeClient('b')).toEqual([SHARE]);
     expect(receivers(shared, 3)).toBe('cac');

@@ -16,6 +16,8 @@ export interface ShareChoice {
   /** `$share/GROUP/FILTER` */
   readonly share: string;
   readonly member: ShareMember;
+  /** The message is in the queue of its session, which outlives the connection. Set by what stores the message. */
+  isQueued: boolean;
 }
 
 interface Share {
@@ -77,7 +79,7 @@ export class SharedSubscriptions {
     for (const shares of this.#byFilter.matching(message.topic)) {
       for (const { share, members } of shares) {
         const member = members.choose(message);
-        if (member !== undefined) choices.push({ share, member });
+        if (member !== undefined) choices.push({ share, member, isQueued: false });
       }
     }
     return choices;

@@ -152,8 +152,8 @@ export class SessionStarter {
     backpressure.sessionEnded(session);
     storageShareLimiter.sessionEnded(session);
     router.removeSession(session);
-    if (staysStored || !session.isStored) redelivery.leave(clientId, { staysStored });
-    if (!session.isStored) router.shared.removeClient(clientId);
+    if (!staysStored) router.shared.removeClient(clientId);
+    redelivery.left(clientId);
     wills.connectionEnded(clientId, { publishes: wasAccepted && !suppressesWill, sessionExpiryInterval });
     if (session.isStored) await persistentSessions.release(clientId, session.sessionExpiryInterval);
     else store.removeSession(clientId);

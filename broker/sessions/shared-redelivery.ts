@@ -1,6 +1,6 @@
 /**
- * What a member of a shared subscription did not acknowledge when it left goes to another member that is connected (MQTT 5, 4.8.2). Without
- * one it stays in the queue of a persistent session.
+ * What a member of a shared subscription did not acknowledge when it left goes to another member (MQTT 5, 4.8.2): to one that is connected
+ * while its own session goes on, which otherwise sends it again; to any when that has ended.
  */
 
 import type { Message } from '../mqtt/message.ts';
@@ -9,14 +9,12 @@ import type { MessageRouter } from '../routing/message-router.ts';
 import type { ShareMember } from '../routing/shared-subscriptions.ts';
 import type { SessionStore } from '../session-store/session-store.ts';
 import type { LiveSessions } from './live-sessions.ts';
-import type { PersistentSessions } from './persistent-sessions.ts';
 
 export interface SharedRedeliveryOptions {
   readonly store: SessionStore;
   readonly router: MessageRouter;
   readonly persistence: MessagePersistence;
   readonly sessions: LiveSessions;
-  readonly persistentSessions: PersistentSessions;
 }
 
 export class SharedRedelivery {
@@ -26,28 +24,24 @@ export class SharedRedelivery {
     this.#options = options;
   }
 
-  /** `staysStored`: the session goes on without a connection. */
-  leave(clientId: string, { staysStored }: { readonly staysStored: boolean }): void {
-    const { store, router } = this.#options;
-    const others = new Map<number, ShareMember>();
-    const moved = store.moveShared(clientId, ({ message, share }) => {
-      const other = share === undefined ? undefined : router.shared.chooseOther(share, message, clientId);
-      if (other === undefined || (staysStored && !other.isConnected())) return false;
-      others.set(message.number, other);
-      return true;
-    });
-    for (const { message, share } of moved) {
-      const other = others.get(message.number);
-      if (share !== undefined && other !== undefined) this.#send(message, share, other);
-    }
+  /** A client has disconnected, or its session ends; then it is not a member any more. */
+  left(clientId: string): void {
+    this.#options.store.moveShared(
+      clientId,
+      ({ message, share }) => share !== undefined && this.#sendToOther(message, share, clientId),
+    );
   }
 
-  /** A member that was chosen for a message has left. The queue of a persistent session has the message; otherwise another gets it. */
-  memberGone(message: Message, share: string, { clientId, qos }: ShareMember): void {
-    const { router, persistentSessions } = this.#options;
-    if (Math.min(qos, message.qos) > 0 && persistentSessions.has(clientId)) return;
-    const other = router.shared.chooseOther(share, message, clientId);
-    if (other !== undefined) this.#send(message, share, other);
+  /** The member that was chosen for a message has left before its delivery, and no queue has the message. */
+  memberGone(message: Message, share: string, { clientId }: ShareMember): void {
+    this.#sendToOther(message, share, clientId);
+  }
+
+  #sendToOther(message: Message, share: string, leaving: string): boolean {
+    const other = this.#options.router.shared.chooseOther(share, message, leaving);
+    if (other === undefined) return false;
+    this.#send(message, share, other);
+    return true;
   }
 
   #send(message: Message, share: string, member: ShareMember): void {
