@@ -13,6 +13,7 @@ import type { Row } from './packed-rows.ts';
 import { Segment } from './segment.ts';
 import { createSegmentFile } from './segment-file.ts';
 import { type MessageFilter, SegmentReader } from './segment-reader.ts';
+import { rewriteSegment } from './segment-rewrite.ts';
 import { ReceivedNames, SentNames } from './source-names.ts';
 
 const START = Date.UTC(2030, 0, 1);
@@ -180,6 +181,25 @@ describe('the MQTT 5 properties in a segment', () => {
     expect([0, 1, 2].map((i) => meta.readUInt32LE(i * 16 + 8))).toEqual([4, 4 + 1 + 10 + 1 + 2 + 4 + 7, 4]);
     expect(data).toHaveLength(4 + 29 + 4);
     expect(reader.at(FIRST + 2)).toMatchObject({ payloadFormatIndicator: 0, userProperties: null, contentType: null });
+  });
+
+  it('stay with their messages in a copy without the messages of another device', () => {
+    const file = freshFile();
+    const { append, close } = openFile(file);
+    const other = { ...sent([['unit', 'kelvin']]), device: deviceNamed('pump-2') };
+    append([other, sent([['unit', 'celsius']]), other, sent(undefined), sent([['', '']])]);
+    close();
+    const draft = `${file}.new`;
+    expect(rewriteSegment({ file, draft, devices: ['pump-2'], which: 'removed', mark: 'a' })).toBe(2);
+    const reader = new SegmentReader(draft);
+    onTestFinished(() => reader.close());
+    const rows: Row[] = [];
+    reader.oldestFirst(ALL, 0, (row) => rows.push(row) > 0);
+    expect(rows.map(({ position, userProperties, payload }) => [position, userProperties, `${payload}`])).toEqual([
+      [FIRST + 1, [['unit', 'celsius']], '21.5'],
+      [FIRST + 3, null, '21.5'],
+      [FIRST + 4, [['', '']], '21.5'],
+    ]);
   });
 
   it('are appended to a segment that an earlier version wrote, whose messages are read as before', () => {
