@@ -263,6 +263,17 @@ describe('the messages of a shared subscription', () => {
     expect(drain((await reopen()).store, 'c2')).toEqual(['1']);
   });
 
+  it('stay in their place when no other member takes them', async () => {
+    const { store } = await openStore();
+    putSessions(store, 'c1');
+    store.enqueue([shared], message('1'));
+    store.enqueue([receiver('c1')], message('2'));
+    store.enqueue([shared], message('3'));
+    const moved = store.moveShared('c1', ({ message: { payload } }) => String(payload) === '3');
+    expect(moved.map((one) => String(one.message.payload))).toEqual(['3']);
+    expect(drain(store, 'c1')).toEqual(['1', '2']);
+  });
+
   it('are none in a queue that does not exist', async () => {
     const { store } = await openStore();
     expect(store.moveShared('c1', () => true)).toEqual([]);
