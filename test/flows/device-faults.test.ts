@@ -149,15 +149,19 @@ describe('a message', () => {
     expect(text).toHaveLength(255 * 1024);
   });
 
-  it('that is too large for this broker is dropped after its retries, and the messages behind it are sent', async () => {
+  it.each([
+    ['3.1.1', 'after its retries', 'not_acknowledged'],
+    ['5', 'before it is sent', 'message_refused'],
+  ] as const)('that is too large for this broker is dropped with MQTT %s %s', async (mqttVersion, _when, code) => {
     const small = await startFleet({ settings: [[['mqtt', 'limits', 'packet'], '64KiB']] });
+    const id = `large-${mqttVersion}`;
     try {
-      const device = await open('large-2', { token: await small.mint() });
+      const device = await open(id, { token: await small.mint(), mqttVersion });
       const large = await device.publish('readings', 'x'.repeat(100_000));
       const behind = await device.publish('readings', 1);
-      await expect(large.acknowledged).rejects.toMatchObject({ code: 'not_acknowledged' });
+      await expect(large.acknowledged).rejects.toMatchObject({ code });
       await behind.acknowledged;
-      expect(await stored('large-2', small)).toEqual([1]);
+      expect(await stored(id, small)).toEqual([1]);
     } finally {
       for (const device of devices.splice(0)) await device.close();
       await small.stop();
