@@ -121,11 +121,15 @@ function describeSnapshot({ elapsed, byState, devices, sent, acknowledged, laten
 }
 
 function describeReport(report: FleetReport): string {
-  const errors = Object.entries(report.errors).map(([code, n]) => `${code} ${n}`);
+  const counts = (of: Readonly<Record<string, number>>) =>
+    Object.entries(of)
+      .map(([name, n]) => `${name} ${n}`)
+      .join(', ') || 'none';
   return [
     describeSnapshot(report),
     `ended: ${report.ended}; ${report.enrolled} enrolled; ${report.everConnected} connected at some time; ${report.failed} messages failed`,
-    `errors: ${errors.join(', ') || 'none'}`,
+    `errors: ${counts(report.errors)}`,
+    `reason codes: ${counts(report.reasons)}`,
     ...causeLines(report.causes).map((line) => escapeControls(`  ${line}`)),
   ].join('\n');
 }

@@ -46,6 +46,21 @@ describe('a message', () => {
     });
   });
 
+  it('of a coordinator pass on the version of MQTT of each device, and what a group says about sessions and wills', () => {
+    const device = { index: 0, position: 0, id: 'a-1', group: 'a', mqtt: 5, arrivesAt: 0 };
+    const settings = { count: 1, kind: 'light', publish: [], sessionExpiry: 60_000, will: { stream: 'status' } };
+    const config = {
+      ...{ shard: 0, seed: 1, devices: [device], rootPem: '', mqtt: { host: 'localhost', port: 1 }, clockOffset: 0 },
+      ...{ groups: { a: { settings, recordings: {}, faults: [] } }, sourceAddresses: [], identities: 'dropped' },
+    };
+    const text = (changed: object) =>
+      JSON.stringify({ kind: 'shard', shard: 0, message: { kind: 'prepare', config: { ...config, ...changed } } });
+    expect(readMessage(toHost, text({}))).toMatchObject({
+      message: { config: { devices: [device], groups: { a: { settings } } } },
+    });
+    expect(() => readMessage(toHost, text({ devices: [{ ...device, mqtt: 3 }] }))).toThrow(FrameRefused);
+  });
+
   it('of a coordinator with a shard configuration that has missing fields is refused', () => {
     const text = JSON.stringify({ kind: 'shard', shard: 0, message: { kind: 'prepare', config: { shard: 0 } } });
     expect(() => readMessage(toHost, text)).toThrow(FrameRefused);

@@ -60,6 +60,8 @@ export interface FleetSnapshot {
   readonly acknowledged: number;
   /** Messages that were rejected before they were acknowledged. */
   readonly failed: number;
+  /** Reason codes of the broker other than success: `disconnect_session_taken_over`. */
+  readonly reasons: Readonly<Record<string, number>>;
   /** How often each error code came up: enrollment, connection, messages. */
   readonly errors: Readonly<Record<string, number>>;
   /** The same by sentence; from the 21st sentence on they are counted as one. */
@@ -159,6 +161,7 @@ export class SdkFleet {
       sent: sum(({ sent }) => sent),
       acknowledged: sum(({ acknowledged }) => acknowledged),
       failed: this.#failedMessages,
+      reasons: { ...this.#totals.reasons },
       errors: Object.fromEntries(this.#errors),
       causes: Object.fromEntries(this.#causes),
       lastValue: this.#lastValue,
