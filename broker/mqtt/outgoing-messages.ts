@@ -35,6 +35,9 @@ type ClientLimits = Pick<
   'version' | 'receiveMaximum' | 'maximumPacketSize' | 'topicAliasMaximum' | 'wantsProblemInformation'
 >;
 
+/** Messages that a client leaves unacknowledged, at most, also if its Receive Maximum is greater, as with MQTT 3.1.1. */
+const UNACKNOWLEDGED_MAX = 10_000;
+
 const STEP_MS = 20;
 const PACKET_IDS = 65_535;
 
@@ -107,7 +110,8 @@ export class OutgoingMessages {
   /** Sends queued messages, as many as the client's Receive Maximum and the rate allow. Called whenever there may be one. */
   wake(): void {
     const session = this.#session;
-    while (session.isOpen && this.#unacknowledged.size < this.#client.receiveMaximum) {
+    const most = Math.min(this.#client.receiveMaximum, UNACKNOWLEDGED_MAX);
+    while (session.isOpen && this.#unacknowledged.size < most) {
       const again = this.#resent[0];
       if (again === undefined && this.#replayed > 0 && this.#allowance <= 0) {
         this.#continueLater();

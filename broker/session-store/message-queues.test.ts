@@ -3,6 +3,7 @@
 import { describe, expect, it } from 'vitest';
 import { drain, message, openStore, putSessions, receiver } from '../../test/fixtures/broker/stored-messages.ts';
 import { GUARANTEED_BYTES, type PoolRefusal } from './memory-pool.ts';
+import type { MessageQueue } from './message-queue.ts';
 
 const START = Date.UTC(2026, 0, 1);
 const SHARE = '$share/group/a/b';
@@ -223,6 +224,18 @@ describe('a message in a queue', () => {
     expect([queue.size, store.counters().expired]).toEqual([2, 2]);
     const again = (await reopen()).store;
     expect([drain(again, 'c2'), drain(again, 'c1')]).toEqual([[], ['1:1', '3']]);
+  });
+});
+
+describe('a connected client that does not acknowledge', () => {
+  it.each([undefined, SHARE])('leaves no more bytes in memory than its queue may have (share %s)', async (share) => {
+    const { store } = await openStore({ limits: { queuedBytes: 10_000 } });
+    const queue = store.queueOf('c1', { isStored: false }) as MessageQueue;
+    for (let id = 1; id <= 100; id += 1) {
+      store.enqueue([receiver('c1', { share, isConnected: true })], message('x'.repeat(1_000)));
+      queue.assignPacketId(queue.nextUnsent() as never, id);
+    }
+    expect([queue.size, queue.bytes <= 10_000]).toEqual([100, true]);
   });
 });
 

@@ -109,7 +109,10 @@ export class MessageQueues {
         body ??= this.#addBody(message);
         queue.append(this.#storage.add(clientId, queue.owner, body, delivery));
       } else {
-        queue.append(new QueueEntry(0, this.#copyOf(message), undefined, delivery));
+        // Beyond its bytes a queue forgets a message when it is sent: no other member gets it then, and no more of it is in memory.
+        const isForgotten = receiver.share !== undefined && queue.bytes + bytes > this.#limits.queuedBytes;
+        const inMemory = isForgotten ? { ...delivery, share: undefined } : delivery;
+        queue.append(new QueueEntry(0, this.#copyOf(message), undefined, inMemory));
       }
       this.#queues.set(clientId, queue);
       queued.push(clientId);
