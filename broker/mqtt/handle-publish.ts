@@ -70,7 +70,7 @@ export class PublishHandler implements PublishDelivery {
   handle(session: Session, packet: PublishPacket): void {
     const name = topicNameOf(session, packet);
     if (name === undefined) {
-      session.protocolViolated(ALIAS_UNKNOWN);
+      session.input.protocolViolated(ALIAS_UNKNOWN);
       return;
     }
     if (packet.qos === 2 && this.#options.inboundQos2.isReceived(session, packet.packetId)) {
@@ -184,7 +184,7 @@ export class PublishHandler implements PublishDelivery {
     const { packetId } = packet;
     if (!inboundQos2.hasRoom(session, packetId, limits.inflight)) {
       if (session.isMqtt5) {
-        session.protocolViolated(TOO_MANY);
+        session.input.protocolViolated(TOO_MANY);
         return;
       }
       session.end('limit_exceeded');

@@ -2,7 +2,7 @@
 
 import { type Identity, lengthWithoutKey } from '@rollcall/protocol';
 import type { AccessDecision, Rights } from '../access/acl.ts';
-import { ownTelemetry } from '../sessions/session.ts';
+import { ownTelemetry } from './own-telemetry.ts';
 
 export interface PublishTopic {
   /** Without the message key. */

@@ -37,7 +37,7 @@ export class RetainedDelivery {
     session.delivering += 1;
     const running = (earlier ?? Promise.resolve())
       .then(() => this.#sendAll(session, subscription))
-      .catch((error: unknown) => session.failed(error))
+      .catch((error: unknown) => session.input.failed(error))
       .finally(() => {
         session.delivering -= 1;
         session.connection.continueReading();

@@ -11,6 +11,7 @@ import { PROPERTY_LIMITS } from '../mqtt/codec/packet-limits.ts';
 import { OutgoingMessages, type OutgoingOptions } from '../mqtt/outgoing-messages.ts';
 import type { ConnackProperties, ConnectPacket } from '../mqtt/packets.ts';
 import { ReasonCode } from '../mqtt/reason-codes.ts';
+import type { SessionInputOptions } from '../mqtt/session-input.ts';
 import type { StoredSubscription } from '../session-store/session-subscriptions.ts';
 import { Session, type SessionListener } from './session.ts';
 import type { ClaimedSession } from './session-claims.ts';
@@ -31,11 +32,20 @@ export class SessionStarter {
   readonly #options: SessionStarterOptions;
   readonly #listener: SessionListener;
   readonly #outgoing: OutgoingOptions;
+  readonly #input: SessionInputOptions;
 
   constructor(options: SessionStarterOptions) {
     const { limits, counters, now } = options.context;
     this.#options = options;
     this.#listener = this.#createListener();
+    const { reporter } = options.state;
+    this.#input = {
+      limits,
+      now,
+      handlers: options.pipeline.handlers,
+      protocolViolated: (session, violation) => reporter.protocolViolated(session, violation),
+      failed: (session, error) => reporter.failed(session, error),
+    };
     this.#outgoing = {
       limits: { ...limits, waiting: Math.max(1, Math.min(WAITING_MAX, limits.queuedMessages / 2)) },
       counters,
@@ -53,16 +63,15 @@ export class SessionStarter {
       connection,
       connectPacket,
       rights,
-      limits,
-      now,
+      input: this.#input,
       handlers: pipeline.handlers,
       listener: this.#listener,
     });
     session.sessionExpiryInterval = Math.min(connectPacket.sessionExpiryInterval, longestExpiry(limits.sessionExpiry));
     state.sessions.add(session);
     state.reporter.connected(session);
-    connection.setOwner(session);
-    session.startKeepAlive(effectiveKeepAlive(connectPacket, limits.keepalive));
+    connection.setOwner(session.input);
+    session.input.startKeepAlive(effectiveKeepAlive(connectPacket, limits.keepalive));
     pipeline.storageShareLimiter.update(session);
     session.accepting = this.#accept(session)
       .catch((error: unknown) => session.storageFailed(error))
@@ -132,8 +141,6 @@ export class SessionStarter {
       ending: (session, reason) => reporter.ended(session, reason),
       finished: (session) =>
         session.accepting === undefined ? this.#release(session) : session.accepting.then(() => this.#release(session)),
-      protocolViolated: (session, violation) => reporter.protocolViolated(session, violation),
-      failed: (session, error) => reporter.failed(session, error),
       messageStored() {
         context.counters.messagesAccepted += 1;
       },

@@ -1,33 +1,21 @@
 /**
- * One connected session: identity, rights, subscriptions, keep-alive and rate limits. Passes each packet to its handler. Ends for exactly
- * one reason, and is finished when what it leaves behind is in order: subscriptions, stored state, will.
+ * One connected session: identity, rights and subscriptions, and what it receives from others. Ends for exactly one reason, and is finished
+ * when what it leaves behind is in order: subscriptions, stored state, will. `SessionInput` receives its packets.
  */
 
-import { formatIdentity, type Identity, parseDeviceTopic, telemetryTopic } from '@rollcall/protocol';
+import { formatIdentity, type Identity } from '@rollcall/protocol';
 import type { Rights, Subject } from '../access/acl.ts';
-import type { BrokerLimits } from '../broker-limits.ts';
 import type { DisconnectReason } from '../events.ts';
 import { AcknowledgementOrder, type AcknowledgementOrderListener } from '../mqtt/acknowledgement-order.ts';
-import { ClientRate } from '../mqtt/client-rate.ts';
 import type { ProtocolViolation } from '../mqtt/codec/protocol-violations.ts';
-import type { ConnectionOwner, MqttConnection } from '../mqtt/connection.ts';
+import type { MqttConnection } from '../mqtt/connection.ts';
 import { disconnectPacket } from '../mqtt/disconnect-reasons.ts';
-import { KeepAliveTimer } from '../mqtt/keep-alive.ts';
 import type { Message } from '../mqtt/message.ts';
 import type { OutgoingMessages } from '../mqtt/outgoing-messages.ts';
-import {
-  type AcknowledgementPacket,
-  type ConnectPacket,
-  type DisconnectPacket,
-  PacketType,
-  type PublishPacket,
-  type Qos,
-  type SubscribePacket,
-  type UnsubscribePacket,
-} from '../mqtt/packets.ts';
+import type { ConnectPacket, Qos } from '../mqtt/packets.ts';
 import { PublishTopics } from '../mqtt/publish-topics.ts';
-import { PauseReason } from '../mqtt/receive-loop.ts';
 import type { SessionHandlers } from '../mqtt/session-handlers.ts';
+import { SessionInput, type SessionInputOptions } from '../mqtt/session-input.ts';
 import { type Grant, SessionSubscriptions } from '../mqtt/session-subscriptions.ts';
 import type { ReceivedAliases } from '../mqtt/topic-aliases.ts';
 
@@ -47,18 +35,8 @@ export interface SessionListener {
   ending(session: Session, reason: DisconnectReason): void;
   /** Everything received was processed. Called once, after `ending`. A promise: the session is finished when it settles. */
   finished(session: Session): Promise<void> | undefined;
-  protocolViolated(session: Session, violation: ProtocolViolation): void;
   messageStored(): void;
   storageFailed(session: Session, error: unknown): void;
-  failed(session: Session, error: unknown): void;
-}
-
-/** A telemetry topic of the session's own device, parsed. */
-export interface OwnTelemetry {
-  /** The topic without the message key. */
-  readonly topic: string;
-  readonly stream: string;
-  readonly key: string | undefined;
 }
 
 export interface SessionOptions {
@@ -66,16 +44,16 @@ export interface SessionOptions {
   readonly connection: MqttConnection;
   readonly connectPacket: ConnectPacket;
   readonly rights: Rights;
-  readonly limits: BrokerLimits;
-  readonly now: () => number;
+  readonly input: SessionInputOptions;
   readonly handlers: SessionHandlers;
   readonly listener: SessionListener;
 }
 
-export class Session implements ConnectionOwner, AcknowledgementOrderListener {
+export class Session implements AcknowledgementOrderListener {
   facts: SessionFacts;
   readonly connection: MqttConnection;
   readonly connectPacket: ConnectPacket;
+  readonly input: SessionInput;
   readonly acknowledgements: AcknowledgementOrder;
   readonly subscriptions = new SessionSubscriptions();
   readonly publishTopics: PublishTopics;
@@ -98,17 +76,12 @@ export class Session implements ConnectionOwner, AcknowledgementOrderListener {
   sendsTelemetry = false;
   /** Its PUBLISH packets are left unread. */
   holdsPublishes = false;
-  /** Acknowledgements that are exempt from its rate limit, because they answer messages that it was sent. */
-  acknowledgementCredit = 0;
   /** DISCONNECT was received. */
   sawDisconnect = false;
   /** Its will is not published: the client or an operator wants none. */
   suppressesWill = false;
-  readonly #limits: BrokerLimits;
-  readonly #now: () => number;
   readonly #handlers: SessionHandlers;
   readonly #listener: SessionListener;
-  readonly #rate: ClientRate;
   #isAccepted = false;
   #reason: DisconnectReason | undefined;
   #isFinishing = false;
@@ -116,21 +89,16 @@ export class Session implements ConnectionOwner, AcknowledgementOrderListener {
   #finished: (() => void)[] = [];
   /** Number of the message that was last delivered: aedes delivers once for each matching filter. */
   #lastReceived = 0;
-  #resumeTimer: NodeJS.Timeout | undefined;
-  #lastReceivedAt = performance.now();
-  #keepAlive: KeepAliveTimer | undefined;
 
-  constructor({ facts, connection, connectPacket, rights, limits, now, handlers, listener }: SessionOptions) {
+  constructor({ facts, connection, connectPacket, rights, input, handlers, listener }: SessionOptions) {
     this.facts = facts;
     this.connection = connection;
     this.connectPacket = connectPacket;
     this.rights = rights;
     this.sessionExpiryInterval = connectPacket.sessionExpiryInterval;
-    this.#limits = limits;
-    this.#now = now;
     this.#handlers = handlers;
     this.#listener = listener;
-    this.#rate = new ClientRate(limits, facts.connectedAt);
+    this.input = new SessionInput(this, input);
     this.acknowledgements = new AcknowledgementOrder(this);
     this.publishTopics = new PublishTopics(facts.subject.identity);
   }
@@ -214,18 +182,6 @@ export class Session implements ConnectionOwner, AcknowledgementOrderListener {
     return new Promise((resolve) => this.#finished.push(resolve));
   }
 
-  /** Ends the session when no packet arrives for one and a half times `keepAlive` milliseconds [MQTT-3.1.2-24]. */
-  startKeepAlive(keepAlive: number): void {
-    const { connection } = this;
-    this.#keepAlive = new KeepAliveTimer({
-      timeout: keepAlive * 1.5,
-      // While the socket is not read, packets cannot arrive.
-      lastReceivedAt: () =>
-        connection.isReadingPaused ? performance.now() : Math.max(this.#lastReceivedAt, connection.readingResumedAt),
-      expired: () => this.end('keepalive_timeout'),
-    });
-  }
-
   /** A message for one of its subscriptions. Called once for each that matches. */
   receive(message: Message): void {
     if (message.number === this.#lastReceived || this.isEnded) return;
@@ -282,79 +238,23 @@ export class Session implements ConnectionOwner, AcknowledgementOrderListener {
     this.end('storage_failed');
   }
 
-  // Called by the connection: packets.
+  // Called by the input.
 
-  mayReceive(first: number): boolean {
-    if (!this.#isAccepted) return false;
-    // Messages beyond the limit are not received yet. Clients that send without regard to Receive Maximum are slowed down by that.
-    const isFull = this.acknowledgements.length + this.delivering >= this.#limits.inflight;
-    if (isFull || this.connection.isPausedFor(PauseReason.storage)) return false;
-    return !this.holdsPublishes || first >> 4 !== PacketType.publish;
-  }
-
-  /** The decoder refuses a second CONNECT. */
-  connect(): void {}
-
-  publish(packet: PublishPacket, bytes: number): void {
-    if (!this.#isAdmitted(bytes)) return;
-    this.lastMessageAt = this.#now();
-    this.#handlers.publish.handle(this, packet);
-  }
-
-  acknowledgement(packet: AcknowledgementPacket, bytes: number): void {
-    if (packet.type !== PacketType.pubrel && this.acknowledgementCredit > 0 && !this.isEnded) {
-      this.acknowledgementCredit -= 1;
-      this.#lastReceivedAt = performance.now();
-    } else if (!this.#isAdmitted(bytes)) return;
-    this.#handlers.acknowledgement.handle(this, packet);
-  }
-
-  subscribe(packet: SubscribePacket, bytes: number): void {
-    if (this.#isAdmitted(bytes)) this.#handlers.subscribe.handle(this, packet);
-  }
-
-  unsubscribe(packet: UnsubscribePacket, bytes: number): void {
-    if (this.#isAdmitted(bytes)) this.#handlers.unsubscribe.handle(this, packet);
-  }
-
-  pingreq(bytes: number): void {
-    if (this.#isAdmitted(bytes)) this.#handlers.pingreq.handle(this);
-  }
-
-  disconnect(packet: DisconnectPacket, bytes: number): void {
-    if (this.#isAdmitted(bytes)) this.#handlers.disconnect.handle(this, packet);
-  }
-
-  // Called by the connection: what goes wrong.
-
-  protocolViolated(violation: ProtocolViolation): void {
-    if (this.isEnded) return;
-    this.#listener.protocolViolated(this, violation);
-    this.end(violation.isLimit ? 'limit_exceeded' : 'protocol_violation', violation);
-  }
-
-  sendBufferOverflowed(): void {
-    this.end('slow_consumer');
-  }
-
-  failed(error: unknown): void {
-    this.#listener.failed(this, error);
-    this.terminate('server_error');
-  }
-
-  socketClosed(): void {
+  /** Packets that were received before are still processed. */
+  connectionClosed(): void {
     this.recordReason(this.sawDisconnect ? 'client_disconnected' : 'connection_lost');
   }
 
+  /** The connection is closed, and everything that was received is processed. */
   readToEnd(): void {
-    this.recordReason(this.sawDisconnect ? 'client_disconnected' : 'connection_lost');
+    this.connectionClosed();
     this.#finish();
   }
 
   recordReason(reason: DisconnectReason): void {
     if (this.#reason !== undefined) return;
     this.#reason = reason;
-    this.#keepAlive?.stop();
+    this.input.stop();
     this.outgoing?.stop();
     this.#listener.ending(this, reason);
   }
@@ -375,42 +275,4 @@ export class Session implements ConnectionOwner, AcknowledgementOrderListener {
   #lastPacket(reason: DisconnectReason, violation?: ProtocolViolation): Buffer | undefined {
     return this.isMqtt5 && this.#isAccepted ? disconnectPacket(reason, violation) : undefined;
   }
-
-  /**
-   * Counts a packet against the rate of the client. False: the session has ended, and the packet is dropped. Packets that were received
-   * before the client closed the connection are still processed.
-   */
-  #isAdmitted(bytes: number): boolean {
-    if (this.#reason !== undefined && this.#reason !== 'connection_lost' && this.#reason !== 'client_disconnected') {
-      return false;
-    }
-    this.#lastReceivedAt = performance.now();
-    return !this.#rate.isLimited || this.#rate.count(bytes) || this.#throttle();
-  }
-
-  /** Pauses reading while the client is above its rate. False: it was for too long, and the session is ended. */
-  #throttle(): boolean {
-    const seconds = this.#rate.check(this.#now());
-    if (seconds === undefined) {
-      this.end('rate_exceeded');
-      return false;
-    }
-    if (seconds === 0) return true;
-    this.connection.pauseReading(PauseReason.rate);
-    clearTimeout(this.#resumeTimer);
-    this.#resumeTimer = setTimeout(resume, Math.ceil(seconds * 1000), this.connection).unref();
-    return true;
-  }
-}
-
-/** Parses a telemetry topic of this identity; undefined for every other topic. */
-export function ownTelemetry(identity: Identity, topic: string): OwnTelemetry | undefined {
-  const parsed = identity.kind === 'device' ? parseDeviceTopic(topic) : undefined;
-  if (parsed?.kind !== 'telemetry' || identity.kind !== 'device' || parsed.device !== identity.id) return undefined;
-  const { device, stream, key } = parsed;
-  return { topic: key === undefined ? topic : telemetryTopic(device, stream), stream, key };
-}
-
-function resume(connection: MqttConnection): void {
-  connection.resumeReading(PauseReason.rate);
 }

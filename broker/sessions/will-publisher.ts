@@ -11,13 +11,13 @@ import type { Rights, Subject } from '../access/acl.ts';
 import type { BrokerCounters } from '../broker-counters.ts';
 import type { ShareExceeded } from '../events.ts';
 import type { Message } from '../mqtt/message.ts';
+import { type OwnTelemetry, ownTelemetry } from '../mqtt/own-telemetry.ts';
 import type { WillMessage } from '../mqtt/packets.ts';
 import type { StorageShareLimiter } from '../mqtt/storage-share-limiter.ts';
 import type { DeliveredKeys } from '../routing/delivered-keys.ts';
 import type { MessagePersistence } from '../routing/message-persistence.ts';
 import type { MessageRouter } from '../routing/message-router.ts';
 import type { TelemetryIntake } from '../routing/telemetry-intake.ts';
-import { type OwnTelemetry, ownTelemetry } from './session.ts';
 import type { DueWill } from './wills.ts';
 
 export interface WillPublisherOptions {
