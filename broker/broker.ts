@@ -189,9 +189,10 @@ function createReauthorizer(
 }
 
 function countersOf({ context, state, pipeline, admission }: Omit<BrokerParts, 'termination'>): Record<string, number> {
-  const { dropped, storedBytes, retained, queued, isNearlyFull, commits } = state.store.counters();
+  const { dropped, expired, storedBytes, retained, queued, isNearlyFull, commits } = state.store.counters();
   return {
     ...context.counters.snapshot(),
+    messages_expired: context.counters.messagesExpired + expired,
     sessions: state.sessions.size,
     ...admission.limiter.counters(),
     event_loop_busy_seconds_total: performance.eventLoopUtilization().active / 1_000,

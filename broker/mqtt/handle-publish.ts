@@ -14,6 +14,7 @@ import type { DeliveredKeys } from '../routing/delivered-keys.ts';
 import type { MessagePersistence } from '../routing/message-persistence.ts';
 import type { MessageRouter } from '../routing/message-router.ts';
 import type { StreamAdmission } from '../routing/telemetry-intake.ts';
+import { messageBytes } from '../session-store/stored-message.ts';
 import type { Session } from '../sessions/session.ts';
 import type { Backpressure } from './backpressure.ts';
 import { encodeAcknowledgement } from './codec/packet-encoder.ts';
@@ -135,7 +136,9 @@ export class PublishHandler implements PublishDelivery {
   }
 
   #mayRetain(session: Session, packet: PublishPacket, topic: string): boolean {
-    return this.#options.persistence.mayRetain(topic, packet.end - packet.topicEnd, session.owner);
+    const payload = payloadOf(packet);
+    const bytes = messageBytes({ payload, properties: packet.properties?.message });
+    return this.#options.persistence.mayRetain(topic, payload.length === 0 ? 0 : bytes, session.owner);
   }
 
   // Persist.

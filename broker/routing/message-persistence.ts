@@ -136,9 +136,9 @@ export class MessagePersistence {
   #retain(message: Message, publisher: string): void {
     const { topic, payload } = message;
     const owner = isServerTopic(topic) ? SERVER_OWNER : publisher;
+    if (!this.#options.store.retain(message, owner)) return; // The former one stays.
     this.#retained.delete(topic);
-    const isRetained = this.#options.store.retain(message, owner);
-    if (isRetained && payload.length > 0) this.#retained.set(topic, owner, messageBytes(message));
+    if (payload.length > 0) this.#retained.set(topic, owner, messageBytes(message));
   }
 
   /** Each persistent session once, with the highest QoS of its matching subscriptions [MQTT-3.3.4-2]; undefined for none. */

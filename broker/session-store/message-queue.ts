@@ -18,6 +18,7 @@ export class MessageQueue implements OutgoingQueue {
   #oldest: QueueEntry | undefined;
   #newest: QueueEntry | undefined;
   #unsent = 0;
+  #unsentBytes = 0;
   /** By packet identifier, in the order of sending. Most queues of disconnected clients have none. */
   #inFlight: Map<number, QueueEntry> | undefined;
   #bytes = 0;
@@ -34,6 +35,10 @@ export class MessageQueue implements OutgoingQueue {
 
   get unsentCount(): number {
     return this.#unsent;
+  }
+
+  get unsentBytes(): number {
+    return this.#unsentBytes;
   }
 
   /** Payload and properties of all messages. */
@@ -59,6 +64,7 @@ export class MessageQueue implements OutgoingQueue {
     else this.#newest.next = entry;
     this.#newest = entry;
     this.#unsent += 1;
+    this.#unsentBytes += entry.bytes;
   }
 
   nextUnsent(): QueueEntry | undefined {
@@ -166,5 +172,6 @@ export class MessageQueue implements OutgoingQueue {
     entry.previous = undefined;
     entry.next = undefined;
     this.#unsent -= 1;
+    this.#unsentBytes -= entry.bytes;
   }
 }

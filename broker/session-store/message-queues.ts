@@ -208,7 +208,7 @@ export class MessageQueues {
       this.#counts.dropped += 1;
       return 'none';
     }
-    if (queue.storage === undefined || this.#isFull(queue, queue.size, bytes)) return 'memory';
+    if (queue.storage === undefined || this.#isFull(queue.size, queue.bytes + bytes)) return 'memory';
     if (this.#pool.hasRoom('queued', queue.owner, weight)) return 'disk';
     this.#pool.recordRefusal('queued', queue.owner, weight);
     if (isConnected) return 'memory';
@@ -218,7 +218,10 @@ export class MessageQueues {
 
   /** The newest message replaces the oldest unsent ones. A sent one stays: it would be sent again under another identifier. */
   #makeRoom(queue: MessageQueue, bytes: number, isConnected: boolean): boolean {
-    const isFull = () => this.#isFull(queue, isConnected ? queue.unsentCount : queue.size, bytes);
+    const isFull = () =>
+      isConnected
+        ? this.#isFull(queue.unsentCount, queue.unsentBytes + bytes)
+        : this.#isFull(queue.size, queue.bytes + bytes);
     while (isFull()) {
       const oldest = queue.nextUnsent();
       if (oldest === undefined) return isConnected;
@@ -228,8 +231,8 @@ export class MessageQueues {
     return true;
   }
 
-  #isFull(queue: MessageQueue, messages: number, bytes: number): boolean {
-    return messages >= this.#limits.queuedMessages || queue.bytes + bytes > this.#limits.queuedBytes;
+  #isFull(messages: number, bytes: number): boolean {
+    return messages >= this.#limits.queuedMessages || bytes > this.#limits.queuedBytes;
   }
 
   #dropExpired(queue: MessageQueue, now: number): void {

@@ -18,6 +18,7 @@ import type { DeliveredKeys } from '../routing/delivered-keys.ts';
 import type { MessagePersistence } from '../routing/message-persistence.ts';
 import type { MessageRouter } from '../routing/message-router.ts';
 import type { TelemetryIntake } from '../routing/telemetry-intake.ts';
+import { messageBytes } from '../session-store/stored-message.ts';
 import type { DueWill } from './wills.ts';
 
 export interface WillPublisherOptions {
@@ -55,7 +56,7 @@ export class WillPublisher {
       return;
     }
     if (due.isDropped) return;
-    if (will.retain && !persistence.mayRetain(topic, will.payload.length, owner)) return;
+    if (will.retain && !persistence.mayRetain(topic, messageBytes(will), owner)) return;
     const stored = own === undefined ? 'stored' : await this.#storeTelemetry(subject, own, will);
     if (stored === undefined) return;
     if (own?.key !== undefined && subject.identity.kind === 'device') {
