@@ -7,7 +7,6 @@ import type { Message } from '../mqtt/message.ts';
 import type { MessagePersistence } from '../routing/message-persistence.ts';
 import type { MessageRouter } from '../routing/message-router.ts';
 import type { ShareMember } from '../routing/shared-subscriptions.ts';
-import type { QueuedMessage } from '../session-store/outgoing-queue.ts';
 import type { SessionStore } from '../session-store/session-store.ts';
 import type { LiveSessions } from './live-sessions.ts';
 
