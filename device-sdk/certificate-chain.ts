@@ -67,3 +67,12 @@ export function fingerprintOf(certificate: X509Certificate): string {
 function invalid(reason: string): DeviceError {
   return new DeviceError('answer_invalid', { reason });
 }
+
+/**
+ * The first certificate of a chain. The fleet's broker holds its issuing CA itself; one that every device sends along
+ * costs it a copy at each connect.
+ */
+export function leafOf(chainPem: string): string {
+  const end = '-----END CERTIFICATE-----';
+  return `${chainPem.slice(0, chainPem.indexOf(end) + end.length)}\n`;
+}

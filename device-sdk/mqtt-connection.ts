@@ -4,7 +4,9 @@
  */
 
 import type { TLSSocket } from 'node:tls';
+import { leafOf } from './certificate-chain.ts';
 import { type ConnectionEnd, connectionEnd } from './connection-end.ts';
+import { ConnectionPulse } from './connection-pulse.ts';
 import { DeviceError } from './device-error.ts';
 import type { StoredIdentity } from './identity-store.ts';
 import type { KeyProvider } from './key-provider.ts';
@@ -18,7 +20,6 @@ import {
   type MqttVersion,
   type PacketProperties,
   PacketReader,
-  PINGREQ,
   REASON,
   type ReceivedPacket,
   type ReceivedPublish,
@@ -26,7 +27,6 @@ import {
 import type { OutboxMessage } from './outbox.ts';
 import type { PacketIds } from './packet-ids.ts';
 import { PacketWriter } from './packet-writer.ts';
-import { uptime } from './schedule.ts';
 import { type ServerLimits, serverLimits } from './server-limits.ts';
 import { isFinalForMessage, type ServerReason, serverReason } from './server-reason.ts';
 import { openTls, serverTrustError, type ValidityTime } from './server-verification.ts';
@@ -91,11 +91,7 @@ export class MqttConnection {
   /** PUBACKs go out in the order in which the messages came [MQTT-4.6.0-2]. */
   #answers: Promise<void> = Promise.resolve();
   #impatience: NodeJS.Timeout | undefined;
-  #pulse: NodeJS.Timeout | undefined;
-  #hasHeard = true;
-  #isProbing = false;
-  /** Uptime of the last PUBACK, or of the first message that waits for one. */
-  #answeredAt = 0;
+  readonly #pulse: ConnectionPulse;
 
   constructor(options: MqttConnectionOptions, listener: MqttConnectionListener) {
     this.#options = options;
@@ -109,6 +105,11 @@ export class MqttConnection {
       credential: { certificatePem: leafOf(identity.certificatePem), keyPem: identity.keyPem, keys },
     });
     this.#writer = new PacketWriter(this.#socket);
+    this.#pulse = new ConnectionPulse({
+      ...{ writer: this.#writer, ackTimeout: options.ackTimeout },
+      awaitsAck: () => this.#unanswered.size > 0,
+      dead: (error) => this.#fail(error),
+    });
     this.#impatience = setTimeout(
       () => this.#fail(new Error(`no CONNACK within ${connectTimeout} ms`)),
       connectTimeout,
@@ -141,7 +142,7 @@ export class MqttConnection {
       });
       return;
     }
-    if (this.#unanswered.size === 0) this.#answeredAt = uptime();
+    if (this.#unanswered.size === 0) this.#pulse.restartAckTimeout();
     this.#unanswered.set(packetId, settled);
     this.#writer.write(packet);
   }
@@ -212,8 +213,7 @@ export class MqttConnection {
 
   #heard(bytes: Buffer): void {
     if (this.#isOver) return;
-    this.#hasHeard = true;
-    this.#isProbing = false;
+    this.#pulse.heard();
     try {
       this.#reader.read(bytes, (packet) => this.#received(packet));
     } catch (error) {
@@ -252,7 +252,7 @@ export class MqttConnection {
     }
     this.#unanswered.delete(packetId);
     this.#options.packetIds.free(packetId);
-    this.#answeredAt = uptime();
+    this.#pulse.restartAckTimeout();
     if (refusal === undefined) settled();
     else settled(new DeviceError('message_refused', { reason: refusal.text, serverReason: refusal.word, reasonCode }));
   }
@@ -284,8 +284,7 @@ export class MqttConnection {
       return;
     }
     this.#limits = limits;
-    const keepalive = limits.keepAlive ?? this.#options.keepalive; // [MQTT-3.1.2-21]
-    this.#pulse = setInterval(() => this.#beat(), (keepalive * 1_000) / 2);
+    this.#pulse.start(limits.keepAlive ?? this.#options.keepalive); // [MQTT-3.1.2-21]
     this.#listener.connected(limits);
   }
 
@@ -301,21 +300,6 @@ export class MqttConnection {
       }
       if (!this.#isOver) this.#writer.write(encodePuback(this.#options.version, packetId));
     })();
-  }
-
-  /** Twice per keepalive: a probe that found no answer until the next beat means that nobody is there. */
-  #beat(): void {
-    const { ackTimeout } = this.#options;
-    const hasSpoken = this.#writer.takeHasWritten();
-    if (this.#isProbing) {
-      this.#fail(new Error('the line is dead'));
-    } else if (this.#unanswered.size > 0 && uptime() - this.#answeredAt > ackTimeout) {
-      this.#fail(new Error(`no PUBACK within ${ackTimeout} ms`));
-    } else if (!this.#hasHeard || !hasSpoken) {
-      this.#isProbing = true;
-      this.#writer.write(PINGREQ);
-    }
-    this.#hasHeard = false;
   }
 
   #fail(error: Error): void {
@@ -340,19 +324,10 @@ export class MqttConnection {
   #over(): void {
     this.#isOver = true;
     clearTimeout(this.#impatience);
-    clearInterval(this.#pulse);
+    this.#pulse.stop();
   }
 }
 
 function unexpected({ kind }: ReceivedPacket, expected: string): MalformedPacket {
   return new MalformedPacket(`expected ${expected}, found ${kind}`, REASON.protocolError);
-}
-
-/**
- * The first certificate of a chain. The fleet's broker holds its issuing CA itself; one that every device sends along
- * costs it a copy at each connect.
- */
-function leafOf(chainPem: string): string {
-  const end = '-----END CERTIFICATE-----';
-  return `${chainPem.slice(0, chainPem.indexOf(end) + end.length)}\n`;
 }
