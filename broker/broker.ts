@@ -20,6 +20,7 @@ import type { BrokerEvent, DisconnectReason } from './events.ts';
 import { type ConnectionAdmission, openConnectionAdmission } from './listener/connection-admission.ts';
 import type { BrokerTls } from './listener/tls-listener.ts';
 import { type MessagePipeline, openMessagePipeline } from './message-pipeline.ts';
+import type { SessionChange } from './routing/bus.ts';
 import type { TelemetryIntake } from './routing/telemetry-intake.ts';
 import type { SessionStore } from './session-store/session-store.ts';
 import type { LiveSession } from './sessions/live-sessions.ts';
@@ -112,7 +113,8 @@ export async function createBroker(options: BrokerOptions): Promise<Broker> {
   });
   const reauthorizer = createReauthorizer(context, state, pipeline);
   const { authorizer } = admission;
-  const termination = new SessionTermination({ ...state, ...pipeline, authorizer, reauthorizer });
+  const termination = new SessionTermination({ ...pipeline, ...state, authorizer, reauthorizer });
+  pipeline.bus.onChange = (change) => termination.apply(change);
   const stopPolicyChanges = applyPolicyChanges({ ...state, directory, reauthorizer, log: context.log });
   const stopSweep = startSessionSweep(context, state, pipeline);
   let closing: Promise<void> | undefined;
@@ -130,7 +132,7 @@ export async function createBroker(options: BrokerOptions): Promise<Broker> {
     await stopped;
   };
   return {
-    ...operations({ context, state, pipeline, admission, termination }),
+    ...operations({ context, state, pipeline, admission }),
     close() {
       closing ??= close();
       return closing;
@@ -143,21 +145,21 @@ interface BrokerParts {
   readonly state: SessionState;
   readonly pipeline: MessagePipeline;
   readonly admission: ConnectionAdmission;
-  readonly termination: SessionTermination;
 }
 
-function operations({ context, state, pipeline, admission, termination }: BrokerParts): Omit<Broker, 'close'> {
+function operations({ context, state, pipeline, admission }: BrokerParts): Omit<Broker, 'close'> {
   const { persistentSessions, policies, sessions } = state;
-  const { serverMessages, persistence, wills } = pipeline;
+  const { serverMessages, persistence, wills, bus } = pipeline;
+  const confirmed = async (change: SessionChange) => sumOf(await bus.confirm(change));
   return {
     port: admission.listener.port,
     replaceTls(replacement, issuers) {
       admission.listener.replaceTls(replacement);
       if (issuers !== undefined) admission.authorizer.setIssuers(readIssuers(issuers));
     },
-    disconnect: (identity, reason) => termination.disconnect(identity, reason),
-    disconnectCertificate: (identity, serial) => termination.disconnectCertificate(identity, serial),
-    reauthorize: (subject) => termination.reauthorize(subject),
+    disconnect: (identity, reason) => confirmed({ kind: 'disconnect', identity, reason }),
+    disconnectCertificate: (identity, serial) => confirmed({ kind: 'disconnect certificate', identity, serial }),
+    reauthorize: (subject) => confirmed({ kind: 'reauthorize', subject }),
     publish: (topic, payload, qos) => serverMessages.publish({ topic, payload, qos }),
     retain: (topic, payload) => serverMessages.publish({ topic, payload, qos: 1, retain: true }),
     sessions: () => sessions.describe(),
@@ -175,6 +177,13 @@ function operations({ context, state, pipeline, admission, termination }: Broker
   };
 }
 
+/** What all nodes did together. */
+function sumOf(reports: readonly TerminationReport[]): TerminationReport {
+  const times = reports.flatMap(({ lastMessageAt }) => lastMessageAt ?? []);
+  const sessionsClosed = reports.reduce((sum, report) => sum + report.sessionsClosed, 0);
+  return { sessionsClosed, lastMessageAt: times.length === 0 ? undefined : Math.max(...times) };
+}
+
 function createReauthorizer(
   { log }: BrokerContext,
   { policies, reporter }: SessionState,
@@ -188,7 +197,7 @@ function createReauthorizer(
   });
 }
 
-function countersOf({ context, state, pipeline, admission }: Omit<BrokerParts, 'termination'>): Record<string, number> {
+function countersOf({ context, state, pipeline, admission }: BrokerParts): Record<string, number> {
   const { dropped, expired, storedBytes, retained, queued, isNearlyFull, commits } = state.store.counters();
   return {
     ...context.counters.snapshot(),

@@ -17,11 +17,14 @@ import { RetainedDelivery } from './mqtt/retained-delivery.ts';
 import type { SessionHandlers } from './mqtt/session-handlers.ts';
 import { StorageShareLimiter } from './mqtt/storage-share-limiter.ts';
 import { DeliveredKeys } from './routing/delivered-keys.ts';
+import { LocalBus } from './routing/local-bus.ts';
 import { MessagePersistence } from './routing/message-persistence.ts';
 import { MessageRouter } from './routing/message-router.ts';
 import { ServerMessages } from './routing/server-messages.ts';
 import type { TelemetryIntake } from './routing/telemetry-intake.ts';
+import { EmbeddedSessions } from './sessions/embedded-sessions.ts';
 import type { SessionState } from './sessions/session-state.ts';
+import type { Sessions } from './sessions/sessions.ts';
 import { SharedRedelivery } from './sessions/shared-redelivery.ts';
 import { WillPublisher } from './sessions/will-publisher.ts';
 import { Wills } from './sessions/wills.ts';
@@ -30,6 +33,8 @@ export interface MessagePipeline {
   readonly handlers: SessionHandlers;
   readonly router: MessageRouter;
   readonly persistence: MessagePersistence;
+  readonly sessions: Sessions;
+  readonly bus: LocalBus;
   readonly redelivery: SharedRedelivery;
   readonly serverMessages: ServerMessages;
   readonly wills: Wills;
@@ -70,8 +75,10 @@ export async function openMessagePipeline(
     sessions: () => sessions.all(),
     find: (clientId) => sessions.find(clientId),
   });
+  const embedded = new EmbeddedSessions(persistentSessions, persistence);
+  const bus = new LocalBus({ router, sessions });
   const deliveredKeys = new DeliveredKeys();
-  const parts = { telemetry, router, persistence, deliveredKeys };
+  const parts = { telemetry, router, persistence, sessions: embedded, bus, deliveredKeys };
   const handlers = createHandlers(context, state, { ...parts, backpressure });
   const publisher = new WillPublisher({
     ...context,
@@ -88,7 +95,7 @@ export async function openMessagePipeline(
     sessionExpiryOf: (clientId) => persistentSessions.expiryOf(clientId),
     publish: (will) => publisher.publish(will),
   });
-  const redelivery = new SharedRedelivery({ ...state, router, persistence });
+  const redelivery = new SharedRedelivery({ ...state, router, persistence, bus });
   router.onMemberGone = (message, share, member) => redelivery.memberGone(message, share, member);
   persistentSessions.onEnding = (clientId) => {
     router.shared.removeClient(clientId);
@@ -101,14 +108,28 @@ export async function openMessagePipeline(
     storageShareLimiter.stop();
     wills.stop();
   };
-  const serverMessages = new ServerMessages({ router, persistence, log });
-  return { handlers, router, persistence, redelivery, serverMessages, wills, backpressure, storageShareLimiter, stop };
+  const serverMessages = new ServerMessages({ router, sessions: embedded, bus, log });
+  return {
+    handlers,
+    router,
+    persistence,
+    sessions: embedded,
+    bus,
+    redelivery,
+    serverMessages,
+    wills,
+    backpressure,
+    storageShareLimiter,
+    stop,
+  };
 }
 
 interface HandlerParts {
   readonly telemetry: TelemetryIntake;
   readonly router: MessageRouter;
   readonly persistence: MessagePersistence;
+  readonly sessions: Sessions;
+  readonly bus: LocalBus;
   readonly deliveredKeys: DeliveredKeys;
   readonly backpressure: Backpressure;
 }

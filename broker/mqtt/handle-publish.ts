@@ -10,12 +10,14 @@ import type { PolicyVerb } from '../access/acl.ts';
 import type { BrokerCounters } from '../broker-counters.ts';
 import type { BrokerLimits } from '../broker-limits.ts';
 import type { DisconnectReason, ShareExceeded } from '../events.ts';
+import type { Bus } from '../routing/bus.ts';
 import type { DeliveredKeys } from '../routing/delivered-keys.ts';
 import type { MessagePersistence } from '../routing/message-persistence.ts';
 import type { MessageRouter } from '../routing/message-router.ts';
 import type { StreamAdmission } from '../routing/telemetry-intake.ts';
 import { messageBytes } from '../session-store/stored-message.ts';
 import type { Session } from '../sessions/session.ts';
+import type { Sessions } from '../sessions/sessions.ts';
 import type { Backpressure } from './backpressure.ts';
 import { encodeAcknowledgement } from './codec/packet-encoder.ts';
 import { FAULTS } from './codec/protocol-violations.ts';
@@ -37,7 +39,9 @@ export interface PublishHandlerOptions {
     readonly streams?: StreamAdmission;
   };
   readonly router: MessageRouter;
-  readonly persistence: MessagePersistence;
+  readonly sessions: Pick<Sessions, 'enqueue'>;
+  readonly bus: Pick<Bus, 'tell'>;
+  readonly persistence: Pick<MessagePersistence, 'mayRetain'>;
   readonly inboundQos2: InboundQos2;
   readonly deliveredKeys: DeliveredKeys;
   readonly backpressure: Pick<Backpressure, 'telemetryReceived'>;
@@ -145,7 +149,7 @@ export class PublishHandler implements PublishDelivery {
 
   /** QoS 0 and 1. */
   #store(session: Session, packet: PublishPacket, target: PublishTopic, name: string): void {
-    const { router, telemetry, persistence } = this.#options;
+    const { router, telemetry, sessions } = this.#options;
     if (target.generation !== router.generation) {
       target.generation = router.generation;
       target.hasSubscriber = router.hasSubscriber(target.topic);
@@ -161,12 +165,7 @@ export class PublishHandler implements PublishDelivery {
       if (!pending.isDelivered && (target.isRouted || message.retain)) {
         pending.shares = router.chooseShared(message);
         const isInJournal = forJournal !== undefined;
-        const outcome = persistence.persist(message, { owner: session.owner, shares: pending.shares, isInJournal });
-        if (outcome.kind === 'stored') pending.waitFor(outcome.durable);
-        else if (outcome.kind === 'no_room') {
-          pending.refused(QUOTA.code);
-          return;
-        }
+        pending.waitFor(sessions.enqueue(message, { owner: session.owner, shares: pending.shares, isInJournal }));
       }
     } else if (forJournal === undefined) pending.reasonCode = ReasonCode.noMatchingSubscribers;
     if (forJournal === undefined) pending.ready();
@@ -229,7 +228,7 @@ export class PublishHandler implements PublishDelivery {
 
   /** The journal has the message, if it belongs there: queues it, together with the mark that it was received. */
   #complete(pending: PendingPublish): void {
-    const { inboundQos2, persistence, router } = this.#options;
+    const { inboundQos2, sessions, router } = this.#options;
     const { session, message, packetId } = pending;
     if (session.acknowledgements.isAbandoned) return; // Neither acknowledged nor delivered any more.
     // It was received before, or an earlier connection of the session has completed it meanwhile.
@@ -241,13 +240,7 @@ export class PublishHandler implements PublishDelivery {
     } else {
       pending.shares = router.chooseShared(message);
       const { isInJournal, shares } = pending;
-      const outcome = persistence.persist(message, { owner: session.owner, shares, isInJournal, together });
-      if (outcome.kind === 'no_room') {
-        inboundQos2.release(session, packetId);
-        pending.refused(QUOTA.code);
-        return;
-      }
-      if (outcome.kind === 'stored') pending.waitFor(outcome.durable);
+      pending.waitFor(sessions.enqueue(message, { owner: session.owner, shares, isInJournal, together }));
     }
     pending.ready();
   }
@@ -303,12 +296,17 @@ export class PublishHandler implements PublishDelivery {
     };
   }
 
+  /** No session has room for the message, so the client is told, and the packet identifier of QoS 2 is free again. */
+  refused({ session, qos, packetId }: PendingPublish): void {
+    if (qos === 2) this.#options.inboundQos2.release(session, packetId);
+  }
+
   // Deliver.
 
   /** The message is stored and acknowledged. */
   deliver({ session, shares }: PendingPublish, message: Message): void {
     session.delivering += 1;
-    this.#options.router.deliver(message, shares, () => {
+    this.#options.bus.tell(message, shares, () => {
       session.delivering -= 1;
       session.connection.continueReading();
     });

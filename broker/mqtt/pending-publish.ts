@@ -7,6 +7,7 @@ import { Problem } from '@rollcall/protocol';
 import type { DeliveredKeys } from '../routing/delivered-keys.ts';
 import type { ShareChoice } from '../routing/shared-subscriptions.ts';
 import type { Session } from '../sessions/session.ts';
+import { NoRoomError } from '../sessions/sessions.ts';
 import { PendingAcknowledgement } from './acknowledgement-order.ts';
 import { encodeAcknowledgement } from './codec/packet-encoder.ts';
 import type { Message } from './message.ts';
@@ -16,6 +17,8 @@ import { ReasonCode } from './reason-codes.ts';
 export interface PublishDelivery {
   readonly deliveredKeys: DeliveredKeys;
   deliver(pending: PendingPublish, message: Message): void;
+  /** It is refused after all, because nobody would get it. */
+  refused(pending: PendingPublish): void;
 }
 
 export class PendingPublish extends PendingAcknowledgement {
@@ -55,11 +58,13 @@ export class PendingPublish extends PendingAcknowledgement {
     this.#delivery = delivery;
   }
 
-  waitFor(durable: Promise<void>): void {
+  /** Undefined: nothing to wait for. */
+  waitFor(durable: Promise<void> | undefined): void {
+    if (durable === undefined) return;
     this.#waits += 1;
     durable.then(
       () => this.ready(),
-      (error: unknown) => this.notStored(error),
+      (error: unknown) => (error instanceof NoRoomError ? this.#refuse() : this.notStored(error)),
     );
   }
 
@@ -79,13 +84,14 @@ export class PendingPublish extends PendingAcknowledgement {
   }
 
   /** Nobody would get the message: MQTT 5 has a reason code for that; a client of MQTT 3.1.1 is disconnected, and sends it again. */
-  refused(reasonCode: ReasonCode): void {
+  #refuse(): void {
+    this.#delivery.refused(this);
     if (!this.session.isMqtt5) {
       this.#failure = new Problem('unavailable', {
         reason: 'no session that would receive the message has room for it',
       });
     }
-    this.reasonCode = reasonCode;
+    this.reasonCode = ReasonCode.quotaExceeded;
     this.isDelivered = true;
     this.ready();
   }

@@ -14,6 +14,7 @@ import type { SessionStore } from '../session-store/session-store.ts';
 import type { StoredSubscription } from '../session-store/session-subscriptions.ts';
 import { messageBytes } from '../session-store/stored-message.ts';
 import type { PersistentSessions } from '../sessions/persistent-sessions.ts';
+import { type EnqueueOptions, NoRoomError } from '../sessions/sessions.ts';
 import { RetainedOwners } from './retained-owners.ts';
 import type { ShareChoice } from './shared-subscriptions.ts';
 
@@ -25,31 +26,9 @@ export interface MessagePersistenceOptions {
   readonly limitExceeded: (owner: string, bytes: number) => void;
 }
 
-export interface PersistOptions {
-  /** The owner of a retained message. */
-  readonly owner: string;
-  readonly shares: readonly ShareChoice[] | undefined;
-  /** The message is in the journal as well, so that it is not lost when no session has room for it. */
-  readonly isInJournal: boolean;
-  /** Changes of the session store that have to be on disk together with those of the message. */
-  readonly together?: (() => void) | undefined;
-}
-
-/**
- * `nothing`: there was nothing to store. `stored`: it is on disk when `durable` resolves; rejects with Problem `unavailable`.
- * `no_room`: it is only for sessions that are away, and none of them has room: nobody would get it.
- */
-export type PersistOutcome =
-  | { readonly kind: 'nothing' }
-  | { readonly kind: 'stored'; readonly durable: Promise<void> }
-  | { readonly kind: 'no_room' };
-
 const TOO_MANY_CHANGES = {
   reason: 'expected room for another change of sessions, found too many that wait for the disk',
 };
-
-const NOTHING: PersistOutcome = { kind: 'nothing' };
-const NO_ROOM: PersistOutcome = { kind: 'no_room' };
 
 /** An empty payload removes a retained message [MQTT-3.3.1-6, MQTT-3.3.1-7]. */
 const REMOVAL: Omit<Message, 'topic'> = {
@@ -94,22 +73,21 @@ export class MessagePersistence {
     return false;
   }
 
-  /** Stores a message. For a retained one {@link mayRetain} was asked before. */
-  persist(message: Message, { owner, shares, isInJournal, together }: PersistOptions): PersistOutcome {
+  /** As `Sessions.enqueue`. For a retained message {@link mayRetain} was asked before. */
+  persist(message: Message, { owner, shares, isInJournal, together }: EnqueueOptions): Promise<void> | undefined {
     const { store } = this.#options;
     const receivers = message.qos === 0 ? undefined : this.#receiversOf(message, shares);
-    if (receivers === undefined && !message.retain && together === undefined) return NOTHING;
-    if (!store.hasRoom())
-      return { kind: 'stored', durable: Promise.reject(new Problem('unavailable', TOO_MANY_CHANGES)) };
+    if (receivers === undefined && !message.retain && together === undefined) return undefined;
+    if (!store.hasRoom()) return Promise.reject(new Problem('unavailable', TOO_MANY_CHANGES));
     if (message.retain) this.#retain(message, owner);
     if (receivers !== undefined) {
       const queued = store.enqueue([...receivers.values()], message);
       for (const choice of shares ?? []) choice.isQueued = queued.includes(choice.member.clientId);
       const isForNobody = queued.length === 0 && ![...receivers.values()].some(({ isConnected }) => isConnected);
-      if (isForNobody && !message.retain && !isInJournal) return NO_ROOM;
+      if (isForNobody && !message.retain && !isInJournal) return Promise.reject(new NoRoomError());
     }
     together?.();
-    return { kind: 'stored', durable: message.qos === 0 ? Promise.resolve() : store.durable() };
+    return message.qos === 0 ? undefined : store.durable();
   }
 
   /** Queues a message of a shared subscription for another member. */

@@ -3,7 +3,8 @@
 import type { Logger } from 'pino';
 import type { Message } from '../mqtt/message.ts';
 import { SERVER_OWNER } from '../session-store/memory-pool.ts';
-import type { MessagePersistence } from './message-persistence.ts';
+import type { Sessions } from '../sessions/sessions.ts';
+import type { Bus } from './bus.ts';
 import type { MessageRouter } from './message-router.ts';
 
 export interface ServerMessage {
@@ -16,7 +17,8 @@ export interface ServerMessage {
 
 export interface ServerMessagesOptions {
   readonly router: MessageRouter;
-  readonly persistence: MessagePersistence;
+  readonly sessions: Pick<Sessions, 'enqueue'>;
+  readonly bus: Pick<Bus, 'tell'>;
   readonly log: Logger;
 }
 
@@ -29,7 +31,7 @@ export class ServerMessages {
 
   /** Resolves when the message is stored, and delivered to all connected subscribers. A failure is logged. */
   async publish({ topic, payload, qos, retain = undefined }: ServerMessage): Promise<void> {
-    const { router, persistence, log } = this.#options;
+    const { router, sessions, bus, log } = this.#options;
     // A reconnecting fleet causes two events per device, and mostly nobody subscribes to them.
     if (retain !== true && !router.hasSubscriber(topic)) return;
     const message: Message = {
@@ -44,11 +46,10 @@ export class ServerMessages {
     };
     const shares = router.chooseShared(message);
     try {
-      const outcome = persistence.persist(message, { owner: SERVER_OWNER, shares, isInJournal: false });
-      if (outcome.kind === 'stored') await outcome.durable;
+      await sessions.enqueue(message, { owner: SERVER_OWNER, shares, isInJournal: false });
     } catch (error) {
       log.error({ err: error, topic }, 'event could not be stored');
     }
-    await new Promise<void>((resolve) => router.deliver(message, shares, resolve));
+    await new Promise<void>((resolve) => bus.tell(message, shares, resolve));
   }
 }

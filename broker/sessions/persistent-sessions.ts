@@ -5,7 +5,7 @@
 
 import type { Rights, Subject } from '../access/acl.ts';
 import type { SessionStore, StoredSession } from '../session-store/session-store.ts';
-import type { ClaimedSession, SessionClaim, SessionClaims } from './session-claims.ts';
+import type { ClaimedSession, SessionClaim, Sessions } from './sessions.ts';
 
 interface PersistentSession {
   readonly owner: string;
@@ -41,7 +41,7 @@ const SESSIONS_PER_OWNER = 100;
 /** Expired sessions removed per sweep: each causes dozens of changes to be written. */
 const EXPIRED_PER_SWEEP = 100;
 
-export class PersistentSessions implements SessionClaims {
+export class PersistentSessions implements Omit<Sessions, 'enqueue'> {
   /** A session is about to be discarded, with everything that is stored for it. */
   onEnding: (clientId: string) => void = () => {};
   /** A session has ended, other than by a new connection with Clean Start. */

@@ -14,8 +14,8 @@ import { ReasonCode } from '../mqtt/reason-codes.ts';
 import type { SessionInputOptions } from '../mqtt/session-input.ts';
 import type { StoredSubscription } from '../session-store/session-subscriptions.ts';
 import { Session, type SessionListener } from './session.ts';
-import type { ClaimedSession } from './session-claims.ts';
 import type { SessionState } from './session-state.ts';
+import type { ClaimedSession } from './sessions.ts';
 
 export interface SessionStarterOptions {
   readonly context: BrokerContext;
@@ -86,7 +86,7 @@ export class SessionStarter {
     const { clientId } = session.facts;
     const { cleanStart, will } = connectPacket;
     const claim = { clientId, owner, subject, rights, cleanStart, sessionExpiryInterval };
-    const claimed = await state.persistentSessions.claim(claim);
+    const claimed = await pipeline.sessions.claim(claim);
     session.isStored = claimed.isStored;
     session.claimEpoch = claimed.epoch;
     await pipeline.wills.reconnected(clientId, { resumes: claimed.isPresent });
@@ -150,7 +150,7 @@ export class SessionStarter {
 
   async #release(session: Session): Promise<void> {
     const { state, pipeline } = this.#options;
-    const { sessions, persistentSessions, store } = state;
+    const { sessions, store } = state;
     const { backpressure, storageShareLimiter, router, redelivery, wills } = pipeline;
     const { sessionExpiryInterval, suppressesWill, wasAccepted } = session;
     const { clientId } = session.facts;
@@ -162,7 +162,7 @@ export class SessionStarter {
     if (!staysStored) router.shared.removeClient(clientId);
     redelivery.left(clientId);
     wills.connectionEnded(clientId, { publishes: wasAccepted && !suppressesWill, sessionExpiryInterval });
-    if (session.isStored) await persistentSessions.release(clientId, session.sessionExpiryInterval);
+    if (session.isStored) await pipeline.sessions.release(clientId, session.sessionExpiryInterval);
     else store.removeSession(clientId);
   }
 }

@@ -10,6 +10,7 @@ import type { ConnectionAuthorizer } from '../access/connection-authorizer.ts';
 import type { PolicyResolver } from '../access/policy-resolver.ts';
 import type { SessionReauthorizer } from '../access/session-reauthorizer.ts';
 import type { DisconnectReason } from '../events.ts';
+import type { SessionChange } from '../routing/bus.ts';
 import type { MessagePersistence } from '../routing/message-persistence.ts';
 import type { SessionStore } from '../session-store/session-store.ts';
 import type { LiveSessions } from './live-sessions.ts';
@@ -38,6 +39,17 @@ export class SessionTermination {
 
   constructor(options: SessionTerminationOptions) {
     this.#options = options;
+  }
+
+  apply(change: SessionChange): Promise<TerminationReport> {
+    switch (change.kind) {
+      case 'disconnect':
+        return this.disconnect(change.identity, change.reason);
+      case 'disconnect certificate':
+        return this.disconnectCertificate(change.identity, change.serial);
+      case 'reauthorize':
+        return this.reauthorize(change.subject);
+    }
   }
 
   /** Ends every session of an identity; with `revoked` also deletes everything stored for it. */

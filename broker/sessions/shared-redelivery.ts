@@ -4,6 +4,7 @@
  */
 
 import type { Message } from '../mqtt/message.ts';
+import type { Bus } from '../routing/bus.ts';
 import type { MessagePersistence } from '../routing/message-persistence.ts';
 import type { MessageRouter } from '../routing/message-router.ts';
 import type { ShareMember } from '../routing/shared-subscriptions.ts';
@@ -15,6 +16,7 @@ export interface SharedRedeliveryOptions {
   readonly router: MessageRouter;
   readonly persistence: MessagePersistence;
   readonly sessions: LiveSessions;
+  readonly bus: Pick<Bus, 'wake'>;
 }
 
 export class SharedRedelivery {
@@ -45,8 +47,10 @@ export class SharedRedelivery {
   }
 
   #send(message: Message, share: string, member: ShareMember): void {
-    const { persistence, sessions } = this.#options;
+    const { persistence, sessions, bus } = this.#options;
     persistence.enqueueShared(message, { member, share });
-    sessions.find(member.clientId)?.receiveShared(message, share, member);
+    const session = sessions.find(member.clientId);
+    if (session?.isStored === true && Math.min(member.qos, message.qos) > 0) bus.wake(member.clientId);
+    else session?.receiveShared(message, share, member);
   }
 }

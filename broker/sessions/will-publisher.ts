@@ -14,11 +14,13 @@ import type { Message } from '../mqtt/message.ts';
 import { type OwnTelemetry, ownTelemetry } from '../mqtt/own-telemetry.ts';
 import type { WillMessage } from '../mqtt/packets.ts';
 import type { StorageShareLimiter } from '../mqtt/storage-share-limiter.ts';
+import type { Bus } from '../routing/bus.ts';
 import type { DeliveredKeys } from '../routing/delivered-keys.ts';
 import type { MessagePersistence } from '../routing/message-persistence.ts';
 import type { MessageRouter } from '../routing/message-router.ts';
 import type { TelemetryIntake } from '../routing/telemetry-intake.ts';
 import { messageBytes } from '../session-store/stored-message.ts';
+import type { Sessions } from './sessions.ts';
 import type { DueWill } from './wills.ts';
 
 export interface WillPublisherOptions {
@@ -27,7 +29,9 @@ export interface WillPublisherOptions {
   readonly now: () => number;
   readonly telemetry: TelemetryIntake;
   readonly router: MessageRouter;
-  readonly persistence: MessagePersistence;
+  readonly persistence: Pick<MessagePersistence, 'mayRetain'>;
+  readonly sessions: Pick<Sessions, 'enqueue'>;
+  readonly bus: Pick<Bus, 'tell'>;
   readonly deliveredKeys: DeliveredKeys;
   readonly policies: { rightsOf(subject: Subject): Promise<Rights> };
   readonly storageShareLimiter: Pick<StorageShareLimiter, 'mayStore'>;
@@ -46,7 +50,8 @@ export class WillPublisher {
   async publish(due: DueWill): Promise<void> {
     const { clientId, message: will } = due;
     const { owner, subject } = due.about;
-    const { counters, now, log, refusalLog, policies, persistence, router, deliveredKeys } = this.#options;
+    const { counters, now, log, refusalLog, policies, persistence, sessions, bus, router, deliveredKeys } =
+      this.#options;
     const own = ownTelemetry(subject.identity, will.topic);
     const topic = own?.topic ?? will.topic;
     const rights = await policies.rightsOf(subject);
@@ -70,9 +75,8 @@ export class WillPublisher {
     const number = router.nextNumber();
     const message: Message = { topic, payload, qos, retain, properties, expiresAt, clientId, number };
     const shares = router.chooseShared(message);
-    const outcome = persistence.persist(message, { owner, shares, isInJournal: own !== undefined });
-    if (outcome.kind === 'stored') await outcome.durable;
-    await new Promise<void>((resolve) => router.deliver(message, shares, resolve));
+    await sessions.enqueue(message, { owner, shares, isInJournal: own !== undefined });
+    await new Promise<void>((resolve) => bus.tell(message, shares, resolve));
   }
 
   /** Undefined: the device exceeds its share of the journal, or its number of streams. */
