@@ -1,6 +1,13 @@
 /** Where the response to a command goes: to the Response Topic that the command names (MQTT 5, section 4.10), or to the device's own. */
 
-import { type DeviceId, isServerTopic, isTopicName, parseDeviceTopic, responseTopic } from '@rollcall/protocol';
+import {
+  type DeviceId,
+  isDeviceTopic,
+  isServerTopic,
+  isTopicName,
+  parseDeviceTopic,
+  responseTopic,
+} from '@rollcall/protocol';
 import type { PacketProperties } from './mqtt-codec/index.ts';
 
 /** What a command says about its response. */
@@ -30,7 +37,7 @@ export function replyTo(
 /** Whether the device sends a response to this topic. */
 export function isReplyTopic(topic: string, device: DeviceId): boolean {
   if (!isTopicName(topic, TOPIC_LIMITS) || isServerTopic(topic)) return false;
-  if (!topic.startsWith('devices/')) return true;
+  if (!isDeviceTopic(topic)) return true;
   const parsed = parseDeviceTopic(topic);
   return parsed?.kind === 'response' && parsed.device === device;
 }

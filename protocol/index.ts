@@ -95,6 +95,7 @@ export {
   eventTopic,
   filterCovers,
   filterMatches,
+  isDeviceTopic,
   isMessageKey,
   isServerTopic,
   isShared,

@@ -112,6 +112,11 @@ export function isServerTopic(topic: string): boolean {
   return SERVER_TOPIC.test(topic);
 }
 
+/** Topics that belong to a device, of a known kind or not. */
+export function isDeviceTopic(topic: string): boolean {
+  return topic.startsWith('devices/');
+}
+
 export type DeviceTopic =
   | { readonly kind: 'telemetry'; readonly device: DeviceId; readonly stream: string; readonly key?: string }
   | { readonly kind: 'event'; readonly device: DeviceId; readonly type: string }
@@ -121,7 +126,7 @@ export type DeviceTopic =
 
 /** Parses a topic that one of the functions above builds; undefined for every other topic. */
 export function parseDeviceTopic(topic: string): DeviceTopic | undefined {
-  if (!topic.startsWith('devices/')) return undefined;
+  if (!isDeviceTopic(topic)) return undefined;
   const levels = topic.split('/');
   const device = parseDeviceId(levels[1] ?? '');
   const [, , area, first, second] = levels;
