@@ -218,8 +218,10 @@ export class OutgoingMessages {
     dup: boolean,
   ): void {
     this.#unacknowledged.add(packetId);
-    this.#session.input.expectAcknowledgements(ACKNOWLEDGEMENTS[qos]);
-    if (this.#send(message, { qos, retain, dup, packetId, subscriptionIdentifiers })) return;
+    if (this.#send(message, { qos, retain, dup, packetId, subscriptionIdentifiers })) {
+      this.#session.input.expectAcknowledgements(ACKNOWLEDGEMENTS[qos]);
+      return;
+    }
     this.#queue.acknowledge(packetId); // Too large for this client: as if it had been delivered (MQTT 5, 3.1.2.11.4).
     this.#unacknowledged.delete(packetId);
   }
