@@ -159,7 +159,8 @@ export class SocketHttpServer extends Server {
 }
 
 function hasBody({ headers }: IncomingMessage): boolean {
-  return headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > 0;
+  const { 'transfer-encoding': encoding, 'content-length': length = '0' } = headers;
+  return encoding !== undefined || length !== '0';
 }
 
 /** A TLS socket and the TCP socket under it have the same. */

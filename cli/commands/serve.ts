@@ -46,6 +46,7 @@ const serve = run<ServeOptions>(async ({ options, form }) => {
       [['publicHosts'], options.publicHost && [...new Set([...options.publicHost, ...LOCAL_NAMES])]],
     ],
   });
+  refuseUntested(config);
   if (config.runtime !== runtime.name) await otherRuntime(config.runtime);
   // Loaded here: other commands start faster without the modules of the server.
   const { startFleetServer } = await import('../../server/index.ts');
@@ -73,6 +74,15 @@ const serve = run<ServeOptions>(async ({ options, form }) => {
   // Output that its reader does not take is dropped, so that the process ends.
   if (!(await standardError.settled(LAST_LINES_MS)) || process.stdout.writableLength > 0) process.exit();
 });
+
+/** No test uses keys in a PKCS#11 token on Bun. */
+function refuseUntested({ runtime: wanted, certificates }: Config): void {
+  if (wanted !== 'bun' || certificates.keys.home !== 'pkcs11') return;
+  throw new Problem('config_invalid', {
+    reason: 'certificates.keys.home: pkcs11 is not supported on Bun',
+    hint: 'use --runtime node',
+  });
+}
 
 /** The server would otherwise run on a runtime that its configuration does not name. */
 async function otherRuntime(wanted: Config['runtime']): Promise<void> {

@@ -47,6 +47,13 @@ describe('rollcall serve --runtime', () => {
   });
 });
 
+it('rollcall serve on Bun refuses keys in a PKCS#11 token', async () => {
+  const directory = temporaryDirectory();
+  const environment = { ROLLCALL_CERTIFICATES_KEYS_HOME: 'pkcs11', ROLLCALL_RUNTIME: 'bun' };
+  const { code, stderr } = await rollcall(['serve', '--data', join(directory, 'data')], { environment });
+  expect([code, stderr]).toEqual([2, expect.stringContaining('pkcs11 is not supported on Bun')]);
+});
+
 describe.skipIf(findBun() === undefined)('rollcall serve on Bun', () => {
   const version = `bun ${findBun()?.version}`;
 
