@@ -6,7 +6,7 @@
 import type { ConnectFailure } from '../events.ts';
 import { encodeConnack } from '../mqtt/codec/packet-encoder.ts';
 import type { ProtocolViolation } from '../mqtt/codec/protocol-violations.ts';
-import type { ProtocolVersion } from '../mqtt/packets.ts';
+import type { ConnectPacket } from '../mqtt/packets.ts';
 import { ReasonCode } from '../mqtt/reason-codes.ts';
 
 interface Explanation {
@@ -54,20 +54,34 @@ const EXPLANATIONS: Readonly<Record<ConnectFailure, Explanation | undefined>> = 
   server_shutdown: { code: serverUnavailable, sentence: 'the server stops; connect again' },
 };
 
-/** The CONNACK packet; undefined when none is to be sent. A client of unknown version gets that of MQTT 3.1.1. */
-export function refusalConnack(reason: ConnectFailure, version: ProtocolVersion = 4): Buffer | undefined {
+/** The client that gets an answer, as far as its CONNECT is known. */
+export type RefusedClient = Pick<ConnectPacket, 'version' | 'maximumPacketSize'>;
+
+/** A client of unknown version gets a CONNACK of MQTT 3.1.1. */
+const UNKNOWN: RefusedClient = { version: 4, maximumPacketSize: Number.POSITIVE_INFINITY };
+
+/** The CONNACK packet; undefined when none is to be sent. */
+export function refusalConnack(reason: ConnectFailure, client: RefusedClient = UNKNOWN): Buffer | undefined {
   const explanation = EXPLANATIONS[reason];
   if (explanation === undefined) return undefined;
   const { code, sentence, word = reason } = explanation;
-  return connack(version, code, `${word}: ${sentence}`);
+  return connack(client, code, `${word}: ${sentence}`);
 }
 
 /** The CONNACK packet for a CONNECT that breaks MQTT; undefined when none is to be sent. */
-export function violationConnack(violation: ProtocolViolation, version: ProtocolVersion = 4): Buffer | undefined {
+export function violationConnack(violation: ProtocolViolation, client: RefusedClient = UNKNOWN): Buffer | undefined {
   const { connack: code, clause, description } = violation;
-  return code === undefined ? undefined : connack(version, code, `protocol_violation: ${description} (${clause})`);
+  return code === undefined ? undefined : connack(client, code, `protocol_violation: ${description} (${clause})`);
 }
 
-function connack(version: ProtocolVersion, reasonCode: ReasonCode, reasonString: string): Buffer {
-  return encodeConnack(version, { sessionPresent: false, reasonCode, properties: { reasonString } });
+/** The Reason String is left out if the packet would be larger than the client accepts [MQTT-3.2.2-19]. */
+function connack(
+  { version, maximumPacketSize }: RefusedClient,
+  reasonCode: ReasonCode,
+  reasonString: string,
+): Buffer | undefined {
+  const packet = encodeConnack(version, { sessionPresent: false, reasonCode, properties: { reasonString } });
+  if (packet.length <= maximumPacketSize) return packet;
+  const short = encodeConnack(version, { sessionPresent: false, reasonCode });
+  return short.length <= maximumPacketSize ? short : undefined;
 }

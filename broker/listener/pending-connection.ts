@@ -43,7 +43,7 @@ export class PendingConnection implements ConnectionOwner {
   readonly #owner: PendingConnectionOwner;
   readonly #slot: ConnectionSlot;
   #resolveConnect: (connect: ConnectPacket | undefined) => void = () => {};
-  #hasConnect = false;
+  #client: ConnectPacket | undefined;
   /** It is decided that it is refused; CONNACK waits for CONNECT. */
   #refusal: ConnectFailure | undefined;
   #hasEnded = false;
@@ -76,7 +76,7 @@ export class PendingConnection implements ConnectionOwner {
     this.#refusal = reason;
     this.#resolveConnect(undefined);
     this.#owner.report(reason, this.address, { detail, certificate, identity: this.identity });
-    if (this.#hasConnect) this.#end(refusalConnack(reason, this.connection.version));
+    if (this.#client !== undefined) this.#end(refusalConnack(reason, this.#client));
     else setTimeout(() => this.#end(undefined), ANSWER_WAIT_MS).unref();
   }
 
@@ -93,13 +93,13 @@ export class PendingConnection implements ConnectionOwner {
 
   /** Packets after CONNECT wait for the session. */
   mayReceive(): boolean {
-    return !this.#hasConnect;
+    return this.#client === undefined;
   }
 
   connect(packet: ConnectPacket): void {
-    this.#hasConnect = true;
+    this.#client = packet;
     if (this.#refusal === undefined) this.#resolveConnect(packet);
-    else this.#end(refusalConnack(this.#refusal, packet.version));
+    else this.#end(refusalConnack(this.#refusal, packet));
   }
 
   publish(): void {}
@@ -113,6 +113,7 @@ export class PendingConnection implements ConnectionOwner {
     if (this.#hasEnded) return;
     const { connack, clause, description, packet } = violation;
     const { version } = this.connection;
+    const client = version && { version, maximumPacketSize: Number.POSITIVE_INFINITY };
     if (this.#refusal === undefined) {
       const isVersion = connack === ReasonCode.unsupportedProtocolVersion;
       const isClientId = connack === ReasonCode.clientIdNotValid;
@@ -125,7 +126,7 @@ export class PendingConnection implements ConnectionOwner {
       });
     }
     this.#end(
-      this.#refusal === undefined ? violationConnack(violation, version) : refusalConnack(this.#refusal, version),
+      this.#refusal === undefined ? violationConnack(violation, client) : refusalConnack(this.#refusal, client),
     );
   }
 

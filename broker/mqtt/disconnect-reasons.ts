@@ -44,15 +44,25 @@ const EXPLANATIONS: Readonly<Record<DisconnectReason, Explanation | undefined>> 
   server_error: explain(ReasonCode.unspecified, 'server_error', 'the server could not process a packet'),
 };
 
-/** The packet to be sent to a client of MQTT 5; undefined when none is. */
-export function disconnectPacket(reason: DisconnectReason, violation?: ProtocolViolation): Buffer | undefined {
+/**
+ * The packet to be sent to a client of MQTT 5; undefined when none is. `largest`: bytes of the largest packet that the client accepts. The
+ * Reason String is left out if it would exceed that [MQTT-3.14.2-3].
+ */
+export function disconnectPacket(
+  reason: DisconnectReason,
+  largest: number,
+  violation?: ProtocolViolation,
+): Buffer | undefined {
   const explanation = EXPLANATIONS[reason];
   if (explanation === undefined) return undefined;
-  if (violation !== undefined) {
-    const { reasonCode, clause, description, packet } = violation;
-    return encodeDisconnect(reasonCode, { reasonString: `${explanation.word}: ${packet}: ${description} (${clause})` });
-  }
-  return encodeDisconnect(explanation.code, { reasonString: `${explanation.word}: ${explanation.sentence}` });
+  const { word, sentence } = explanation;
+  const code = violation?.reasonCode ?? explanation.code;
+  const text =
+    violation === undefined ? sentence : `${violation.packet}: ${violation.description} (${violation.clause})`;
+  const packet = encodeDisconnect(code, { reasonString: `${word}: ${text}` });
+  if (packet.length <= largest) return packet;
+  const short = encodeDisconnect(code);
+  return short.length <= largest ? short : undefined;
 }
 
 function explain(code: ReasonCode, word: string, sentence: string): Explanation {

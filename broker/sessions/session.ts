@@ -273,6 +273,7 @@ export class Session implements AcknowledgementOrderListener {
   }
 
   #lastPacket(reason: DisconnectReason, violation?: ProtocolViolation): Buffer | undefined {
-    return this.isMqtt5 && this.#isAccepted ? disconnectPacket(reason, violation) : undefined;
+    if (!this.isMqtt5 || !this.#isAccepted) return undefined;
+    return disconnectPacket(reason, this.connectPacket.maximumPacketSize, violation);
   }
 }
