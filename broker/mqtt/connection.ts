@@ -141,6 +141,13 @@ export class MqttConnection {
     }
   }
 
+  /** Resolves when the socket is closed: the client has read the last packet, or did not in time. */
+  whenClosed(): Promise<void> {
+    const socket = this.#socket;
+    if (socket.closed) return Promise.resolve();
+    return new Promise((resolve) => socket.once('close', () => resolve()));
+  }
+
   /** Drops what was received and not accepted yet, of a client that is gone. */
   dropUnread(): void {
     this.#receiveLoop.stop();
