@@ -49,10 +49,11 @@ export class InboundQos2 {
    */
   async reserveKey(session: Session, packetId: number): Promise<string> {
     const { isStored, facts } = session;
-    let key = this.#store.incoming(facts.clientId, packetId)?.key;
+    const isCurrent = this.#isCurrent(session);
+    let key = isCurrent ? this.#store.incoming(facts.clientId, packetId)?.key : undefined;
     if (key === undefined) {
       key = SERVER_KEY_PREFIX + randomUUID();
-      this.#store.putIncoming(facts.clientId, packetId, key, { isStored });
+      if (isCurrent) this.#store.putIncoming(facts.clientId, packetId, key, { isStored });
     }
     await this.durable(session);
     return key;
