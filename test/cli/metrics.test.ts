@@ -106,8 +106,12 @@ describe('the metrics of a server', () => {
 
   it('are listed in docs/metrics.md with the same help text', () => {
     const page = readFileSync(new URL('../../docs/metrics.md', import.meta.url), 'utf8');
-    const rows = [...page.matchAll(/^\| `(rollcall_\w+)` \| (counter|gauge|histogram) \| (?:`(\w+)`)? ?\| (.+) \|$/gm)];
-    const documented = rows.map(([, name = '', type, label = '', help]) => ({ name, type, label, help }));
+    const rows = [
+      ...page.matchAll(/^\| `(rollcall_\w+)` \| (counter|gauge|histogram) \| ((?:`\w+`(?:, )?)*) ?\| (.+) \|$/gm),
+    ];
+    const documented = rows.map(([, name = '', type, labels = '', help]) => {
+      return { name, type, label: labels.replaceAll('`', '').replace(', ', ','), help };
+    });
     expect(documented.toSorted(byName)).toEqual(
       DEFINED.map(({ name, type, label, help }) => ({ name, type, label, help })).toSorted(byName),
     );
