@@ -51,7 +51,6 @@ const serve = run<ServeOptions>(async ({ options, form }) => {
   // Loaded here: other commands start faster without the modules of the server.
   const { startFleetServer } = await import('../../server/index.ts');
   const log = createLogger(config.log.level);
-  log.info({ version, runtime: `${runtime.name} ${runtime.version}` }, 'starting');
   expectDescriptors();
   expectPlausibleClock(Date.now());
   // Signals are handled first: one that arrives while the server starts must still close it.
@@ -65,6 +64,7 @@ const serve = run<ServeOptions>(async ({ options, form }) => {
         log,
         logLines: standardError,
       });
+      log.info({ version, runtime: `${runtime.name} ${runtime.version}` }, 'started');
       announce(server, config, form);
       log.info({ signal: await stopped }, 'stopping');
       await server.close();
