@@ -9,7 +9,6 @@ import { fileURLToPath } from 'node:url';
 import { BUN_OPTIONS, findBun } from '../cli/bun.ts';
 
 const SERVERS_ON_BUN = [
-  'test/cli/program-edges.test.ts',
   'test/clients/curl.test.ts',
   'test/clients/gnutls.test.ts',
   'test/crash/crash.test.ts',
