@@ -177,6 +177,7 @@ export class OutgoingMessages {
 
   #sendAgain(queued: QueuedMessage): void {
     const { packetId = 0 } = queued;
+    if (!this.#queue.hasPacketId(packetId)) return; // It was acknowledged meanwhile.
     if (queued.isReleased) this.#sendPubrel(packetId, ReasonCode.success);
     else if (!this.#isAllowed(queued.message)) this.#queue.acknowledge(packetId);
     else this.#sendQueued(queued, queued.message, packetId, true); // [MQTT-3.3.1-1]

@@ -48,6 +48,19 @@ describe('after a reconnection', () => {
     expect(one.take()).toEqual(['5:e']);
   });
 
+  it('what is acknowledged before it could be sent again is not sent again', () => {
+    queues.putSession();
+    const first = queues.storedSession();
+    queues.enqueueAll('a', 'b', 'c');
+    first.outgoing.wake();
+    const one = queues.storedSession({ client: { receiveMaximum: 1 } });
+    one.outgoing.start();
+    expect(one.take()).toEqual(['1:a dup']);
+    one.outgoing.pubackReceived(2);
+    one.outgoing.pubackReceived(1);
+    expect(one.take()).toEqual(['3:c dup']);
+  });
+
   it('what may not be received any more is not sent again', () => {
     queues.putSession();
     const first = queues.storedSession();
