@@ -46,6 +46,8 @@ export interface BrokerOptions {
   /** Persistent sessions. The caller opened it and closes it after the broker. */
   readonly sessions: SessionStore;
   readonly limits?: Partial<BrokerLimits>;
+  /** `host:port` that clients of MQTT 5 are sent to when this broker stops. */
+  readonly serverReference?: string | undefined;
   readonly now: () => number;
   readonly log: Logger;
   /** One credential seems to be used in two places. Called synchronously; an exception is logged. */
@@ -126,7 +128,7 @@ export async function createBroker(options: BrokerOptions): Promise<Broker> {
     stopSweep();
     const stopped = admission.listener.close();
     admission.authorizer.close();
-    await endAllSessions(state);
+    await endAllSessions(state, options.serverReference);
     admission.limiter.close();
     await pipeline.router.close();
     await stopped;

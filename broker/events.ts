@@ -19,6 +19,7 @@ const DISCONNECT_REASONS = [
   'revoked',
   'suspended',
   'resumed', // from quarantine: the device then reconnects and subscribes anew
+  'quarantined', // the policy of quarantine does not allow it to connect
   'policy_changed', // the new policy, group or label does not allow it to connect
   'operator',
   'server_shutdown',

@@ -34,6 +34,7 @@ export function brokerOptions(
     telemetry,
     sessions: sessions.store,
     limits: config.mqtt.limits,
+    serverReference: config.mqtt.serverReference === '' ? undefined : config.mqtt.serverReference,
     refusalLog: limits.refusalLog,
     now,
     log: log.child({ component: 'broker' }),

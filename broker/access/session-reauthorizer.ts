@@ -40,8 +40,9 @@ export class SessionReauthorizer {
         session.end('server_error');
         return;
       }
-      if (!session.rights.mayConnect(clientId).allowed) session.end('policy_changed');
-      else this.#withdraw(session);
+      if (!session.rights.mayConnect(clientId).allowed) {
+        session.end(subject.isQuarantined === true ? 'quarantined' : 'policy_changed');
+      } else this.#withdraw(session);
       return;
     }
   }

@@ -42,8 +42,21 @@ const ENDS: Readonly<Record<string, Ended>> = {
     code: ReasonCode.administrativeAction,
     end: () => testBroker.broker.disconnect(dev1, 'operator'),
   },
+  'a quarantine whose policy does not allow to connect (0x98)': {
+    code: ReasonCode.administrativeAction,
+    reason: 'device_quarantined',
+    options: { policies: { 'quarantine/*': { ...DEFAULT_DEVICE_POLICY, connect: [] } } },
+    end: () => testBroker.broker.reauthorize({ identity: dev1, group: DEFAULT, labels: {}, isQuarantined: true }),
+  },
+  'a server that stops and names another (0x9C)': {
+    code: ReasonCode.useAnotherServer,
+    reason: 'use_another_server',
+    options: { serverReference: 'mqtt2.example.net:8883' },
+    end: () => testBroker.broker.close(),
+  },
   'a policy that does not allow the client id any more (0x87)': {
     code: ReasonCode.notAuthorized,
+    reason: 'policy_changed',
     end: () => testBroker.setPolicy(`group/${DEFAULT}`, { ...DEFAULT_DEVICE_POLICY, connect: [] }),
   },
   'a second connection with the client id (0x8E)': {

@@ -38,11 +38,28 @@ const EXPLANATIONS: Readonly<Record<DisconnectReason, Explanation | undefined>> 
   revoked: explain(ReasonCode.administrativeAction, 'device_revoked', 'the certificate was revoked; enroll again'),
   suspended: explain(ReasonCode.administrativeAction, 'device_suspended', 'an operator suspended the device'),
   resumed: explain(ReasonCode.administrativeAction, 'quarantine_ended', 'connect again to use all rights'),
-  policy_changed: explain(ReasonCode.notAuthorized, 'not_authorized', 'the new policy does not allow the connection'),
+  quarantined: explain(
+    ReasonCode.administrativeAction,
+    'device_quarantined',
+    'the device is in quarantine, and may not connect',
+  ),
+  policy_changed: explain(ReasonCode.notAuthorized, 'policy_changed', 'the new policy does not allow the connection'),
   operator: explain(ReasonCode.administrativeAction, 'operator', 'an operator ended the connection; connect again'),
   server_shutdown: explain(ReasonCode.serverShuttingDown, 'server_shutdown', 'the server stops; connect again'),
   server_error: explain(ReasonCode.unspecified, 'server_error', 'the server could not process a packet'),
 };
+
+const USE_ANOTHER_SERVER = explain(
+  ReasonCode.useAnotherServer,
+  'use_another_server',
+  'this server stops; connect to the one that Server Reference names',
+);
+
+export interface DisconnectAbout {
+  readonly violation?: ProtocolViolation;
+  /** `host:port` of the server to connect to instead of this one, which stops (MQTT 5, 4.11). */
+  readonly serverReference?: string | undefined;
+}
 
 /**
  * The packet to be sent to a client of MQTT 5; undefined when none is. `largest`: bytes of the largest packet that the client accepts. The
@@ -51,17 +68,18 @@ const EXPLANATIONS: Readonly<Record<DisconnectReason, Explanation | undefined>> 
 export function disconnectPacket(
   reason: DisconnectReason,
   largest: number,
-  violation?: ProtocolViolation,
+  { violation, serverReference }: DisconnectAbout = {},
 ): Buffer | undefined {
-  const explanation = EXPLANATIONS[reason];
+  const explanation = serverReference === undefined ? EXPLANATIONS[reason] : USE_ANOTHER_SERVER;
   if (explanation === undefined) return undefined;
   const { word, sentence } = explanation;
   const code = violation?.reasonCode ?? explanation.code;
+  const reference = serverReference === undefined ? {} : { serverReference };
   const text =
     violation === undefined ? sentence : `${violation.packet}: ${violation.description} (${violation.clause})`;
-  const packet = encodeDisconnect(code, { reasonString: `${word}: ${text}` });
+  const packet = encodeDisconnect(code, { reasonString: `${word}: ${text}`, ...reference });
   if (packet.length <= largest) return packet;
-  const short = encodeDisconnect(code);
+  const short = encodeDisconnect(code, reference);
   return short.length <= largest ? short : undefined;
 }
 

@@ -116,7 +116,7 @@ export class SessionInput implements ConnectionOwner {
     const session = this.#session;
     if (session.isEnded) return;
     this.#options.protocolViolated(session, violation);
-    session.end(violation.isLimit ? 'limit_exceeded' : 'protocol_violation', violation);
+    session.end(violation.isLimit ? 'limit_exceeded' : 'protocol_violation', { violation });
   }
 
   sendBufferOverflowed(): void {

@@ -10,11 +10,12 @@ const GRACE_MS = 5_000;
 /** How long clients may take to read the last packet, in ms. */
 const LAST_PACKET_MS = 1_000;
 
-export async function endAllSessions({ sessions }: SessionState): Promise<void> {
+/** `serverReference`: where clients of MQTT 5 are sent; undefined: they are told that the server stops. */
+export async function endAllSessions({ sessions }: SessionState, serverReference: string | undefined): Promise<void> {
   const live = [...sessions.all()];
   for (const session of live) session.connection.pauseReading(PauseReason.shutdown);
   await waitAtMost(GRACE_MS, Promise.all(live.map((session) => session.acknowledgements.whenEmpty())));
-  for (const session of live) session.end('server_shutdown');
+  for (const session of live) session.end('server_shutdown', { serverReference });
   await waitAtMost(GRACE_MS, Promise.all(live.map((session) => session.whenFinished())));
   // Clients of MQTT 5 are told why.
   await waitAtMost(LAST_PACKET_MS, Promise.all(live.map((session) => session.connection.whenClosed())));

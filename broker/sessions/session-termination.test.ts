@@ -263,7 +263,7 @@ describe('a device in quarantine', () => {
     expect(testBroker.accepted).toHaveLength(1);
     testBroker.setPolicy('quarantine/*', { ...DEFAULT_DEVICE_POLICY, connect: [] });
     await client.closed;
-    expect(await testBroker.event('disconnected')).toMatchObject({ reason: 'policy_changed' });
+    expect(await testBroker.event('disconnected')).toMatchObject({ reason: 'quarantined' });
   });
 
   it('is quarantined also when its connection was pending', async () => {

@@ -7,9 +7,8 @@ import { formatIdentity, type Identity } from '@rollcall/protocol';
 import type { Rights, Subject } from '../access/acl.ts';
 import type { DisconnectReason } from '../events.ts';
 import { AcknowledgementOrder, type AcknowledgementOrderListener } from '../mqtt/acknowledgement-order.ts';
-import type { ProtocolViolation } from '../mqtt/codec/protocol-violations.ts';
 import type { MqttConnection } from '../mqtt/connection.ts';
-import { disconnectPacket } from '../mqtt/disconnect-reasons.ts';
+import { type DisconnectAbout, disconnectPacket } from '../mqtt/disconnect-reasons.ts';
 import type { Message } from '../mqtt/message.ts';
 import type { OutgoingMessages } from '../mqtt/outgoing-messages.ts';
 import type { ConnectPacket, Qos } from '../mqtt/packets.ts';
@@ -159,10 +158,10 @@ export class Session implements AcknowledgementOrderListener {
   }
 
   /** Closes the connection after waiting bytes are sent. The first reason is the one that is reported. */
-  end(reason: DisconnectReason, violation?: ProtocolViolation): void {
+  end(reason: DisconnectReason, about?: DisconnectAbout): void {
     const isFirst = this.#reason === undefined;
     this.recordReason(reason);
-    this.connection.end(isFirst ? this.#lastPacket(reason, violation) : undefined);
+    this.connection.end(isFirst ? this.#lastPacket(reason, about) : undefined);
     this.#finish();
   }
 
@@ -272,8 +271,8 @@ export class Session implements AcknowledgementOrderListener {
     else finishing.then(settled, settled);
   }
 
-  #lastPacket(reason: DisconnectReason, violation?: ProtocolViolation): Buffer | undefined {
+  #lastPacket(reason: DisconnectReason, about?: DisconnectAbout): Buffer | undefined {
     if (!this.isMqtt5 || !this.#isAccepted) return undefined;
-    return disconnectPacket(reason, this.connectPacket.maximumPacketSize, violation);
+    return disconnectPacket(reason, this.connectPacket.maximumPacketSize, about);
   }
 }

@@ -24,6 +24,11 @@ const publicHost = z.string().transform((text, context) => {
 });
 /** An address that a server listens on. */
 const listener = host.transform(listenAddress);
+/** Another server, as MQTT 5 names it (4.11): a host name, an IPv4 address or an IPv6 address in brackets, and a port. Empty: none. */
+const serverReference = z
+  .string()
+  .max(300)
+  .regex(/^$|^(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\]):\d{1,5}$/, 'expected HOST:PORT');
 const groupName = z
   .string()
   .refine((text) => parseGroupName(text) !== undefined, `expected a group name of ${NAME_RULE}`);
@@ -113,6 +118,7 @@ export const configSchema = z.strictObject({
   mqtt: section({
     host: listener.prefault('127.0.0.1'),
     port: port.prefault(8883),
+    serverReference: serverReference.prefault(''),
     limits: section({
       packet: size.prefault('256KiB'),
       connectPacket: size.prefault('16KiB'),
