@@ -61,7 +61,7 @@ export class WillPublisher {
       return;
     }
     if (due.isDropped) return;
-    if (will.retain && !persistence.mayRetain(topic, messageBytes(will), owner)) return;
+    if (will.retain && !persistence.mayRetain(topic, will.payload.length === 0 ? 0 : messageBytes(will), owner)) return;
     const stored = own === undefined ? 'stored' : await this.#storeTelemetry(subject, own, will);
     if (stored === undefined) return;
     if (own?.key !== undefined && subject.identity.kind === 'device') {
