@@ -68,14 +68,15 @@ describe('messages of QoS 1 and 2', () => {
     expect(one.take()).toEqual(['65535:a', '2:b', '4:c']);
   });
 
-  it('do not use an identifier again before it is acknowledged, even if the queue has forgotten its message', () => {
+  it('do not use an identifier again before it is acknowledged, even if its message went to another member of a share', () => {
     const one = queues.session();
     for (let id = 1; id <= 65_535; id += 1) {
-      queues.enqueue('x');
+      queues.enqueue('x', {}, { share: '$share/g/a/b' });
       one.outgoing.wake();
       if (id !== 1) one.outgoing.pubackReceived(id);
     }
     one.take();
+    expect(queues.store.moveShared('c1', () => true)).toMatchObject([{ packetId: 1 }]);
     queues.enqueueAll('a', 'b');
     one.outgoing.wake();
     expect(one.take()).toEqual(['2:a', '3:b']);
