@@ -41,7 +41,7 @@ export class MessageRouter {
   readonly #aedes: Aedes;
   readonly #options: MessageRouterOptions;
   /** Filters of connected sessions, except shared ones. */
-  readonly #live = new FilterTree();
+  readonly #live = new FilterTree<never>(() => '');
   /** One listener for all filters of a session. */
   readonly #listeners = new Map<Session, AedesListener>();
   /** Messages that aedes is delivering, by number. */

@@ -7,7 +7,7 @@
  */
 
 import { parseShare } from '@rollcall/protocol';
-import { FilterMap } from './filter-map.ts';
+import { FilterTree } from '../session-store/filter-tree.ts';
 import { type SharedMessage, type ShareMember, ShareMembers } from './share-members.ts';
 
 export type { SharedMessage, ShareMember } from './share-members.ts';
@@ -28,9 +28,8 @@ interface Share {
 
 export class SharedSubscriptions {
   readonly #shares = new Map<string, Share>();
-  readonly #byFilter = new FilterMap<Set<Share>>();
+  readonly #byFilter = new FilterTree<Share>(({ share }) => share);
   readonly #byClient = new Map<string, Set<string>>();
-  #generation = 0;
 
   /** Shares with at least one member. */
   get size(): number {
@@ -39,7 +38,7 @@ export class SharedSubscriptions {
 
   /** Changes whenever an answer of `hasMatch` may change, so that answers can be cached. */
   get generation(): number {
-    return this.#generation;
+    return this.#byFilter.generation;
   }
 
   /** Replaces the same client's subscription to this share. Throws RangeError for text that is not `$share/GROUP/FILTER`. */
@@ -76,11 +75,9 @@ export class SharedSubscriptions {
   choose(message: SharedMessage): readonly ShareChoice[] {
     if (this.#shares.size === 0) return NONE;
     const choices: ShareChoice[] = [];
-    for (const shares of this.#byFilter.matching(message.topic)) {
-      for (const { share, members } of shares) {
-        const member = members.choose(message);
-        if (member !== undefined) choices.push({ share, member, isQueued: false });
-      }
+    for (const { share, members } of this.#byFilter.matching(message.topic)) {
+      const member = members.choose(message);
+      if (member !== undefined) choices.push({ share, member, isQueued: false });
     }
     return choices;
   }
@@ -99,21 +96,13 @@ export class SharedSubscriptions {
     if (filter === undefined) throw new RangeError('expected $share/GROUP/FILTER');
     const opened: Share = { share, filter, members: new ShareMembers() };
     this.#shares.set(share, opened);
-    const same = this.#byFilter.get(filter);
-    if (same === undefined) {
-      this.#byFilter.set(filter, new Set([opened]));
-      this.#generation += 1;
-    } else same.add(opened);
+    this.#byFilter.addStored(filter, opened);
     return opened;
   }
 
   #close(share: Share): void {
     this.#shares.delete(share.share);
-    const same = this.#byFilter.get(share.filter);
-    same?.delete(share);
-    if (same?.size !== 0) return;
-    this.#byFilter.delete(share.filter);
-    this.#generation += 1;
+    this.#byFilter.removeStored(share.filter, share.share);
   }
 }
 

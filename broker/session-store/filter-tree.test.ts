@@ -15,7 +15,7 @@ describe('the filter tree', () => {
   it('has a match for a topic exactly when one of its filters matches', () => {
     fc.assert(
       fc.property(fc.array(filterOf, { maxLength: 6 }), topicOf, (filters, topic) => {
-        const tree = new FilterTree();
+        const tree = new FilterTree<never>(() => '');
         for (const filter of filters) tree.addLive(filter);
         expect(tree.hasMatch(topic)).toBe(filters.some((filter) => filterMatches(filter, topic)));
       }),
@@ -27,7 +27,7 @@ describe('the filter tree', () => {
     const change = fc.record({ filter: filterOf, clientId: fc.constantFrom('c1', 'c2'), isAdded: fc.boolean() });
     fc.assert(
       fc.property(fc.array(change, { maxLength: 20 }), topicOf, (changes, topic) => {
-        const tree = new FilterTree<{ readonly topic: string; readonly clientId: string }>();
+        const tree = new FilterTree<{ readonly topic: string; readonly clientId: string }>(({ clientId }) => clientId);
         const model = new Map<string, { readonly topic: string; readonly qos: number; readonly clientId: string }>();
         for (const { filter, clientId, isAdded } of changes) {
           const subscription = { topic: filter, qos: 1, clientId };
@@ -50,7 +50,7 @@ describe('the filter tree', () => {
   });
 
   it('has a match until the last subscription of a filter, live or stored, is removed', () => {
-    const tree = new FilterTree();
+    const tree = new FilterTree<never>(() => '');
     tree.addLive('a/+');
     tree.addLive('a/+');
     tree.addStored('a/+', { clientId: 'c1' });
@@ -64,7 +64,7 @@ describe('the filter tree', () => {
   });
 
   it('ignores the removal of an unknown filter', () => {
-    const tree = new FilterTree();
+    const tree = new FilterTree<never>(() => '');
     tree.addLive('a/b');
     tree.removeLive('a');
     tree.removeLive('a/b/c');

@@ -5,16 +5,12 @@
 
 import { topicLevels } from '@rollcall/protocol';
 
-interface OfClient {
-  readonly clientId: string;
-}
-
 /** One level. Most have at most one child, and every device has several levels, so the map is created for the second child. */
-class Level<Subscription extends OfClient> {
+class Level<Subscription> {
   #name: string | undefined;
   #child: Level<Subscription> | undefined;
   #children: Map<string, Level<Subscription>> | undefined;
-  /** Stored subscriptions whose filter ends here: one, or several by client. Most filters name a device, and have one. */
+  /** Stored subscriptions whose filter ends here: one, or several by their keys. Most filters name a device, and have one. */
   #stored: Subscription | Map<string, Subscription> | undefined;
   /** Live subscriptions whose filter ends here. */
   live = 0;
@@ -56,34 +52,34 @@ class Level<Subscription extends OfClient> {
     return this.live > 0 || this.#stored !== undefined;
   }
 
-  /** Returns whether its client had none here. */
-  addStored(subscription: Subscription): boolean {
-    const { clientId } = subscription;
+  /** Returns whether there was none of the same key here. */
+  addStored(subscription: Subscription, keyOf: (subscription: Subscription) => string): boolean {
+    const key = keyOf(subscription);
     const stored = this.#stored;
     if (stored instanceof Map) {
       const { size } = stored;
-      return stored.set(clientId, subscription).size > size;
+      return stored.set(key, subscription).size > size;
     }
-    if (stored === undefined || stored.clientId === clientId) {
+    if (stored === undefined || keyOf(stored) === key) {
       this.#stored = subscription;
       return stored === undefined;
     }
     this.#stored = new Map([
-      [stored.clientId, stored],
-      [clientId, subscription],
+      [keyOf(stored), stored],
+      [key, subscription],
     ]);
     return true;
   }
 
-  /** Returns whether its client had one here. */
-  removeStored(clientId: string): boolean {
+  /** Returns whether there was one of this key here. */
+  removeStored(key: string, keyOf: (subscription: Subscription) => string): boolean {
     const stored = this.#stored;
     if (stored instanceof Map) {
-      const isRemoved = stored.delete(clientId);
+      const isRemoved = stored.delete(key);
       if (stored.size === 0) this.#stored = undefined;
       return isRemoved;
     }
-    if (stored?.clientId !== clientId) return false;
+    if (stored === undefined || keyOf(stored) !== key) return false;
     this.#stored = undefined;
     return true;
   }
@@ -98,10 +94,16 @@ class Level<Subscription extends OfClient> {
   }
 }
 
-export class FilterTree<Subscription extends OfClient = OfClient> {
+export class FilterTree<Subscription> {
   readonly #root = new Level<Subscription>();
+  readonly #keyOf: (subscription: Subscription) => string;
   #stored = 0;
   #generation = 0;
+
+  /** `keyOf`: tells the stored subscriptions of one filter apart, for example by client. */
+  constructor(keyOf: (subscription: Subscription) => string) {
+    this.#keyOf = keyOf;
+  }
 
   /** Stored subscriptions. */
   get storedCount(): number {
@@ -128,16 +130,16 @@ export class FilterTree<Subscription extends OfClient = OfClient> {
     this.#prune(filter, path);
   }
 
-  /** A second subscription of the same client and filter replaces the first. */
+  /** A second subscription of the same key and filter replaces the first. */
   addStored(filter: string, subscription: Subscription): void {
     const level = this.#reach(filter);
     if (!level.hasSubscription) this.#generation += 1;
-    if (level.addStored(subscription)) this.#stored += 1;
+    if (level.addStored(subscription, this.#keyOf)) this.#stored += 1;
   }
 
-  removeStored(filter: string, clientId: string): void {
+  removeStored(filter: string, key: string): void {
     const path = this.#find(filter);
-    if (path === undefined || !path.at(-1)?.removeStored(clientId)) return;
+    if (path === undefined || !path.at(-1)?.removeStored(key, this.#keyOf)) return;
     this.#stored -= 1;
     this.#prune(filter, path);
   }
@@ -183,7 +185,7 @@ export class FilterTree<Subscription extends OfClient = OfClient> {
 }
 
 /** A wildcard in the first level does not match a topic that begins with `$` [MQTT-4.7.2-1]. */
-function hasMatchBelow(level: Level<OfClient>, names: readonly string[], at: number, mayBeWildcard: boolean): boolean {
+function hasMatchBelow(level: Level<unknown>, names: readonly string[], at: number, mayBeWildcard: boolean): boolean {
   // `sport/#` matches `sport` as well (MQTT 3.1.1, 4.7.1.2), so `#` is also tried after the last level.
   if (mayBeWildcard && level.get('#')?.hasSubscription) return true;
   if (at === names.length) return level.hasSubscription;
@@ -193,7 +195,7 @@ function hasMatchBelow(level: Level<OfClient>, names: readonly string[], at: num
   return any !== undefined && hasMatchBelow(any, names, at + 1, true);
 }
 
-function collect<Subscription extends OfClient>(
+function collect<Subscription>(
   level: Level<Subscription>,
   names: readonly string[],
   at: number,

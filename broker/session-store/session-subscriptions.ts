@@ -24,7 +24,7 @@ export class SessionSubscriptions {
   /** Arrays that are replaced and not changed: a client has few subscriptions. */
   readonly #byClient = new Map<string, readonly StoredSubscription[]>();
   /** Those of QoS 1 and 2 that are not shared. */
-  readonly filters = new FilterTree<StoredSubscription>();
+  readonly filters = new FilterTree<StoredSubscription>(({ clientId }) => clientId);
 
   constructor(change: RecordChange) {
     this.#change = change;
