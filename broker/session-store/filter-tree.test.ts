@@ -15,7 +15,7 @@ describe('the filter tree', () => {
   it('has a match for a topic exactly when one of its filters matches', () => {
     fc.assert(
       fc.property(fc.array(filterOf, { maxLength: 6 }), topicOf, (filters, topic) => {
-        const tree = new FilterTree<never>(() => '');
+        const tree = new FilterTree<{ readonly clientId: string }>(({ clientId }) => clientId);
         for (const filter of filters) tree.addLive(filter);
         expect(tree.hasMatch(topic)).toBe(filters.some((filter) => filterMatches(filter, topic)));
       }),
@@ -50,7 +50,7 @@ describe('the filter tree', () => {
   });
 
   it('has a match until the last subscription of a filter, live or stored, is removed', () => {
-    const tree = new FilterTree<never>(() => '');
+    const tree = new FilterTree<{ readonly clientId: string }>(({ clientId }) => clientId);
     tree.addLive('a/+');
     tree.addLive('a/+');
     tree.addStored('a/+', { clientId: 'c1' });
@@ -64,7 +64,7 @@ describe('the filter tree', () => {
   });
 
   it('ignores the removal of an unknown filter', () => {
-    const tree = new FilterTree<never>(() => '');
+    const tree = new FilterTree<{ readonly clientId: string }>(({ clientId }) => clientId);
     tree.addLive('a/b');
     tree.removeLive('a');
     tree.removeLive('a/b/c');
