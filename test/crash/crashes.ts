@@ -59,7 +59,7 @@ const ENVIRONMENT = {
 const STREAM = 'count';
 
 /**
- * A device that counts: every number is sent in order, over all of its connections; once, or with a key until it is
+ * A device that counts, with MQTT 3.1.1 or 5: every number is sent in order, over all of its connections; once, or with a key until it is
  * acknowledged. Then what comes again may be stored behind what was sent after it at first, but nothing is stored twice.
  */
 class CountingDevice {
@@ -68,20 +68,23 @@ class CountingDevice {
   retried = 0;
   readonly #identity: StoredIdentity;
   readonly #isKeyed: boolean;
+  readonly #protocolVersion: 4 | 5;
   /** With a key: sent and not acknowledged, oldest first. */
   #unanswered = new Set<number>();
   #sent = 0;
   #client: MqttClient | undefined;
 
-  constructor(identity: StoredIdentity, naming: 'with keys' | 'without keys') {
+  constructor(identity: StoredIdentity, naming: 'with keys' | 'without keys', protocolVersion: 4 | 5) {
     this.id = parseDeviceId(identity.deviceId) as DeviceId;
     this.#identity = identity;
     this.#isKeyed = naming === 'with keys';
+    this.#protocolVersion = protocolVersion;
   }
 
   /** Publishes until the connection ends; `acked` is called at each acknowledgement. */
   async publish(mqttUrl: string, inflight: number, acked: () => void): Promise<void> {
-    const client = await openMqtt({ ...this.#identity, mqttUrl });
+    const protocolVersion = this.#protocolVersion;
+    const client = await openMqtt({ ...this.#identity, mqttUrl }, { protocolVersion });
     this.#client = client;
     const again = [...this.#unanswered];
     const send = () => {
@@ -149,6 +152,7 @@ async function enrollAll(server: RunningServer, count: number): Promise<readonly
       new CountingDevice(
         await enrollOnce(memoryIdentityStore(), { token: text, deviceId: `counter-${i}` }),
         i % 2 === 0 ? 'with keys' : 'without keys',
+        i % 4 < 2 ? 5 : 4,
       ),
     );
   }
