@@ -1,15 +1,6 @@
 /** Cache of the message keys that were delivered to subscribers, so that a repetition is not delivered again. */
 
 import type { DeviceId } from '@rollcall/protocol';
-/** Properties that a PUBLISH carries through aedes. */
-export interface KeyedPacket {
-  /** Its entry in {@link DeliveredKeys}. */
-  deliveryKey?: string;
-  /** It was delivered before: it is acknowledged, and not delivered again. */
-  isRepeated?: boolean;
-  /** It is telemetry, and stored in the journal. */
-  isInJournal?: boolean;
-}
 
 /** The cache holds between one and two times as many keys. */
 const KEYS_PER_GENERATION = 32_768;
