@@ -116,7 +116,9 @@ export class PublishHandler implements PublishDelivery {
     if (target.stream !== undefined && !target.isStreamAdmitted && !this.#admitsStream(session, target)) return QUOTA;
     if (packet.properties?.message?.payloadFormatIndicator === 1 && !isUtf8(payloadOf(packet))) return NOT_UTF8;
     if (packet.retain && !this.#mayRetain(session, packet, target.topic)) return QUOTA;
-    if (packet.qos === 1 && session.isMqtt5 && inboundQos2.isInUse(session, packet.packetId)) return ID_IN_USE;
+    if (packet.qos === 1 && session.usesQos2 && session.isMqtt5 && inboundQos2.isInUse(session, packet.packetId)) {
+      return ID_IN_USE;
+    }
     return undefined;
   }
 
@@ -184,6 +186,7 @@ export class PublishHandler implements PublishDelivery {
   #storeOnce(session: Session, packet: PublishPacket, target: PublishTopic, name: string): void {
     const { inboundQos2, limits, router } = this.#options;
     const { packetId } = packet;
+    session.usesQos2 = true;
     if (!inboundQos2.hasRoom(session, packetId, limits.inflight)) {
       if (session.isMqtt5) {
         session.input.protocolViolated(TOO_MANY);

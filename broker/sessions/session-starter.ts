@@ -89,6 +89,7 @@ export class SessionStarter {
     const claimed = await pipeline.sessions.claim(claim);
     session.isStored = claimed.isStored;
     session.claimEpoch = claimed.epoch;
+    session.usesQos2 = state.store.incomingCount(clientId) > 0;
     await pipeline.wills.reconnected(clientId, { resumes: claimed.isPresent });
     // A connection is accepted only after its will is stored [MQTT-3.1.2-8].
     if (will !== undefined && !session.isEnded) await pipeline.wills.put(clientId, will, { owner, subject });

@@ -71,6 +71,8 @@ export class Session implements AcknowledgementOrderListener {
   delivering = 0;
   /** When its last PUBLISH was received, in milliseconds since the epoch. */
   lastMessageAt: number | undefined;
+  /** It may have messages of QoS 2 that are not released. */
+  usesQos2 = false;
   /** It has sent telemetry. */
   sendsTelemetry = false;
   /** Its PUBLISH packets are left unread. */
