@@ -90,7 +90,9 @@ async function start(script: { readonly est?: EstScript; readonly broker?: Broke
   const log = watchedLog();
   const open = async (options: Partial<DeviceOptions> = {}) => {
     const { now, schedule } = time;
-    const device = await Device.open({ dataDir, now, schedule, random: () => 0, log, ...options } as DeviceOptions);
+    // The version that the scripted broker knows: each attempt is one connection.
+    const own = { dataDir, now, schedule, random: () => 0, log, mqttVersion: '3.1.1' };
+    const device = await Device.open({ ...own, ...options } as DeviceOptions);
     cleanups.push(() => device.close());
     return device;
   };
