@@ -68,6 +68,7 @@ async function start(script: { readonly est?: EstScript; readonly broker?: Broke
     const { now, schedule } = time;
     const device = await Device.open({
       ...{ dataDir, token: est.token(), deviceId: 'dev-7', now, schedule, random: () => 0, onState },
+      mqttVersion: '3.1.1', // which the scripted broker speaks: each attempt is one connection
       ...options,
     } as DeviceOptions);
     cleanups.push(() => device.close());
