@@ -7,7 +7,15 @@
 
 import type { X509Certificate } from 'node:crypto';
 import { isIP } from 'node:net';
-import { type ConnectionOptions, checkServerIdentity, connect, type PeerCertificate, type TLSSocket } from 'node:tls';
+import {
+  type ConnectionOptions,
+  checkServerIdentity,
+  connect,
+  createSecureContext,
+  type PeerCertificate,
+  type SecureContext,
+  type TLSSocket,
+} from 'node:tls';
 import { localhostLookup, parseDecimal, urlHost } from '@rollcall/protocol';
 import { parseCertificates } from './certificate-chain.ts';
 import { findPath } from './certification-path.ts';
@@ -53,6 +61,27 @@ const SERVER_AUTH = '1.3.6.1.5.5.7.3.1';
 /** Number of certificates of a server's chain that are read. */
 const SENT_MAX = 8;
 
+interface HeldContext {
+  readonly of: string;
+  readonly context: SecureContext;
+}
+
+/** The last TLS context of each key provider. OpenSSL loads the engine of a PKCS#11 token once per process, and refuses a second time. */
+const heldContexts = new WeakMap<KeyProvider, HeldContext>();
+
+function heldContext(
+  { ca, minVersion }: ConnectionOptions,
+  { certificatePem, keyPem }: ClientCredential,
+  keys: KeyProvider,
+): SecureContext {
+  const of = JSON.stringify([ca, certificatePem, keyPem]);
+  const known = heldContexts.get(keys);
+  if (known?.of === of) return known.context;
+  const context = createSecureContext({ ca, minVersion, cert: certificatePem, ...keys.tls(keyPem) });
+  heldContexts.set(keys, { of, context });
+  return context;
+}
+
 /** Nothing may be written before `secureConnect`, and only if {@link serverTrustError} finds nothing then. */
 export function openTls({ url, defaultPort, trust, credential, protocols }: TlsConnectOptions): TLSSocket {
   const { port } = new URL(url);
@@ -66,9 +95,10 @@ export function openTls({ url, defaultPort, trust, credential, protocols }: TlsC
   };
   if (isIP(host) === 0) options.servername = host;
   if (trust !== 'unverified') options.ca = trust.rootsPem;
-  if (credential !== undefined) {
+  if (credential?.keys !== undefined) options.secureContext = heldContext(options, credential, credential.keys);
+  else if (credential !== undefined) {
     options.cert = credential.certificatePem;
-    Object.assign(options, (credential.keys ?? pemKeys).tls(credential.keyPem));
+    Object.assign(options, pemKeys.tls(credential.keyPem));
   }
   if (protocols !== undefined) options.ALPNProtocols = [...protocols];
   const socket = connect(options);
