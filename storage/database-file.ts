@@ -184,7 +184,12 @@ function keepPrivate(path: string): void {
   const found = statSync(path, { throwIfNoEntry: false });
   if (found === undefined) return;
   if (!found.isFile()) throw new Error('expected a file, found something else');
-  chmodSync(path, 0o600);
+  try {
+    chmodSync(path, 0o600);
+  } catch (error) {
+    // Another process that had the database open has closed it meanwhile, and SQLite removed the file.
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+  }
 }
 
 /** What a caller hears of a file that could not be opened. */
