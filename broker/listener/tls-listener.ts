@@ -9,6 +9,7 @@ import tls from 'node:tls';
 import type { Logger } from 'pino';
 import type { ConnectionAuthorizer } from '../access/connection-authorizer.ts';
 import type { ConnectionRefusals } from '../access/connection-refusals.ts';
+import { clientTrust } from './client-trust.ts';
 import type { ConnectionLimiter } from './connection-limiter.ts';
 import type { ConnectionSlot } from './connection-slot.ts';
 import { type ListeningSockets, openListeningSockets } from './listening-sockets.ts';
@@ -100,7 +101,7 @@ function secureContext({ key, cert, ca }: BrokerTls): tls.SecureContextOptions {
   return {
     key,
     cert,
-    ca,
+    ...clientTrust(ca),
     minVersion: 'TLSv1.2',
     // A resumed TLS session has been accepted after expiry, after revocation and even without a certificate.
     secureOptions: constants.SSL_OP_NO_TICKET,
