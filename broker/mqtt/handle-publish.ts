@@ -24,6 +24,7 @@ import { FAULTS } from './codec/protocol-violations.ts';
 import type { InboundQos2 } from './inbound-qos2.ts';
 import type { Message } from './message.ts';
 import { PacketType, type PublishPacket } from './packets.ts';
+import { PendingPuback } from './pending-puback.ts';
 import { PendingPublish, type PublishDelivery } from './pending-publish.ts';
 import type { PublishTopic } from './publish-topics.ts';
 import { ReasonCode } from './reason-codes.ts';
@@ -159,6 +160,12 @@ export class PublishHandler implements PublishDelivery {
     }
     const forJournal = this.#telemetryOf(session, packet, target, name);
     const message = target.hasSubscriber || packet.retain ? this.#messageOf(session, packet, target.topic) : undefined;
+    if (message === undefined && forJournal !== undefined) {
+      const puback = new PendingPuback(session, packet.packetId);
+      session.acknowledgements.add(puback);
+      telemetry.submit(forJournal, puback);
+      return;
+    }
     const pending = new PendingPublish(session, packet, message, this);
     session.acknowledgements.add(pending);
     if (message !== undefined) {
@@ -169,7 +176,7 @@ export class PublishHandler implements PublishDelivery {
         const isInJournal = forJournal !== undefined;
         pending.waitFor(sessions.enqueue(message, { owner: session.owner, shares: pending.shares, isInJournal }));
       }
-    } else if (forJournal === undefined) pending.reasonCode = ReasonCode.noMatchingSubscribers;
+    } else pending.reasonCode = ReasonCode.noMatchingSubscribers;
     if (forJournal === undefined) pending.ready();
     else telemetry.submit(forJournal, pending);
   }
