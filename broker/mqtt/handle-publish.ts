@@ -15,7 +15,7 @@ import type { DeliveredKeys } from '../routing/delivered-keys.ts';
 import type { MessagePersistence } from '../routing/message-persistence.ts';
 import type { MessageRouter } from '../routing/message-router.ts';
 import type { StreamAdmission } from '../routing/telemetry-intake.ts';
-import { messageBytes } from '../session-store/stored-message.ts';
+import { retainedBytes } from '../session-store/stored-message.ts';
 import type { Session } from '../sessions/session.ts';
 import type { Sessions } from '../sessions/sessions.ts';
 import type { Backpressure } from './backpressure.ts';
@@ -23,6 +23,7 @@ import { encodeAcknowledgement } from './codec/packet-encoder.ts';
 import { FAULTS } from './codec/protocol-violations.ts';
 import type { InboundQos2 } from './inbound-qos2.ts';
 import type { Message } from './message.ts';
+import { storedProperties } from './own-telemetry.ts';
 import { PacketType, type PublishPacket } from './packets.ts';
 import { PendingPuback } from './pending-puback.ts';
 import { PendingPublish, type PublishDelivery } from './pending-publish.ts';
@@ -143,9 +144,8 @@ export class PublishHandler implements PublishDelivery {
   }
 
   #mayRetain(session: Session, packet: PublishPacket, topic: string): boolean {
-    const payload = payloadOf(packet);
-    const bytes = messageBytes({ payload, properties: packet.properties?.message });
-    return this.#options.persistence.mayRetain(topic, payload.length === 0 ? 0 : bytes, session.owner);
+    const bytes = retainedBytes({ payload: payloadOf(packet), properties: packet.properties?.message });
+    return this.#options.persistence.mayRetain(topic, bytes, session.owner);
   }
 
   // Persist.
@@ -282,14 +282,8 @@ export class PublishHandler implements PublishDelivery {
       payload: bytes.subarray(payload, end),
     };
     if (name.length === topic.length && properties === undefined) return message;
-    const { contentType, payloadFormatIndicator, userProperties } = properties?.message ?? {};
-    return {
-      ...message,
-      ...(name.length !== topic.length && { key: name.slice(topic.length + 1) }),
-      ...(contentType !== undefined && { contentType }),
-      ...(payloadFormatIndicator !== undefined && { payloadFormatIndicator }),
-      ...(userProperties !== undefined && { userProperties }),
-    };
+    const key = name.length === topic.length ? undefined : name.slice(topic.length + 1);
+    return { ...message, ...storedProperties(key, properties?.message) };
   }
 
   #messageOf(session: Session, packet: PublishPacket, topic: string): Message {

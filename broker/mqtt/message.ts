@@ -5,7 +5,7 @@ import type { Qos } from './packets.ts';
 
 export interface Message {
   readonly topic: string;
-  /** Refers to the received chunk: whoever keeps it longer than the turn copies it. */
+  /** Refers to the received chunk: a part that keeps it longer than the turn copies it. */
   readonly payload: Buffer;
   readonly qos: Qos;
   /** RETAIN as published. */

@@ -1,6 +1,7 @@
-/** Which topics are telemetry of a device itself: only such messages are stored in the journal. */
+/** Telemetry of a device itself, the only messages that are stored in the journal: which topics are, and what is stored of a message. */
 
-import { type Identity, parseDeviceTopic, telemetryTopic } from '@rollcall/protocol';
+import { type Identity, type MessageProperties, parseDeviceTopic, telemetryTopic } from '@rollcall/protocol';
+import type { TelemetryMessage } from '../../telemetry/index.ts';
 
 export interface OwnTelemetry {
   /** The topic without the message key. */
@@ -15,4 +16,18 @@ export function ownTelemetry(identity: Identity, topic: string): OwnTelemetry | 
   if (parsed?.kind !== 'telemetry' || identity.kind !== 'device' || parsed.device !== identity.id) return undefined;
   const { device, stream, key } = parsed;
   return { topic: key === undefined ? topic : telemetryTopic(device, stream), stream, key };
+}
+
+/** The message key and the properties that the journal stores: only those that the message has. */
+export function storedProperties(
+  key: string | undefined,
+  properties: MessageProperties | undefined,
+): Pick<TelemetryMessage, 'key' | 'contentType' | 'payloadFormatIndicator' | 'userProperties'> {
+  const { contentType, payloadFormatIndicator, userProperties } = properties ?? {};
+  return {
+    ...(key !== undefined && { key }),
+    ...(contentType !== undefined && { contentType }),
+    ...(payloadFormatIndicator !== undefined && { payloadFormatIndicator }),
+    ...(userProperties !== undefined && { userProperties }),
+  };
 }

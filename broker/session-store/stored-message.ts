@@ -14,6 +14,11 @@ export function messageBytes({ payload, properties }: Pick<Message, 'payload' | 
   return properties === undefined ? payload.length : payload.length + propertyBytes(properties);
 }
 
+/** What a message counts for among the retained ones: one without a payload removes what is retained [MQTT-3.3.1-6]. */
+export function retainedBytes(message: Pick<Message, 'payload' | 'properties'>): number {
+  return message.payload.length === 0 ? 0 : messageBytes(message);
+}
+
 /** What a message counts for in the memory pool; `bytes` as in {@link messageBytes}. */
 export function messageWeight(topic: string, bytes: number): number {
   return topic.length + bytes + OVERHEAD;

@@ -6,12 +6,12 @@
 import type { Identity } from '@rollcall/protocol';
 import type { Logger } from 'pino';
 import type { RefusalLog } from '../../limits/index.ts';
-import type { Accepted, TelemetryMessage } from '../../telemetry/index.ts';
+import type { Accepted } from '../../telemetry/index.ts';
 import type { Rights, Subject } from '../access/acl.ts';
 import type { BrokerCounters } from '../broker-counters.ts';
 import type { ShareExceeded } from '../events.ts';
 import type { Message } from '../mqtt/message.ts';
-import { type OwnTelemetry, ownTelemetry } from '../mqtt/own-telemetry.ts';
+import { type OwnTelemetry, ownTelemetry, storedProperties } from '../mqtt/own-telemetry.ts';
 import type { WillMessage } from '../mqtt/packets.ts';
 import type { StorageShareLimiter } from '../mqtt/storage-share-limiter.ts';
 import type { Bus } from '../routing/bus.ts';
@@ -19,7 +19,7 @@ import type { DeliveredKeys } from '../routing/delivered-keys.ts';
 import type { MessagePersistence } from '../routing/message-persistence.ts';
 import type { MessageRouter } from '../routing/message-router.ts';
 import type { TelemetryIntake } from '../routing/telemetry-intake.ts';
-import { messageBytes } from '../session-store/stored-message.ts';
+import { retainedBytes } from '../session-store/stored-message.ts';
 import type { Sessions } from './sessions.ts';
 import type { DueWill } from './wills.ts';
 
@@ -61,7 +61,7 @@ export class WillPublisher {
       return;
     }
     if (due.isDropped) return;
-    if (will.retain && !persistence.mayRetain(topic, will.payload.length === 0 ? 0 : messageBytes(will), owner)) return;
+    if (will.retain && !persistence.mayRetain(topic, retainedBytes(will), owner)) return;
     const stored = own === undefined ? 'stored' : await this.#storeTelemetry(subject, own, will);
     if (stored === undefined) return;
     if (own?.key !== undefined && subject.identity.kind === 'device') {
@@ -93,19 +93,14 @@ export class WillPublisher {
       shareExceeded(identity, { kept: 'streams', bound: 'own', stream: own.stream, limit: streams.max });
       return undefined;
     }
-    const { contentType, payloadFormatIndicator, userProperties } = will.properties ?? {};
-    const message: TelemetryMessage = {
+    return telemetry.accept({
       device: identity.id,
       stream: own.stream,
       receivedAt: now(),
       qos: will.qos,
       group,
       payload: will.payload,
-      ...(own.key !== undefined && { key: own.key }),
-      ...(contentType !== undefined && { contentType }),
-      ...(payloadFormatIndicator !== undefined && { payloadFormatIndicator }),
-      ...(userProperties !== undefined && { userProperties }),
-    };
-    return telemetry.accept(message);
+      ...storedProperties(own.key, will.properties),
+    });
   }
 }

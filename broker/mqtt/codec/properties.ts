@@ -136,7 +136,7 @@ function readProperty(
   }
 }
 
-/** Only those of messages are passed on: in all other packets they are checked alone. */
+/** Only those of messages are forwarded: in all other packets they are only checked. */
 function readUserProperty(reader: FieldReader, set: PropertySet, found: Properties): void {
   if (!set.isMessage) {
     reader.skipText();
