@@ -87,3 +87,8 @@ export const DEFAULT_LIMITS: BrokerLimits = {
 export function topicLimits(limits: BrokerLimits): TopicLimits {
   return { maxBytes: limits.topicBytes, maxLevels: limits.topicLevels };
 }
+
+/** Seconds, as MQTT counts a Session Expiry Interval: the longest that a client gets. */
+export function longestSessionExpiry({ sessionExpiry }: Pick<BrokerLimits, 'sessionExpiry'>): number {
+  return Math.floor(sessionExpiry / 1000);
+}

@@ -5,11 +5,12 @@
 
 import { isShared } from '@rollcall/protocol';
 import type { BrokerContext } from './broker-context.ts';
+import { longestSessionExpiry } from './broker-limits.ts';
 import { Backpressure } from './mqtt/backpressure.ts';
 import { AcknowledgementHandler } from './mqtt/handle-acknowledgement.ts';
 import { DisconnectHandler } from './mqtt/handle-disconnect.ts';
 import { PingreqHandler } from './mqtt/handle-pingreq.ts';
-import { PublishHandler } from './mqtt/handle-publish.ts';
+import { PublishHandler, type PublishHandlerOptions } from './mqtt/handle-publish.ts';
 import { SubscribeHandler } from './mqtt/handle-subscribe.ts';
 import { UnsubscribeHandler } from './mqtt/handle-unsubscribe.ts';
 import { InboundQos2 } from './mqtt/inbound-qos2.ts';
@@ -144,7 +145,7 @@ function createHandlers(context: BrokerContext, state: SessionState, parts: Hand
       : sessions.find(session.facts.clientId) === session,
   );
   const retained = new RetainedDelivery({ store, nextNumber: () => router.nextNumber() });
-  const accessDenied: SessionHandlersReport = (session, verb, topic, why) =>
+  const accessDenied: PublishHandlerOptions['accessDenied'] = (session, verb, topic, why) =>
     reporter.accessDenied(session, verb, topic, why);
   return {
     publish: new PublishHandler({
@@ -158,7 +159,7 @@ function createHandlers(context: BrokerContext, state: SessionState, parts: Hand
     subscribe: new SubscribeHandler({ limits, counters, store, router, retained, accessDenied }),
     unsubscribe: new UnsubscribeHandler({ store, router }),
     pingreq: new PingreqHandler(),
-    disconnect: new DisconnectHandler({ longestExpiry: Math.floor(limits.sessionExpiry / 1000) }),
+    disconnect: new DisconnectHandler({ longestExpiry: longestSessionExpiry(limits) }),
     enqueue({ facts, owner }, message, { qos, retainAsPublished, subscriptionIdentifiers }, share) {
       const retain = message.retain && retainAsPublished;
       const { clientId } = facts;
@@ -166,8 +167,6 @@ function createHandlers(context: BrokerContext, state: SessionState, parts: Hand
     },
   };
 }
-
-type SessionHandlersReport = ConstructorParameters<typeof SubscribeHandler>[0]['accessDenied'];
 
 /** Members of shared subscriptions whose sessions were stored by an earlier run. */
 function addStoredShares({ persistentSessions, store }: SessionState, router: MessageRouter): void {

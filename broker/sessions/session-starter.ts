@@ -5,6 +5,7 @@
 
 import type { AuthorizedConnection } from '../access/connection-authorizer.ts';
 import type { BrokerContext } from '../broker-context.ts';
+import { longestSessionExpiry } from '../broker-limits.ts';
 import type { MessagePipeline } from '../message-pipeline.ts';
 import { encodeConnack } from '../mqtt/codec/packet-encoder.ts';
 import { PROPERTY_LIMITS } from '../mqtt/codec/packet-limits.ts';
@@ -67,7 +68,7 @@ export class SessionStarter {
       handlers: pipeline.handlers,
       listener: this.#listener,
     });
-    session.sessionExpiryInterval = Math.min(connectPacket.sessionExpiryInterval, longestExpiry(limits.sessionExpiry));
+    session.sessionExpiryInterval = Math.min(connectPacket.sessionExpiryInterval, longestSessionExpiry(limits));
     state.sessions.add(session);
     state.reporter.connected(session);
     connection.setOwner(session.input);
@@ -166,10 +167,6 @@ export class SessionStarter {
     if (session.isStored) await pipeline.sessions.release(clientId, session.sessionExpiryInterval);
     else store.removeSession(clientId);
   }
-}
-
-function longestExpiry(milliseconds: number): number {
-  return Math.floor(milliseconds / 1000);
 }
 
 /** Milliseconds. A client that asks for none, or for a longer one, gets the longest. */
