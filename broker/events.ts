@@ -1,6 +1,7 @@
 /** The events that the broker reports, with the closed lists of reasons for an ended session and a refused connection. */
 
 import type { Identity } from '@rollcall/protocol';
+import type { RefusedCertificate } from '../limits/index.ts';
 import type { PolicyVerb } from './access/acl.ts';
 
 /** Why a live session ended. */
@@ -58,17 +59,6 @@ const CONNECT_FAILURES = [
 ] as const;
 export type ConnectFailure = (typeof CONNECT_FAILURES)[number];
 
-/** A refused certificate. Texts are cut to 256 characters, and control characters are replaced. */
-export interface PeerDescription {
-  readonly subject?: string;
-  readonly serial?: string;
-  readonly san?: string;
-  /** ISO 8601. */
-  readonly notAfter?: string;
-  /** SHA-256 of the certificate, upper-case hexadecimal with colons. */
-  readonly fingerprint?: string;
-}
-
 /** An identity would exceed its share of stored messages or its number of streams. */
 export type ShareExceeded =
   | {
@@ -105,7 +95,7 @@ export type BrokerEvent =
       readonly connectedAt: number;
       readonly reason: DisconnectReason;
     })
-  | (PeerDescription & {
+  | (RefusedCertificate & {
       readonly type: 'connect_failed';
       readonly at: number;
       readonly address: string;

@@ -11,6 +11,7 @@ export { readSecretFile } from './ca/secret-file.ts';
 export type { ServerName } from './ca/server-certificates.ts';
 export { keySigner } from './ca/signer.ts';
 export { NO_ENROLL_LIMITS } from './est/limits.ts';
+export type { RefusedRequest } from './est/refused-request.ts';
 export { createRenewalSchedule, type RenewalSchedule } from './est/renewal-schedule.ts';
 export { createEnrollServer } from './est/server.ts';
 export { issueServiceCertificate } from './est/service-certificates.ts';

@@ -4,6 +4,7 @@ export { networkOf } from './client-network.ts';
 export { createHttpServer, type HttpServer } from './http-server.ts';
 export { createRateLimit, type RateLimit } from './rate-limit.ts';
 export { RefusalLog } from './refusal-log.ts';
+export { describeRefusedCertificate, type RefusedCertificate } from './refused-certificate.ts';
 export { RequestBudget, type RequestHandlers } from './request-budget.ts';
 export { createRequestLimits, type RequestLimits } from './request-limits.ts';
 export { TokenBucket } from './token-bucket.ts';

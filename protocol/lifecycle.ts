@@ -13,6 +13,7 @@ export const LIFECYCLE_TYPES = [
   'cert.renewed',
   'cert.superseded', // a device enrolled again; its earlier certificates are superseded
   'cert.recovered', // renewed after expiry
+  'cert.renewal_refused', // the EST server refused a client certificate, or the renewal that it authenticated
   'cert.expiring', // once a day: how many expire soon, and how many renewals are late
   'cert.revoked',
   'device.suspended',

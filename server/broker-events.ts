@@ -1,5 +1,7 @@
-import type { LifecycleValue } from '@rollcall/protocol';
+import type { Identity, LifecycleValue } from '@rollcall/protocol';
 import type { BrokerEvent, DisconnectReason } from '../broker/index.ts';
+import type { RefusedRequest } from '../enroll/index.ts';
+import type { RefusedCertificate } from '../limits/index.ts';
 import type { FleetEvent } from './events/event-log.ts';
 
 const INITIATOR: Partial<Record<DisconnectReason, 'client' | 'network'>> = {
@@ -12,17 +14,8 @@ const INITIATOR: Partial<Record<DisconnectReason, 'client' | 'network'>> = {
 export function fleetEventOfBroker(event: BrokerEvent): readonly [event: FleetEvent, source?: string] {
   const { at } = event;
   if (event.type === 'connect_failed') {
-    const { reason, address, subject, serial, fingerprint, san, notAfter, detail, identity } = event;
-    const data = present({
-      ip: address,
-      reason,
-      detail,
-      certSubject: subject,
-      certSan: san,
-      certSerial: serial,
-      certFingerprint: fingerprint,
-      certNotAfter: notAfter,
-    });
+    const { reason, address, detail, identity } = event;
+    const data = present({ ip: address, reason, detail, ...refusedCertificateData(event) });
     return [{ type: 'presence.connect_failed', at, component: 'broker', subject: identity, data }, address];
   }
   if (event.type === 'share_exceeded') {
@@ -47,6 +40,33 @@ export function fleetEventOfBroker(event: BrokerEvent): readonly [event: FleetEv
       return [{ type: 'security.acl_denied', at, component: 'broker', subject, data: { ...client, verb, topic, why } }];
     }
   }
+}
+
+/** Why the EST server refused a request, and the source that the rate limit of the event counts. */
+export function fleetEventOfEst(refusal: RefusedRequest): readonly [event: FleetEvent, source?: string] {
+  const { at, operation, code, reason, address, tokenId, holder, deviceId, certificate } = refusal;
+  const data = present({
+    actor: tokenId && `token/${tokenId}`,
+    refusal: code,
+    detail: reason,
+    ip: address,
+    ...refusedCertificateData(certificate),
+  });
+  const subject: Identity | undefined = holder ?? (deviceId && { kind: 'device', id: deviceId });
+  const type = operation === 'enroll' ? 'enroll.refused' : 'cert.renewal_refused';
+  return [{ type, at, component: 'enroll', subject, data }, address];
+}
+
+function refusedCertificateData(certificate: RefusedCertificate) {
+  return {
+    certSubject: certificate.subject,
+    certIssuer: certificate.issuer,
+    certSan: certificate.san,
+    certSerial: certificate.serial,
+    certFingerprint: certificate.fingerprint,
+    certNotBefore: certificate.notBefore,
+    certNotAfter: certificate.notAfter,
+  };
 }
 
 function present(values: Readonly<Record<string, LifecycleValue | undefined>>): Record<string, LifecycleValue> {

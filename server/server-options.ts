@@ -10,7 +10,7 @@ import {
   issueServiceCertificate,
   type RenewalSchedule,
 } from '../enroll/index.ts';
-import { fleetEventOfBroker } from './broker-events.ts';
+import { fleetEventOfBroker, fleetEventOfEst } from './broker-events.ts';
 import { createCaControl } from './ca-control.ts';
 import { respondToClone, respondToFork } from './clone-response.ts';
 import type { ServerContext } from './context.ts';
@@ -101,6 +101,7 @@ export function enrollOptions(
         onRecorded: () => void events.pollAudit(),
         log,
       }),
+    onRefused: (refusal) => events.log.record(...fleetEventOfEst(refusal)),
     limits: config.enroll.limits,
     requestLimits: limits,
     now,

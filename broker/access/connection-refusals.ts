@@ -6,10 +6,9 @@
 import type { X509Certificate } from 'node:crypto';
 import { formatIdentity, type Identity } from '@rollcall/protocol';
 import type { Logger } from 'pino';
-import type { RefusalLog } from '../../limits/index.ts';
+import { describeRefusedCertificate, type RefusalLog } from '../../limits/index.ts';
 import type { BrokerCounters } from '../broker-counters.ts';
-import type { BrokerEvent, ConnectFailure, PeerDescription } from '../events.ts';
-import { describePeer } from './peer-certificate.ts';
+import type { BrokerEvent, ConnectFailure } from '../events.ts';
 
 export interface ConnectionRefusalsOptions {
   readonly refusalLog: RefusalLog;
@@ -38,7 +37,7 @@ export class ConnectionRefusals {
   ): void {
     const { counters, log, now, onEvent, refusalLog } = this.#options;
     counters.countRefusal(reason);
-    const peer: PeerDescription = describePeer(about.certificate);
+    const peer = describeRefusedCertificate(about.certificate);
     const { detail, identity } = about;
     const named = identity === undefined ? {} : { identity: formatIdentity(identity) };
     refusalLog.write(log, 'warn', address, { reason, detail, address, ...peer, ...named }, 'connection refused');

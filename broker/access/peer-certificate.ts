@@ -6,7 +6,7 @@
 
 import type { X509Certificate } from 'node:crypto';
 import type { TLSSocket } from 'node:tls';
-import type { ConnectFailure, PeerDescription } from '../events.ts';
+import type { ConnectFailure } from '../events.ts';
 
 /** A client certificate of an accepted CA, valid by the system's clock. The registry knows its holder. */
 export interface PeerCertificate {
@@ -84,23 +84,6 @@ export class PeerCertificateVerifier {
   }
 }
 
-/** Describes a certificate for the log. Control characters are replaced, so that it cannot forge log lines. */
-export function describePeer(certificate: X509Certificate | undefined): PeerDescription {
-  if (certificate === undefined) return {};
-  const notAfter = Date.parse(certificate.validTo);
-  return {
-    ...(certificate.subject ? { subject: printable(certificate.subject) } : {}),
-    serial: normalizeSerial(certificate.serialNumber),
-    ...(certificate.subjectAltName ? { san: printable(certificate.subjectAltName) } : {}),
-    ...(Number.isNaN(notAfter) ? {} : { notAfter: new Date(notAfter).toISOString() }),
-    fingerprint: certificate.fingerprint256,
-  };
-}
-
 function normalizeSerial(serial: string): string {
   return serial.toLowerCase().replace(/^0+(?=.)/, '');
-}
-
-function printable(text: string): string {
-  return text.slice(0, 256).replace(/[\p{Cc}\u2028\u2029]/gu, ' ');
 }

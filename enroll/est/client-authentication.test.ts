@@ -29,11 +29,11 @@ function openRoutes(waiting: number) {
     workQueue: new WorkQueue({ waiting, nextTurn: (run) => turns.push(run) }),
     random: () => 0.5,
     counters,
-    log,
-    refusalLog,
   });
   const app = fastify();
-  app.setErrorHandler(createErrorResponses({ now: () => 0, log, refusalLog, counters }).error);
+  app.setErrorHandler(
+    createErrorResponses({ now: () => 0, log, refusalLog, counters, presented: authentication.presented }).error,
+  );
   app.addHook('onRequest', (request) => authentication.authenticate(request));
   let done = 0;
   app.post('/enroll', { config: { authentication: 'token' } }, async () => {

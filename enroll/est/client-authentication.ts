@@ -5,10 +5,9 @@
  */
 
 import type { TLSSocket } from 'node:tls';
-import { Problem } from '@rollcall/protocol';
+import { type DeviceId, type Identity, Problem } from '@rollcall/protocol';
 import type { FastifyRequest } from 'fastify';
-import type { Logger } from 'pino';
-import type { RateLimit, RefusalLog, WorkQueue } from '../../limits/index.ts';
+import type { RateLimit, WorkQueue } from '../../limits/index.ts';
 import type { Counters } from '../counters.ts';
 import {
   type CertificateHolder,
@@ -26,6 +25,15 @@ export interface ClientAuthentication {
   credential(request: FastifyRequest): EnrollmentCredential;
   /** The holder of the client certificate, on a `certificate` or `renewal` route. */
   holder(request: FastifyRequest): CertificateHolder;
+  /** What is known of the client of a refused request. The token is not checked, and the device id is only asked for. */
+  presented(request: FastifyRequest): PresentedCredential;
+}
+
+export interface PresentedCredential {
+  readonly tokenId: string | undefined;
+  readonly deviceId: DeviceId | undefined;
+  /** The holder of the client certificate, which this fleet issued. */
+  readonly holder: Identity | undefined;
 }
 
 export interface ClientAuthenticationOptions {
@@ -37,17 +45,16 @@ export interface ClientAuthenticationOptions {
   /** 0 up to 1; spreads the retries of clients that were refused together. */
   readonly random: () => number;
   readonly counters: Counters;
-  readonly log: Logger;
-  readonly refusalLog: RefusalLog;
 }
 
 /** The queue is worked off in a second or two. A refused client should not return with the next request. */
 const RETRY_OVERLOADED_S = 5;
 
 export function createClientAuthentication(options: ClientAuthenticationOptions): ClientAuthentication {
-  const { enrollments, renewals, log, refusalLog } = options;
+  const { enrollments, renewals } = options;
   const credentials = new WeakMap<FastifyRequest, EnrollmentCredential>();
   const holders = new WeakMap<FastifyRequest, CertificateHolder>();
+  const refusedHolders = new WeakMap<FastifyRequest, Identity>();
 
   const authenticateToken = async (request: FastifyRequest): Promise<void> => {
     limitRate(enrollments, request);
@@ -60,10 +67,8 @@ export function createClientAuthentication(options: ClientAuthenticationOptions)
   const authenticateCertificate = async (request: FastifyRequest, required: RequiredStatus): Promise<void> => {
     const result = await checkClientCertificate(request.raw.socket as TLSSocket, options.certificates, required);
     if (!result.ok) {
-      const { problem, presented } = result;
-      const fields = { address: request.ip, reason: problem.reason, ...presented };
-      refusalLog.write(log, 'info', request.ip, fields, 'client certificate refused');
-      throw problem;
+      if (result.holder !== undefined) refusedHolders.set(request, result.holder);
+      throw result.problem;
     }
     holders.set(request, result.holder);
     if (request.method === 'GET') return;
@@ -88,6 +93,14 @@ export function createClientAuthentication(options: ClientAuthenticationOptions)
     },
     credential: (request) => expectPresented(credentials, request),
     holder: (request) => expectPresented(holders, request),
+    presented: (request) => {
+      const { token, deviceId } = credentials.get(request) ?? {};
+      return {
+        tokenId: token?.id,
+        deviceId,
+        holder: holders.get(request)?.identity ?? refusedHolders.get(request),
+      };
+    },
   };
 }
 

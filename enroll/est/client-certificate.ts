@@ -38,8 +38,8 @@ export type ClientCertificateResult =
   | {
       readonly ok: false;
       readonly problem: Problem;
-      /** What the client presented, for the log. */
-      readonly presented: Readonly<Record<string, string>>;
+      /** The holder, when the certificate is one of this fleet's and only its status was the reason. */
+      readonly holder?: Identity;
     };
 
 type ClientSocket = Pick<TLSSocket, 'authorized' | 'authorizationError' | 'getPeerX509Certificate'>;
@@ -53,42 +53,42 @@ export async function checkClientCertificate(
 
   // 1. There is a certificate.
   const certificate = socket.getPeerX509Certificate();
-  if (certificate === undefined) return refuse('certificate_required', 'no certificate', undefined);
+  if (certificate === undefined) return refuse('certificate_required', 'no certificate');
 
   // 2. OpenSSL found a chain to a root of this fleet, for a client.
   // OpenSSL checks the validity last, and CERT_HAS_EXPIRED hides earlier findings. So steps 4 and 5 check again, and
   // `registry/recovery.ts` compares every byte.
   const isOnlyExpired = required === 'renewable' && String(socket.authorizationError) === 'CERT_HAS_EXPIRED';
   if (socket.authorized !== true && !isOnlyExpired) {
-    return refuse('certificate_rejected', String(socket.authorizationError ?? 'not authorized'), certificate);
+    return refuse('certificate_rejected', String(socket.authorizationError ?? 'not authorized'));
   }
 
   // 3. It is valid now: the connection may be older than notAfter.
   const now = deps.now();
-  if (now < certificate.validFromDate.getTime()) return refuse('certificate_rejected', 'not yet valid', certificate);
+  if (now < certificate.validFromDate.getTime()) return refuse('certificate_rejected', 'not yet valid');
   const isExpired = now >= certificate.validToDate.getTime();
   if (isOnlyExpired !== isExpired && (isOnlyExpired || required === 'good'))
-    return refuse('certificate_rejected', 'expired', certificate);
+    return refuse('certificate_rejected', 'expired');
 
   // 4. An issuing CA of this fleet signed it, not only one of the same name.
-  if (!issuer.hasIssued(certificate)) return refuse('certificate_rejected', 'another issuer', certificate);
+  if (!issuer.hasIssued(certificate)) return refuse('certificate_rejected', 'another issuer');
 
   // 5. The registry states that it is good, and who holds it.
   const serial = serialOf(certificate);
   const status = await registry.certificateStatus(serial);
-  if (status.state === 'unknown') return refuse('certificate_rejected', 'unknown serial', certificate);
+  if (status.state === 'unknown') return refuse('certificate_rejected', 'unknown serial');
   if (status.state === 'revoked') {
     const code = status.reason === 'superseded' ? 'certificate_rejected' : 'device_revoked';
-    return refuse(code, `revoked: ${status.reason}`, certificate);
+    return refuse(code, `revoked: ${status.reason}`, status.holder);
   }
   const isSuperseded = status.state === 'superseded';
-  if (isSuperseded && required === 'good') return refuse('certificate_superseded', 'superseded', certificate);
+  if (isSuperseded && required === 'good') return refuse('certificate_superseded', 'superseded', status.holder);
   if (status.state !== 'good' && status.state !== 'superseded')
-    return refuse(`device_${status.state}`, `found the holder ${status.state}`, certificate);
+    return refuse(`device_${status.state}`, `found the holder ${status.state}`, status.holder);
 
   // 6. The name in the certificate is that of the holder: a cross-check, never the source of the identity.
   if (certificate.subjectAltName !== `URI:${identityUri(issuer.trustDomain, status.holder)}`) {
-    return refuse('certificate_rejected', 'the name in the certificate is not that of the holder', certificate);
+    return refuse('certificate_rejected', 'the name in the certificate is not that of the holder');
   }
   const notBefore = certificate.validFromDate.getTime();
   const notAfter = certificate.validToDate.getTime();
@@ -104,18 +104,8 @@ export async function checkClientCertificate(
   };
 }
 
-function refuse(code: ProblemCode, reason: string, certificate: X509Certificate | undefined): ClientCertificateResult {
-  const presented =
-    certificate === undefined
-      ? {}
-      : {
-          subject: certificate.subject,
-          issuer: certificate.issuer,
-          serial: serialOf(certificate),
-          names: certificate.subjectAltName ?? '',
-          notAfter: certificate.validToDate.toISOString(),
-        };
-  return { ok: false, problem: new Problem(code, { reason }), presented };
+function refuse(code: ProblemCode, reason: string, holder?: Identity): ClientCertificateResult {
+  return { ok: false, problem: new Problem(code, { reason }), ...(holder && { holder }) };
 }
 
 function serialOf(certificate: X509Certificate): string {

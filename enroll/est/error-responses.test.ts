@@ -20,6 +20,7 @@ it.each([
     log: pino({ level: 'silent' }),
     ...createRequestLimits(NO_REQUEST_LIMITS),
     counters: new Counters(),
+    presented: () => ({ tokenId: undefined, deviceId: undefined, holder: undefined }),
   });
   app.setErrorHandler(responses.error);
   app.get('/', () => {

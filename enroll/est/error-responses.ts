@@ -3,11 +3,14 @@
  * server's time, and a log line with the reason. Never logs a body or an Authorization header.
  */
 
+import type { X509Certificate } from 'node:crypto';
 import type { ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
+import type { TLSSocket } from 'node:tls';
 import {
   asProblem,
   EST_PATHS,
+  formatIdentity,
   PROBLEM_MEDIA_TYPE,
   Problem,
   problemDocument,
@@ -17,8 +20,11 @@ import {
 } from '@rollcall/protocol';
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify';
 import type { Logger } from 'pino';
-import type { RefusalLog } from '../../limits/index.ts';
+import { describeRefusedCertificate, type RefusalLog } from '../../limits/index.ts';
 import type { Counters } from '../counters.ts';
+import type { ClientAuthentication } from './client-authentication.ts';
+import type { RefusedRequest } from './refused-request.ts';
+import { routeAuthentication } from './route-authentication.ts';
 
 /** RFC 9110, section 11.6.1: a 401 response names the authentication schemes. */
 const TOKEN_CHALLENGES = ['Basic realm="rollcall", charset="UTF-8"', 'Bearer realm="rollcall"'];
@@ -57,8 +63,10 @@ export function createErrorResponses(options: {
   readonly log: Logger;
   readonly refusalLog: RefusalLog;
   readonly counters: Counters;
+  readonly presented: ClientAuthentication['presented'];
+  readonly onRefused?: ((refusal: RefusedRequest) => void) | undefined;
 }): ErrorResponses {
-  const { now, log, refusalLog, counters } = options;
+  const { now, log, refusalLog, counters, presented, onRefused = () => {} } = options;
 
   const send = (reply: FastifyReply, problem: Problem): FastifyReply => {
     counters.add(`enroll_refused_total/code=${problem.code}`);
@@ -77,12 +85,23 @@ export function createErrorResponses(options: {
     );
   };
 
+  const refused = (request: FastifyRequest, problem: Problem, fields: object): void => {
+    const certificate = describeRefusedCertificate(peerCertificateOf(request));
+    const { holder, tokenId, deviceId } = presented(request);
+    const identity = holder && formatIdentity(holder);
+    refusalLog.write(log, 'info', request.ip, { ...fields, identity, tokenId, ...certificate }, 'request refused');
+    const operation = operationOf(request);
+    if (operation === undefined) return;
+    const { code, reason } = problem;
+    onRefused({ at: now(), operation, code, reason, address: request.ip, tokenId, deviceId, holder, certificate });
+  };
+
   return {
     error: (error, request, reply) => {
       const problem = error instanceof Problem ? error : fromFramework(error);
       const path = request.routeOptions?.url; // as declared, never as requested
       const fields = { code: problem.code, reason: problem.reason, address: request.ip, path };
-      if (problem.status < 500) refusalLog.write(log, 'info', request.ip, fields, 'request refused');
+      if (problem.status < 500) refused(request, problem, fields);
       else refusalLog.write(log, 'error', request.ip, { ...fields, err: problem.cause ?? problem }, 'request failed');
       return send(reply, problem);
     },
@@ -107,6 +126,18 @@ export function respondToClientError(error: NodeJS.ErrnoException, socket: Socke
   const head = `HTTP/1.1 ${status}\r\ndate: ${new Date().toUTCString()}`;
   if (socket.writable) socket.end(`${head}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n`);
   socket.destroySoon();
+}
+
+/** Undefined for a public route, and for a path without one. */
+function operationOf(request: FastifyRequest): RefusedRequest['operation'] | undefined {
+  const authentication = routeAuthentication(request);
+  if (authentication === 'token') return 'enroll';
+  return authentication === 'certificate' || authentication === 'renewal' ? 'renew' : undefined;
+}
+
+/** A test may inject a request without a TLS connection. */
+function peerCertificateOf({ raw: { socket } }: FastifyRequest): X509Certificate | undefined {
+  return (socket as Partial<TLSSocket>).getPeerX509Certificate?.();
 }
 
 function pathOf(request: FastifyRequest): string {

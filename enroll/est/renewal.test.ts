@@ -194,11 +194,13 @@ describe('renewing without a certificate that is good now', () => {
   it('is refused once the device was revoked, and the log says whose certificate it was', async () => {
     await fleet.registry.revokeDevices(['dev-7' as DeviceId], 'keyCompromise', 'operator/test');
     expect(await renew(credentials(device))).toMatchObject({ status: 403, code: 'device_revoked' });
-    expect(fleet.logged.lines().find(({ msg }) => msg === 'client certificate refused')).toMatchObject({
+    expect(fleet.logged.lines().find(({ msg }) => msg === 'request refused')).toMatchObject({
       reason: 'revoked: keyCompromise',
+      identity: 'device/dev-7',
       subject: 'CN=dev-7',
+      issuer: device.certificate.issuer.split('\n').join(', '),
       serial: device.serial,
-      names: 'URI:spiffe://fleet.example/device/dev-7',
+      san: 'URI:spiffe://fleet.example/device/dev-7',
       notAfter: device.certificate.validToDate.toISOString(),
       address: '127.0.0.1',
     });

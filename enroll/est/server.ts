@@ -29,6 +29,7 @@ import type { CertificateHolder } from './client-certificate.ts';
 import { ConnectionLimiter } from './connection-limiter.ts';
 import { createErrorResponses, type ErrorResponses, respondToClientError } from './error-responses.ts';
 import { DEFAULT_ENROLL_LIMITS, type EnrollLimits } from './limits.ts';
+import type { RefusedRequest } from './refused-request.ts';
 import { type CertificateValidity, type RenewalWindow, scheduledWindow } from './renewal-windows.ts';
 import { requireRouteAuthentication } from './route-authentication.ts';
 import { addRoutes, type RouteDeps } from './routes.ts';
@@ -54,6 +55,8 @@ export interface EnrollServerOptions {
   readonly onRenewed?: (holder: CertificateHolder) => void;
   /** Called when a second key asks to renew a certificate that another one has superseded. */
   readonly onForked?: (identity: Identity) => void;
+  /** Called for each request to enroll or renew that was refused, with what its client presented. */
+  readonly onRefused?: (refusal: RefusedRequest) => void;
   /** When a certificate has to be renewed; computed from its validity alone unless given. */
   readonly renewalWindow?: (validity: CertificateValidity, holder: Identity) => Promise<RenewalWindow>;
   /** Missing limits are those of `DEFAULT_ENROLL_LIMITS`. */
@@ -86,7 +89,7 @@ const CLOSE_GRACE_MS = 2_000;
 
 /** Throws Problem `address_in_use`, or `config_invalid` for an address that is not this machine's. */
 export async function createEnrollServer(options: EnrollServerOptions): Promise<EnrollServer> {
-  const { authority, now, log } = options;
+  const { authority } = options;
   const { requests, refusalLog } = options.requestLimits;
   const clocks = { monotonic: () => performance.now(), random: Math.random };
   const limits = { ...DEFAULT_ENROLL_LIMITS, ...options.limits };
@@ -100,12 +103,13 @@ export async function createEnrollServer(options: EnrollServerOptions): Promise<
   });
 
   // 2. Requests: the budget of the client's network, then client authentication, then the route.
-  const responses = createErrorResponses({ now, log, refusalLog, counters: parts.counters });
+  const workQueue = new WorkQueue({ waiting: limits.waiting });
+  const authentication = createAuthentication(parts, workQueue);
+  const { presented } = authentication;
+  const responses = createErrorResponses({ ...parts, presented });
   const app = createApplication(responses, (handle) =>
     requests.attach(server, { handle, refuse: responses.rateLimited }),
   );
-  const workQueue = new WorkQueue({ waiting: limits.waiting });
-  const authentication = createAuthentication(parts, workQueue);
   app.addHook('onRequest', (request) => authentication.authenticate(request));
   addRoutes(app, routeDeps(parts, authentication));
 

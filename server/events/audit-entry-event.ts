@@ -6,7 +6,6 @@ import type { FleetEvent } from './event-log.ts';
 const TYPE_OF: Readonly<Record<string, LifecycleType>> = {
   'device.enrolled': 'enroll.enrolled',
   'service.issued': 'enroll.enrolled',
-  'device.enrolled refused': 'enroll.refused',
   'certificate.renewed': 'cert.renewed',
   'certificate.recovered': 'cert.recovered',
   'certificates.counted': 'cert.expiring',

@@ -21,6 +21,7 @@ export const EVENT_RULES: Readonly<Record<LifecycleType, EventRule>> = {
   'cert.renewed': { eventClass: 'certificate', limitedAs: 'renewed' },
   'cert.superseded': { eventClass: 'certificate', limitedAs: 'superseded' },
   'cert.recovered': { eventClass: 'certificate', limitedAs: 'recovered' },
+  'cert.renewal_refused': { eventClass: 'device', limitedAs: 'renewal_refused', hasGlobalLimit: true },
   'cert.expiring': { eventClass: 'certificate' },
   'cert.revoked': { eventClass: 'operator' },
   'device.suspended': { eventClass: 'operator' },

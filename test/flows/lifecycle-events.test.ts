@@ -1,10 +1,13 @@
 /** Lifecycle events of a fleet, as services and operators receive them and the event journal stores them. */
 
 import { request } from 'node:http';
+import { request as requestHttps } from 'node:https';
 import { connect as connectTls } from 'node:tls';
-import type { LifecycleEvent } from '@rollcall/protocol';
+import { enrollOnce, memoryIdentityStore, type StoredIdentity } from '@rollcall/device-sdk';
+import { EST_MEDIA_TYPES, EST_PATHS, type LifecycleEvent } from '@rollcall/protocol';
 import type { MqttClient } from 'mqtt';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { makeDatedAuthority } from '../fixtures/dated-authority.ts';
 import { startFleet, type TestFleet } from '../fixtures/fleet.ts';
 import { closed, openMqtt } from '../fixtures/mqtt.ts';
 import { rollcall } from '../fixtures/program.ts';
@@ -114,6 +117,56 @@ describe('a service that subscribes to events', () => {
       certFingerprint: expect.stringMatching(/^([0-9A-F]{2}:){31}[0-9A-F]{2}$/),
       certNotAfter: expect.any(String),
       certSan: 'URI:spiffe://rollcall.internal/device/dev-3',
+      certIssuer: expect.stringMatching(/^CN=/),
+    });
+  });
+
+  it('receives subject, issuer and dates of a certificate of another CA, with control characters escaped', async () => {
+    const stranger = await makeDatedAuthority('CN=Acme\u001bforged\u202e root, O=Acme');
+    const { keyPem: key, certificatePem: cert } = await stranger.device(Date.UTC(2020, 0), Date.UTC(2090, 0));
+    const { port } = new URL(fleet.mqttUrl);
+    const socket = connectTls({ port: Number(port), host: '127.0.0.1', rejectUnauthorized: false, key, cert });
+    socket.on('error', () => {});
+    const event = await on('$fleet/events/presence/connect_failed/-');
+    socket.destroy();
+    expect(event.data).toMatchObject({
+      reason: 'certificate_untrusted',
+      certSubject: 'CN=dated',
+      certIssuer: expect.stringMatching(/^(?=.*O=Acme)(?=.*CN=Acme)[ -~]+$/),
+      certNotBefore: '2020-01-01T00:00:00.000Z',
+      certNotAfter: '2090-01-01T00:00:00.000Z',
+    });
+  });
+
+  it('receives a refused renewal with the certificate that was presented, and the device that holds it', async () => {
+    const device = await fleet.enroll('dev-7');
+    const renew = ({ keyPem: key, certificatePem: cert }: StoredIdentity) =>
+      new Promise<number | undefined>((resolve, reject) => {
+        const url = new URL(EST_PATHS.simplereenroll, fleet.enrollUrl);
+        const options = { method: 'POST', rejectUnauthorized: false, key, cert };
+        const headers = { 'content-type': EST_MEDIA_TYPES.request };
+        requestHttps(url, { ...options, headers }, (response) => resolve(response.resume().statusCode))
+          .on('error', reject)
+          .end('x');
+      });
+    await fleet.operator.revokeDevices({ ids: ['dev-7'], reason: 'unspecified' });
+    expect(await renew(device)).toBe(403);
+    const { data } = await on('$fleet/events/cert/renewal_refused/dev-7');
+    expect(data).toMatchObject({ refusal: 'device_revoked', ip: '127.0.0.1', certSubject: 'CN=dev-7' });
+    expect(data.certIssuer).toMatch(/^CN=/);
+  });
+
+  it('receives a refused enrollment with the token, the device that was asked for and the address', async () => {
+    const token = await fleet.mint({ device: 'dev-8' });
+    await expect(enrollOnce(memoryIdentityStore(), { token, deviceId: 'dev-9' })).rejects.toThrow();
+    expect(await on('$fleet/events/enroll/refused/dev-9')).toMatchObject({
+      source: '//rollcall.internal/enroll',
+      data: {
+        actor: expect.stringMatching(/^token\//),
+        refusal: 'device_id_not_allowed',
+        detail: 'device_id_not_allowed',
+        ip: '127.0.0.1',
+      },
     });
   });
 
