@@ -24,7 +24,7 @@ import type { SessionChange } from './routing/bus.ts';
 import type { TelemetryIntake } from './routing/telemetry-intake.ts';
 import type { SessionStore } from './session-store/session-store.ts';
 import type { LiveSession } from './sessions/live-sessions.ts';
-import { endAllSessions } from './sessions/session-shutdown.ts';
+import { type DrainOptions, drainSessions, endAllSessions } from './sessions/session-shutdown.ts';
 import { SessionStarter } from './sessions/session-starter.ts';
 import { openSessionState, type SessionState } from './sessions/session-state.ts';
 import { startSessionSweep } from './sessions/session-sweep.ts';
@@ -92,6 +92,11 @@ export interface Broker {
   owners(): readonly Identity[];
   counters(): Readonly<Record<string, number>>;
   explain(subject: Subject, verb: PolicyVerb, topic: string): Promise<PolicyExplanation>;
+  /**
+   * Stops accepting connections, and ends the sessions at a limited rate: clients of MQTT 5 are told that the server stops, or where to go.
+   * A second call, and one after `close()`, does nothing.
+   */
+  drain(options: DrainOptions): Promise<void>;
   /** Stops listening, waits for messages that are being stored, and ends all sessions. Idempotent. */
   close(): Promise<void>;
 }
@@ -119,22 +124,38 @@ export async function createBroker(options: BrokerOptions): Promise<Broker> {
   pipeline.bus.onChange = (change) => termination.apply(change);
   const stopPolicyChanges = applyPolicyChanges({ ...state, directory, reauthorizer, log: context.log });
   const stopSweep = startSessionSweep(context, state, pipeline);
+  let stopped: Promise<void> | undefined;
+  let draining: Promise<void> | undefined;
   let closing: Promise<void> | undefined;
 
+  const stopAccepting = (): Promise<void> => {
+    if (stopped !== undefined) return stopped;
+    pipeline.wills.stop(); // All clients of a server that stops connect again.
+    stopped = admission.listener.close();
+    admission.authorizer.close();
+    return stopped;
+  };
+  const drain = async (drainOptions: DrainOptions): Promise<void> => {
+    void stopAccepting();
+    await drainSessions(state, options.serverReference, drainOptions);
+  };
   const close = async (): Promise<void> => {
     stopPolicyChanges();
     pipeline.stop();
     state.stop();
     stopSweep();
-    const stopped = admission.listener.close();
-    admission.authorizer.close();
+    const accepted = stopAccepting();
     await endAllSessions(state, options.serverReference);
     admission.limiter.close();
     await pipeline.router.close();
-    await stopped;
+    await accepted;
   };
   return {
     ...operations({ context, state, pipeline, admission }),
+    drain(drainOptions) {
+      draining ??= closing === undefined ? drain(drainOptions) : Promise.resolve();
+      return draining;
+    },
     close() {
       closing ??= close();
       return closing;
@@ -149,7 +170,7 @@ interface BrokerParts {
   readonly admission: ConnectionAdmission;
 }
 
-function operations({ context, state, pipeline, admission }: BrokerParts): Omit<Broker, 'close'> {
+function operations({ context, state, pipeline, admission }: BrokerParts): Omit<Broker, 'drain' | 'close'> {
   const { persistentSessions, policies, sessions } = state;
   const { serverMessages, persistence, wills, bus } = pipeline;
   const confirmed = async (change: SessionChange) => sumOf(await bus.confirm(change));

@@ -150,11 +150,19 @@ describe('the TCP listener', () => {
     expect(answer.json).toMatchObject({ code: 'operator_required' });
   });
 
-  it('serves no route without a key but health', async () => {
+  it('serves no route without a key but health and the probes', async () => {
+    const open = ['/v1/health', '/livez', '/readyz'];
     for (const { method, path } of Object.values(endpoints)) {
       fixture.clock.now += 3_600_000;
       const answer = await send(fixture, { listener: 'tcp', method, path: path.replace(/:[a-z]+/g, 'x') });
-      expect([path, answer.status]).toEqual([path, path === '/v1/health' ? 200 : 401]);
+      expect([path, answer.status]).toEqual([path, open.includes(path) ? 200 : 401]);
+    }
+  });
+
+  it('answers probes under any host, because a supervisor names an address', async () => {
+    for (const path of ['/livez', '/readyz']) {
+      const answer = await overTcp({ host: '10.1.2.3:8444' }, path);
+      expect([answer.status, answer.text]).toEqual([200, 'ok\n']);
     }
   });
 

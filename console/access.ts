@@ -52,6 +52,7 @@ export class AccessControl {
   /** The actor for audit entries. Problem `request_invalid`, `operator_required` or `rate_limited` when refused. */
   admit(request: IncomingMessage, access: Access): Actor {
     if (this.#listeners.get(request) === 'unix') return 'operator/unix';
+    if (access === 'probe') return 'operator/unknown';
     this.#expectOwnHost(request);
     if (access === 'anyone') return 'operator/unknown';
     this.#expectKey(request);

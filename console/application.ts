@@ -155,7 +155,7 @@ export function addEndpoint<const E extends Endpoint>(
     config: { access: endpoint.access },
     schema: {
       summary: endpoint.summary,
-      ...(endpoint.access === 'anyone' && { security: [] }),
+      ...(endpoint.access !== 'operator' && { security: [] }),
       querystring: endpoint.query ?? nothing,
       ...(endpoint.params !== undefined && { params: endpoint.params }),
       ...(endpoint.method !== 'GET' && { body: endpoint.body ?? nothing.prefault({}) }),

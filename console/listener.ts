@@ -43,7 +43,7 @@ export class Listener<S extends Server = Server> {
   /** `listen` resolves when the server listens, or throws. */
   async open(listen: (server: S) => Promise<void>): Promise<void> {
     await listen(this.server);
-    this.server.on('error', (error) => this.#log.error({ err: error }, 'console listener failed'));
+    this.server.on('error', (error) => this.#log.error({ err: error }, 'listener failed'));
   }
 
   /** Running requests have two seconds to finish. */
@@ -62,10 +62,10 @@ export class Listener<S extends Server = Server> {
 }
 
 /** Problem `address_in_use`, or `config_invalid` when the address is not of this machine or not allowed. */
-export function listenOnTcp(server: Server, host: string, port: number): Promise<void> {
+export function listenOnTcp(server: Server, host: string, port: number, name = 'console'): Promise<void> {
   return new Promise((resolve, reject) => {
     const fail = (error: NodeJS.ErrnoException) => {
-      const reason = `console on ${host} port ${port}: ${error.code}`;
+      const reason = `${name} on ${host} port ${port}: ${error.code}`;
       const hint = 'expected an address of this machine and a free port';
       reject(new Problem(error.code === 'EADDRINUSE' ? 'address_in_use' : 'config_invalid', { reason, hint }));
     };

@@ -59,7 +59,7 @@ describe('the OpenAPI document', () => {
         endpoint.mediaType ?? 'application/json',
       ]);
       expect(Object.keys(operation.responses.default?.content ?? {})).toEqual(['application/problem+json']);
-      expect(operation.security).toEqual(endpoint.access === 'anyone' ? [] : undefined);
+      expect(operation.security).toEqual(endpoint.access === 'operator' ? undefined : []);
     },
   );
 

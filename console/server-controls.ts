@@ -85,6 +85,8 @@ export interface RenewalControl {
 }
 
 export interface ServerControls {
+  /** The server takes devices and can store what they send. */
+  isReady(): Promise<boolean>;
   /** Whether every listener uses the certificate that is in its files. */
   certificates(): 'ok' | 'refused';
   /** `behind`: the clock was set back behind the newest entry of the audit. */

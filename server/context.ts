@@ -3,6 +3,7 @@ import type { RequestLimits } from '../limits/index.ts';
 import type { Config } from './config/config.ts';
 import type { DataDirectory } from './data-directory.ts';
 import type { Metrics } from './metrics.ts';
+import type { Readiness } from './readiness.ts';
 
 /** The dependencies of every part of a server. */
 export interface ServerContext {
@@ -14,6 +15,7 @@ export interface ServerContext {
   readonly version: string;
   readonly limits: RequestLimits;
   readonly metrics: Metrics;
+  readonly readiness: Readiness;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
   readonly log: Logger;

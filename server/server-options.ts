@@ -146,13 +146,14 @@ export function consoleOptions(
 
 /** Calls of the console to the broker and the certificate authority. */
 function serverControls(
-  { metrics, now }: ServerContext,
+  { metrics, readiness, now }: ServerContext,
   { registry, sessions }: Stores,
   { authority, broker, renewals, enrollUrl, clock }: ConsoleParts,
 ): Parameters<typeof createConsole>[0]['controls'] {
   const { trust, issuer } = authority;
   return {
     ca: createCaControl({ authority, registry, renewals, broker, now }),
+    isReady: () => readiness.isReady(),
     certificates: () => certificateHealth(authority.serverCertificates),
     clock,
     sessionStore: () => (sessions.store.counters().isNearlyFull ? 'short' : 'ok'),

@@ -6,7 +6,7 @@
 import { lifecycleTopic, serverUrl, UNKNOWN_NAME } from '@rollcall/protocol';
 import type { Logger } from 'pino';
 import { type Broker, createBroker, inspectSessionFile, openSessionStore } from '../broker/index.ts';
-import { type Console, createConsole } from '../console/index.ts';
+import { type Console, createConsole, createProbeServer } from '../console/index.ts';
 import {
   type Authority,
   createEnrollServer,
@@ -31,6 +31,7 @@ import { DescriptorMonitor } from './descriptor-monitor.ts';
 import { inspectFleetEvents, openFleetEvents } from './events/open.ts';
 import { type CounterSource, collectTelemetry, Metrics } from './metrics.ts';
 import { OpenParts } from './open-parts.ts';
+import { Readiness } from './readiness.ts';
 import { applyUnconfirmedChanges, connectRegistryChangeHandlers } from './registry-change-handlers.ts';
 import { runtimeText } from './runtime.ts';
 import { brokerOptions, consoleOptions, enrollOptions, renewalOptions } from './server-options.ts';
@@ -66,14 +67,22 @@ export interface FleetServer {
   readonly certificateStatusUrl: string | undefined;
   /** Path of the operator socket. */
   readonly socket: string;
+  /** `http://host:port` of `/livez` and `/readyz`; undefined when it is not configured. */
+  readonly healthUrl: string | undefined;
   /** Path of the root certificate, PEM. */
   readonly trustBundle: string;
+  /**
+   * Is not ready from now on, accepts no device and no enrollment, finishes what is being stored, and ends the sessions at the configured
+   * rate. The console stays open. To be called before `close()`; idempotent.
+   */
+  drain(): Promise<void>;
   /** Disconnects clients, flushes the journal, frees every address. Idempotent. */
   close(): Promise<void>;
 }
 
 interface Servers {
   readonly broker: Broker;
+  readonly enroll: { close(): Promise<void> };
   readonly renewals: RenewalSchedule;
   readonly console: Console;
   readonly mqttUrl: string;
@@ -97,7 +106,8 @@ async function start(options: FleetServerOptions, opened: OpenParts): Promise<Fl
   const lock = lockDirectory(data.path);
   opened.add({ close: async () => lock.release() });
   const context = openContext(options, data, opened);
-  const { now, log } = context;
+  const { config, readiness, now, log } = context;
+  const healthUrl = await openProbes(context, opened);
 
   const restored = readRestoredNote(data.path);
   const stores = await openStores(context, restored && 'restore', opened);
@@ -107,14 +117,20 @@ async function start(options: FleetServerOptions, opened: OpenParts): Promise<Fl
 
   const servers = await openServers(context, stores, { authority, clock }, opened);
   await connectParts(context, stores, { authority, servers }, opened);
+  readiness.serving(stores);
 
   return {
     enrollUrl: servers.enrollUrl,
     mqttUrl: servers.mqttUrl,
     consoleUrl: servers.console.url,
     certificateStatusUrl: statusUrl,
+    healthUrl,
     socket: data.socket,
     trustBundle: data.trustBundle,
+    drain: async () => {
+      readiness.draining();
+      await Promise.all([servers.enroll.close(), servers.broker.drain(config.drain)]);
+    },
     close: () => opened.close(),
   };
 }
@@ -134,7 +150,20 @@ function openContext(
   metrics.collectFrom('refusals', limits.refusalLog);
   if (logLines !== undefined) metrics.collectFrom('logLines', logLines);
   const publicHost = config.publicHosts[0] as string;
-  return { config, data, environment, publicHost, version, limits, metrics, now, log };
+  const readiness = new Readiness();
+  return { config, data, environment, publicHost, version, limits, metrics, readiness, now, log };
+}
+
+/** Opened before the stores, and closed after them: a probe is answered while the server starts and stops. */
+async function openProbes(context: ServerContext, opened: OpenParts): Promise<string | undefined> {
+  const { config, readiness, limits, now } = context;
+  if (!config.health.listen) return undefined;
+  const { host, port } = config.health;
+  const { refusalLog } = limits;
+  const isReady = () => readiness.isReady();
+  const log = context.log.child({ component: 'health' });
+  const probes = opened.add(await createProbeServer({ host, port, isReady, refusalLog, now, log }));
+  return serverUrl('http', host, probes.port);
 }
 
 /** Runs before any listener is open. Changes nothing when this version cannot use one of the stores. */
@@ -199,7 +228,7 @@ async function openServers(
   const console = opened.add(
     await createConsole(consoleOptions(context, stores, { authority, broker, renewals, enrollUrl, clock })),
   );
-  return { broker, renewals, console, mqttUrl, enrollUrl };
+  return { broker, enroll, renewals, console, mqttUrl, enrollUrl };
 }
 
 /** Applies changes that were committed while no server ran, then each change at its commit. */

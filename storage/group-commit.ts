@@ -105,6 +105,11 @@ export class GroupCommit<Entry, Waiter = never, Result = void> {
     return this.#isUnderPressure;
   }
 
+  /** The last write failed, and is repeated until it succeeds. */
+  get isHolding(): boolean {
+    return this.#isHolding;
+  }
+
   get isClosed(): boolean {
     return this.#isClosed;
   }

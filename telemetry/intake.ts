@@ -99,8 +99,8 @@ export class Intake<Source extends string = DeviceId> {
   }
 
   counters(): Omit<TelemetryCounters, 'diskFreeBytes' | 'isDiskLow' | 'newestPosition' | 'heldDevices' | 'heldGroups'> {
-    const { commits, queuedBytes, isUnderPressure } = this.#commits;
-    return { ...this.#counts, commits, queuedBytes, isUnderPressure };
+    const { commits, queuedBytes, isUnderPressure, isHolding } = this.#commits;
+    return { ...this.#counts, commits, queuedBytes, isUnderPressure, isHeld: isHolding };
   }
 
   /** Accepts nothing more; resolves when everything that waited is written or refused. */

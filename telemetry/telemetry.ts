@@ -72,6 +72,8 @@ export interface TelemetryCounters {
   readonly newestPosition: number;
   readonly queuedBytes: number;
   readonly isUnderPressure: boolean;
+  /** The last write failed: messages are held while it is repeated. */
+  readonly isHeld: boolean;
   /** Bytes free on the journal's disk; 0 when not monitored. */
   readonly diskFreeBytes: number;
   /** There is less than the floor, and nothing is stored. */

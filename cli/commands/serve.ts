@@ -67,6 +67,7 @@ const serve = run<ServeOptions>(async ({ options, form }) => {
       log.info({ version, runtime: `${runtime.name} ${runtime.version}` }, 'started');
       announce(server, config, form);
       log.info({ signal: await stopped }, 'stopping');
+      await server.drain();
       await server.close();
     },
     (cause) => log.warn(cause, 'ignored; the server keeps running'),
@@ -94,14 +95,16 @@ async function otherRuntime(wanted: Config['runtime']): Promise<void> {
 }
 
 function announce(server: FleetServer, config: Config, form: OutputForm): void {
-  const { enrollUrl, mqttUrl, consoleUrl, trustBundle, socket } = server;
-  if (form === 'json') printJson({ event: 'ready', enrollUrl, mqttUrl, consoleUrl, trustBundle, socket });
+  const { enrollUrl, mqttUrl, consoleUrl, healthUrl, trustBundle, socket } = server;
+  const health = healthUrl === undefined ? {} : { healthUrl };
+  if (form === 'json') printJson({ event: 'ready', enrollUrl, mqttUrl, consoleUrl, ...health, trustBundle, socket });
   else {
     printResult(
       [
         `enroll    ${enrollUrl}`,
         `mqtt      ${mqttUrl}`,
         `console   ${consoleUrl}`,
+        ...(healthUrl === undefined ? [] : [`health    ${healthUrl}`]),
         `root      ${trustBundle}`,
         `ready: create a bootstrap token with "rollcall token create --data ${config.data}"`,
       ].join('\n'),

@@ -2,8 +2,11 @@
 
 import type { z } from 'zod';
 
-/** `operator`: over the unix socket, or with the operator key. `anyone`: who can reach the listener. */
-export type Access = 'operator' | 'anyone';
+/**
+ * `operator`: over the unix socket, or with the operator key. `anyone`: who can reach the listener. `probe`: the same under any Host
+ * header, because a probe names an address; its answer says nothing that a web page could use.
+ */
+export type Access = 'operator' | 'anyone' | 'probe';
 
 export interface Endpoint {
   readonly method: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';

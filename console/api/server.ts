@@ -1,6 +1,7 @@
 /** The server itself: requests and responses. */
 
 import { z } from 'zod';
+import { LIVE_PATH, PROBE_MEDIA_TYPE, READY_PATH } from '../probes.ts';
 import type { Endpoint } from './endpoint.ts';
 import { time } from './schemas.ts';
 
@@ -31,6 +32,22 @@ const health = z.object({
 });
 
 export const serverEndpoints = {
+  live: {
+    method: 'GET',
+    path: LIVE_PATH,
+    access: 'probe',
+    summary: 'whether the process answers',
+    answer: z.string(),
+    mediaType: PROBE_MEDIA_TYPE,
+  },
+  ready: {
+    method: 'GET',
+    path: READY_PATH,
+    access: 'probe',
+    summary: 'whether the server takes devices; 503 while it starts, stops or cannot store',
+    answer: z.string(),
+    mediaType: PROBE_MEDIA_TYPE,
+  },
   health: {
     method: 'GET',
     path: '/v1/health',

@@ -5,6 +5,7 @@ import type { FastifyInstance } from 'fastify';
 import { serverEndpoints as endpoints } from '../api/server.ts';
 import { addEndpoint } from '../application.ts';
 import { isoTime } from '../iso-time.ts';
+import { PROBE_MEDIA_TYPE, probeAnswer } from '../probes.ts';
 import type { RoutesOptions } from './routes.ts';
 import type { SinkControl } from './sinks.ts';
 
@@ -12,6 +13,13 @@ export function addServerRoutes(
   app: FastifyInstance,
   { registry, telemetry, controls, sinks, version, runtime, now }: RoutesOptions,
 ): void {
+  addEndpoint(app, endpoints.live, () => probeAnswer(true).text);
+  addEndpoint(app, endpoints.ready, async ({ reply }) => {
+    const { status, text } = probeAnswer(await controls.isReady());
+    if (status === 200) return text;
+    void reply.code(status).type(PROBE_MEDIA_TYPE).send(text);
+    return undefined;
+  });
   addEndpoint(app, endpoints.health, async () => {
     await registry.findPolicy(DEFAULT_DEVICE_SCOPE).catch((error: unknown) => {
       throw new Problem('unavailable', { reason: asProblem(error).message, cause: error });

@@ -77,7 +77,7 @@ export interface EnrollServer {
   readonly port: number;
   /** Counters since the start, by metric name, or name and label: `enroll_refused_total/code=token_rejected`. */
   counters(): Readonly<Record<string, number>>;
-  /** Accepts no more connections, gives requests two seconds to finish, then closes the rest. */
+  /** Accepts no more connections, gives requests two seconds to finish, then closes the rest. Idempotent. */
   close(): Promise<void>;
 }
 
@@ -117,19 +117,24 @@ export async function createEnrollServer(options: EnrollServerOptions): Promise<
   await app.ready();
   await listen(server, options);
   const { port } = server.address() as AddressInfo;
+  let closing: Promise<void> | undefined;
+  const close = async (): Promise<void> => {
+    stopFollowing();
+    const grace = setTimeout(() => server.closeAllConnections(), CLOSE_GRACE_MS);
+    const closed = new Promise((resolve) => server.close(resolve));
+    limiter.closeHandshakes();
+    server.closeIdleConnections();
+    await closed;
+    clearTimeout(grace);
+    await app.close();
+  };
   return {
     url: serverUrl('https', authority.hosts[0] as string, port),
     port,
     counters: () => ({ ...parts.counters.snapshot(), enroll_waiting: workQueue.waiting }),
-    close: async () => {
-      stopFollowing();
-      const grace = setTimeout(() => server.closeAllConnections(), CLOSE_GRACE_MS);
-      const closed = new Promise((resolve) => server.close(resolve));
-      limiter.closeHandshakes();
-      server.closeIdleConnections();
-      await closed;
-      clearTimeout(grace);
-      await app.close();
+    close() {
+      closing ??= close();
+      return closing;
     },
   };
 }

@@ -136,8 +136,8 @@ function assign(settings: Record<string, unknown>, path: Path, value: unknown): 
   node[path.at(-1) as string] = value;
 }
 
-/** Parses the text of a variable as YAML does: a number if it is one. */
+/** Parses the text of a variable as YAML does: a number or a boolean if it is one. */
 function scalarOf(text: string): unknown {
   const value: unknown = parse(text, { schema: 'core' });
-  return typeof value === 'number' ? value : text;
+  return typeof value === 'number' || typeof value === 'boolean' ? value : text;
 }

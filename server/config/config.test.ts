@@ -43,6 +43,7 @@ describe('the configuration', () => {
       ROLLCALL_ENROLL_PORT: '2',
       ROLLCALL_CONSOLE_PORT: '2',
       ROLLCALL_PUBLIC_HOSTS: 'a.example,10.0.0.1',
+      ROLLCALL_HEALTH_LISTEN: 'true',
     };
     const config = loadConfig({
       file,
@@ -54,6 +55,7 @@ describe('the configuration', () => {
     });
     expect([config.mqtt.port, config.enroll.port, config.console.port]).toEqual([1, 2, 3]);
     expect(config.publicHosts).toEqual(['a.example', '10.0.0.1']);
+    expect(config.health.listen).toBe(true);
   });
 
   it('converts public hosts to their canonical form and removes duplicates', () => {

@@ -97,6 +97,12 @@ export const configSchema = z.strictObject({
     .prefault(['localhost', '127.0.0.1', '::1']),
   runtime: z.enum(['node', 'bun']).prefault('node'),
   log: section({ level: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent']).prefault('info') }),
+  health: section({
+    listen: z.boolean().prefault(false),
+    host: listener.prefault('127.0.0.1'),
+    port: port.prefault(8481),
+  }),
+  drain: section({ within: duration.prefault('10s'), sessionsPerSecond: limit.prefault(500) }),
   requests: section({ perSecondPerAddress: limit.prefault(50) }),
   enroll: section({
     host: listener.prefault('127.0.0.1'),
