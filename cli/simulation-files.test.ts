@@ -6,7 +6,8 @@ import { expect, it } from 'vitest';
 import { temporaryDirectory } from '../test/fixtures/temporary.ts';
 import { loadIdentities, saveIdentities } from './simulation-files.ts';
 
-const identity = { keyPem: 'a key', certificatePem: 'a certificate' };
+const certificate = (text: string) => `-----BEGIN CERTIFICATE-----\n${text}\n-----END CERTIFICATE-----\n`;
+const identity = { keyPem: 'a key', certificatePem: certificate('leaf'), issuersPem: certificate('issuing') };
 
 it.each(['../../x', '..', '/x', 'a/b', ''])('an identity named %j is refused before anything is written', (name) => {
   const parent = temporaryDirectory();
@@ -25,6 +26,7 @@ it('identities are kept in new directories, and never through a link or over one
   const ids = (name: string) => new Map([[name, identity]]);
   saveIdentities(keep, ids('pump-1'), 'root');
   expect(loadIdentities(keep).identities.get('pump-1')).toEqual(identity);
+  expect(readFileSync(join(keep, 'pump-1/cert.pem'), 'utf8')).toBe(certificate('leaf') + certificate('issuing'));
   const other = new Map([['pump-1', { keyPem: 'another', certificatePem: 'another' }]]);
   expect(() => saveIdentities(keep, other, 'root')).toThrow(expect.objectContaining({ code: 'config_invalid' }));
   expect(readFileSync(join(keep, 'pump-1/key.pem'), 'utf8')).toBe('a key');

@@ -6,6 +6,7 @@ import { fileURLToPath } from 'node:url';
 import { NAME_RULE, Problem, parseDeviceId } from '@rollcall/protocol';
 import {
   describeFlaw,
+  identityOf,
   type RunResult,
   readScenario,
   resultSchema,
@@ -65,13 +66,13 @@ export function saveIdentities(directory: string, identities: ReadonlyMap<string
       throw new Problem('config_invalid', { reason: `expected ids of ${NAME_RULE}` });
   }
   mkdirSync(directory, { recursive: true, mode: 0o700 });
-  for (const [id, { keyPem, certificatePem }] of identities) {
+  for (const [id, { keyPem, certificatePem, issuersPem = '' }] of identities) {
     const place = join(directory, id);
     makeNew(place, id);
     const write = (name: string, text: string, mode: number) =>
       writeFileSync(join(place, name), text, { mode, flag: 'wx' });
     write('key.pem', keyPem, 0o600);
-    write('cert.pem', certificatePem, 0o644);
+    write('cert.pem', certificatePem + issuersPem, 0o644);
     write('ca.pem', rootPem, 0o644);
   }
 }
@@ -102,7 +103,8 @@ export function loadIdentities(directory: string): SavedIdentities {
     if (parseDeviceId(id) === undefined || !existsSync(join(place, 'cert.pem'))) continue;
     const identity = loadIdentity(place);
     identities.set(id, identity);
-    if (rootPem === '') rootPem = readFileSync(join(place, 'ca.pem'), 'utf8');
+    const ca = join(place, 'ca.pem');
+    if (rootPem === '' && existsSync(ca)) rootPem = readFileSync(ca, 'utf8');
   }
   if (identities.size > 0) return { identities, rootPem };
   throw new Problem('config_invalid', {
@@ -112,10 +114,8 @@ export function loadIdentities(directory: string): SavedIdentities {
 }
 
 export function loadIdentity(place: string): TlsIdentity {
-  return {
-    keyPem: readFileSync(join(place, 'key.pem'), 'utf8'),
-    certificatePem: readFileSync(join(place, 'cert.pem'), 'utf8'),
-  };
+  const read = (name: string) => readFileSync(join(place, name), 'utf8');
+  return identityOf(read('key.pem'), read('cert.pem'));
 }
 
 export function loadResult(file: string): RunResult {

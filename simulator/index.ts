@@ -1,7 +1,14 @@
 /** Fleets of virtual devices: scenarios, drills, their reports and verdicts. */
 
+export {
+  CLIENT_ID_TEMPLATE_RULE,
+  FLEET_NAMES,
+  isClientIdTemplate,
+  isTopicTemplate,
+  TOPIC_TEMPLATE_RULE,
+} from './devices/broker-names.ts';
 export type { DeviceReport } from './devices/device-report.ts';
-export type { TlsIdentity } from './devices/tls-connections.ts';
+export { identityOf, type TlsIdentity } from './devices/tls-connections.ts';
 export { drillCaCompromise } from './drill/ca-compromise.ts';
 export {
   DRILL_GROUP,
@@ -23,7 +30,7 @@ export { prometheusText, servePrometheus } from './report/prometheus.ts';
 export { accelerated, scaled } from './run/device-list.ts';
 export type { RunSnapshot } from './run/record.ts';
 export { type RunResult, resultSchema } from './run/result.ts';
-export { RunRefused } from './run/run-options.ts';
+export { RunRefused, type TargetBroker } from './run/run-options.ts';
 export { runScenario } from './run/scenario-run.ts';
 export { causeLines, type FleetReport, type FleetSnapshot, SdkFleet } from './run/sdk-fleet.ts';
 export type { OperatorAccess, ServerControl } from './run/server-access.ts';

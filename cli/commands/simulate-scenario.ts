@@ -21,6 +21,7 @@ import { startTemporaryServer } from '../simulation-server.ts';
 import { untilStopped } from '../stop-signals.ts';
 import { EXIT, note, type OutputForm, printJson, printResult } from '../terminal.ts';
 import { coordinateHosts, type JoinedHosts } from './simulate-hosts.ts';
+import { targetBrokerOf } from './simulate-target.ts';
 
 export interface ScenarioOptions extends FleetOptions {
   readonly scenario: string;
@@ -31,6 +32,11 @@ export interface ScenarioOptions extends FleetOptions {
   /** Share of devices that use MQTT 5, from 0 to 1. */
   readonly mqtt?: number;
   readonly target?: string;
+  readonly targetCa?: string;
+  readonly targetName?: string;
+  readonly topic?: string;
+  readonly clientId?: string;
+  readonly serviceClientId?: string;
   readonly identities?: string;
   readonly service?: string;
   readonly keep?: string;
@@ -95,6 +101,7 @@ async function play(loaded: LoadedScenario, options: PlayOptions, form: OutputFo
   const { localThreads } = await import('../../simulator/index.ts');
   const { scenario, recordings } = loaded;
   const { saved, joinedHosts, signal } = options;
+  const targetBroker = targetBrokerOf(options);
   const view = await openView(scenario, options, form);
   const access = await openServerAccess(options, scenario).catch((error) => {
     view.end();
@@ -105,6 +112,7 @@ async function play(loaded: LoadedScenario, options: PlayOptions, form: OutputFo
       scenario,
       recordings,
       mqttUrl: options.target ?? access.mqttUrl,
+      targetBroker,
       operator: access.operator,
       server: access.server,
       ...(saved !== undefined && { identities: saved.identities, rootPem: saved.rootPem }),

@@ -4,12 +4,16 @@ import { Command, InvalidArgumentError } from 'commander';
 import { openConsoleClient } from '../../console/client.ts';
 import { createLogger } from '../../server/config/index.ts';
 import {
+  CLIENT_ID_TEMPLATE_RULE,
   causeLines,
   type FleetReport,
   type FleetSnapshot,
+  isClientIdTemplate,
+  isTopicTemplate,
   MQTT_ARGUMENT_RULE,
   parseMqttVersions,
   type SdkFleet,
+  TOPIC_TEMPLATE_RULE,
 } from '../../simulator/index.ts';
 import {
   duration,
@@ -26,9 +30,10 @@ import { untilStopped } from '../stop-signals.ts';
 import { EXIT, note, type OutputForm, printJson, printResult } from '../terminal.ts';
 import { type JoinRunOptions, joinAsHost } from './simulate-hosts.ts';
 import { simulateScenario } from './simulate-scenario.ts';
+import { type TargetOptions, targetBrokerOf } from './simulate-target.ts';
 import { simulateTools } from './simulate-tools.ts';
 
-interface SimulateOptions extends Partial<JoinRunOptions> {
+interface SimulateOptions extends Partial<JoinRunOptions>, TargetOptions {
   readonly devices?: number;
   readonly scenario?: string;
   readonly token?: string;
@@ -59,6 +64,9 @@ const simulate = run<SimulateOptions & FleetOptions>(async ({ options, form }) =
       reason: 'expected --scenario NAME or --devices N',
       hint: 'rollcall simulate --scenario smoke starts a server of its own',
     });
+  }
+  if (scenario === undefined && targetBrokerOf(options) !== undefined) {
+    throw new Problem('usage', { reason: 'expected --scenario with --target' });
   }
   if (scenario !== undefined) return simulateScenario({ ...options, scenario }, form);
   return simulatePlainly({ ...options, devices: devices as number }, form);
@@ -134,6 +142,16 @@ function describeReport(report: FleetReport): string {
   ].join('\n');
 }
 
+function topicTemplate(text: string): string {
+  if (!isTopicTemplate(text)) throw new InvalidArgumentError(`expected ${TOPIC_TEMPLATE_RULE}`);
+  return text;
+}
+
+function clientIdTemplate(text: string): string {
+  if (!isClientIdTemplate(text)) throw new InvalidArgumentError(`expected ${CLIENT_ID_TEMPLATE_RULE}`);
+  return text;
+}
+
 function mqttVersions(text: string): number {
   const share5 = parseMqttVersions(text);
   if (share5 === undefined) throw new InvalidArgumentError(`expected ${MQTT_ARGUMENT_RULE}`);
@@ -152,6 +170,18 @@ export function simulateCommand(): Command {
     .option('--mqtt <versions>', `version of MQTT, in place of the scenario: ${MQTT_ARGUMENT_RULE}`, mqttVersions)
     .option('--target <url>', 'a broker to measure, mqtts://HOST:PORT, with --identities')
     .option('--identities <dir>', 'devices that were enrolled before: a directory each with key.pem, cert.pem, ca.pem')
+    .option('--target-ca <file>', 'with --target: CA certificates (PEM) of the certificate of that broker')
+    .option(
+      '--target-name <name>',
+      'with --target: name in its certificate, sent as SNI (default: the host of the URL)',
+    )
+    .option('--topic <template>', `with --target: topic of telemetry, ${TOPIC_TEMPLATE_RULE}`, topicTemplate)
+    .option(
+      '--client-id <template>',
+      `with --target: MQTT client id of a device, ${CLIENT_ID_TEMPLATE_RULE}`,
+      clientIdTemplate,
+    )
+    .option('--service-client-id <id>', 'with --target: MQTT client id of the subscribed service')
     .option('--service <dir>', 'identity of the subscribed service, where no operator can issue one')
     .option('--keep <dir>', 'write the identities of the devices there, for later runs')
     .option('--workers <n>', 'threads (default: one a core)', integerBetween(1, 256))

@@ -5,7 +5,7 @@
 
 import { createPrivateKey, generateKeyPairSync, type KeyObject, X509Certificate } from 'node:crypto';
 import { Agent, request } from 'node:https';
-import { readCertsOnly, writeCsr } from '@rollcall/device-sdk/building-blocks';
+import { findPath, readCertsOnly, writeCsr } from '@rollcall/device-sdk/building-blocks';
 import {
   EST_MEDIA_TYPES,
   EST_PATHS,
@@ -66,6 +66,9 @@ export function exportKeyPem(key: KeyObject): string {
 export class EstClient {
   readonly #place: EstServer;
   readonly #agent: Agent;
+  /** Of the last certificates: their issuer, and what is between leaf and root. */
+  #chain: { readonly issuer: X509Certificate; readonly issuersPem: string } | undefined;
+  #fetching: Promise<readonly X509Certificate[]> | undefined;
 
   constructor(place: EstServer, connections: number) {
     this.#place = place;
@@ -83,7 +86,7 @@ export class EstClient {
       body,
       agent: this.#agent,
     });
-    return certificateIn(answer, exportKeyPem(key));
+    return this.#certificateIn(answer, exportKeyPem(key));
   }
 
   /** The next certificate, with a new key, authenticated by the current one (RFC 7030, section 4.2.2). */
@@ -102,11 +105,49 @@ export class EstClient {
       cert: current.certificatePem,
       key: current.keyPem,
     });
-    return certificateIn(answer, exportKeyPem(key));
+    return this.#certificateIn(answer, exportKeyPem(key));
   }
 
   close(): void {
     this.#agent.destroy();
+  }
+
+  async #certificateIn({ status, headers, body }: EstExchangeAnswer, keyPem: string): Promise<EstResponse> {
+    if (status !== 200) {
+      const retryAfter = parseDecimal(headers['retry-after'], 0, RETRY_AFTER_MAX_S);
+      return { refused: problemCode(body) ?? `http_${status}`, ...(retryAfter !== undefined && { retryAfter }) };
+    }
+    const key = createPrivateKey(keyPem);
+    const leaf = readCertsOnly(Buffer.from(body, 'base64'))?.find((one) => one.checkPrivateKey(key));
+    const issuersPem = leaf && (await this.#issuersOf(leaf));
+    if (leaf === undefined || issuersPem === undefined) return { refused: 'answer_invalid' };
+    const mqttUrl = headers[MQTT_URL_HEADER];
+    return {
+      identity: { keyPem, certificatePem: leaf.toString(), issuersPem },
+      mqttUrl: typeof mqttUrl === 'string' ? mqttUrl : undefined,
+    };
+  }
+
+  /** An EST response holds the leaf alone; the CAs above it come from `cacerts`, once for each issuer. Undefined without a path to the root. */
+  async #issuersOf(leaf: X509Certificate): Promise<string | undefined> {
+    if (this.#chain !== undefined && leaf.checkIssued(this.#chain.issuer)) return this.#chain.issuersPem;
+    this.#fetching ??= this.#caCertificates().finally(() => {
+      this.#fetching = undefined;
+    });
+    const rules = { at: undefined, lists: [], extensions: 'ignore' } as const;
+    const path = findPath(leaf, await this.#fetching, [new X509Certificate(this.#place.rootPem)], rules);
+    if (typeof path === 'string') return undefined;
+    const [issuer] = path.slice(1);
+    if (issuer === undefined) return undefined;
+    const issuersPem = path.slice(1, -1).map(String).join('');
+    this.#chain = { issuer, issuersPem };
+    return issuersPem;
+  }
+
+  async #caCertificates(): Promise<readonly X509Certificate[]> {
+    const order = { method: 'GET', path: EST_PATHS.cacerts, agent: this.#agent };
+    const { status, body } = await exchange(this.#place.enrollUrl, order);
+    return (status === 200 ? readCertsOnly(Buffer.from(body, 'base64')) : undefined) ?? [];
   }
 }
 
@@ -161,24 +202,6 @@ function exchange(url: string, { body, ...order }: Exchange): Promise<EstExchang
 
 /** Longer than any run waits. */
 const RETRY_AFTER_MAX_S = 86_400;
-
-function certificateIn({ status, headers, body }: EstExchangeAnswer, key: string): EstResponse {
-  if (status !== 200) {
-    const retryAfter = parseDecimal(headers['retry-after'], 0, RETRY_AFTER_MAX_S);
-    return { refused: problemCode(body) ?? `http_${status}`, ...(retryAfter !== undefined && { retryAfter }) };
-  }
-  const leaf = readCertsOnly(Buffer.from(body, 'base64'))?.find((one) => one.checkPrivateKey(privateKey(key)));
-  if (leaf === undefined) return { refused: 'answer_invalid' };
-  const mqttUrl = headers[MQTT_URL_HEADER];
-  return {
-    identity: { keyPem: key, certificatePem: leaf.toString() },
-    mqttUrl: typeof mqttUrl === 'string' ? mqttUrl : undefined,
-  };
-}
-
-function privateKey(pem: string): KeyObject {
-  return createPrivateKey(pem);
-}
 
 function problemCode(body: string): string | undefined {
   try {

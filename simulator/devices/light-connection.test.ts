@@ -18,6 +18,7 @@ import { afterAll, expect, onTestFinished } from 'vitest';
 import { testsWithClients } from '../../test/fixtures/real-client.ts';
 import { makeScriptedAuthority } from '../../test/fixtures/scripted-authority.ts';
 import { readScenario } from '../scenario/read.ts';
+import { FLEET_NAMES } from './broker-names.ts';
 import { Counters } from './counters.ts';
 import { LightConnection, type LightConnectionEvents } from './light-connection.ts';
 import { DEFAULT_SDK_SETTINGS, type GroupContext, type ShardContext } from './shard-context.ts';
@@ -69,6 +70,7 @@ async function open(version: MqttVersion, answer: Answer, settings = ''): Promis
   const connector = new TlsConnector(authority.rootPem);
   const context: ShardContext = {
     ...{ timers, counters, connector, now: preciseNow, serverReturnedAt: 0, isRunOver: false },
+    names: FLEET_NAMES,
     sdk: DEFAULT_SDK_SETTINGS,
   };
   const read = readScenario(`name: a\nduration: 1h\ndevices: { d: { count: 1${settings} } }`, {

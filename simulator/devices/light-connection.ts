@@ -18,7 +18,8 @@ import {
   type ReceivedPublish,
   type Will,
 } from '@rollcall/device-sdk/mqtt-codec';
-import { commandFilter, type DeviceId, parseDeviceTopic, responseTopic, telemetryTopic } from '@rollcall/protocol';
+import { commandFilter, type DeviceId, parseDeviceTopic, responseTopic } from '@rollcall/protocol';
+import { type BrokerNames, clientIdOf, topicOf } from './broker-names.ts';
 import { brokerPackets } from './broker-packets.ts';
 import type { AcceptedSession } from './outgoing-messages.ts';
 import { connackReason, FIRST_ERROR, reasonKey } from './reason-codes.ts';
@@ -87,7 +88,7 @@ export class LightConnection {
       {
         secure: () => {
           if (this.#socket.isSessionReused()) context.counters.count('resumed');
-          this.write(connectOf(id, group, version));
+          this.write(connectOf(id, group, version, context.names));
         },
         data: (bytes) => this.#read(bytes),
         closed: (cause) => {
@@ -229,19 +230,24 @@ export class LightConnection {
   }
 }
 
-function connectOf(id: string, { settings }: GroupContext, version: MqttVersion): Buffer {
+function connectOf(id: string, { settings }: GroupContext, version: MqttVersion, names: BrokerNames): Buffer {
   const { keepalive, sessionExpiry, will } = settings;
   return encodeConnect({
-    ...{ version, clientId: id, cleanStart: sessionExpiry === 0, keepAlive: Math.ceil(keepalive / 1_000) },
+    ...{
+      version,
+      clientId: clientIdOf(names, id),
+      cleanStart: sessionExpiry === 0,
+      keepAlive: Math.ceil(keepalive / 1_000),
+    },
     properties: sessionExpiry === 0 ? undefined : { sessionExpiryInterval: Math.ceil(sessionExpiry / 1_000) },
-    will: will && willOf(id, will),
+    will: will && willOf(id, will, names),
   });
 }
 
-function willOf(id: string, will: NonNullable<GroupContext['settings']['will']>): Will {
+function willOf(id: string, will: NonNullable<GroupContext['settings']['will']>, names: BrokerNames): Will {
   const { stream, payload, qos, delay, userProperties } = will;
   return {
-    ...{ topic: telemetryTopic(id as DeviceId, stream), payload, qos },
+    ...{ topic: topicOf(names, id, stream), payload, qos },
     properties: {
       ...(delay > 0 && { willDelayInterval: Math.ceil(delay / 1_000) }),
       ...(userProperties !== undefined && { userProperties: Object.entries(userProperties) }),

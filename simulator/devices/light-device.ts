@@ -62,7 +62,7 @@ export class LightDevice implements SimulatedDevice {
     this.#random = seededRandom(order.seed);
     this.#publisherState = new PublisherState(
       context,
-      createPublishers(order.group, order, deviceClock(order.group, context.now())),
+      createPublishers(order.group, order, deviceClock(order.group, context.now()), context.names),
       {
         version: order.version,
         isOpen: () => this.#state === 'connected',

@@ -1,6 +1,7 @@
 import type { MqttVersion, PacketProperties } from '@rollcall/device-sdk/mqtt-codec';
 import { describe, expect, it } from 'vitest';
 import { readScenario } from '../scenario/read.ts';
+import { FLEET_NAMES } from './broker-names.ts';
 import { brokerPackets } from './broker-packets.ts';
 import { Counters } from './counters.ts';
 import { PublisherState } from './publisher-state.ts';
@@ -47,7 +48,7 @@ function device(publish: string, { seed = 1, version = 4 }: { seed?: number; ver
   const now = () => timers.time;
   const context: ShardContext = {
     ...{ timers: timers as unknown as TimerWheel, counters: new Counters(), connector: new TlsConnector(''), now },
-    ...{ serverReturnedAt: 0, isRunOver: false, sdk: DEFAULT_SDK_SETTINGS },
+    ...{ serverReturnedAt: 0, isRunOver: false, names: FLEET_NAMES, sdk: DEFAULT_SDK_SETTINGS },
   };
   const group: GroupContext = {
     ...{
@@ -68,17 +69,21 @@ function device(publish: string, { seed = 1, version = 4 }: { seed?: number; ver
   }[] = [];
   const reader = brokerPackets(version);
   const connection = { isOpen: true };
-  const publisherState = new PublisherState(context, createPublishers(group, { id: 'a-1', position: 0, seed }, now), {
-    version,
-    isOpen: () => connection.isOpen,
-    write: (bytes) =>
-      reader.read(bytes, (packet) => {
-        if (packet.kind !== 'publish') return;
-        const { topic, packetId: id, payload, dup, properties } = packet;
-        const { seq, value } = JSON.parse(payload.toString()) as { readonly seq: number; readonly value: number };
-        said.push({ id, seq, stream: topic.slice(topic.lastIndexOf('/') + 1), value, dup, properties });
-      }),
-  });
+  const publisherState = new PublisherState(
+    context,
+    createPublishers(group, { id: 'a-1', position: 0, seed }, now, FLEET_NAMES),
+    {
+      version,
+      isOpen: () => connection.isOpen,
+      write: (bytes) =>
+        reader.read(bytes, (packet) => {
+          if (packet.kind !== 'publish') return;
+          const { topic, packetId: id, payload, dup, properties } = packet;
+          const { seq, value } = JSON.parse(payload.toString()) as { readonly seq: number; readonly value: number };
+          said.push({ id, seq, stream: topic.slice(topic.lastIndexOf('/') + 1), value, dup, properties });
+        }),
+    },
+  );
   return { publisherState, timers, context, said, connection };
 }
 

@@ -1,5 +1,5 @@
-import { type DeviceId, telemetryTopic } from '@rollcall/protocol';
 import { seededRandom } from '../seeded-random.ts';
+import { type BrokerNames, topicOf } from './broker-names.ts';
 import { Publisher } from './publisher.ts';
 import type { GroupContext } from './shard-context.ts';
 
@@ -20,14 +20,16 @@ export function createPublishers(
   group: GroupContext,
   { id, position, seed }: GroupMember,
   clock: (now: number) => number,
+  names: BrokerNames,
 ): readonly Publisher[] {
   return group.settings.publish.map(
     (stream, at) =>
-      new Publisher(
-        { stream, recording: group.recordings.get(stream.stream) },
-        telemetryTopic(id as DeviceId, stream.stream),
-        { id, position, clock, random: seededRandom(seed + (at + 1) * STREAM_STEP) },
-      ),
+      new Publisher({ stream, recording: group.recordings.get(stream.stream) }, topicOf(names, id, stream.stream), {
+        id,
+        position,
+        clock,
+        random: seededRandom(seed + (at + 1) * STREAM_STEP),
+      }),
   );
 }
 

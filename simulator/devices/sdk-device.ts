@@ -2,6 +2,7 @@
 
 import { Device, type DeviceError, type DeviceErrorCode } from '@rollcall/device-sdk';
 import { seededRandom } from '../seeded-random.ts';
+import { FLEET_NAMES } from './broker-names.ts';
 import { DeviceEnvironment } from './device-environment.ts';
 import type { DeviceReport } from './device-report.ts';
 import { DeviceStatus } from './device-status.ts';
@@ -210,7 +211,7 @@ export class SdkDevice implements SimulatedDevice {
     if (this.#status.id === id) return;
     const { group, position, seed } = this.#options;
     this.#status.id = id;
-    const publishers = createPublishers(group, { id, position, seed }, this.#clock);
+    const publishers = createPublishers(group, { id, position, seed }, this.#clock, FLEET_NAMES);
     this.#schedule = new PublishSchedule(this.#context, publishers, (message) => void this.#send(message));
   }
 

@@ -3,6 +3,7 @@
 import type { DeviceError, DeviceLog, IdentityStore } from '@rollcall/device-sdk';
 import type { Recording } from '../scenario/recording.ts';
 import type { DeviceGroup, Stream } from '../scenario/schema.ts';
+import type { BrokerNames } from './broker-names.ts';
 import type { Counters } from './counters.ts';
 import type { DeviceObserver } from './device-report.ts';
 import type { EstClient } from './est-client.ts';
@@ -13,6 +14,8 @@ export interface ShardContext {
   readonly timers: TimerWheel;
   readonly counters: Counters;
   readonly connector: TlsConnector;
+  /** That the broker of light devices expects. */
+  readonly names: BrokerNames;
   /** Milliseconds since 1970, with a fraction. */
   readonly now: () => number;
   /** When the server last came back after it was gone: devices recover from then on. */

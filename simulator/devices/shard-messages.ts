@@ -2,9 +2,10 @@
 
 import type { MqttLevel } from '../scenario/mqtt-versions.ts';
 import type { DeviceGroup } from '../scenario/schema.ts';
+import type { BrokerNames } from './broker-names.ts';
 import type { CountersReport } from './counters.ts';
 import type { DeviceFault } from './shard-context.ts';
-import type { TlsIdentity, TlsTarget } from './tls-connections.ts';
+import type { ClientChain, TlsIdentity, TlsTarget } from './tls-connections.ts';
 
 export interface ShardDevice {
   readonly index: number;
@@ -26,13 +27,23 @@ export interface ShardGroup {
   readonly faults: readonly DeviceFault[];
 }
 
+/** What light devices need to know of their broker, beside its address. */
+export interface BrokerSettings {
+  /** The CAs that its certificate may be from. */
+  readonly rootPem: string;
+  readonly clientChain: ClientChain;
+  readonly names: BrokerNames;
+}
+
 export interface ShardConfig {
   readonly shard: number;
   readonly seed: number;
   readonly groups: Readonly<Record<string, ShardGroup>>;
   readonly devices: readonly ShardDevice[];
   readonly enrollUrl: string | undefined;
+  /** Of the enroll server. */
   readonly rootPem: string;
+  readonly broker: BrokerSettings;
   /** Undefined where all devices are of the SDK and learn it from the enroll server. */
   readonly mqtt: TlsTarget | undefined;
   readonly sourceAddresses: readonly string[];

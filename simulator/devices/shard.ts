@@ -45,7 +45,8 @@ export class Shard {
     this.#context = {
       timers: this.#timers,
       counters: this.#counters,
-      connector: new TlsConnector(config.rootPem),
+      connector: new TlsConnector(config.broker.rootPem, config.broker.clientChain),
+      names: config.broker.names,
       now,
       serverReturnedAt: 0,
       isRunOver: false,

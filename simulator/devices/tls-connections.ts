@@ -1,17 +1,27 @@
 /**
- * TLS connections of many identities in one process. All share one OpenSSL context, whose certificate and key are replaced
- * before each connection: a context of its own costs a device 29 KB. An SSL object copies them when it is created (SSL_new), so
- * earlier connections are not affected.
+ * TLS connections of many identities in one process. All with the same issuers share one OpenSSL context, whose certificate and
+ * key are replaced before each connection: a context of its own costs a device 29 KB. An SSL object copies them when it is
+ * created (SSL_new), so earlier connections are not affected.
  */
 
 import { isIP, type SocketConstructorOpts } from 'node:net';
 import { type ConnectionOptions, connect, createSecureContext, type SecureContext, type TLSSocket } from 'node:tls';
+import { leafOf } from '@rollcall/device-sdk/building-blocks';
 import { localhostLookup } from '@rollcall/protocol';
 
 export interface TlsIdentity {
   readonly keyPem: string;
   /** The leaf alone. */
   readonly certificatePem: string;
+  /** The CAs between the leaf and the root. A broker that holds the root alone needs them from the client (RFC 8446, section 4.4.2). */
+  readonly issuersPem?: string | undefined;
+}
+
+/** Of a chain in PEM, leaf first. */
+export function identityOf(keyPem: string, chainPem: string): TlsIdentity {
+  const certificatePem = leafOf(chainPem);
+  const issuersPem = chainPem.slice(certificatePem.length).trim();
+  return { keyPem, certificatePem, ...(issuersPem !== '' && { issuersPem: `${issuersPem}\n` }) };
 }
 
 export interface TlsTarget {
@@ -42,31 +52,34 @@ export interface TlsConnectionOptions {
 /** Read by every connection in turn: what is in it is gone after the call. */
 const SHARED_BUFFER_BYTES = 64 * 1024;
 
+/** `leaf`: the broker holds the CAs under its root, as Rollcall does, and each further certificate would only cost it a copy. */
+export type ClientChain = 'leaf' | 'full';
+
+/** What Node's SecureContext holds; the calls replace the certificate and the key of later connections. */
+type ReplaceableContext = SecureContext & { context: { setCert(pem: string): void; setKey(pem: string): void } };
+
 export class TlsConnector {
-  readonly #context: SecureContext;
+  readonly #rootPem: string;
+  readonly #clientChain: ClientChain;
   readonly #anonymous: SecureContext;
+  /** By the issuers that it sends after the leaf. */
+  readonly #contexts = new Map<string, ReplaceableContext>();
   readonly #buffer = Buffer.allocUnsafe(SHARED_BUFFER_BYTES);
 
-  /** `rootPem`: the only authority whose servers are believed. */
-  constructor(rootPem: string) {
-    // TLS 1.2 has no certificate of the client in a resumed session's first flight; 1.3 is what every broker of today speaks.
-    const options = { minVersion: 'TLSv1.2', ca: rootPem } as const;
-    this.#context = createSecureContext(options);
-    this.#anonymous = createSecureContext(options);
+  /** `rootPem`: the only authorities whose servers are believed. */
+  constructor(rootPem: string, clientChain: ClientChain = 'leaf') {
+    this.#rootPem = rootPem;
+    this.#clientChain = clientChain;
+    this.#anonymous = this.#newContext();
   }
 
   open({ target, identity, session, sourceAddress }: TlsConnectionOptions, events: TlsConnectionEvents): TLSSocket {
-    if (identity !== undefined) {
-      const { context } = this.#context as { context: { setCert(pem: string): void; setKey(pem: string): void } };
-      context.setCert(identity.certificatePem);
-      context.setKey(identity.keyPem);
-    }
     const name = target.servername ?? target.host;
     const options: ConnectionOptions & Pick<SocketConstructorOpts, 'onread'> & { readonly localAddress?: string } = {
       host: target.host,
       port: target.port,
       ...localhostLookup(target.host),
-      secureContext: identity === undefined ? this.#anonymous : this.#context,
+      secureContext: identity === undefined ? this.#anonymous : this.#contextOf(identity),
       checkServerIdentity: () => undefined, // the chain is checked; parsing the name of one server 10,000 times is not
       onread: {
         buffer: this.#buffer,
@@ -89,5 +102,23 @@ export class TlsConnector {
     socket.once('close', () => events.closed(cause));
     if (events.session !== undefined) socket.on('session', events.session);
     return socket;
+  }
+
+  #contextOf({ certificatePem, issuersPem = '', keyPem }: TlsIdentity): SecureContext {
+    const issuers = this.#clientChain === 'full' ? issuersPem : '';
+    let context = this.#contexts.get(issuers);
+    if (context === undefined) {
+      context = this.#newContext() as ReplaceableContext;
+      context.context.setCert(certificatePem + issuers);
+      this.#contexts.set(issuers, context);
+    }
+    context.context.setCert(certificatePem); // the issuers stay
+    context.context.setKey(keyPem);
+    return context;
+  }
+
+  #newContext(): SecureContext {
+    // TLS 1.2 has no certificate of the client in a resumed session's first flight; 1.3 is what every broker of today speaks.
+    return createSecureContext({ minVersion: 'TLSv1.2', ca: this.#rootPem });
   }
 }

@@ -2,6 +2,7 @@ import { once } from 'node:events';
 import { createServer } from 'node:net';
 import { connect } from 'node:tls';
 import { afterEach, describe, expect, it } from 'vitest';
+import { FLEET_NAMES } from '../devices/broker-names.ts';
 import type { FromShard, ShardConfig } from '../devices/shard-messages.ts';
 import { preciseNow } from '../devices/timer-wheel.ts';
 import { RunRefused } from '../run/run-options.ts';
@@ -139,6 +140,8 @@ describe('hosts that join', () => {
   });
 });
 
+const broker = { rootPem: '', clientChain: 'leaf', names: FLEET_NAMES } as const;
+
 describe('a shard on a host', () => {
   it('that fails says on which', async () => {
     const { coordinator } = await coordinate(1);
@@ -148,7 +151,7 @@ describe('a shard on a host', () => {
     const said = Promise.withResolvers<FromShard>();
     const port = places.open(0, { message: said.resolve, lost: said.reject });
     const config: ShardConfig = {
-      ...{ shard: 0, seed: 1, devices: [], enrollUrl: undefined, rootPem: '' },
+      ...{ shard: 0, seed: 1, devices: [], enrollUrl: undefined, rootPem: '', broker },
       groups: { d: { settings: { count: 1, kind: 'light', publish: [] } as never, recordings: {}, faults: [] } }, // no more
       ...{ mqtt: { host: '127.0.0.1', port: 1 }, sourceAddresses: [], clockOffset: 0, identities: 'dropped' },
     };
@@ -192,7 +195,7 @@ async function hostileHost() {
     .placement({ devices: 1, behindProxy: 0 })
     .open(0, { message: end.resolve, lost: end.resolve });
   const config: ShardConfig = {
-    ...{ shard: 0, seed: 1, enrollUrl: undefined, rootPem: '', groups: {} },
+    ...{ shard: 0, seed: 1, enrollUrl: undefined, rootPem: '', broker, groups: {} },
     devices: [{ index: 0, position: 0, id: 'pump-1', group: 'd', arrivesAt: 0 }],
     ...{ mqtt: { host: '127.0.0.1', port: 1 }, sourceAddresses: [], clockOffset: 0, identities: 'kept' },
   };

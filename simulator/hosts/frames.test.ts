@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { FLEET_NAMES } from '../devices/broker-names.ts';
 import { encodeFrame, FrameReader, FrameRefused, readMessage, UNAUTHENTICATED_FRAME_BYTES } from './frames.ts';
 import { fromHost, toHost } from './host-messages.ts';
 
@@ -50,7 +51,15 @@ describe('a message', () => {
     const device = { index: 0, position: 0, id: 'a-1', group: 'a', mqtt: 5, arrivesAt: 0 };
     const settings = { count: 1, kind: 'light', publish: [], sessionExpiry: 60_000, will: { stream: 'status' } };
     const config = {
-      ...{ shard: 0, seed: 1, devices: [device], rootPem: '', mqtt: { host: 'localhost', port: 1 }, clockOffset: 0 },
+      ...{
+        shard: 0,
+        seed: 1,
+        devices: [device],
+        broker: { rootPem: '', clientChain: 'leaf', names: FLEET_NAMES },
+        rootPem: '',
+        mqtt: { host: 'localhost', port: 1 },
+        clockOffset: 0,
+      },
       ...{ groups: { a: { settings, recordings: {}, faults: [] } }, sourceAddresses: [], identities: 'dropped' },
     };
     const text = (changed: object) =>

@@ -5,6 +5,7 @@
 
 import { parseDeviceId } from '@rollcall/protocol';
 import { z } from 'zod';
+import { isClientIdTemplate, isTopicTemplate } from '../devices/broker-names.ts';
 import { COUNTERS, LATENCIES } from '../devices/counters.ts';
 import type { FromShard, ToShard } from '../devices/shard-messages.ts';
 import type { DeviceGroup } from '../scenario/schema.ts';
@@ -44,7 +45,7 @@ export type JoinRefusal = (typeof JOIN_REFUSALS)[number];
 const index = z.int().min(0);
 const time = z.number();
 const pem = z.string().max(65_536);
-const identity = z.object({ keyPem: pem, certificatePem: pem });
+const identity = z.object({ keyPem: pem, certificatePem: pem, issuersPem: pem.optional() });
 /** It becomes the name of a directory. */
 const deviceId = z.string().refine((text) => parseDeviceId(text) !== undefined);
 
@@ -122,6 +123,11 @@ const config = z.object({
   ),
   enrollUrl: z.string().optional(),
   rootPem: z.string(),
+  broker: z.object({
+    rootPem: z.string(),
+    clientChain: z.enum(['leaf', 'full']),
+    names: z.object({ topic: z.string().refine(isTopicTemplate), clientId: z.string().refine(isClientIdTemplate) }),
+  }),
   mqtt: target,
   sourceAddresses: z.array(z.string()),
   clockOffset: z.number(),

@@ -6,13 +6,8 @@ import {
   PINGREQ,
   type ReceivedPublish,
 } from '@rollcall/device-sdk/mqtt-codec';
-import {
-  ALL_RESPONSES_FILTER,
-  ALL_TELEMETRY_FILTER,
-  commandTopic,
-  type DeviceId,
-  parseDeviceTopic,
-} from '@rollcall/protocol';
+import { ALL_RESPONSES_FILTER, commandTopic, type DeviceId, parseDeviceTopic } from '@rollcall/protocol';
+import { type BrokerNames, FLEET_NAMES, readTelemetryTopic, telemetryFilter } from '../devices/broker-names.ts';
 import { brokerPackets } from '../devices/broker-packets.ts';
 import type { Counters } from '../devices/counters.ts';
 import { SequenceSet } from '../devices/sequence-set.ts';
@@ -25,13 +20,13 @@ export interface ObserverOptions {
   readonly target: TlsTarget;
   readonly connector: TlsConnector;
   readonly counters: Counters;
+  readonly names: BrokerNames;
   /** Streams on which devices have wills. */
   readonly willStreams: ReadonlySet<string>;
 }
 
 /** Of the service: MQTT 3.1.1, which every broker speaks. */
 const VERSION = 4;
-const SUBSCRIPTIONS = [ALL_TELEMETRY_FILTER, ALL_RESPONSES_FILTER].map((filter) => ({ filter, qos: 1 }) as const);
 const KEEPALIVE_S = 60;
 const RETRY_MS = 500;
 
@@ -75,7 +70,7 @@ export class Observer {
   }
 
   #connect(subscribed: () => void): void {
-    const { connector, target, identity, clientId } = this.#options;
+    const { connector, target, identity, clientId, names } = this.#options;
     const reader = brokerPackets(VERSION);
     const socket = connector.open(
       { target, identity },
@@ -87,7 +82,7 @@ export class Observer {
             if (packet.kind === 'publish') this.#received(packet);
             else if (packet.kind === 'suback') subscribed();
             else if (packet.kind === 'connack' && packet.reasonCode === 0) {
-              this.#write(encodeSubscribe(VERSION, 1, SUBSCRIPTIONS));
+              this.#write(encodeSubscribe(VERSION, 1, subscriptionsOf(names)));
             }
           }),
         closed: () => {
@@ -105,7 +100,7 @@ export class Observer {
   }
 
   #received({ topic, qos, packetId, payload }: ReceivedPublish): void {
-    const { counters, willStreams } = this.#options;
+    const { counters, willStreams, names } = this.#options;
     if (qos === 1) this.#write(encodePuback(VERSION, packetId));
     const parsed = parseDeviceTopic(topic);
     if (parsed?.kind === 'response') {
@@ -116,19 +111,20 @@ export class Observer {
       counters.record('command', preciseNow() - asked);
       return;
     }
-    if (parsed?.kind !== 'telemetry') return;
-    if (willStreams.has(parsed.stream)) {
+    const telemetry = readTelemetryTopic(names, topic);
+    if (telemetry === undefined) return;
+    if (willStreams.has(telemetry.stream)) {
       counters.count('wills');
       return;
     }
     const message = readPayload(payload);
     if (message === undefined) return;
-    if (message.device !== parsed.device) {
+    if (message.device !== telemetry.device) {
       counters.count('forged');
       return;
     }
     counters.count('received');
-    const key = `${parsed.device} ${parsed.stream}`;
+    const key = `${telemetry.device} ${telemetry.stream}`;
     let set = this.seen.get(key);
     if (set === undefined) {
       set = new SequenceSet();
@@ -142,6 +138,13 @@ export class Observer {
     if (last !== undefined && message.seq < last) counters.count('reordered');
     counters.record('service', preciseNow() - message.due);
   }
+}
+
+/** A broker with topics of its own knows no command responses, and may end the session of a client that subscribes to them. */
+function subscriptionsOf(names: BrokerNames): readonly { readonly filter: string; readonly qos: 1 }[] {
+  const filters =
+    names.topic === FLEET_NAMES.topic ? [telemetryFilter(names), ALL_RESPONSES_FILTER] : [telemetryFilter(names)];
+  return filters.map((filter) => ({ filter, qos: 1 }));
 }
 
 /** The fields that every simulated device sends; undefined for other payloads. */

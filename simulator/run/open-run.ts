@@ -11,7 +11,7 @@ import type { Observer } from './observer.ts';
 import { RunRecord } from './record.ts';
 import type { RunOptions } from './run-options.ts';
 import { openService, revokeService } from './service.ts';
-import { createShardConfigs } from './shard-configs.ts';
+import { brokerSettings, createShardConfigs } from './shard-configs.ts';
 import type { ShardPlacement } from './shard-placement.ts';
 import { ShardLost, Shards } from './shards.ts';
 import type { BootstrapTokens, ServerEndpoints } from './targets.ts';
@@ -55,8 +55,9 @@ export class OpenRun {
     const lagProbe = new LagProbe(counters);
     let service: Observer | undefined;
     try {
-      const connector = new TlsConnector(server.rootPem);
-      service = await openService(options, { target: target.target, connector, counters });
+      const { rootPem, clientChain, names } = brokerSettings(options.targetBroker, server.rootPem);
+      const connector = new TlsConnector(rootPem, clientChain);
+      service = await openService(options, { target: target.target, connector, counters, names });
       const shards = await Shards.open(createShardConfigs(options, target), placement, (report) => {
         record.own(counters.take());
         if (record.second(report)) onSecond?.(record.snapshot());

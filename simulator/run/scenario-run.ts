@@ -4,6 +4,7 @@
  */
 
 import type { Scenario } from '../scenario/schema.ts';
+import { checkBroker } from './check-broker.ts';
 import { DeviceList } from './device-list.ts';
 import { measureRun } from './final-measurements.ts';
 import { Incidents } from './incidents.ts';
@@ -43,13 +44,21 @@ export async function runScenario(options: RunOptions): Promise<RunResult> {
 }
 
 async function findTarget(options: RunOptions, placement: ShardPlacement): Promise<RunTarget> {
-  const { scenario, prefix, identities } = options;
+  const { scenario, prefix, identities, targetBroker } = options;
   const tokens = await createTokens(options);
   const server = await findServer(options, tokens);
-  const target = await resolveTarget(parseTarget(server.mqttUrl));
+  const target = await resolveTarget({ ...parseTarget(server.mqttUrl), ...serverNameOf(options) });
+  if (targetBroker !== undefined) {
+    const [identity] = identities?.values() ?? [];
+    await checkBroker({ target, rootPem: targetBroker.caPem ?? server.rootPem, identity });
+  }
   checkHostsCanReach(target.host, placement.hosts());
   const nameOf = (group: string, number: number) => `${prefix}-${group}-${String(number).padStart(5, '0')}`;
   return { placement, tokens, server, target, devices: new DeviceList(scenario, nameOf, identities) };
+}
+
+function serverNameOf({ targetBroker }: RunOptions): { readonly servername?: string } {
+  return targetBroker?.serverName === undefined ? {} : { servername: targetBroker.serverName };
 }
 
 function fleetSize({ devices, timeline }: Scenario): FleetSize {
@@ -63,7 +72,7 @@ function fleetSize({ devices, timeline }: Scenario): FleetSize {
   return { devices: total(groups), behindProxy: total(behindProxy) };
 }
 
-function checkIdentities({ scenario, identities, operator }: RunOptions, count: number): void {
+function checkIdentities({ scenario, identities, operator, targetBroker }: RunOptions, count: number): void {
   if (identities !== undefined && identities.size < count) {
     throw new RunRefused(`expected identities of ${count} devices, found ${identities.size}`);
   }
@@ -72,5 +81,10 @@ function checkIdentities({ scenario, identities, operator }: RunOptions, count: 
   }
   if (identities !== undefined && Object.values(scenario.devices).some((group) => group.kind === 'sdk')) {
     throw new RunRefused('expected devices of kind light with saved identities');
+  }
+  if (targetBroker !== undefined && Object.values(scenario.devices).some((group) => group.kind === 'sdk')) {
+    throw new RunRefused(
+      'expected devices of kind light with --target: devices of the SDK connect to the broker of their fleet',
+    );
   }
 }

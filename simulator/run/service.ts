@@ -1,20 +1,18 @@
 /** The subscribed service of a run: gets its certificate, opens its subscription, and revokes it. */
 
-import { X509Certificate } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import { writeCsr } from '@rollcall/device-sdk/building-blocks';
 import { parseServiceName } from '@rollcall/protocol';
-import type { Counters } from '../devices/counters.ts';
 import { exportKeyPem, newKey } from '../devices/est-client.ts';
-import type { TlsConnector, TlsTarget } from '../devices/tls-connections.ts';
-import { Observer } from './observer.ts';
+import { identityOf } from '../devices/tls-connections.ts';
+import { Observer, type ObserverOptions } from './observer.ts';
 import { type RunOptions, RunRefused } from './run-options.ts';
 
 const SUBSCRIBE_TIMEOUT_MS = 15_000;
 
 export async function openService(
-  { operator, serviceIdentity, prefix, scenario }: RunOptions,
-  parts: { readonly target: TlsTarget; readonly connector: TlsConnector; readonly counters: Counters },
+  { operator, serviceIdentity, prefix, scenario, targetBroker }: RunOptions,
+  parts: Pick<ObserverOptions, 'target' | 'connector' | 'counters' | 'names'>,
 ): Promise<Observer | undefined> {
   let identity = serviceIdentity;
   const name = serviceName(prefix);
@@ -24,11 +22,16 @@ export async function openService(
     const lines = der.match(/.{1,64}/g)?.join('\n');
     const csr = `-----BEGIN CERTIFICATE REQUEST-----\n${lines}\n-----END CERTIFICATE REQUEST-----\n`;
     const { certificatePem } = await operator.issueService(name, csr);
-    identity = { keyPem: exportKeyPem(key), certificatePem: new X509Certificate(certificatePem).toString() };
+    identity = identityOf(exportKeyPem(key), certificatePem);
   }
   if (identity === undefined) return undefined;
   const wills = Object.values(scenario.devices).flatMap(({ will }) => will?.stream ?? []);
-  const observer = new Observer({ clientId: name, identity, willStreams: new Set(wills), ...parts });
+  const observer = new Observer({
+    clientId: targetBroker?.serviceClientId ?? name,
+    identity,
+    willStreams: new Set(wills),
+    ...parts,
+  });
   const timeout = new AbortController();
   const isOpen = await Promise.race([
     observer.open().then(() => true),

@@ -1,9 +1,10 @@
 /** Divides the fleet among the shards. The same list gives the same devices, however many shards there are. */
 
-import type { ShardConfig, ShardGroup } from '../devices/shard-messages.ts';
+import { FLEET_NAMES } from '../devices/broker-names.ts';
+import type { BrokerSettings, ShardConfig, ShardGroup } from '../devices/shard-messages.ts';
 import type { TlsTarget } from '../devices/tls-connections.ts';
 import type { DeviceList } from './device-list.ts';
-import type { RunOptions } from './run-options.ts';
+import type { RunOptions, TargetBroker } from './run-options.ts';
 import type { ShardPlacement } from './shard-placement.ts';
 import type { BootstrapTokens, ServerEndpoints } from './targets.ts';
 
@@ -16,7 +17,12 @@ export interface ShardConfigParts {
 }
 
 export function createShardConfigs(
-  { scenario, recordings, keepIdentities }: Pick<RunOptions, 'scenario' | 'recordings' | 'keepIdentities'>,
+  {
+    scenario,
+    recordings,
+    keepIdentities,
+    targetBroker,
+  }: Pick<RunOptions, 'scenario' | 'recordings' | 'keepIdentities' | 'targetBroker'>,
   { placement, devices, tokens, target, server }: ShardConfigParts,
 ): readonly ShardConfig[] {
   const groups: Record<string, ShardGroup> = {};
@@ -37,9 +43,19 @@ export function createShardConfigs(
     devices: devices.devices.filter(({ index }) => index % placement.shards === shard),
     enrollUrl: server.enrollUrl,
     rootPem: server.rootPem,
+    broker: brokerSettings(targetBroker, server.rootPem),
     mqtt: target,
     sourceAddresses: placement.sourceAddresses,
     clockOffset: placement.clockOffset(shard),
     identities: keepIdentities === undefined ? 'dropped' : 'kept',
   }));
+}
+
+/** `rootPem`: of the devices. */
+export function brokerSettings(targetBroker: TargetBroker | undefined, rootPem: string): BrokerSettings {
+  return {
+    rootPem: targetBroker?.caPem ?? rootPem,
+    clientChain: targetBroker === undefined ? 'leaf' : 'full',
+    names: targetBroker?.names ?? FLEET_NAMES,
+  };
 }

@@ -30,14 +30,17 @@ export interface ServerEndpoints {
 }
 
 export async function findServer(
-  { mqttUrl, rootPem, operator, prefix }: RunOptions,
+  { mqttUrl, rootPem, targetBroker, operator, prefix }: RunOptions,
   tokens: BootstrapTokens,
 ): Promise<ServerEndpoints> {
   const [token] = tokens.byGroup.values();
   if (token === undefined) {
     if (mqttUrl === undefined) throw new RunRefused('expected --target mqtts://HOST:PORT');
-    if (rootPem === undefined) throw new RunRefused('expected the root certificate of the broker, ca.pem');
-    return { enrollUrl: undefined, rootPem, mqttUrl };
+    const trusted = targetBroker?.caPem ?? rootPem;
+    if (trusted === undefined || trusted === '') {
+      throw new RunRefused('expected the CA of the broker: --target-ca FILE, or ca.pem in the directory of a device');
+    }
+    return { enrollUrl: undefined, rootPem: rootPem || trusted, mqttUrl };
   }
   const est = await findEstServer(token.text);
   if (mqttUrl !== undefined) return { ...est, mqttUrl };
@@ -66,7 +69,7 @@ export async function resolveTarget(target: TlsTarget): Promise<TlsTarget> {
       () => false,
     );
     socket.destroy();
-    if (isThere) return { ...target, host: address, servername: target.host };
+    if (isThere) return { ...target, host: address, servername: target.servername ?? target.host };
   }
   return target;
 }

@@ -1,4 +1,4 @@
-/** The simulator against Mosquitto: the same scenario, with devices enrolled before and without an operator API. */
+/** The simulator against Mosquitto: the same scenario, with devices enrolled before and without an operator API; docs/load-test.md with our own CA. */
 
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, it, onTestFinished } from 'vitest';
 import { loadIdentities, loadResult, saveIdentities } from '../../cli/simulation-files.ts';
+import { startFleet } from '../fixtures/fleet.ts';
 import { rollcall } from '../fixtures/program.ts';
 import { describeWithClients, startClient, succeed } from '../fixtures/real-client.ts';
 
@@ -151,6 +152,66 @@ describeWithClients(
       expect(ended.stdout).toMatch(/reason codes: .*puback_not_authorized \d+/);
       await reader.line(/site:hall 3/);
       await reader.line(/line:7/);
+    }, 60_000);
+  },
+);
+
+const PAGE = readFileSync(new URL('../../docs/load-test.md', import.meta.url), 'utf8');
+const documented = (language: string) => new RegExp(`^\`\`\`${language}\\n(.*?)^\`\`\`$`, 'ms').exec(PAGE)?.[1] ?? '';
+const PAGE_SCENARIO = `name: page
+duration: 3s
+devices:
+  sensors: { count: 4, arrive: { curve: constant, over: 0s }, publish: [{ stream: temperature, every: 300ms }] }
+expect: [devices.connected == 100%, lost.service == 0, messages.acknowledged > 10]
+`;
+
+describeWithClients(
+  'Mosquitto with the root of our CA alone, as docs/load-test.md configures it',
+  ['mosquitto', 'openssl'],
+  () => {
+    it('accepts every device that "simulate devices" enrolled and a service, and a broker of an unknown CA or another name is refused before the run', async () => {
+      const directory = mkdtempSync(join(tmpdir(), 'rollcall-load-test-'));
+      onTestFinished(() => rmSync(directory, { recursive: true, force: true }));
+      const fleet = await startFleet();
+      onTestFinished(() => fleet.stop());
+      const at = (name: string) => join(directory, name);
+      const own = ['--socket', fleet.socket];
+      await rollcall(['simulate', 'devices', '--keep', at('fleet'), '--count', '4', ...own]);
+      await rollcall(['service', 'issue', 'watcher', '--out', at('watcher'), ...own]);
+      expect(readFileSync(fleet.trustBundle, 'utf8').match(/BEGIN CERTIFICATE/g)).toHaveLength(1);
+      for (const [id, { issuersPem }] of loadIdentities(at('fleet')).identities) {
+        expect(issuersPem, id).toContain('BEGIN CERTIFICATE');
+        expect(readFileSync(join(at('fleet'), id, 'ca.pem'), 'utf8')).toBe(readFileSync(fleet.trustBundle, 'utf8'));
+      }
+
+      const key = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-keyout', 'server.key'];
+      const names = ['-days', '2', '-subj', '/CN=localhost', '-addext', 'subjectAltName=DNS:localhost'];
+      await succeed('openssl', ['req', '-x509', ...key, '-out', 'server.pem', ...names], { directory });
+      const port = await freePort();
+      const settings = documented('conf')
+        .replace('listener 8883', `listener ${port} 127.0.0.1`)
+        .replace('/etc/mosquitto/fleet/trust-bundle.pem', fleet.trustBundle)
+        .replaceAll('/etc/mosquitto/fleet', directory);
+      writeFileSync(at('acl'), documented('acl'));
+      writeFileSync(at('mosquitto.conf'), `${settings}user root\n`);
+      const broker = startClient('mosquitto', ['-v', '-c', at('mosquitto.conf')], { directory, patienceMs: 60_000 });
+      await broker.line(/running/);
+
+      writeFileSync(at('my.yaml'), PAGE_SCENARIO);
+      const target = ['--target', `mqtts://localhost:${port}`, '--identities', at('fleet'), '--service', at('watcher')];
+      const run = (...more: string[]) =>
+        rollcall(['simulate', '--scenario', at('my.yaml'), ...target, '--workers', '1', ...more]);
+      const refused = await run();
+      expect(refused.stderr).toMatch(/found DEPTH_ZERO_SELF_SIGNED_CERT: --target-ca FILE names the CA of the broker/);
+      expect(refused.code).toBe(2);
+      const misnamed = await run('--target-ca', at('server.pem'), '--target-name', 'broker.example.com');
+      expect(misnamed.stderr).toMatch(/certificate for broker\.example\.com, found one for DNS:localhost/);
+      const passed = await run('--target-ca', at('server.pem'));
+      expect(passed.stdout).toContain('page: passed');
+      const topics = ['--topic', 'devices/{id}/up/{stream}', '--service-client-id', 'watcher'];
+      const renamed = await run('--target-ca', at('server.pem'), ...topics);
+      expect(renamed.stdout).toContain('page: passed');
+      await broker.line(/Received PUBLISH from \S+ \(.*'devices\/[^/]+\/up\/temperature'/);
     }, 60_000);
   },
 );
