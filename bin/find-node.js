@@ -1,7 +1,7 @@
 // Finds the Node that runs Rollcall: the one that npm installed with it, otherwise the current one if it is new enough.
 
 import { existsSync } from 'node:fs';
-import { fileURLToPath } from 'node:url';
+import { findPackage } from './find-package.js';
 
 const OLDEST_VERSION = [24, 21]; // strips types by itself and carries OpenSSL 3.5; package.json "engines" says the same
 
@@ -18,8 +18,8 @@ const PACKAGES = {
 export function findNodePackage() {
   const platform = PACKAGES[`${process.platform}-${process.arch}`];
   if (platform === undefined || (platform.loader !== undefined && !existsSync(platform.loader))) return undefined;
-  const folder = fileURLToPath(new URL(`../node_modules/${platform.name}`, import.meta.url));
-  return existsSync(`${folder}/bin/node`) ? folder : undefined;
+  const folder = findPackage(platform.name);
+  return folder !== undefined && existsSync(`${folder}/bin/node`) ? folder : undefined;
 }
 
 /** Path of a Node that can run Rollcall, or undefined. */
@@ -33,5 +33,5 @@ export function findNode() {
 }
 
 export const NODE_NEEDED = `rollcall: error: Rollcall needs Node ${OLDEST_VERSION.join('.')} or newer, and this is ${process.versions.node}
-rollcall: hint: run "npm ci" in Rollcall's own folder; it installs a Node for Linux with glibc and for macOS, on x64 and arm64
+rollcall: hint: run "npm ci" in a checkout, or "npm install ${PACKAGES[`${process.platform}-${process.arch}`]?.name ?? 'node'}" beside an installed package; there are packages for Linux with glibc and for macOS, on x64 and arm64
 `;

@@ -6,6 +6,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { Problem } from '@rollcall/protocol';
+import { findPackage } from '../bin/find-package.js';
 import { runInPlace } from '../bin/run.js';
 
 /** The packages of the npm package `bun`, which itself needs its install script. Those for Linux need glibc. */
@@ -28,9 +29,9 @@ export interface InstalledBun {
 export function findBun(): InstalledBun | undefined {
   const name = PACKAGES[`${process.platform}-${process.arch}`];
   if (name === undefined) return undefined;
-  const folder = fileURLToPath(new URL(`../node_modules/${name}`, import.meta.url));
+  const folder = findPackage(name);
   const path = `${folder}/bin/bun`;
-  if (!existsSync(path)) return undefined;
+  if (folder === undefined || !existsSync(path)) return undefined;
   const { version } = JSON.parse(readFileSync(`${folder}/package.json`, 'utf8')) as { readonly version: string };
   return { path, version };
 }
@@ -44,7 +45,7 @@ export async function runOnBun(): Promise<never> {
   if (bun === undefined) {
     throw new Problem('config_invalid', {
       reason: 'runtime: bun is not installed',
-      hint: 'run "npm ci" in Rollcall\'s own folder, without --omit=optional; there are packages for Linux with glibc and for macOS, on x64 and arm64',
+      hint: `run "npm ci" in a checkout, without --omit=optional, or "npm install ${PACKAGES[`${process.platform}-${process.arch}`] ?? 'bun'}" beside an installed package; there are packages for Linux with glibc and for macOS, on x64 and arm64`,
     });
   }
   const isChild = process.channel !== undefined;

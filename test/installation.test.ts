@@ -11,6 +11,7 @@ interface LockedPackage {
   /** Set for a workspace, whose `resolved` is its folder. */
   readonly link?: boolean;
   readonly hasInstallScript?: boolean;
+  readonly dev?: boolean;
   readonly optionalDependencies?: Readonly<Record<string, string>>;
 }
 
@@ -35,6 +36,13 @@ it('no install script runs, and only packages that work without theirs have one'
   const withScript = Object.keys(locked).filter((path) => locked[path]?.hasInstallScript);
   // esbuild brings its executable as a package per platform; pkcs11js is compiled on request.
   expect(withScript).toEqual(['node_modules/esbuild', 'node_modules/pkcs11js']);
+});
+
+it('an installation without development packages has the Node that runs Rollcall', () => {
+  const isNode = (path: string) => /^node_modules\/node-(bin-)?(linux|darwin)-/.test(path);
+  const nodes = Object.keys(locked).filter(isNode);
+  expect(nodes).toHaveLength(4);
+  expect(nodes.filter((path) => locked[path]?.dev === true)).toEqual([]);
 });
 
 it('the installed Node needs no library that a minimal Debian lacks', () => {

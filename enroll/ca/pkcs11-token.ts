@@ -73,7 +73,7 @@ async function loadPkcs11js(): Promise<Pkcs11Module> {
   const { default: pkcs11js } = await import('pkcs11js').catch((cause: unknown) => {
     throw new Problem('config_invalid', {
       reason: 'keys in a token: expected the addon pkcs11js, which is compiled on request only, and it is not there',
-      hint: 'run "npm run build:pkcs11" in Rollcall\'s own folder',
+      hint: 'run "npm run build:pkcs11" in a checkout, or "npm install pkcs11js" beside an installed package',
       cause,
     });
   });
