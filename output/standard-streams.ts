@@ -11,11 +11,13 @@ export const standardOutput = new StandardOutput();
 
 class StandardError {
   #isLog = false;
+  #isJournal = false;
   #writer: LineWriter | undefined;
 
-  /** Makes the notice of dropped lines a log line. */
-  useAsLog(): void {
+  /** Makes the notice of dropped lines a log line. `isJournal`: without a time, and with a priority before it. */
+  useAsLog({ isJournal = false }: { readonly isJournal?: boolean } = {}): void {
     this.#isLog = true;
+    this.#isJournal = isJournal;
   }
 
   /** Takes whole lines. Never waits, and never fails. */
@@ -47,8 +49,8 @@ class StandardError {
   #notice(dropped: number, code: string): string {
     const phrase = 'lines were dropped: standard error could not be written';
     if (!this.#isLog) return `${dropped} ${phrase} (${code})\n`;
-    const time = new Date().toISOString();
-    return `${JSON.stringify({ level: 'warn', time, component: 'log', dropped, code, msg: `log ${phrase}` })}\n`;
+    const [priority, time] = this.#isJournal ? ['<4>', {}] : ['', { time: new Date().toISOString() }];
+    return `${priority}${JSON.stringify({ level: 'warn', ...time, component: 'log', dropped, code, msg: `log ${phrase}` })}\n`;
   }
 }
 

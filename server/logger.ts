@@ -1,5 +1,6 @@
 /** The only logger of the program. Redacts secrets by field name. Modules receive it and create child loggers. */
 
+import { fstatSync } from 'node:fs';
 import { escapeJson, standardError } from '@rollcall/output';
 import { type Logger, pino } from 'pino';
 
@@ -24,22 +25,56 @@ const MAX_DEPTH = 6;
 
 export type LogLevel = 'trace' | 'debug' | 'info' | 'warn' | 'error' | 'fatal' | 'silent';
 
+/**
+ * `json`: each line has its time. `journal`: no line has, and each begins with its priority (sd-daemon(3)). `auto`: `journal` where
+ * standard error is a stream of journald.
+ */
+export type LogFormat = 'auto' | 'json' | 'journal';
+
+/** Priorities of syslog, by the level of pino. */
+const PRIORITIES: Readonly<Record<number, string>> = {
+  10: '<7>',
+  20: '<7>',
+  30: '<6>',
+  40: '<4>',
+  50: '<3>',
+  60: '<2>',
+};
+
 /** Logs JSON lines to standard error, so that standard output stays free for results. Never waits for the reader of the stream. */
-export function createLogger(level: LogLevel): Logger {
-  standardError.useAsLog();
+export function createLogger(level: LogLevel, format: LogFormat = 'json'): Logger {
+  const isJournal = format === 'journal' || (format === 'auto' && isJournalStream(process.env.JOURNAL_STREAM));
+  standardError.useAsLog({ isJournal });
   return pino(
     {
       level,
       base: null,
-      timestamp: pino.stdTimeFunctions.isoTime,
+      timestamp: isJournal ? false : pino.stdTimeFunctions.isoTime,
       // Wildcard paths of pino made a line eight times as expensive as `censored()`. Names without wildcards cost
       // nothing, and apply to the bindings of child loggers.
       redact: { paths: [...SECRET_FIELDS], censor: CENSORED },
       formatters: { level: (label) => ({ level: label }), bindings: censored, log: censored },
       serializers: { err: (error: Error) => censored(pino.stdSerializers.err(error) as unknown as Fields) },
     },
-    { write: (line: string) => standardError.write(escapeJson(line)) },
+    isJournal ? journalDestination() : { write: (line: string) => standardError.write(escapeJson(line)) },
   );
+}
+
+/** pino sets the level of the line that it is about to write. */
+function journalDestination(): pino.DestinationStream {
+  const destination = {
+    [Symbol.for('pino.metadata')]: true,
+    lastLevel: 30,
+    write: (line: string) => standardError.write(`${PRIORITIES[destination.lastLevel] ?? ''}${escapeJson(line)}`),
+  };
+  return destination;
+}
+
+/** `named`: `device:inode` of the stream that systemd connected to journald; another stream may have replaced it since (systemd.exec(5)). */
+function isJournalStream(named: string | undefined): boolean {
+  if (named === undefined) return false;
+  const { dev, ino } = fstatSync(2, { bigint: true });
+  return named === `${dev}:${ino}`;
 }
 
 type Fields = Record<string, unknown>;

@@ -12,6 +12,7 @@ import {
 import { expectDescriptors, type FleetServer } from '../../server/index.ts';
 import { runOnBun } from '../bun.ts';
 import { integerBetween, repeated, run, withJsonOption } from '../command-line.ts';
+import { openServiceManager } from '../service-manager.ts';
 import { untilServerStopped } from '../stop-signals.ts';
 import { type OutputForm, printJson, printResult } from '../terminal.ts';
 
@@ -25,6 +26,9 @@ interface ServeOptions {
   readonly publicHost?: readonly string[];
   readonly runtime?: string;
 }
+
+/** Beyond the drain: requests, messages and sessions in progress, and the stores, have this many milliseconds. */
+const STOP_MS = 30_000;
 
 /** Time for the last log lines to be written. */
 const LAST_LINES_MS = 1_000;
@@ -50,7 +54,8 @@ const serve = run<ServeOptions>(async ({ options, form }) => {
   if (config.runtime !== runtime.name) await otherRuntime(config.runtime);
   // Loaded here: other commands start faster without the modules of the server.
   const { startFleetServer } = await import('../../server/index.ts');
-  const log = createLogger(config.log.level);
+  const log = createLogger(config.log.level, config.log.format);
+  const manager = openServiceManager({ environment: process.env, log });
   expectDescriptors();
   expectPlausibleClock(Date.now());
   // Signals are handled first: one that arrives while the server starts must still close it.
@@ -66,9 +71,13 @@ const serve = run<ServeOptions>(async ({ options, form }) => {
       });
       log.info({ version, runtime: `${runtime.name} ${runtime.version}` }, 'started');
       announce(server, config, form);
-      log.info({ signal: await stopped }, 'stopping');
+      manager.ready(`EST ${server.enrollUrl}, MQTT ${server.mqttUrl}`);
+      const signal = await stopped;
+      log.info({ signal, within: config.drain.within }, 'stopping');
+      manager.stopping('ending sessions', config.drain.within + STOP_MS);
       await server.drain();
       await server.close();
+      await manager.close();
     },
     (cause) => log.warn(cause, 'ignored; the server keeps running'),
   );

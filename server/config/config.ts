@@ -96,7 +96,10 @@ export const configSchema = z.strictObject({
     .transform((hosts) => [...new Set(hosts)])
     .prefault(['localhost', '127.0.0.1', '::1']),
   runtime: z.enum(['node', 'bun']).prefault('node'),
-  log: section({ level: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent']).prefault('info') }),
+  log: section({
+    level: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent']).prefault('info'),
+    format: z.enum(['auto', 'json', 'journal']).prefault('auto'),
+  }),
   health: section({
     listen: z.boolean().prefault(false),
     host: listener.prefault('127.0.0.1'),
