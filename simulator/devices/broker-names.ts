@@ -9,7 +9,11 @@ export interface BrokerNames {
   readonly clientId: string;
 }
 
-export const FLEET_NAMES: BrokerNames = { topic: 'devices/{id}/telemetry/{stream}', clientId: '{id}' };
+/** Of Rollcall itself. */
+export const FLEET_NAMES: BrokerNames = {
+  topic: ALL_TELEMETRY_FILTER.replace('+', '{id}').replace('+', '{stream}'),
+  clientId: '{id}',
+};
 
 export const TOPIC_TEMPLATE_RULE = 'a topic with {id} and {stream} as whole levels, such as site/{id}/{stream}';
 export const CLIENT_ID_TEMPLATE_RULE = 'a client id with {id} in it, such as thing-{id}';
@@ -17,13 +21,12 @@ export const CLIENT_ID_TEMPLATE_RULE = 'a client id with {id} in it, such as thi
 const TOPIC_MAX = 200;
 const CLIENT_ID_MAX = 100;
 
+/** Placeholders are whole levels; the other levels are of characters that are no wildcard. */
+const TEMPLATE = /^(?:(?:\{id\}|\{stream\}|[^+#{}/\0]+)(?:\/(?!$)|$))+$/;
+
 export function isTopicTemplate(text: string): boolean {
-  const levels = text.split('/');
-  const once = (name: string) => levels.filter((level) => level === name).length === 1;
-  const others = levels.filter((level) => level !== '{id}' && level !== '{stream}');
-  return (
-    text.length <= TOPIC_MAX && once('{id}') && once('{stream}') && others.every((level) => /^[^+#{}\0]+$/.test(level))
-  );
+  const isOnce = (name: string) => text.indexOf(name) >= 0 && text.indexOf(name) === text.lastIndexOf(name);
+  return text.length <= TOPIC_MAX && TEMPLATE.test(text) && isOnce('{id}') && isOnce('{stream}');
 }
 
 export function isClientIdTemplate(text: string): boolean {
@@ -52,11 +55,20 @@ export function readTelemetryTopic(
     const parsed = parseDeviceTopic(topic);
     return parsed?.kind === 'telemetry' ? parsed : undefined;
   }
-  const expected = template.split('/');
-  const levels = topic.split('/');
-  if (levels.length !== expected.length) return undefined;
-  const isOther = expected.some((level, at) => level !== '{id}' && level !== '{stream}' && level !== levels[at]);
-  if (isOther) return undefined;
-  const at = (name: string) => levels[expected.indexOf(name)] as string;
-  return { device: at('{id}'), stream: at('{stream}') };
+  const found = patternOf(template).exec(topic)?.groups as { readonly id: string; readonly stream: string } | undefined;
+  return found && { device: found.id, stream: found.stream };
+}
+
+/** Of the last template: a run has one. */
+let compiled: { readonly template: string; readonly pattern: RegExp } | undefined;
+
+function patternOf(template: string): RegExp {
+  if (compiled?.template !== template) {
+    const pattern = template
+      .replace(/[.*?^$()[\]\\|]/g, '\\$&')
+      .replace('{id}', '(?<id>[^/]+)')
+      .replace('{stream}', '(?<stream>[^/]+)');
+    compiled = { template, pattern: new RegExp(`^${pattern}$`) };
+  }
+  return compiled.pattern;
 }
