@@ -31,6 +31,13 @@ export type LogLevel = 'trace' | 'debug' | 'info' | 'warn' | 'error' | 'fatal' |
  */
 export type LogFormat = 'auto' | 'json' | 'journal';
 
+export interface LogOptions {
+  /** `json` unless it is given. */
+  readonly format?: LogFormat;
+  /** The variable JOURNAL_STREAM of the environment. */
+  readonly journalStream?: string | undefined;
+}
+
 /** Priorities of syslog, by the level of pino. */
 const PRIORITIES: Readonly<Record<number, string>> = {
   10: '<7>',
@@ -42,8 +49,8 @@ const PRIORITIES: Readonly<Record<number, string>> = {
 };
 
 /** Logs JSON lines to standard error, so that standard output stays free for results. Never waits for the reader of the stream. */
-export function createLogger(level: LogLevel, format: LogFormat = 'json'): Logger {
-  const isJournal = format === 'journal' || (format === 'auto' && isJournalStream(process.env.JOURNAL_STREAM));
+export function createLogger(level: LogLevel, { format = 'json', journalStream }: LogOptions = {}): Logger {
+  const isJournal = format === 'journal' || (format === 'auto' && isJournalStream(journalStream));
   standardError.useAsLog({ isJournal });
   return pino(
     {

@@ -54,7 +54,10 @@ const serve = run<ServeOptions>(async ({ options, form }) => {
   if (config.runtime !== runtime.name) await otherRuntime(config.runtime);
   // Loaded here: other commands start faster without the modules of the server.
   const { startFleetServer } = await import('../../server/index.ts');
-  const log = createLogger(config.log.level, config.log.format);
+  const log = createLogger(config.log.level, {
+    format: config.log.format,
+    journalStream: process.env.JOURNAL_STREAM,
+  });
   const manager = openServiceManager({ environment: process.env, log });
   expectDescriptors();
   expectPlausibleClock(Date.now());
