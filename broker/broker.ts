@@ -4,7 +4,7 @@
  */
 
 import { X509Certificate } from 'node:crypto';
-import { type Identity, type PolicyScope, parseIdentity } from '@rollcall/protocol';
+import { formatIdentity, type Identity, type PolicyScope, parseIdentity } from '@rollcall/protocol';
 import type { Logger } from 'pino';
 import type { RefusalLog } from '../limits/index.ts';
 import type { TerminationReport } from '../registry/index.ts';
@@ -21,6 +21,8 @@ import { type ConnectionAdmission, openConnectionAdmission } from './listener/co
 import type { BrokerTls } from './listener/tls-listener.ts';
 import { type MessagePipeline, openMessagePipeline } from './message-pipeline.ts';
 import type { SessionChange } from './routing/bus.ts';
+import { type Reachability, reachabilityOf } from './routing/reachability.ts';
+import type { ServerMessage } from './routing/server-messages.ts';
 import type { TelemetryIntake } from './routing/telemetry-intake.ts';
 import type { SessionStore } from './session-store/session-store.ts';
 import type { LiveSession } from './sessions/live-sessions.ts';
@@ -87,6 +89,19 @@ export interface Broker {
   publish(topic: string, payload: Buffer, qos: 0 | 1): Promise<void>;
   /** Retains a message of the server under one of its topics, and delivers it. An empty payload removes it. */
   retain(topic: string, payload: Buffer): Promise<void>;
+  /** As {@link publish}, for a message whose sender has to know: throws Problem `unavailable` when it cannot be stored. */
+  send(message: Omit<ServerMessage, 'retain'>): Promise<void>;
+  /** Calls back with the payload of each message on this topic, until the returned function is called. */
+  listen(topic: string, receive: (payload: Buffer) => void): () => void;
+  /** How a message on this topic reaches a client. */
+  reachability(clientId: string, topic: string): Promise<Reachability>;
+  /** The retained message of a topic. */
+  retained(topic: string): Promise<Buffer | undefined>;
+  /**
+   * Replaces the retained message of a topic by what `next` returns for the present one; no other message comes between. The message belongs
+   * to `owner`. Throws what `next` throws, and Problem `body_too_large` or `unavailable`.
+   */
+  replaceRetained(topic: string, owner: Identity, next: (present: Buffer | undefined) => Buffer): Promise<void>;
   sessions(): readonly LiveSession[];
   /** Identities with stored state. */
   owners(): readonly Identity[];
@@ -185,6 +200,11 @@ function operations({ context, state, pipeline, admission }: BrokerParts): Omit<
     reauthorize: (subject) => confirmed({ kind: 'reauthorize', subject }),
     publish: (topic, payload, qos) => serverMessages.publish({ topic, payload, qos }),
     retain: (topic, payload) => serverMessages.publish({ topic, payload, qos: 1, retain: true }),
+    send: (message) => serverMessages.send(message),
+    listen: (topic, receive) => pipeline.router.listen(topic, ({ payload }) => receive(Buffer.from(payload))),
+    reachability: async (clientId, topic) => reachabilityOf(clientId, topic, state),
+    retained: async (topic) => serverMessages.retained(topic),
+    replaceRetained: (topic, owner, next) => serverMessages.replaceRetained(topic, formatIdentity(owner), next),
     sessions: () => sessions.describe(),
     owners: () => {
       const owners = new Set([...persistentSessions.owners(), ...persistence.owners(), ...wills.owners()]);

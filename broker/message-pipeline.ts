@@ -109,7 +109,14 @@ export async function openMessagePipeline(
     storageShareLimiter.stop();
     wills.stop();
   };
-  const serverMessages = new ServerMessages({ router, sessions: embedded, bus, log });
+  const serverMessages = new ServerMessages({
+    router,
+    sessions: embedded,
+    bus,
+    mayRetain: (topic, bytes, owner) => persistence.mayRetain(topic, bytes, owner),
+    retained: (topic) => [...store.retainedMatching(topic)][0]?.payload,
+    log,
+  });
   return {
     handlers,
     router,

@@ -12,11 +12,13 @@ import { asProblem, Problem, problemDocument } from '@rollcall/protocol';
 export type OutputForm = 'text' | 'json';
 
 /** Exit codes by kind of failure. Scripts may rely on them. */
-export const EXIT = { done: 0, failed: 1, usage: 2, refused: 3, unreachable: 4 } as const;
+export const EXIT = { done: 0, failed: 1, usage: 2, refused: 3, unreachable: 4, timedOut: 5, offline: 6 } as const;
 
 function exitCodeOf(problem: Problem): number {
   if (problem.code === 'usage' || problem.code === 'config_invalid') return EXIT.usage;
   if (problem.code === 'server_unreachable') return EXIT.unreachable;
+  if (problem.code === 'command_timed_out') return EXIT.timedOut;
+  if (problem.code === 'device_offline') return EXIT.offline;
   return problem.status >= 400 && problem.status < 500 ? EXIT.refused : EXIT.failed;
 }
 

@@ -7,6 +7,7 @@
 import { auditEndpoints } from './api/audit.ts';
 import { caEndpoints } from './api/ca.ts';
 import { certificateEndpoints } from './api/certificates.ts';
+import { deviceMessageEndpoints } from './api/device-messages.ts';
 import { deviceOperationEndpoints } from './api/device-operation-schemas.ts';
 import { deviceEndpoints } from './api/devices.ts';
 import { eventEndpoints } from './api/events.ts';
@@ -23,6 +24,7 @@ export const endpoints = {
   ...tokenEndpoints,
   ...deviceEndpoints,
   ...deviceOperationEndpoints,
+  ...deviceMessageEndpoints,
   ...sessionEndpoints,
   ...serviceEndpoints,
   ...certificateEndpoints,

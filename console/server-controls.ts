@@ -1,5 +1,6 @@
 import type { GroupName, Identity, PolicyDocument, ServiceName } from '@rollcall/protocol';
 import type { Actor, CreatedToken, ServiceRecord } from '../registry/index.ts';
+import type { DeviceMessages } from './device-messages.ts';
 /** An MQTT session that is connected now. Times are milliseconds since the epoch. */
 export interface LiveSession {
   readonly identity: Identity;
@@ -95,6 +96,7 @@ export interface ServerControls {
   sessionStore(): 'ok' | 'short';
   readonly ca: CaControl;
   readonly renewals: RenewalControl;
+  readonly deviceMessages: DeviceMessages;
   /** The text form, with the root's fingerprint and the enroll URL. */
   formatToken(minted: CreatedToken): string;
   /** Problem `csr_…` or `service_exists` when it cannot. */

@@ -3,7 +3,7 @@
  * is not yet the other. Both are retained messages at the broker; here they are on disk, so the device knows them offline.
  */
 
-import { isDeepStrictEqual } from 'node:util';
+import { asTwinObject, mergeTwin, readTwinState, twinDifference } from '@rollcall/protocol';
 import { asDeviceError, DeviceError } from './device-error.ts';
 import { type JsonObject, type Parser, parsed } from './device-schema.ts';
 import type { DeviceLog } from './device-state.ts';
@@ -53,13 +53,13 @@ export class Twin<Desired extends object = JsonObject, Reported extends object =
   /** A file that can't be read counts as none: the broker tells the desired state again. */
   static async open(options: TwinOptions): Promise<Twin<never, never>> {
     const stored = await options.file.load().catch(() => undefined);
-    const { desired, reported } = (asObject(stored) ?? {}) as {
+    const { desired, reported } = (asTwinObject(stored) ?? {}) as {
       readonly desired?: unknown;
       readonly reported?: unknown;
     };
     return new Twin<never, never>(options, {
-      desired: readState(desired) ?? NOTHING,
-      reported: readState(reported) ?? NOTHING,
+      desired: readTwinState(desired) ?? NOTHING,
+      reported: readTwinState(reported) ?? NOTHING,
     });
   }
 
@@ -74,7 +74,7 @@ export class Twin<Desired extends object = JsonObject, Reported extends object =
 
   /** What of the desired state is not reported: members that differ or are missing, objects compared member by member. */
   get delta(): Partial<Desired> {
-    return difference(this.#desired.state, this.#reported.state) as Partial<Desired>;
+    return twinDifference(this.#desired.state, this.#reported.state) as Partial<Desired>;
   }
 
   /**
@@ -95,7 +95,7 @@ export class Twin<Desired extends object = JsonObject, Reported extends object =
   report(patch: { readonly [Member in keyof Reported]?: Reported[Member] | null }): Promise<Receipt> {
     return this.#changes.run(async () => {
       const before = this.#reported;
-      const state = merge(before.state, plain(patch)) as JsonObject;
+      const state = mergeTwin(before.state, plain(patch)) as JsonObject;
       const reported = { version: before.version + 1, state };
       await this.#save({ desired: this.#desired, reported });
       this.#reported = reported;
@@ -134,7 +134,7 @@ export class Twin<Desired extends object = JsonObject, Reported extends object =
     if (payload.length === 0) return undefined; // the retained message was removed: the device keeps what it has
     let found: TwinState<JsonObject> | undefined;
     try {
-      found = readState(JSON.parse(payload.toString('utf8')));
+      found = readTwinState(JSON.parse(payload.toString('utf8')));
     } catch {
       // As below: not the parser's own words, they could quote the state.
     }
@@ -166,18 +166,6 @@ export class Twin<Desired extends object = JsonObject, Reported extends object =
   }
 }
 
-/** `{"version": 7, "state": {...}}`; undefined for anything else. */
-function readState(value: unknown): TwinState<JsonObject> | undefined {
-  const { version, state } = asObject(value) ?? {};
-  const found = asObject(state);
-  if (!Number.isSafeInteger(version) || (version as number) < 0 || found === undefined) return undefined;
-  return { version: version as number, state: found };
-}
-
-function asObject(value: unknown): JsonObject | undefined {
-  return typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as JsonObject) : undefined;
-}
-
 /** As it will be after its way through JSON. */
 function plain(value: object): JsonObject {
   let copy: unknown;
@@ -186,34 +174,7 @@ function plain(value: object): JsonObject {
   } catch {
     copy = undefined;
   }
-  const found = asObject(copy);
+  const found = asTwinObject(copy);
   if (found === undefined) throw new DeviceError('request_invalid', { reason: 'expected an object with a JSON form' });
   return found;
-}
-
-/** JSON merge patch (RFC 7396). */
-function merge(target: unknown, patch: unknown): unknown {
-  const changes = asObject(patch);
-  if (changes === undefined) return patch;
-  const merged = new Map(Object.entries(asObject(target) ?? {}));
-  for (const [name, change] of Object.entries(changes)) {
-    if (change === null) merged.delete(name);
-    else merged.set(name, merge(merged.get(name), change));
-  }
-  return Object.fromEntries(merged);
-}
-
-function difference(wanted: JsonObject, present: JsonObject): JsonObject {
-  const missing: [string, unknown][] = [];
-  for (const [name, value] of Object.entries(wanted)) {
-    const [inner, current] = [asObject(value), Object.hasOwn(present, name) ? present[name] : undefined];
-    const before = asObject(current);
-    if (inner !== undefined && before !== undefined) {
-      const deeper = difference(inner, before);
-      if (Object.keys(deeper).length > 0) missing.push([name, deeper]);
-    } else if (!isDeepStrictEqual(value, current)) {
-      missing.push([name, value]);
-    }
-  }
-  return Object.fromEntries(missing);
 }

@@ -118,3 +118,11 @@ export {
   withKey,
 } from './topics.ts';
 export { ROOT_CRLS_PATH, TRUST_STATEMENT_OID } from './trust-statement.ts';
+export {
+  asTwinObject,
+  mergeTwin,
+  readTwinState,
+  type TwinObject,
+  type TwinState,
+  twinDifference,
+} from './twin-state.ts';

@@ -53,6 +53,17 @@ export const PROBLEMS = {
   operator_required: { status: 401, sentence: 'expected an operator key' },
   request_invalid: { status: 400, sentence: 'the request does not have the expected shape' },
   device_unknown: { status: 404, sentence: 'there is no such device' },
+  device_offline: {
+    status: 409,
+    sentence: 'the device is not connected, and has no session that would store the command',
+  },
+  command_not_received: {
+    status: 409,
+    sentence: 'the device does not subscribe to its commands, or its policy does not allow it to receive them',
+  },
+  command_timed_out: { status: 504, sentence: 'the device did not respond in time' },
+  command_failed: { status: 502, sentence: 'the device responded with an error' },
+  twin_version_conflict: { status: 409, sentence: 'the desired state has another version' },
   certificate_unknown: { status: 404, sentence: 'no device or service was issued this certificate' },
   certificate_last: { status: 409, sentence: 'its holder has no other valid certificate' },
   selection_empty: { status: 404, sentence: 'the selection matches no device' },

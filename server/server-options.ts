@@ -14,6 +14,8 @@ import { fleetEventOfBroker, fleetEventOfEst } from './broker-events.ts';
 import { createCaControl } from './ca-control.ts';
 import { respondToClone, respondToFork } from './clone-response.ts';
 import type { ServerContext } from './context.ts';
+import { DeviceCommands } from './device-commands.ts';
+import { DeviceTwins } from './device-twins.ts';
 import { certificateHealth } from './health.ts';
 import { subjectOf } from './registry-lookups.ts';
 import { runtimeText } from './runtime.ts';
@@ -146,11 +148,13 @@ export function consoleOptions(
 
 /** Calls of the console to the broker and the certificate authority. */
 function serverControls(
-  { metrics, readiness, now }: ServerContext,
+  { config, metrics, readiness, now }: ServerContext,
   { registry, sessions }: Stores,
   { authority, broker, renewals, enrollUrl, clock }: ConsoleParts,
 ): Parameters<typeof createConsole>[0]['controls'] {
   const { trust, issuer } = authority;
+  const commands = new DeviceCommands({ broker, registry, now });
+  const twins = new DeviceTwins({ broker, registry, packetBytes: config.mqtt.limits.packet });
   return {
     ca: createCaControl({ authority, registry, renewals, broker, now }),
     isReady: () => readiness.isReady(),
@@ -158,6 +162,11 @@ function serverControls(
     clock,
     sessionStore: () => (sessions.store.counters().isNearlyFull ? 'short' : 'ok'),
     renewals,
+    deviceMessages: {
+      command: (order) => commands.send(order),
+      twin: (device) => twins.read(device),
+      changeDesired: (change) => twins.change(change),
+    },
     formatToken: ({ record, secret }) =>
       formatBootstrapToken({ id: record.id, secret, rootSha256: trust.rootSha256, enrollUrl }),
     issueService: ({ name, csrPem, actor }) =>

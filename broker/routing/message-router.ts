@@ -104,6 +104,17 @@ export class MessageRouter {
     this.#aedes.subscribe(filter, this.#listenerOf(session), ignore);
   }
 
+  /** A subscription of the server itself. `receive` is called with each message that matches, as a session would be. Returns the way to end it. */
+  listen(filter: string, receive: (message: Message) => void): () => void {
+    const listener = this.#listener(receive);
+    this.#live.addLive(filter);
+    this.#aedes.subscribe(filter, listener, ignore);
+    return () => {
+      this.#live.removeLive(filter);
+      this.#aedes.unsubscribe(filter, listener, ignore);
+    };
+  }
+
   /** A shared subscription of a session, connected or away. Replaces an earlier one to the same filter. */
   addShared(
     clientId: string,
@@ -169,13 +180,17 @@ export class MessageRouter {
   #listenerOf(session: Session): AedesListener {
     const known = this.#listeners.get(session);
     if (known !== undefined) return known;
-    const listener: AedesListener = (packet, done) => {
-      const message = this.#inDelivery.get((packet as { brokerCounter: number }).brokerCounter);
-      if (message !== undefined) session.receive(message);
-      done();
-    };
+    const listener = this.#listener((message) => session.receive(message));
     this.#listeners.set(session, listener);
     return listener;
+  }
+
+  #listener(receive: (message: Message) => void): AedesListener {
+    return (packet, done) => {
+      const message = this.#inDelivery.get((packet as { brokerCounter: number }).brokerCounter);
+      if (message !== undefined) receive(message);
+      done();
+    };
   }
 }
 

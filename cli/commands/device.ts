@@ -14,6 +14,7 @@ import {
 } from '../command-line.ts';
 import { readSecretArgument } from '../secret-argument.ts';
 import { printJson, printResult, table } from '../terminal.ts';
+import { addDeviceMessages } from './device-messages.ts';
 import { addDeviceOperations } from './device-operations.ts';
 
 interface ListOptions {
@@ -140,7 +141,7 @@ async function withProblems<T>(operation: () => Promise<T>): Promise<T> {
 
 export function deviceCommand(): Command {
   const device = new Command('device').description(
-    'devices: list, show, enroll, revoke, suspend, resume, quarantine, disconnect, delete',
+    'devices: list, show, enroll, revoke, suspend, resume, quarantine, disconnect, delete, command, twin',
   );
   withServerOptions(device.command('list').description('list devices, ordered by id'))
     .option('--group <group>', 'only devices of this group', groupName)
@@ -161,6 +162,7 @@ export function deviceCommand(): Command {
     .option('--label <k=v>', 'label to set, or "k=" to remove it; may be repeated', label)
     .action(set);
   addDeviceOperations(device);
+  addDeviceMessages(device);
   withJsonOption(
     device.command('enroll').description('enroll this machine as a device, and write its credentials into a directory'),
   )

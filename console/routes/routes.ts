@@ -9,6 +9,7 @@ import { addAuditRoutes } from './audit.ts';
 import { addCaRoutes } from './ca.ts';
 import { addCertificateRoutes } from './certificates.ts';
 import { addDeviceOperationRoutes } from './confirm-device-operations.ts';
+import { addDeviceMessageRoutes } from './device-messages.ts';
 import { addDeviceRoutes } from './devices.ts';
 import { addEventRoutes, type EventFeed } from './events.ts';
 import { addGroupRoutes } from './groups.ts';
@@ -36,6 +37,7 @@ export function addRoutes(app: FastifyInstance, options: RoutesOptions): void {
   addTokenRoutes(app, options);
   addDeviceRoutes(app, options);
   addDeviceOperationRoutes(app, options);
+  addDeviceMessageRoutes(app, options);
   addSessionRoutes(app, options);
   addServiceRoutes(app, options);
   addCertificateRoutes(app, options);
