@@ -1,5 +1,5 @@
 /**
- * Credentials in a directory: `key.pem` (0600), `cert.pem` (chain, leaf first) and `ca.pem`. The key is generated here and is on
+ * Credentials in a directory: `key.pem` (0600), `cert.pem` (chain, leaf first), `ca.pem`, and `service.json` of a service. The key is generated here and is on
  * disk before its request is sent, so that the request can be repeated with the same key when the response is lost.
  */
 
@@ -8,12 +8,20 @@ import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'no
 import { join, resolve } from 'node:path';
 import { writeCsr } from '@rollcall/device-sdk/building-blocks';
 import { Problem } from '@rollcall/protocol';
+import { SERVICE_FILE } from '@rollcall/service-sdk/credentials';
 
 export interface PreparedCredentials {
   /** PKCS#10 request with the name as common name. */
   readonly csrPem: string;
   /** Writes the certificate beside its key and returns the paths. */
-  complete(certificatePem: string, caPem: string): CredentialPaths;
+  complete(issued: IssuedCredentials): CredentialPaths;
+}
+
+export interface IssuedCredentials {
+  readonly certificatePem: string;
+  readonly caPem: string;
+  /** Text of `service.json`. */
+  readonly serviceFile?: string;
 }
 
 export interface CredentialPaths {
@@ -29,7 +37,10 @@ export function prepareCredentials(directory: string, name: string): PreparedCre
     ca: resolve(join(directory, 'ca.pem')),
   };
   if (existsSync(paths.certificate)) {
-    throw new Problem('usage', { reason: `expected a directory without credentials, found ${paths.certificate}` });
+    throw new Problem('usage', {
+      reason: `expected a directory without credentials, found ${paths.certificate}`,
+      hint: `"rollcall service renew ${directory}" replaces a certificate`,
+    });
   }
   const key = withWriteErrors(paths.key, () => {
     mkdirSync(directory, { recursive: true, mode: 0o700 });
@@ -37,8 +48,12 @@ export function prepareCredentials(directory: string, name: string): PreparedCre
   });
   return {
     csrPem: pem('CERTIFICATE REQUEST', writeCsr(key, { commonName: name })),
-    complete(certificatePem, caPem) {
+    complete({ certificatePem, caPem, serviceFile }) {
       withWriteErrors(paths.ca, () => writeFileSync(paths.ca, caPem, { mode: 0o644 }));
+      if (serviceFile !== undefined) {
+        const path = resolve(join(directory, SERVICE_FILE));
+        withWriteErrors(path, () => writeFileSync(path, serviceFile, { mode: 0o644 }));
+      }
       // The certificate is written last, because its presence means that the credentials are complete.
       withWriteErrors(paths.certificate, () =>
         writeFileSync(paths.certificate, certificatePem, { mode: 0o644, flag: 'wx' }),

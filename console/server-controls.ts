@@ -15,6 +15,8 @@ export interface LiveSession {
 export interface ServiceRequest {
   readonly name: ServiceName;
   readonly csrPem: string;
+  /** Whether the service may exist: then its other certificates stay valid. */
+  readonly again: boolean;
   readonly actor: Actor;
 }
 
@@ -23,6 +25,8 @@ export interface IssuedService {
   /** Leaf first. */
   readonly certificatePem: string;
   readonly caPem: string;
+  readonly enrollUrl: string;
+  readonly mqttUrl: string;
 }
 
 export interface PolicyExplanation {

@@ -5,12 +5,12 @@
  */
 
 import { type KeyObject, X509Certificate } from 'node:crypto';
-import { type DeviceId, parseDeviceId } from '@rollcall/protocol';
+import { type DeviceId, type Identity, parseIdentity } from '@rollcall/protocol';
 import { findPath } from './certification-path.ts';
 import { DeviceError } from './device-error.ts';
 
 export interface VerifiedChain {
-  readonly deviceId: DeviceId;
+  readonly leaf: X509Certificate;
   /** PEM, leaf first, without the root. */
   readonly certificatePem: string;
 }
@@ -40,22 +40,33 @@ export function verifyChain(
   const path = findPath(leaf, [...certificates, ...authorities], roots, rules);
   if (typeof path === 'string') throw invalid(path);
   const chain = path.slice(0, -1);
-  return { deviceId: deviceIdOf(leaf), certificatePem: chain.map((certificate) => certificate.toString()).join('') };
+  return { leaf, certificatePem: chain.map((certificate) => certificate.toString()).join('') };
 }
 
-/** The device id of a certificate: its common name and the last segment of its identity URI, which must agree. */
-export function deviceIdOf(leaf: X509Certificate): DeviceId {
+/**
+ * Who holds a certificate: its common name and the last segment of its identity URI, which must agree. Without such a URI,
+ * in a certificate of another server, it is a device.
+ */
+export function holderOf(leaf: X509Certificate): Identity {
   const commonName = (leaf.toLegacyObject().subject as { readonly CN?: unknown } | undefined)?.CN;
-  const id = typeof commonName === 'string' ? parseDeviceId(commonName) : undefined;
-  if (id === undefined) throw invalid('expected a device id as common name');
   const uri = identityUriOf(leaf);
-  if (uri !== undefined && !uri.endsWith(`/device/${id}`)) throw invalid('common name and identity URI differ');
-  return id;
+  const kind = uri?.includes('/service/') === true ? 'service' : 'device';
+  const holder = typeof commonName === 'string' ? parseIdentity(`${kind}/${commonName}`) : undefined;
+  if (holder === undefined) throw invalid('expected a device id as common name');
+  if (uri?.endsWith(`/${kind}/${commonName}`) === false) throw invalid('common name and identity URI differ');
+  return holder;
+}
+
+/** The device id of a certificate of a device. */
+export function deviceIdOf(leaf: X509Certificate): DeviceId {
+  const holder = holderOf(leaf);
+  if (holder.kind !== 'device') throw invalid('expected the certificate of a device, found one of a service');
+  return holder.id;
 }
 
 /** The subject alternative name of type URI, where the certificate has that and nothing else. */
 export function identityUriOf(leaf: X509Certificate): string | undefined {
-  const found = /^URI:(spiffe:\/\/[a-z0-9._-]+\/device\/[A-Za-z0-9._-]+)$/.exec(leaf.subjectAltName ?? '');
+  const found = /^URI:(spiffe:\/\/[a-z0-9._-]+\/(?:device|service)\/[A-Za-z0-9._-]+)$/.exec(leaf.subjectAltName ?? '');
   return found?.[1];
 }
 

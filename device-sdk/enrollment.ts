@@ -7,18 +7,33 @@ import { X509Certificate } from 'node:crypto';
 import {
   type DeviceId,
   defaultMqttUrl,
+  formatIdentity,
+  identityName,
   NAME_RULE,
   parseBootstrapToken,
   parseDeviceId,
   parseEnrollUrl,
   parseMqttUrl,
 } from '@rollcall/protocol';
-import { deviceIdOf, findPinnedRoot, identityUriOf, parseCertificates, verifyChain } from './certificate-chain.ts';
+import {
+  deviceIdOf,
+  findPinnedRoot,
+  holderOf,
+  identityUriOf,
+  parseCertificates,
+  verifyChain,
+} from './certificate-chain.ts';
 import { requestCsr } from './csr.ts';
 import { DeviceError } from './device-error.ts';
 import { fetchCaCertificates, type IssuedCertificates, simpleEnroll, simpleReenroll } from './est-client.ts';
 import type { HttpsPeer, PeerClock } from './https-exchange.ts';
-import type { IdentityStore, PendingRequest, StoredIdentity } from './identity-store.ts';
+import type {
+  Credentials,
+  IdentityStore,
+  PendingRequest,
+  PendingRequestStore,
+  StoredIdentity,
+} from './identity-store.ts';
 import { type KeyProvider, pemKeys, publicKeyOf } from './key-provider.ts';
 import { revocationListsOf } from './trust-bundle.ts';
 
@@ -108,7 +123,8 @@ export async function enroll(store: IdentityStore, options: EnrollmentOptions): 
 
   // 4. Believe nothing that the chain does not prove.
   const key = await publicKeyOf(credential.keys, pending.keyPem);
-  const { deviceId, certificatePem } = verifyChain(issued.certificates, authorities, [root], key);
+  const { leaf, certificatePem } = verifyChain(issued.certificates, authorities, [root], key);
+  const deviceId = deviceIdOf(leaf);
   if (credential.deviceId !== undefined && deviceId !== credential.deviceId) {
     throw new DeviceError('answer_invalid', { reason: 'the certificate names another device than was asked for' });
   }
@@ -157,21 +173,22 @@ async function heldListsOf(store: IdentityStore, rootPem: string): Promise<strin
 }
 
 /**
- * The next identity, with a new key, authenticated by the current one (RFC 7030, section 4.2.2). It isn't the device's
- * yet: the caller commits it once it has worked, and until then the same key is asked for again, so a crash in between
+ * The next identity of a device or service, with a new key, authenticated by the current one (RFC 7030, section 4.2.2).
+ * It isn't the holder's yet: the caller commits it once it has worked, and until then the same key is asked for again, so a crash in between
  * costs nothing. A certificate that has ended is recovered with the key that it has. `signal` ends the try; the next one goes on with the same key.
  */
-export async function requestRenewal(
-  store: IdentityStore,
-  current: StoredIdentity,
+export async function requestRenewal<Identity extends Credentials>(
+  store: PendingRequestStore,
+  current: Identity,
   { signal, clock, keys = pemKeys }: Pick<EnrollmentOptions, 'signal' | 'clock' | 'keys'> = {},
-): Promise<StoredIdentity> {
+): Promise<Identity> {
   const roots = parseCertificates(current.rootPem);
   const leaf = new X509Certificate(current.certificatePem);
   const { rootPem: root, rootCrlPem: rootCrl } = current;
   const peer: HttpsPeer = { url: current.enrollUrl, root, rootCrl, signal, clock };
   const authorities = await fetchCaCertificates(peer);
-  const names = { commonName: current.deviceId, uri: identityUriOf(leaf) };
+  const holder = holderOf(leaf);
+  const names = { commonName: identityName(holder), uri: identityUriOf(leaf) };
   const ask = (csr: Buffer) => simpleReenroll({ ...peer, credential: { ...current, keys } }, csr);
   const { pending, issued } = await askWithStoredKey({ store, keys, ...names }, ask).catch(async (error: unknown) => {
     if (!(error instanceof DeviceError) || error.code !== 'certificate_expired') throw error;
@@ -179,13 +196,13 @@ export async function requestRenewal(
     const own = await requestFor(current.keyPem, keys, names.commonName, names.uri);
     return { pending: own, issued: await ask(own.csr) };
   });
-  const { deviceId, certificatePem } = verifyChain(
+  const { leaf: next, certificatePem } = verifyChain(
     issued.certificates,
     authorities,
     roots,
     await publicKeyOf(keys, pending.keyPem),
   );
-  if (deviceId !== deviceIdOf(leaf)) {
+  if (formatIdentity(holderOf(next)) !== formatIdentity(holder)) {
     throw new DeviceError('answer_invalid', { reason: 'the new certificate names another device' });
   }
   return {
@@ -202,7 +219,7 @@ export async function requestRenewal(
  */
 async function askWithStoredKey(
   request: {
-    readonly store: IdentityStore;
+    readonly store: PendingRequestStore;
     readonly keys: KeyProvider;
     readonly commonName: string;
     readonly uri: string | undefined;

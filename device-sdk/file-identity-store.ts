@@ -10,24 +10,54 @@ import { join } from 'node:path';
 import { parseDeviceId, parseEnrollUrl, parseMqttUrl } from '@rollcall/protocol';
 import { asDeviceError, DeviceError } from './device-error.ts';
 import { syncDirectory, writeDurably } from './durable-file.ts';
-import type { IdentityStore, PendingRequest, StoredIdentity } from './identity-store.ts';
+import type { Credentials, IdentityStore, PendingRequest, StoredIdentity } from './identity-store.ts';
 
 const KEY = 'key.pem';
 const CERTIFICATE = 'cert.pem';
 const ROOT = 'ca.pem';
 /** Absent while no list came, and in directories of earlier versions. */
 const LISTS = 'crl.pem';
-const ABOUT = 'device.json';
 const PENDING = 'pending.json';
 
 const PRIVATE = 0o600;
 const PUBLIC = 0o644;
-/** In the order in which they are moved: a certificate alone without its key would be refused everywhere. */
-const FILES = [KEY, ROOT, LISTS, ABOUT, CERTIFICATE] as const;
+type Members = Readonly<Record<string, unknown>>;
+
+/** The JSON file with the name of the holder and its addresses. */
+export interface AboutFile<Identity extends Credentials> {
+  /** Name of the file. */
+  readonly file: string;
+  /** The members to write. */
+  membersOf(identity: Identity): Members;
+  /** Undefined when the members do not have the expected shape. `addresses` are read already. */
+  parse(
+    members: Members,
+    addresses: Addresses,
+  ): Omit<Identity, Exclude<keyof Credentials, keyof Addresses>> | undefined;
+}
+
+type Addresses = Pick<Credentials, 'enrollUrl' | 'mqttUrl'>;
+
+const DEVICE_FILE: AboutFile<StoredIdentity> = {
+  file: 'device.json',
+  membersOf: ({ deviceId, enrollUrl, mqttUrl }) => ({ deviceId, enrollUrl, mqttUrl }),
+  parse: (members, addresses) => {
+    const deviceId = parseDeviceId(String(members.deviceId));
+    return deviceId === undefined ? undefined : { deviceId, ...addresses };
+  },
+};
 
 /** Rejects with `identity_unusable`, or `private_key_exposed` when others than the owner can read the key. */
 export function fileIdentityStore(dataDir: string): IdentityStore {
-  const files = new IdentityFiles(dataDir);
+  return fileCredentialStore(dataDir, DEVICE_FILE);
+}
+
+/** As {@link fileIdentityStore}, with another JSON file. */
+export function fileCredentialStore<Identity extends Credentials>(
+  directory: string,
+  about: AboutFile<Identity>,
+): IdentityStore<Identity> {
+  const files = new IdentityFiles(directory, about);
   return {
     keepAside: (former) => named(() => files.keepAside(former)),
     load: () => named(() => files.load()),
@@ -39,14 +69,19 @@ export function fileIdentityStore(dataDir: string): IdentityStore {
 }
 
 /** As {@link IdentityStore}, with the errors of the file system. */
-class IdentityFiles {
+class IdentityFiles<Identity extends Credentials> {
   readonly #directory: string;
+  readonly #about: AboutFile<Identity>;
+  /** In the order in which they are moved: a certificate alone without its key would be refused everywhere. */
+  readonly #files: readonly string[];
 
-  constructor(directory: string) {
+  constructor(directory: string, about: AboutFile<Identity>) {
     this.#directory = directory;
+    this.#about = about;
+    this.#files = [KEY, ROOT, LISTS, about.file, CERTIFICATE];
   }
 
-  async load(): Promise<StoredIdentity | undefined> {
+  async load(): Promise<Identity | undefined> {
     await makePrivateDirectory(this.#directory);
     await this.#rollForward();
     if ((await statOf(this.#at(CERTIFICATE))) === undefined) return undefined;
@@ -54,10 +89,21 @@ class IdentityFiles {
       readPrivate(this.#at(KEY)),
       readFile(this.#at(CERTIFICATE), 'utf8'),
       readFile(this.#at(ROOT), 'utf8'),
-      readFile(this.#at(ABOUT), 'utf8'),
+      readFile(this.#at(this.#about.file), 'utf8'),
       readIfThere(this.#at(LISTS)),
     ]);
-    return { ...readAbout(about), keyPem, certificatePem, rootPem, ...(rootCrlPem !== '' && { rootCrlPem }) };
+    const credentials = { keyPem, certificatePem, rootPem, ...(rootCrlPem !== '' && { rootCrlPem }) };
+    return { ...this.#readAbout(about), ...credentials } as Identity;
+  }
+
+  #readAbout(text: string): object {
+    const members = parseObject(text) ?? {};
+    const enrollUrl = parseEnrollUrl(String(members.enrollUrl));
+    const mqttUrl = parseMqttUrl(String(members.mqttUrl));
+    const about =
+      enrollUrl === undefined || mqttUrl === undefined ? undefined : this.#about.parse(members, { enrollUrl, mqttUrl });
+    if (about !== undefined) return about;
+    throw new DeviceError('identity_unusable', { reason: `${this.#about.file} does not have the expected shape` });
   }
 
   async loadPending(): Promise<PendingRequest | undefined> {
@@ -74,7 +120,7 @@ class IdentityFiles {
     await rm(this.#at(PENDING), { force: true });
   }
 
-  async commit(identity: StoredIdentity): Promise<void> {
+  async commit(identity: Identity): Promise<void> {
     const draft = this.#at('staged.tmp');
     await rm(draft, { recursive: true, force: true });
     await mkdir(draft, { mode: 0o700 });
@@ -85,7 +131,7 @@ class IdentityFiles {
   }
 
   /** The copy appears whole by one rename. The identity itself stays until the new one is committed. */
-  async keepAside(former: StoredIdentity): Promise<void> {
+  async keepAside(former: Identity): Promise<void> {
     await mkdir(this.#at('former'), { recursive: true, mode: 0o700 });
     const draft = await mkdtemp(this.#at('former/unfinished-'));
     await this.#writeIdentity(draft, former);
@@ -98,7 +144,7 @@ class IdentityFiles {
   async #rollForward(): Promise<void> {
     const staged = (name: string) => join(this.#at('staged'), name);
     if ((await statOf(this.#at('staged'))) === undefined) return;
-    for (const name of FILES) {
+    for (const name of this.#files) {
       if ((await statOf(staged(name))) !== undefined) await rename(staged(name), this.#at(name));
     }
     await syncDirectory(this.#directory);
@@ -107,16 +153,16 @@ class IdentityFiles {
     await syncDirectory(this.#directory);
   }
 
-  async #writeIdentity(directory: string, identity: StoredIdentity): Promise<void> {
-    const { deviceId, enrollUrl, mqttUrl, rootCrlPem = '' } = identity;
-    const about = JSON.stringify({ deviceId, enrollUrl, mqttUrl }, null, 2);
+  async #writeIdentity(directory: string, identity: Identity): Promise<void> {
+    const { rootCrlPem = '' } = identity;
+    const about = JSON.stringify(this.#about.membersOf(identity), null, 2);
     await writeDurably(join(directory, KEY), identity.keyPem, PRIVATE);
     await writeDurably(join(directory, ROOT), identity.rootPem, PUBLIC);
     // An empty file replaces the lists of the former roots.
     if (rootCrlPem !== '' || (await statOf(this.#at(LISTS))) !== undefined) {
       await writeDurably(join(directory, LISTS), rootCrlPem, PUBLIC);
     }
-    await writeDurably(join(directory, ABOUT), `${about}\n`, PUBLIC);
+    await writeDurably(join(directory, this.#about.file), `${about}\n`, PUBLIC);
     await writeDurably(join(directory, CERTIFICATE), identity.certificatePem, PUBLIC);
   }
 
@@ -143,17 +189,6 @@ async function readPrivate(path: string): Promise<string> {
   return readFile(path, 'utf8');
 }
 
-function readAbout(text: string): Pick<StoredIdentity, 'deviceId' | 'enrollUrl' | 'mqttUrl'> {
-  const about = parseObject(text) ?? {};
-  const deviceId = parseDeviceId(String(about.deviceId));
-  const enrollUrl = parseEnrollUrl(String(about.enrollUrl));
-  const mqttUrl = parseMqttUrl(String(about.mqttUrl));
-  if (deviceId === undefined || enrollUrl === undefined || mqttUrl === undefined) {
-    throw new DeviceError('identity_unusable', { reason: `${ABOUT} does not have the expected shape` });
-  }
-  return { deviceId, enrollUrl, mqttUrl };
-}
-
 /** A damaged one counts as none: nothing is lost but the chance that the server recognizes the request. */
 function readPending(text: string): PendingRequest | undefined {
   const { commonName, request, key } = parseObject(text) ?? {};
@@ -162,10 +197,10 @@ function readPending(text: string): PendingRequest | undefined {
 }
 
 /** Says nothing about what is wrong: JSON.parse's own words can quote the file, which may hold a key. */
-function parseObject(text: string): Readonly<Record<string, unknown>> | undefined {
+function parseObject(text: string): Members | undefined {
   try {
     const value: unknown = JSON.parse(text);
-    return typeof value === 'object' && value !== null ? (value as Readonly<Record<string, unknown>>) : undefined;
+    return typeof value === 'object' && value !== null ? (value as Members) : undefined;
   } catch {
     return undefined;
   }

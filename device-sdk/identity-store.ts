@@ -1,7 +1,7 @@
 import type { DeviceId } from '@rollcall/protocol';
-/** An enrolled device. */
-export interface StoredIdentity {
-  readonly deviceId: DeviceId;
+
+/** Key, certificate, trusted roots and addresses: what renewal needs. */
+export interface Credentials {
   /** Origin of the enroll server, `https://host:port`. */
   readonly enrollUrl: string;
   /** `mqtts://host:port`. */
@@ -19,6 +19,11 @@ export interface StoredIdentity {
   readonly rootCrlPem?: string;
 }
 
+/** An enrolled device. */
+export interface StoredIdentity extends Credentials {
+  readonly deviceId: DeviceId;
+}
+
 /** A request that was sent, or may have been: asked again with the same key, the server gives the same answer. */
 export interface PendingRequest {
   /** PKCS#8 PEM, or the name that a key provider has for the key. */
@@ -29,16 +34,19 @@ export interface PendingRequest {
   readonly commonName: string;
 }
 
-export interface IdentityStore {
-  load(): Promise<StoredIdentity | undefined>;
+export interface IdentityStore<Identity extends Credentials = StoredIdentity> extends PendingRequestStore {
+  load(): Promise<Identity | undefined>;
+  /** Keeps a copy of an identity of another fleet, never over an earlier one. A store without it keeps none. */
+  keepAside?(former: Identity): Promise<void>;
+  /** Replaces identity and pending request in one step: after a crash either the old or the new is found whole. */
+  commit(identity: Identity): Promise<void>;
+}
+
+export interface PendingRequestStore {
   loadPending(): Promise<PendingRequest | undefined>;
   /** Durable when it resolves: it happens before the request leaves the device. */
   savePending(pending: PendingRequest): Promise<void>;
   dropPending(): Promise<void>;
-  /** Keeps a copy of an identity of another fleet, never over an earlier one. A store without it keeps none. */
-  keepAside?(former: StoredIdentity): Promise<void>;
-  /** Replaces identity and pending request in one step: after a crash either the old or the new is found whole. */
-  commit(identity: StoredIdentity): Promise<void>;
 }
 
 /** Forgets everything with the process. */

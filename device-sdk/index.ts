@@ -19,7 +19,14 @@ export type { DeviceParsers, DeviceSchema, JsonObject, Parser } from './device-s
 export type { DeviceLog, DeviceState, RefusalListener, StateListener, StateReason } from './device-state.ts';
 export { type EnrollmentOptions, type EnrollmentOrder, enrollOnce } from './enrollment.ts';
 export { fileIdentityStore } from './file-identity-store.ts';
-export { type IdentityStore, memoryIdentityStore, type PendingRequest, type StoredIdentity } from './identity-store.ts';
+export {
+  type Credentials,
+  type IdentityStore,
+  memoryIdentityStore,
+  type PendingRequest,
+  type PendingRequestStore,
+  type StoredIdentity,
+} from './identity-store.ts';
 export type { KeyProvider, TlsKey } from './key-provider.ts';
 export type { MessageOptions } from './message-properties.ts';
 export type { MessageKeys, QueueOptions } from './open-outbox.ts';

@@ -51,6 +51,8 @@ export interface ServiceRecord {
   readonly name: ServiceName;
   readonly status: 'active' | 'revoked';
   readonly issuedAt: number;
+  /** End of its certificate that ends last; undefined for a revoked service. */
+  readonly expiresAt: number | undefined;
   readonly revokedAt: number | undefined;
 }
 

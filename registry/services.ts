@@ -11,9 +11,17 @@ import type { Actor, IssuedCertificate, Revocation, RevocationReason, ServiceRec
 import { type RevocationRequest, recordedRevocation, revokeHolder } from './revoke-holder.ts';
 import type { Transaction } from './transaction.ts';
 
+export interface ServiceOrder {
+  readonly actor: Actor;
+  readonly again?: boolean;
+}
+
 export interface ServiceStore {
-  /** Records a service with its certificate; Problem `service_exists` when the name is taken or overlaps another. */
-  commitService(name: ServiceName, certificate: IssuedCertificate, actor: Actor): Promise<ServiceRecord>;
+  /**
+   * Records a service with its certificate; Problem `service_exists` when the name is taken or overlaps another. With `again` an active
+   * service gets another certificate, and its earlier ones stay valid.
+   */
+  commitService(name: ServiceName, certificate: IssuedCertificate, order: ServiceOrder): Promise<ServiceRecord>;
   /** In name order. */
   listServices(): Promise<readonly ServiceRecord[]>;
   /** Resolves when every broker has ended its sessions. Problem `service_unknown`. */
@@ -25,7 +33,7 @@ export function createServiceStore(
   revocations: Listeners<Revocation, TerminationReport>,
 ): ServiceStore {
   return {
-    commitService: async (name, certificate, actor) => commitService(database, name, certificate, actor),
+    commitService: async (name, certificate, order) => commitService(database, name, certificate, order),
     listServices: async () => listServices(database),
     revokeService: async (name, reason, actor) => {
       const committed = revokeService(database, name, { reason, actor });
@@ -38,6 +46,8 @@ export function createServiceStore(
 interface ServiceRow {
   readonly name: ServiceName;
   readonly issued_at: number;
+  /** End of the certificate that ends last; null for a revoked service. */
+  readonly expires_at: number | null;
   readonly revoked_at: number | null;
   readonly revocation_reason: RevocationReason | null;
 }
@@ -46,21 +56,23 @@ interface FoundService extends ServiceRecord {
   readonly revocationReason: RevocationReason | undefined;
 }
 
-/** Throws Problem `service_exists` when an active service has the name, or it overlaps a device or another service. */
+/** Throws Problem `service_exists` when an active service has the name, unless `again`, or when it overlaps a device or another service. */
 function commitService(
   database: RegistryDatabase,
   name: ServiceName,
   certificate: IssuedCertificate,
-  actor: Actor,
+  { actor, again = false }: ServiceOrder,
 ): ServiceRecord {
   return database.write((tx) => {
-    if (findService(tx, name)?.status === 'active' || overlapsOthers(tx, name)) throw new Problem('service_exists');
+    const earlier = findService(tx, name);
+    if ((earlier?.status === 'active' && !again) || overlapsOthers(tx, name)) throw new Problem('service_exists');
     if (findCertificateByKey(tx, certificate.publicKeySha256) !== undefined) throw new Problem('csr_key_reused');
-    tx.run(
-      `INSERT INTO services (name, issued_at) VALUES (@name, @now)
+    if (earlier?.status !== 'active')
+      tx.run(
+        `INSERT INTO services (name, issued_at) VALUES (@name, @now)
        ON CONFLICT (name) DO UPDATE SET issued_at = excluded.issued_at, revoked_at = NULL, revocation_reason = NULL`,
-      { name, now: tx.now },
-    );
+        { name, now: tx.now },
+      );
     insertCertificate(tx, { kind: 'service', name }, certificate, { operator: actor });
     recordDone(tx, {
       actor,
@@ -68,7 +80,7 @@ function commitService(
       subject: `service/${name}`,
       details: { serial: certificate.serial, notAfter: auditTime(certificate.notAfter) },
     });
-    return { name, status: 'active', issuedAt: tx.now, revokedAt: undefined };
+    return recordOf(findService(tx, name) as FoundService);
   });
 }
 
@@ -88,18 +100,17 @@ function revokeService(database: RegistryDatabase, name: ServiceName, request: R
   });
 }
 
+const SELECT = `SELECT services.*, (
+    SELECT max(not_after) FROM certificates WHERE service_name = services.name AND certificates.revoked_at IS NULL
+  ) AS expires_at FROM services`;
+
 /** In name order. */
 function listServices(database: RegistryDatabase): readonly ServiceRecord[] {
-  return database.read((tx) =>
-    tx.all<ServiceRow>('SELECT * FROM services ORDER BY name', {}).map((row): ServiceRecord => {
-      const { revocationReason: _, ...service } = readRow(row);
-      return service;
-    }),
-  );
+  return database.read((tx) => tx.all<ServiceRow>(`${SELECT} ORDER BY name`, {}).map((row) => recordOf(readRow(row))));
 }
 
 export function findService(tx: Transaction, name: ServiceName): FoundService | undefined {
-  const row = tx.get<ServiceRow>('SELECT * FROM services WHERE name = @name', { name });
+  const row = tx.get<ServiceRow>(`${SELECT} WHERE name = @name`, { name });
   return row && readRow(row);
 }
 
@@ -108,7 +119,12 @@ function readRow(row: ServiceRow): FoundService {
     name: row.name,
     status: row.revoked_at === null ? 'active' : 'revoked',
     issuedAt: row.issued_at,
+    expiresAt: row.revoked_at === null ? (row.expires_at ?? undefined) : undefined,
     revokedAt: row.revoked_at ?? undefined,
     revocationReason: row.revocation_reason ?? undefined,
   };
+}
+
+function recordOf({ revocationReason: _, ...service }: FoundService): ServiceRecord {
+  return service;
 }

@@ -116,6 +116,7 @@ export interface ConsoleParts {
   readonly broker: Broker;
   readonly renewals: RenewalSchedule;
   readonly enrollUrl: string;
+  readonly mqttUrl: string;
   readonly clock: () => 'ok' | 'behind';
 }
 
@@ -150,7 +151,7 @@ export function consoleOptions(
 function serverControls(
   { config, metrics, readiness, now }: ServerContext,
   { registry, sessions }: Stores,
-  { authority, broker, renewals, enrollUrl, clock }: ConsoleParts,
+  { authority, broker, renewals, enrollUrl, mqttUrl, clock }: ConsoleParts,
 ): Parameters<typeof createConsole>[0]['controls'] {
   const { trust, issuer } = authority;
   const commands = new DeviceCommands({ broker, registry, now });
@@ -169,8 +170,11 @@ function serverControls(
     },
     formatToken: ({ record, secret }) =>
       formatBootstrapToken({ id: record.id, secret, rootSha256: trust.rootSha256, enrollUrl }),
-    issueService: ({ name, csrPem, actor }) =>
-      issueServiceCertificate({ name, csr: csrPem, actor }, { issuer, trust, registry }),
+    issueService: async ({ name, csrPem, again, actor }) => {
+      const issued = await issueServiceCertificate({ name, csr: csrPem, again, actor }, { issuer, trust, registry });
+      const { service, certificatePem, caPem } = issued;
+      return { service, certificatePem, caPem, enrollUrl, mqttUrl };
+    },
     trustBundlePem: () => trust.pem,
     checkPolicy,
     explain: async (identity, verb, topic) => broker.explain(await subjectOf(identity, registry), verb, topic),

@@ -226,7 +226,7 @@ async function openServers(
   metrics.collectFrom('sinks', sinks);
   collectTelemetry(metrics, telemetry);
   const console = opened.add(
-    await createConsole(consoleOptions(context, stores, { authority, broker, renewals, enrollUrl, clock })),
+    await createConsole(consoleOptions(context, stores, { authority, broker, renewals, enrollUrl, mqttUrl, clock })),
   );
   return { broker, enroll, renewals, console, mqttUrl, enrollUrl };
 }

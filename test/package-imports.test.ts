@@ -15,7 +15,7 @@ import { installed } from './fixtures/client-programs.ts';
 import { sourceFiles } from './fixtures/source-files.ts';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
-const WORKSPACES = ['device-sdk', 'output', 'protocol'];
+const WORKSPACES = ['device-sdk', 'output', 'protocol', 'service-sdk'];
 
 /** A name that a file reads from a package, such as `pg` `default` `Client`. */
 interface Use {

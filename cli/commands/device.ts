@@ -1,5 +1,5 @@
-import { DeviceError, enrollOnce, fileIdentityStore } from '@rollcall/device-sdk';
-import { type DeviceId, type GroupName, isProblemCode, Problem } from '@rollcall/protocol';
+import { enrollOnce, fileIdentityStore } from '@rollcall/device-sdk';
+import { type DeviceId, type GroupName, Problem } from '@rollcall/protocol';
 import { Command, Option } from 'commander';
 import { DEVICE_STATUSES, type DeviceStatus } from '../../registry/index.ts';
 import {
@@ -12,6 +12,7 @@ import {
   withJsonOption,
   withServerOptions,
 } from '../command-line.ts';
+import { withProblems } from '../sdk-errors.ts';
 import { readSecretArgument } from '../secret-argument.ts';
 import { printJson, printResult, table } from '../terminal.ts';
 import { addDeviceMessages } from './device-messages.ts';
@@ -124,20 +125,6 @@ const enroll = run<EnrollOptions>(async ({ options, form }) => {
       `device ${id} is enrolled; its key, certificate and root are in ${options.out}; its broker is ${mqttUrl}`,
     );
 });
-
-/** Codes of the SDK for an error in the command line or the directory. */
-const USAGE_ERRORS: ReadonlySet<string> = new Set(['token_required', 'token_malformed', 'identity_unusable']);
-
-/** Turns an error of the SDK into a problem of the command line. */
-async function withProblems<T>(operation: () => Promise<T>): Promise<T> {
-  try {
-    return await operation();
-  } catch (error) {
-    if (!(error instanceof DeviceError)) throw error;
-    const code = isProblemCode(error.code) ? error.code : USAGE_ERRORS.has(error.code) ? 'usage' : 'unavailable';
-    throw new Problem(code, { detail: error.message, cause: error });
-  }
-}
 
 export function deviceCommand(): Command {
   const device = new Command('device').description(

@@ -1,19 +1,42 @@
-import { NAME_RULE, parseServiceName, type ServiceName } from '@rollcall/protocol';
+import { NAME_RULE, Problem, parseServiceName, type ServiceName } from '@rollcall/protocol';
+import { serviceFileText } from '@rollcall/service-sdk/credentials';
 import { Command, InvalidArgumentError } from 'commander';
 import type { ConsoleClient } from '../../console/client.ts';
 import { runWithServer, withServerOptions } from '../command-line.ts';
 import { prepareCredentials } from '../credential-files.ts';
 import { everyPage } from '../every-page.ts';
 import { printJson, printResult, table } from '../terminal.ts';
+import { addRenew } from './service-renew.ts';
 
-const issue = runWithServer<{ readonly out: string }>(async (server, { args, options, form }) => {
+interface IssueOptions {
+  readonly out: string;
+  readonly again?: boolean;
+}
+
+const issue = runWithServer<IssueOptions>(async (server, { args, options, form }) => {
   const name = serviceName(args[0] as string);
   const credentials = prepareCredentials(options.out, name);
-  const issued = await server.issueService({ name, csrPem: credentials.csrPem });
-  const files = credentials.complete(issued.certificatePem, issued.caPem);
+  const { again = false } = options;
+  const issued = await server.issueService({ name, csrPem: credentials.csrPem, again }).catch((error: unknown) => {
+    throw error instanceof Problem && error.code === 'service_exists' ? existing(error, name) : error;
+  });
+  const files = credentials.complete({ ...issued, serviceFile: serviceFileText({ ...issued, name }) });
   if (form === 'json') printJson({ ...issued.service, ...files });
-  else printResult(`service ${name}: credentials written to ${options.out}; client ids ${name} and ${name}-*`);
+  else {
+    printResult(
+      `service ${name}: credentials written to ${options.out}; client ids ${name} and ${name}-*; ` +
+        `valid until ${issued.service.expiresAt}: "rollcall service renew ${options.out}" renews them`,
+    );
+  }
 });
+
+/** A certificate is renewed where it is; another one is issued beside it. */
+function existing(error: Problem, name: string): Problem {
+  return new Problem('service_exists', {
+    detail: error.detail,
+    hint: `"rollcall service renew DIR" renews the certificate in DIR; "rollcall service issue ${name} --again" issues another one beside it`,
+  });
+}
 
 type ServicePage = Awaited<ReturnType<ConsoleClient['listServices']>>;
 
@@ -24,8 +47,8 @@ const list = runWithServer(async (server, { form }) => {
   if (form === 'json') return printJson(services);
   printResult(
     table(
-      ['SERVICE', 'STATUS', 'ISSUED', 'REVOKED'],
-      services.map((s) => [s.name, s.status, s.issuedAt, s.revokedAt ?? '']),
+      ['SERVICE', 'STATUS', 'ISSUED', 'EXPIRES', 'REVOKED'],
+      services.map((s) => [s.name, s.status, s.issuedAt, s.expiresAt ?? '', s.revokedAt ?? '']),
     ),
   );
 });
@@ -44,11 +67,13 @@ function serviceName(text: string): ServiceName {
 
 export function serviceCommand(): Command {
   const service = new Command('service').description(
-    'services (back-end applications): issue a certificate, list, revoke',
+    'services (back-end applications): issue a certificate, renew it, list, revoke',
   );
   withServerOptions(service.command('issue').argument('<name>').description('issue a certificate for a service'))
-    .requiredOption('--out <dir>', 'directory for key.pem, cert.pem and ca.pem')
+    .requiredOption('--out <dir>', 'directory for key.pem, cert.pem, ca.pem and service.json')
+    .option('--again', 'issue another certificate for a service that exists; its other certificates stay valid')
     .action(issue);
+  addRenew(service);
   withServerOptions(service.command('list').description('list services')).action(list);
   withServerOptions(
     service

@@ -9,7 +9,14 @@ const serviceName: z.ZodType<ServiceName, string> = checkedText(parseServiceName
 
 const serviceParams = z.strictObject({ name: serviceName });
 
-const serviceRequest = z.strictObject({ name: serviceName, csrPem: z.string().min(1).max(16_384) });
+const serviceRequest = z.strictObject({
+  name: serviceName,
+  csrPem: z.string().min(1).max(16_384),
+  again: z
+    .boolean()
+    .default(false)
+    .describe('issue another certificate for a service that exists; its other certificates stay valid'),
+});
 
 const serviceQuery = z.strictObject({
   after: serviceName.optional().describe('the page of names greater than this one'),
@@ -20,10 +27,17 @@ const serviceView = z.object({
   name: z.string(),
   status: z.enum(['active', 'revoked']),
   issuedAt: time,
+  expiresAt: time.optional().describe('end of its certificate that ends last; absent for a revoked service'),
   revokedAt: time.optional(),
 });
 
-const issuedService = z.object({ service: serviceView, certificatePem: z.string(), caPem: z.string() });
+const issuedService = z.object({
+  service: serviceView,
+  certificatePem: z.string(),
+  caPem: z.string(),
+  enrollUrl: z.string().describe('where it renews'),
+  mqttUrl: z.string(),
+});
 
 const serviceRevokeRequest = z.strictObject({ reason: reason.default('unspecified') }).prefault({});
 

@@ -14,8 +14,8 @@ type ServiceView = Answer<typeof endpoints.listServices>[number];
 
 export function addServiceRoutes(app: FastifyInstance, { registry, controls, now }: RoutesOptions): void {
   addEndpoint(app, endpoints.issueService, async ({ body, actor }) => {
-    const { service, certificatePem, caPem } = await controls.issueService({ ...body, actor });
-    return { service: viewService(service), certificatePem, caPem };
+    const { service, ...credentials } = await controls.issueService({ ...body, actor });
+    return { service: viewService(service), ...credentials };
   });
   addEndpoint(app, endpoints.listServices, async ({ query: { after = '', limit }, reply }) => {
     const later = (await registry.listServices()).filter(({ name }) => name > after);
@@ -29,5 +29,11 @@ export function addServiceRoutes(app: FastifyInstance, { registry, controls, now
 }
 
 function viewService(record: ServiceRecord): ServiceView {
-  return { ...record, issuedAt: isoTime(record.issuedAt), revokedAt: isoTimeIfAny(record.revokedAt) };
+  const { issuedAt, expiresAt, revokedAt } = record;
+  return {
+    ...record,
+    issuedAt: isoTime(issuedAt),
+    expiresAt: isoTimeIfAny(expiresAt),
+    revokedAt: isoTimeIfAny(revokedAt),
+  };
 }

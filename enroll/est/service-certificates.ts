@@ -20,6 +20,8 @@ export interface ServiceCertificateRequest {
   readonly name: string;
   /** PKCS#10: DER, or PEM text. */
   readonly csr: Buffer | string;
+  /** Whether the service may exist: then its other certificates stay valid. */
+  readonly again?: boolean;
   readonly actor: Actor;
 }
 
@@ -62,7 +64,7 @@ export async function issueServiceCertificate(
 
   // 3. The certificate is issued and recorded, and then returned.
   const certificate = await issuer.issue(identity, csr.publicKeySpki);
-  const service = await registry.commitService(name, certificate, order.actor);
+  const service = await registry.commitService(name, certificate, { actor: order.actor, again: order.again === true });
   return {
     service,
     serial: certificate.serial,

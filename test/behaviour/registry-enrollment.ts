@@ -121,7 +121,7 @@ export function enrollmentBehaviour(openFresh: OpenFreshRegistry): void {
       await fleet.registry.commitRenewal({ parentSerial, certificate: fleet.issue('renewed'), address: '192.0.2.7' });
       await fleet.enroll('pump-2', { token, key: 'revoked' });
       await fleet.registry.revokeDevices([device('pump-2')], 'keyCompromise', OPERATOR);
-      await fleet.registry.commitService('panel' as never, fleet.issue('of a service'), OPERATOR);
+      await fleet.registry.commitService('panel' as never, fleet.issue('of a service'), { actor: OPERATOR });
       await fleet.registry.recordServerCertificate('broker', fleet.issue('of the server'));
 
       for (const key of ['enrolled', 'renewed', 'revoked', 'of a service', 'of the server']) {

@@ -110,7 +110,7 @@ export class RegistryFixture {
 
   async issueService(name: string): Promise<string> {
     const certificate = this.issue(`key of ${name} ${randomBytes(4).toString('hex')}`);
-    await this.registry.commitService(service(name), certificate, OPERATOR);
+    await this.registry.commitService(service(name), certificate, { actor: OPERATOR });
     return certificate.serial;
   }
 

@@ -1,0 +1,5 @@
+/** Credentials of a service and their renewal, without MQTT: for the command line. */
+
+export { openServiceDirectory, SERVICE_FILE, type ServiceAddresses, serviceFileText } from './service-directory.ts';
+export type { ServiceIdentity } from './service-identity.ts';
+export { isRenewalDue, type RenewalEnd, renewService, ServiceRenewer } from './service-renewer.ts';
