@@ -148,6 +148,17 @@ export function label(text: string, labels: Readonly<Record<string, string>> = {
   return { ...labels, [text.slice(0, equals)]: text.slice(equals + 1) };
 }
 
+/** Collects values of a closed list, with commas between them or from a repeated option. */
+export function someOf<Choice extends string>(
+  choices: readonly Choice[],
+): (text: string, list?: readonly Choice[]) => readonly Choice[] {
+  return (text, list = []) => {
+    const found = text.split(',').map((part) => choices.find((choice) => choice === part));
+    if (found.includes(undefined)) throw new InvalidArgumentError(`expected some of ${choices.join(', ')}`);
+    return [...list, ...(found as readonly Choice[])];
+  };
+}
+
 /** Collects a repeated option into a list. */
 export function repeated(text: string, list: readonly string[] = []): readonly string[] {
   return [...list, text];

@@ -82,6 +82,43 @@ function descriptorShortage(error: unknown): Problem | undefined {
   });
 }
 
+/**
+ * Prints rows under headings. Without rows nothing is printed on standard output, and `nothing` on standard error, so that a
+ * person sees an answer and a program that reads the rows gets none.
+ */
+export function printTable(
+  headings: readonly string[],
+  rows: readonly (readonly string[])[],
+  { nothing }: { readonly nothing: string },
+): void {
+  if (rows.length === 0) note(nothing);
+  else printResult(table(headings, rows));
+}
+
+/** How far a time is away, in its two largest units: `in 3d 4h`, `5m ago`. */
+export function timeAway(at: number, now: number): string {
+  const minutes = Math.floor(Math.abs(at - now) / 60_000);
+  const parts = [
+    [Math.floor(minutes / 1440), 'd'],
+    [Math.floor(minutes / 60) % 24, 'h'],
+    [minutes % 60, 'm'],
+  ] as const;
+  const first = parts.findIndex(([amount]) => amount > 0);
+  const shown =
+    first === -1
+      ? 'a moment'
+      : parts
+          .slice(first, first + 2)
+          .flatMap(([n, unit]) => (n > 0 ? `${n}${unit}` : []))
+          .join(' ');
+  return at >= now ? `in ${shown}` : `${shown} ago`;
+}
+
+/** `1 device`, `3 devices`. */
+export function counted(amount: number, noun: string): string {
+  return `${amount} ${noun}${amount === 1 ? '' : 's'}`;
+}
+
 /** Rows under headings, columns as wide as their widest cell. Control characters in cells are made visible. */
 export function table(headings: readonly string[], rows: readonly (readonly string[])[]): string {
   const cells = [headings, ...rows].map((row) => row.map(escapeControls));

@@ -1,5 +1,5 @@
 import type { GroupName, Identity, PolicyDocument, ServiceName } from '@rollcall/protocol';
-import type { Actor, CreatedToken, ServiceRecord } from '../registry/index.ts';
+import type { Actor, CreatedToken, ExpiringItem, ExpiryFilter, ServiceRecord } from '../registry/index.ts';
 import type { DeviceMessages } from './device-messages.ts';
 /** An MQTT session that is connected now. Times are milliseconds since the epoch. */
 export interface LiveSession {
@@ -98,6 +98,8 @@ export interface ServerControls {
   clock(): 'ok' | 'behind';
   /** Whether the store of persistent sessions has room. */
   sessionStore(): 'ok' | 'short';
+  /** What expires next, or is late to renew, of the kinds of the filter. */
+  expiring(filter: ExpiryFilter): Promise<readonly ExpiringItem[]>;
   readonly ca: CaControl;
   readonly renewals: RenewalControl;
   readonly deviceMessages: DeviceMessages;

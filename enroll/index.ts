@@ -3,7 +3,6 @@
 export { type Authority, openAuthority } from './ca/authority.ts';
 export { caId, certificatesInPem } from './ca/ca-set.ts';
 export type { CredentialFiles } from './ca/credential-files.ts';
-export { createExpiryMonitor } from './ca/expiry-monitor.ts';
 export { signIssuingCaCsr } from './ca/offline-root.ts';
 export { openPkcs11Token } from './ca/pkcs11-token.ts';
 export { REFUSED_PIN_FILE } from './ca/refused-pin.ts';
@@ -15,4 +14,6 @@ export type { RefusedRequest } from './est/refused-request.ts';
 export { createRenewalSchedule, type RenewalSchedule } from './est/renewal-schedule.ts';
 export { createEnrollServer } from './est/server.ts';
 export { issueServiceCertificate } from './est/service-certificates.ts';
+export { createExpiryList } from './expiry/expiry-list.ts';
+export { createExpiryMonitor } from './expiry/expiry-monitor.ts';
 export { createStatusServer, type StatusServer } from './status/status-server.ts';

@@ -14,7 +14,7 @@ export const LIFECYCLE_TYPES = [
   'cert.superseded', // a device enrolled again; its earlier certificates are superseded
   'cert.recovered', // renewed after expiry
   'cert.renewal_refused', // the EST server refused a client certificate, or the renewal that it authenticated
-  'cert.expiring', // once a day: how many expire soon, and how many renewals are late
+  'cert.expiring', // once a day and kind: how many expire soon, and how many are late to renew
   'cert.revoked',
   'device.suspended',
   'device.resumed',

@@ -1,69 +1,175 @@
-import type { DeviceId, GroupName } from '@rollcall/protocol';
+/**
+ * Certificates and tokens that expire next, and certificates that are late to renew. Each kind has an index per list, so
+ * that a page costs its own rows; counts yield to the event loop after each slice.
+ */
+
+import { setImmediate } from 'node:timers/promises';
 import { expectLimit } from './audit.ts';
 import type { RegistryDatabase } from './database.ts';
+import {
+  compareExpiryCursors,
+  type ExpiringRecord,
+  type ExpiryCursor,
+  type ExpiryFilter,
+  expiryCursor,
+  LATE_FOR_MS,
+  RECORDED_EXPIRING_KINDS,
+  type RecordedExpiringKind,
+} from './expiring-items.ts';
 import type { Transaction } from './transaction.ts';
 
-export interface ExpiryFilter {
-  /** `ending`: expires before `until`. `late`: nine tenths of its life are over, for 90 days at most. */
-  readonly which: 'ending' | 'late';
-  /** For `ending`, milliseconds since the epoch. */
-  readonly until: number;
-  /** The last one of the page before. */
-  readonly after?: { readonly at: number; readonly serial: string } | undefined;
-  /** 1 to 10,000. */
-  readonly limit: number;
-}
-
-export interface ExpiringCertificate {
-  readonly device: DeviceId;
-  readonly group: GroupName;
-  readonly serial: string;
-  readonly notBefore: number;
-  readonly notAfter: number;
-  /** Sort key of the page, ascending. */
-  readonly at: number;
-}
-
 export interface ExpiryStore {
-  listExpiring(filter: ExpiryFilter): Promise<readonly ExpiringCertificate[]>;
-  countExpiring(filter: Pick<ExpiryFilter, 'which' | 'until'>): Promise<number>;
+  /**
+   * Devices, services and tokens, in the order of `compareExpiryCursors`; other kinds of the filter are ignored. Omits
+   * certificates that are revoked, superseded or renewed, and tokens that are consumed or revoked.
+   */
+  listExpiring(filter: ExpiryFilter): Promise<readonly ExpiringRecord<RecordedExpiringKind>[]>;
+  /** How many of one kind end before each time. The times ascend. */
+  countExpiring(kind: RecordedExpiringKind, untils: readonly number[]): Promise<readonly number[]>;
+  /** How many of one kind are late to renew. */
+  countLate(kind: RecordedExpiringKind): Promise<number>;
 }
 
-const LATE_AT = '(c.not_after - (c.not_after - c.not_before) / 10)';
-const LATE_FOR_MS = 90 * 24 * 3_600_000;
-const AT = { ending: 'c.not_after', late: LATE_AT } as const;
+interface KindQuery {
+  readonly from: string;
+  readonly columns: string;
+  readonly id: string;
+  /** `late` is undefined for what nobody renews. */
+  readonly at: { readonly ending: string; readonly late: string | undefined };
+  /** What the indexes contain. */
+  readonly indexed: string;
+  /** What else has to hold. */
+  readonly current: string;
+}
 
-/** A device can have two valid certificates: the older one may not be superseded yet. */
-const CURRENT = `c.revoked_at IS NULL AND c.device_id IS NOT NULL AND c.superseded_at IS NULL AND NOT EXISTS (
-  SELECT 1 FROM certificates AS later
-  WHERE later.device_id = c.device_id AND later.revoked_at IS NULL AND later.not_after > c.not_after
-)`;
-
-export function createExpiryStore(database: RegistryDatabase): ExpiryStore {
+function certificateQuery(holder: 'device_id' | 'service_name', columns: string, join: string): KindQuery {
   return {
-    listExpiring: async (filter) => database.read((tx) => list(tx, filter)),
-    countExpiring: async ({ which, until }) =>
-      database.read((tx) => {
-        const sql = `SELECT count(*) AS n FROM certificates AS c WHERE ${AT[which]} > @from AND ${AT[which]} <= @until AND ${CURRENT}`;
-        return tx.get<{ n: number }>(sql, rangeOf(tx, which, until))?.n ?? 0;
-      }),
+    from: `certificates AS c ${join}`,
+    columns: `${columns}, c.serial AS id, c.not_before AS notBefore, c.not_after AS expiresAt`,
+    id: 'c.serial',
+    at: { ending: 'c.not_after', late: '(c.not_after - (c.not_after - c.not_before) / 10)' },
+    indexed: `c.revoked_at IS NULL AND c.${holder} IS NOT NULL AND c.superseded_at IS NULL`,
+    // A holder can have two valid certificates: the older one may not be superseded yet.
+    current: `NOT EXISTS (
+      SELECT 1 FROM certificates AS later
+      WHERE later.${holder} = c.${holder} AND later.revoked_at IS NULL AND later.not_after > c.not_after)`,
   };
 }
 
-function list(tx: Transaction, { which, until, after, limit }: ExpiryFilter): readonly ExpiringCertificate[] {
-  const at = AT[which];
-  const range = rangeOf(tx, which, until);
-  const from = after === undefined ? { at: range.from, serial: 'g' } : after; // no serial is as great as "g"
-  return tx.all<ExpiringCertificate>(
-    `SELECT devices.id AS device, group_name AS "group", c.serial, c.not_before AS notBefore, c.not_after AS notAfter,
-       ${at} AS at
-     FROM certificates AS c CROSS JOIN devices ON devices.id = c.device_id
-     WHERE ${at} >= @at AND (${at}, c.serial) > (@at, @serial) AND ${at} <= @until AND ${CURRENT}
-     ORDER BY ${at}, c.serial LIMIT @limit`,
-    { at: Math.max(from.at, range.from), serial: from.serial, until: range.until, limit: expectLimit(limit) },
-  );
+const QUERIES: Readonly<Record<RecordedExpiringKind, KindQuery>> = {
+  device: certificateQuery(
+    'device_id',
+    'devices.id AS name, devices.group_name AS "group"',
+    'CROSS JOIN devices ON devices.id = c.device_id',
+  ),
+  service: certificateQuery('service_name', 'c.service_name AS name', ''),
+  token: {
+    from: 'tokens AS t',
+    columns: `iif(t.device_id IS NULL, 'group/' || t.group_name, 'device/' || t.device_id) AS name,
+      t.id AS id, t.minted_at AS notBefore, t.expires_at AS expiresAt`,
+    id: 't.id',
+    at: { ending: 't.expires_at', late: undefined },
+    indexed: 't.voided_at IS NULL AND t.uses < t.max_uses',
+    current: 'TRUE',
+  },
+};
+
+/** Greater than any id. */
+const AFTER_EVERY_ID = 'g';
+/** Rows that a count reads in one turn of the event loop: a few milliseconds. */
+const SLICE = 2_000;
+
+export function createExpiryStore(database: RegistryDatabase): ExpiryStore {
+  return {
+    listExpiring: async (filter) => {
+      const limit = expectLimit(filter.limit);
+      const kinds = RECORDED_EXPIRING_KINDS.filter((kind) => filter.kinds.includes(kind));
+      const found = database.read((tx) => kinds.flatMap((kind) => listKind(tx, kind, { ...filter, limit })));
+      const position = (item: ExpiringRecord) => expiryCursor(filter.which, item);
+      return found.sort((a, b) => compareExpiryCursors(position(a), position(b))).slice(0, limit);
+    },
+    countExpiring: async (kind, untils) => {
+      const counts: number[] = [];
+      let from = { at: database.read((tx) => tx.now), id: AFTER_EVERY_ID };
+      for (const until of untils) {
+        const inRange = await count(database, { kind, which: 'ending', from, until });
+        counts.push((counts.at(-1) ?? 0) + inRange);
+        if (until > from.at) from = { at: until, id: AFTER_EVERY_ID };
+      }
+      return counts;
+    },
+    countLate: async (kind) => {
+      const now = database.read((tx) => tx.now);
+      return count(database, { kind, which: 'late', from: { at: now - LATE_FOR_MS, id: AFTER_EVERY_ID }, until: now });
+    },
+  };
 }
 
-function rangeOf(tx: Transaction, which: ExpiryFilter['which'], until: number): { from: number; until: number } {
-  return which === 'ending' ? { from: tx.now, until } : { from: tx.now - LATE_FOR_MS, until: tx.now };
+function listKind(
+  tx: Transaction,
+  kind: RecordedExpiringKind,
+  { which, until, after, limit }: ExpiryFilter,
+): readonly ExpiringRecord<RecordedExpiringKind>[] {
+  const query = QUERIES[kind];
+  const at = query.at[which];
+  if (at === undefined) return [];
+  const range = which === 'ending' ? { from: tx.now, until } : { from: tx.now - LATE_FOR_MS, until: tx.now };
+  const first = { at: range.from, id: AFTER_EVERY_ID };
+  const next = after === undefined ? first : startOf(kind, after);
+  const from = next.at < first.at ? first : next;
+  const rows = tx.all<Omit<ExpiringRecord<RecordedExpiringKind>, 'kind'>>(
+    `SELECT ${query.columns} FROM ${query.from}
+     WHERE ${between(query, at)} AND ${query.current}
+     ORDER BY ${at}, ${query.id} LIMIT @limit`,
+    { at: from.at, id: from.id, until: range.until, limit },
+  );
+  return rows.map((row) => ({ kind, ...row }));
+}
+
+/** Where the list of one kind goes on behind a position in the list of all. */
+function startOf(kind: RecordedExpiringKind, after: ExpiryCursor): { readonly at: number; readonly id: string } {
+  if (kind === after.kind) return after;
+  return { at: after.at, id: kind < after.kind ? AFTER_EVERY_ID : '' };
+}
+
+/** The first condition lets SQLite search an index on an expression, which it does not do for pairs. */
+function between({ id, indexed }: KindQuery, at: string): string {
+  return `${at} >= @at AND (${at}, ${id}) > (@at, @id) AND ${at} <= @until AND ${indexed}`;
+}
+
+/** In slices; another transaction may run between two of them. */
+async function count(
+  database: RegistryDatabase,
+  range: {
+    readonly kind: RecordedExpiringKind;
+    readonly which: ExpiryFilter['which'];
+    readonly from: { readonly at: number; readonly id: string };
+    readonly until: number;
+  },
+): Promise<number> {
+  const query = QUERIES[range.kind];
+  const at = query.at[range.which];
+  if (at === undefined) return 0;
+  const where = between(query, at);
+  let { from } = range;
+  let total = 0;
+  for (;;) {
+    const values = { at: from.at, id: from.id, until: range.until };
+    const [end, n] = database.read((tx) => {
+      const last = tx.get<{ at: number; id: string }>(
+        `SELECT ${at} AS at, ${query.id} AS id FROM ${query.from} WHERE ${where} ORDER BY 1, 2 LIMIT 1 OFFSET ${SLICE - 1}`,
+        values,
+      );
+      const within = last === undefined ? '' : `AND (${at}, ${query.id}) <= (@lastAt, @lastId)`;
+      const counted = tx.get<{ n: number }>(
+        `SELECT count(*) AS n FROM ${query.from} WHERE ${where} ${within} AND ${query.current}`,
+        last === undefined ? values : { ...values, lastAt: last.at, lastId: last.id },
+      );
+      return [last, counted?.n ?? 0] as const;
+    });
+    total += n;
+    if (end === undefined) return total;
+    from = end;
+    await setImmediate();
+  }
 }

@@ -15,6 +15,23 @@ export {
   type DeviceSelector,
   type TerminationReport,
 } from './device-operation-types.ts';
+export {
+  AUTHORITY_EXPIRING_KINDS,
+  compareExpiryCursors,
+  EXPIRING_KINDS,
+  type ExpiringItem,
+  type ExpiringKind,
+  type ExpiringRecord,
+  type ExpiryCursor,
+  type ExpiryFilter,
+  expiryCursor,
+  isLate,
+  lateSince,
+  RECORDED_EXPIRING_KINDS,
+  RENEWED_BY,
+  type RecordedExpiringKind,
+  type RenewedBy,
+} from './expiring-items.ts';
 export type { ExpiryStore } from './expiry.ts';
 export {
   type GroupProfile,

@@ -1,13 +1,14 @@
 /**
  * Every metric of a server: name, type, help, and the keys of a module's counters that it shows. docs/metrics.md is the same list
- * for operators. A metric with a label takes one key per value of the label, or all keys that begin with a prefix.
+ * for operators. A metric with a label takes one key per value of the label, or all keys that begin with a prefix. With several
+ * labels the rest of the key is their values, separated by commas.
  */
 
 export interface MetricDefinition {
   readonly name: `rollcall_${string}`;
   readonly type: 'counter' | 'gauge';
   readonly help: string;
-  readonly label?: string;
+  readonly label?: string | readonly string[];
   readonly from:
     | string
     /** Value of the label by key. */
@@ -216,15 +217,36 @@ export const METRICS: Readonly<Record<MetricSource, readonly MetricDefinition[]>
     {
       name: 'rollcall_certificates_expiring',
       type: 'gauge',
-      help: 'Certificates that expire within this time; counted every ten minutes.',
+      help: 'Certificates of devices that expire within this time; the same as rollcall_expiring{kind="device"}.',
       label: 'within',
-      from: { prefix: 'certificates_ending/within=' },
+      from: { keys: { 'expiring/device,7d': '7d', 'expiring/device,30d': '30d' } },
     },
     gauge(
       'rollcall_certificates_late',
-      'Certificates that are late to renew; counted every ten minutes.',
-      'certificates_late',
+      'Certificates of devices that are late to renew; the same as rollcall_late_to_renew{kind="device"}.',
+      'late/device',
     ),
+    {
+      name: 'rollcall_expiring',
+      type: 'gauge',
+      help: 'What expires within this time, by kind; counted every ten minutes.',
+      label: ['kind', 'within'],
+      from: { prefix: 'expiring/' },
+    },
+    {
+      name: 'rollcall_late_to_renew',
+      type: 'gauge',
+      help: 'What was not renewed although nine tenths of its life are over, by kind; counted every ten minutes.',
+      label: 'kind',
+      from: { prefix: 'late/' },
+    },
+    {
+      name: 'rollcall_next_expiry_timestamp_seconds',
+      type: 'gauge',
+      help: 'When the next one of the kind expires, in seconds since 1970; absent when none does.',
+      label: 'kind',
+      from: { prefix: 'next_expiry/' },
+    },
   ],
   events: [
     counter('rollcall_events_recorded_total', 'Events stored in the journal of events.', 'events_recorded_total'),

@@ -40,7 +40,7 @@ export class Metrics {
     this.#termination = new Histogram({ ...TERMINATION_SECONDS, buckets: [...TERMINATION_SECONDS.buckets], registers });
     for (const definition of Object.values(METRICS).flat()) {
       const { name, type, help, label } = definition;
-      const options = { name, help, labelNames: label === undefined ? [] : [label], registers };
+      const options = { name, help, labelNames: label === undefined ? [] : [label].flat(), registers };
       this.#metrics.set(definition, type === 'counter' ? new Counter(options) : new Gauge(options));
     }
   }
@@ -69,9 +69,7 @@ export class Metrics {
       metric.reset();
       for (const [key, labelValue] of samplesOf(definition, counters)) {
         unknown.delete(key);
-        const value = asNumber(counters[key]);
-        if (definition.label === undefined) metric.inc(value);
-        else metric.inc({ [definition.label]: labelValue }, value);
+        metric.inc(labelsOf(definition, labelValue), asNumber(counters[key]));
       }
       if (typeof definition.from === 'string' && counters[definition.from] === undefined && !isEmpty) {
         this.#report(source, `expected the counter ${definition.from}`);
@@ -95,7 +93,7 @@ const HEAVIEST_DEVICES = 5;
 export function collectTelemetry(metrics: Metrics, telemetry: Pick<Telemetry, 'counters' | 'shares'>): void {
   metrics.collectFrom('telemetry', {
     counters: () => {
-      const { newestPosition: _, ...counters } = telemetry.counters();
+      const { newestPosition: _, isHeld: __, ...counters } = telemetry.counters();
       return counters;
     },
   });
@@ -107,6 +105,13 @@ export function collectTelemetry(metrics: Metrics, telemetry: Pick<Telemetry, 'c
 
 function asNumber(value: number | boolean | undefined): number {
   return typeof value === 'number' ? value : value === true ? 1 : 0;
+}
+
+function labelsOf({ label }: MetricDefinition, value: string): Readonly<Record<string, string>> {
+  if (label === undefined) return {};
+  if (typeof label === 'string') return { [label]: value };
+  const values = value.split(',');
+  return Object.fromEntries(label.map((name, index) => [name, values[index] ?? '']));
 }
 
 function* samplesOf(

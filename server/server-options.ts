@@ -6,6 +6,7 @@ import type { createConsole } from '../console/index.ts';
 import {
   type Authority,
   type createEnrollServer,
+  createExpiryList,
   type createRenewalSchedule,
   issueServiceCertificate,
   type RenewalSchedule,
@@ -156,6 +157,7 @@ function serverControls(
   const { trust, issuer } = authority;
   const commands = new DeviceCommands({ broker, registry, now });
   const twins = new DeviceTwins({ broker, registry, packetBytes: config.mqtt.limits.packet });
+  const expiryList = createExpiryList({ registry, authority, now });
   return {
     ca: createCaControl({ authority, registry, renewals, broker, now }),
     isReady: () => readiness.isReady(),
@@ -170,6 +172,7 @@ function serverControls(
     },
     formatToken: ({ record, secret }) =>
       formatBootstrapToken({ id: record.id, secret, rootSha256: trust.rootSha256, enrollUrl }),
+    expiring: (filter) => expiryList.list(filter),
     issueService: async ({ name, csrPem, again, actor }) => {
       const issued = await issueServiceCertificate({ name, csr: csrPem, again, actor }, { issuer, trust, registry });
       const { service, certificatePem, caPem } = issued;

@@ -215,7 +215,7 @@ async function openServers(
   const renewals = createRenewalSchedule(renewalOptions(context, stores, broker));
   const onRecorded = () => void events.pollAudit();
   const expiry = opened.add(
-    createExpiryMonitor({ registry, onRecorded, now, log: log.child({ component: 'enroll' }) }),
+    createExpiryMonitor({ registry, authority, onRecorded, now, log: log.child({ component: 'enroll' }) }),
   );
   const enroll = opened.add(await createEnrollServer(enrollOptions(context, stores, { authority, renewals, mqttUrl })));
   const enrollUrl = serverUrl('https', publicHost, enroll.port);

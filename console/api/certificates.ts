@@ -1,36 +1,53 @@
 /** Certificates: the ones that expire soon, and revoking a single one. */
 
 import { z } from 'zod';
+import { EXPIRING_KINDS, RENEWED_BY } from '../../registry/index.ts';
 import type { Endpoint } from './endpoint.ts';
 import { checkedText, decimal, pageLimit, reason, serial, time } from './schemas.ts';
 
+const CURSOR = '^[0-9]{1,16}_[a-z-]{1,20}_[0-9a-f]{1,40}$';
 const cursor = checkedText(
-  (text) => (/^[0-9]{1,15}-[1-9a-f][0-9a-f]{0,39}$/.test(text) ? text : undefined),
+  (text) => (new RegExp(CURSOR).test(text) ? text : undefined),
   'the "next" of the page before',
-  '^[0-9]{1,15}-[1-9a-f][0-9a-f]{0,39}$',
+  CURSOR,
 );
+
+const expiringKind = z.enum(EXPIRING_KINDS);
+/** One kind, or several with commas between them. */
+const expiringKinds = z
+  .string()
+  .max(200)
+  .refine((text) => text.split(',').every((kind) => expiringKind.safeParse(kind).success), {
+    error: `expected some of ${EXPIRING_KINDS.join(', ')}, with commas between them`,
+  })
+  .optional()
+  .describe(`some of ${EXPIRING_KINDS.join(', ')}, with commas between them; all of them when it is absent`);
 
 export const certificateEndpoints = {
   listExpiring: {
     method: 'GET',
     path: '/v1/certificates/expiring',
     access: 'operator',
-    summary: 'list certificates of devices that expire soon, or are late to renew, the most urgent first',
+    summary: 'list everything that expires soon, or is late to renew, the most urgent first',
     query: z.strictObject({
       which: z.enum(['ending', 'late']).default('ending').describe('late: nine tenths of its life are over'),
-      withinSeconds: decimal(1, 34_300_800).default(2_592_000).describe('of certificates that expire'),
+      withinSeconds: decimal(1, 3_153_600_000).default(2_592_000).describe('of what expires; 100 years at most'),
+      kind: expiringKinds,
       after: cursor.optional(),
       limit: pageLimit,
     }),
     answer: z.object({
-      certificates: z.array(
+      expiring: z.array(
         z.object({
-          device: z.string(),
-          group: z.string(),
-          serial: z.string(),
-          notBefore: time,
-          notAfter: time,
+          kind: expiringKind,
+          name: z.string().describe('of the device, service, listener or CA; of a token device/ID or group/NAME'),
+          id: z.string().describe('serial of a certificate; id of a CA, of the CA of a CRL, or of a token'),
+          group: z.string().optional().describe('of a device'),
+          validFrom: time,
+          expiresAt: time.describe('of a CRL its nextUpdate'),
           lateSince: time.optional().describe('absent while it is not late'),
+          renewedBy: z.enum(RENEWED_BY).describe('files: the program that writes the files of a certificate'),
+          action: z.string().describe('what renews it, or the command by which an operator does'),
         }),
       ),
       next: z.string().optional().describe('for "after"; absent on the last page'),

@@ -1,33 +1,45 @@
 /** Certificates: the ones that expire soon, and revoking a single one. */
 
-import { formatIdentity, parseDecimal } from '@rollcall/protocol';
+import { formatIdentity, Problem, parseDecimal } from '@rollcall/protocol';
 import type { FastifyInstance } from 'fastify';
+import { EXPIRING_KINDS, type ExpiryCursor, expiryCursor, isLate, lateSince } from '../../registry/index.ts';
 import { certificateEndpoints as endpoints } from '../api/certificates.ts';
 import { addEndpoint } from '../application.ts';
 import { isoTime, isoTimeIfAny } from '../iso-time.ts';
 import type { RoutesOptions } from './routes.ts';
 
-export function addCertificateRoutes(app: FastifyInstance, { registry, now }: RoutesOptions): void {
+function cursorText({ at, kind, id }: ExpiryCursor): string {
+  return `${at}_${kind}_${id}`;
+}
+
+/** The text has the form of a cursor. An unknown kind is refused, because it would begin at another position. */
+function readCursor(text: string | undefined): ExpiryCursor | undefined {
+  if (text === undefined) return undefined;
+  const [digits, kindText, id = ''] = text.split('_');
+  const at = parseDecimal(digits, 0);
+  const kind = EXPIRING_KINDS.find((each) => each === kindText);
+  if (at === undefined || kind === undefined) {
+    throw new Problem('request_invalid', { detail: 'query.after: expected the "next" of the page before' });
+  }
+  return { at, kind, id };
+}
+
+export function addCertificateRoutes(app: FastifyInstance, { registry, controls, now }: RoutesOptions): void {
   addEndpoint(app, endpoints.listExpiring, async ({ query }) => {
     const { which, withinSeconds, limit } = query;
-    const [digits, serial] = query.after?.split('-') ?? [];
-    const at = parseDecimal(digits, 0);
-    const after = at === undefined || serial === undefined ? undefined : { at, serial };
-    const found = await registry.listExpiring({ which, until: now() + withinSeconds * 1000, after, limit });
+    const until = now() + withinSeconds * 1000;
+    const kinds = EXPIRING_KINDS.filter((kind) => query.kind?.split(',').includes(kind) ?? true);
+    const found = await controls.expiring({ which, until, kinds, after: readCursor(query.after), limit });
     const last = found.at(-1);
     return {
-      certificates: found.map((each) => {
-        const lateAt = each.notAfter - (each.notAfter - each.notBefore) / 10;
-        return {
-          device: each.device,
-          group: each.group,
-          serial: each.serial,
-          notBefore: isoTime(each.notBefore),
-          notAfter: isoTime(each.notAfter),
-          ...(lateAt <= now() && { lateSince: isoTime(lateAt) }),
-        };
-      }),
-      ...(last !== undefined && found.length === limit && { next: `${last.at}-${last.serial}` }),
+      expiring: found.map((each) => ({
+        ...{ kind: each.kind, name: each.name, id: each.id },
+        ...(each.group !== undefined && { group: each.group }),
+        ...{ validFrom: isoTime(each.notBefore), expiresAt: isoTime(each.expiresAt) },
+        ...(isLate(each, now()) && { lateSince: isoTime(lateSince(each)) }),
+        ...{ renewedBy: each.renewedBy, action: each.action },
+      })),
+      ...(last !== undefined && found.length === limit && { next: cursorText(expiryCursor(which, last)) }),
     };
   });
   addEndpoint(app, endpoints.revokeCertificate, async ({ params: { serial }, body: { reason }, actor }) => {

@@ -4,9 +4,10 @@
  * another CA issues reads it from files (`credential-files.ts`).
  */
 
-import { generateKeyPairSync } from 'node:crypto';
+import { generateKeyPairSync, X509Certificate } from 'node:crypto';
 import type { Logger } from 'pino';
 import type { IssuedCertificate } from '../../registry/index.ts';
+import { certificateSerial } from '../x509/certificate-check.ts';
 import { pem } from '../x509/pem.ts';
 import { exportSpki } from '../x509/profile.ts';
 import { ChangeListeners } from './change-listeners.ts';
@@ -31,8 +32,20 @@ export interface ServerCredentials {
   readonly notAfter: number;
 }
 
+/** Times are milliseconds since the epoch. */
+export interface ListenerCertificate {
+  readonly name: ServerName;
+  readonly serial: string;
+  readonly notBefore: number;
+  readonly notAfter: number;
+  /** Path of the certificate; undefined for one that the authority issued. */
+  readonly file: string | undefined;
+}
+
 export interface ServerCertificates {
   current(name: ServerName): ServerCredentials;
+  /** The certificate of each listener that is in use. */
+  list(): readonly ListenerCertificate[];
   /** Called with each certificate that replaces the current one. Returns the function that unsubscribes. */
   onChange(name: ServerName, listener: (credentials: ServerCredentials) => void): () => void;
   /** Why a listener still uses an older certificate than its files contain, by listener. */
@@ -105,6 +118,19 @@ class ServerCertificateSet implements OwnServerCertificates {
 
   current(name: ServerName): ServerCredentials {
     return (this.#current.get(name) as { credentials: ServerCredentials }).credentials;
+  }
+
+  list(): readonly ListenerCertificate[] {
+    return [...this.#current].map(([name, { credentials }]) => {
+      const leaf = new X509Certificate(credentials.cert);
+      return {
+        name,
+        serial: certificateSerial(leaf.raw),
+        notBefore: leaf.validFromDate.getTime(),
+        notAfter: credentials.notAfter,
+        file: this.#options.files[name]?.cert,
+      };
+    });
   }
 
   onChange(name: ServerName, listener: (credentials: ServerCredentials) => void): () => void {

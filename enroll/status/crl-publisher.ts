@@ -25,9 +25,16 @@ export interface CrlPair {
   readonly delta: Buffer;
 }
 
+export interface CrlValidity {
+  readonly issuedAt: number;
+  readonly nextUpdate: number;
+}
+
 export interface CrlPublisher {
   /** CRLs that are valid now. During a run it waits for its result, which may contain a revocation that was just committed. */
   current(): Promise<CrlPair>;
+  /** The dates of the current CRL, milliseconds since the epoch; undefined before the first one. */
+  validity(): CrlValidity | undefined;
   /** Issues CRLs that contain every revocation committed before this call. Overlapping calls share one run. */
   refresh(): Promise<void>;
   /** Resolves when no CRL is being issued. */
@@ -94,6 +101,11 @@ class Publisher implements CrlPublisher {
       log.error({ err: error, ca: ca.id }, 'CRL could not be issued; the last one is still valid');
     }
     return this.#crls as IssuedCrls;
+  }
+
+  validity(): CrlValidity | undefined {
+    const issuedAt = this.#crls?.issuedAt;
+    return issuedAt === undefined ? undefined : { issuedAt, nextUpdate: issuedAt + VALIDITY_MS };
   }
 
   /** A call during a run waits for the run after it: the current one may have read the registry too early. */

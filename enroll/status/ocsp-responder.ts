@@ -28,11 +28,21 @@ import { type CertificateId, readOcspRequest } from './ocsp-request.ts';
 export interface OcspResponder {
   /** DER of an OCSPResponse, for any input. */
   respond(request: Buffer): Promise<Buffer>;
+  /** The certificates that sign responses now: of each CA that was asked about, one. */
+  listSigners(): Promise<readonly OcspSignerCertificate[]>;
   /** Call this when the CAs have changed. */
   clearIssuers(): void;
 }
 
-interface OcspSigner {
+/** Times are milliseconds since the epoch. */
+export interface OcspSignerCertificate {
+  readonly caId: string;
+  readonly serial: string;
+  readonly notBefore: number;
+  readonly notAfter: number;
+}
+
+interface OcspSigner extends Omit<OcspSignerCertificate, 'caId'> {
   readonly signer: Signer;
   /** DER. */
   readonly certificate: Buffer;
@@ -82,6 +92,17 @@ class RegistryResponder implements OcspResponder {
       this.#options.log.error({ err: error }, 'OCSP request could not be answered');
       return errorResponse('tryLater');
     }
+  }
+
+  async listSigners(): Promise<readonly OcspSignerCertificate[]> {
+    const issuing = new Set(this.#options.issuing().map(({ id }) => id));
+    const listed = [...this.#signers].map(async ([caId, created]): Promise<readonly OcspSignerCertificate[]> => {
+      const signer = issuing.has(caId) ? await created.catch(() => undefined) : undefined;
+      if (signer === undefined) return [];
+      const { serial, notBefore, notAfter } = signer;
+      return [{ caId, serial, notBefore, notAfter }];
+    });
+    return (await Promise.all(listed)).flat();
   }
 
   clearIssuers(): void {
@@ -170,8 +191,9 @@ async function createSigner(
 ): Promise<OcspSigner> {
   const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
   const spki = exportSpki(publicKey);
-  const { der, notBefore, notAfter } = await issue(ca, spki);
+  const { der, serial, notBefore, notAfter } = await issue(ca, spki);
   return {
+    ...{ serial, notBefore, notAfter },
     signer: keySigner(privateKey),
     certificate: Buffer.from(der),
     keyHash: hashOfKey(spki, 'sha1'),

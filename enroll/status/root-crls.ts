@@ -14,6 +14,7 @@ import type { Signer } from '../ca/signer.ts';
 import { certificateSerial, readIssuer } from '../x509/certificate-check.ts';
 import { pem } from '../x509/pem.ts';
 import type { CertificateIssuer } from '../x509/profile.ts';
+import type { CrlValidity } from './crl-publisher.ts';
 import { type CrlEntry, type CrlFields, type TrustStatement, writeCrl, writeCrlEntries } from './crl-writer.ts';
 
 export interface RootCrls {
@@ -26,6 +27,8 @@ export interface RootCrls {
   all(): readonly Buffer[];
   /** PEM, of all roots, the retired ones included. */
   forDevices(): string;
+  /** The end of each CRL that devices receive, by root; milliseconds since the epoch. */
+  validity(): ReadonlyMap<string, CrlValidity>;
   /** DER, of a root that is not retired. */
   find(id: string): Buffer | undefined;
 }
@@ -94,10 +97,7 @@ class StoredRootCrls implements RootCrls {
   }
 
   forDevices(): string {
-    const { cas, now } = this.#options;
-    const roots = cas().records.filter(({ role, notAfter }) => role === 'root' && notAfter > now());
-    // The newest are the relevant ones, and a bundle has to stay short.
-    const crls = roots.slice(-CRLS_FOR_DEVICES_MAX).map(({ id }) => this.#crls.get(id)?.der);
+    const crls = this.#rootsForDevices().map(({ id }) => this.#crls.get(id)?.der);
     return crls.map((der) => (der === undefined ? '' : pem(der, 'X509 CRL'))).join('');
   }
 
@@ -106,9 +106,25 @@ class StoredRootCrls implements RootCrls {
     return ders.filter((der) => der !== undefined);
   }
 
+  validity(): ReadonlyMap<string, CrlValidity> {
+    const known = this.#rootsForDevices().map(({ id }) => [id, this.#crls.get(id)?.nextUpdate] as const);
+    return new Map(
+      known.flatMap(([id, nextUpdate]) =>
+        nextUpdate === undefined ? [] : [[id, { issuedAt: nextUpdate - YEAR_MS, nextUpdate }] as const],
+      ),
+    );
+  }
+
   find(id: string): Buffer | undefined {
     const isCurrent = this.#options.cas().roots.some((root) => root.id === id);
     return isCurrent ? this.#crls.get(id)?.der : undefined;
+  }
+
+  #rootsForDevices(): readonly IssuerRecord[] {
+    const { cas, now } = this.#options;
+    const roots = cas().records.filter(({ role, notAfter }) => role === 'root' && notAfter > now());
+    // The newest are the relevant ones, and a bundle has to stay short.
+    return roots.slice(-CRLS_FOR_DEVICES_MAX);
   }
 
   /** Issues the CRL when it is due or incomplete, and the key is on this machine. True when it was issued. */

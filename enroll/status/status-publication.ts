@@ -12,8 +12,8 @@ import type { CaSet, SigningCa } from '../ca/ca-set.ts';
 import type { Signer } from '../ca/signer.ts';
 import { pem } from '../x509/pem.ts';
 import type { StatusUrls } from '../x509/profile.ts';
-import { type CrlPublisher, createCrlPublisher } from './crl-publisher.ts';
-import { createOcspResponder, type OcspResponder } from './ocsp-responder.ts';
+import { type CrlPublisher, type CrlValidity, createCrlPublisher } from './crl-publisher.ts';
+import { createOcspResponder, type OcspResponder, type OcspSignerCertificate } from './ocsp-responder.ts';
 import { createRootCrls, type RootCrls } from './root-crls.ts';
 
 export interface StatusDocument {
@@ -32,6 +32,9 @@ export interface StatusPublication {
   ocsp(request: Buffer): Promise<Buffer>;
   /** Issues CRLs that contain every revocation committed before this call; overlapping calls share one run. */
   refresh(): Promise<void>;
+  /** The dates of the CRLs that were issued, by CA. */
+  crlValidity(): ReadonlyMap<string, CrlValidity>;
+  listOcspSigners(): Promise<readonly OcspSignerCertificate[]>;
   /** The CRLs of roots in the form that devices receive, PEM. */
   rootCrlsPem(): string;
 }
@@ -118,6 +121,18 @@ class Publication implements OwnStatusPublication {
 
   async refresh(): Promise<void> {
     await Promise.all(this.#options.cas().issuing.map(({ id }) => this.#publisherOf(id)?.refresh()));
+  }
+
+  crlValidity(): ReadonlyMap<string, CrlValidity> {
+    const ofIssuing = [...this.#publishers].map(([id, publisher]) => [id, publisher.validity()] as const);
+    return new Map([
+      ...this.#roots.validity(),
+      ...ofIssuing.flatMap(([id, validity]) => (validity === undefined ? [] : [[id, validity] as const])),
+    ]);
+  }
+
+  listOcspSigners(): Promise<readonly OcspSignerCertificate[]> {
+    return this.#responder.listSigners();
   }
 
   async onCasChanged(): Promise<void> {

@@ -8,4 +8,4 @@ export { version } from '../version.ts';
 export type { Config } from './config.ts';
 export { loadConfig } from './config-sources.ts';
 export { readPassphraseFile } from './passphrase-file.ts';
-export { DURATION_RULE, parseDuration } from './units.ts';
+export { DURATION_RULE, formatDuration, formatSize, parseDuration } from './units.ts';

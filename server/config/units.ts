@@ -30,6 +30,23 @@ export function parsePercent(text: string): number | undefined {
   return parseDecimal(/^(\d{1,3})%$/.exec(text)?.[1], 0, 100);
 }
 
+/** The duration in the largest unit that expresses it exactly, as `parseDuration` reads it: 2592000000 is `30d`. */
+export function formatDuration(ms: number): string {
+  return formatQuantity(ms, DURATION_MS);
+}
+
+/** The size in the largest unit that expresses it exactly, as `parseSize` reads it: 16384 is `16KiB`. */
+export function formatSize(bytes: number): string {
+  return formatQuantity(bytes, SIZE_BYTES);
+}
+
+function formatQuantity(amount: number, units: Readonly<Record<string, number>>): string {
+  const sorted = Object.entries(units).sort(([, a], [, b]) => b - a);
+  const [unit, size] =
+    sorted.find(([, each]) => amount !== 0 && amount % each === 0) ?? (sorted.at(-1) as [string, number]);
+  return `${amount / size}${unit}`;
+}
+
 function parseQuantity(text: string, units: Readonly<Record<string, number>>): number | undefined {
   const parts = /^(\d{1,9})([A-Za-z]{1,3})$/.exec(text);
   if (parts === null) return undefined;

@@ -57,6 +57,14 @@ it('the list shows certificates that expire within a time, and none that expire 
   const soon = (await run('certificates', 'expiring', '--within', '1d')).stdout;
   expect(soon).toContain('ends-soon');
   expect(soon).not.toContain('ends-later');
+  const services = await run('certificates', 'expiring', '--kind', 'service,root', '--within', '1d');
+  expect(services).toMatchObject({ code: 0, stdout: '', stderr: 'rollcall: nothing expires within 1d\n' });
+  const wrong = await run('certificates', 'expiring', '--kind', 'services');
+  expect(wrong).toMatchObject({ code: 2, stderr: expect.stringContaining('expected some of device, service, token') });
+  const all = await run('certificates', 'expiring', '--kind', 'device', '--kind', 'root', '--within', '30y');
+  expect(all.stdout).toMatch(/^KIND +NAME +EXPIRES +IN +ID +RENEWED BY$/m);
+  expect(all.stdout).toMatch(/^root +active [0-9a-f]{8} .* in \d+d \d+h .* rollcall ca rotate prepare --root$/m);
+  expect(all.stderr).toMatch(/^rollcall: within 30y: \d+ devices, 1 root$/m);
   expect((await run('certificates', 'expiring', '--late')).stdout).not.toContain('ends-soon');
 });
 

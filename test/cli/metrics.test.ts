@@ -24,7 +24,7 @@ const DEFINED: readonly Documented[] = [
   { name: TERMINATION_SECONDS.name, type: 'histogram', label: '', help: TERMINATION_SECONDS.help },
   ...Object.values(METRICS)
     .flat()
-    .map(({ name, type, label = '', help }) => ({ name, type, label, help })),
+    .map(({ name, type, label = '', help }) => ({ name, type, label: [label].flat().join(), help })),
 ];
 
 const byName = (one: { readonly name: string }, other: { readonly name: string }) =>

@@ -22,12 +22,13 @@ describe('an operator', () => {
       code: 'profile_invalid',
     });
 
-    const first = await operator.listExpiring({ withinSeconds: 2 * 86_400, limit: 1 });
-    const rest = await operator.listExpiring({ withinSeconds: 2 * 86_400, limit: 5, after: first.next as string });
-    const listed = [...first.certificates, ...rest.certificates];
-    expect(listed.map(({ device }) => device).sort()).toEqual(['s-1', 's-2']);
+    const query = { withinSeconds: 2 * 86_400, kind: 'device' };
+    const first = await operator.listExpiring({ ...query, limit: 1 });
+    const rest = await operator.listExpiring({ ...query, limit: 5, after: first.next as string });
+    const listed = [...first.expiring, ...rest.expiring];
+    expect(listed.map(({ name }) => name).sort()).toEqual(['s-1', 's-2']);
     expect(rest.next).toBeUndefined();
-    expect(await operator.listExpiring({ which: 'late' })).toEqual({ certificates: [] });
+    expect(await operator.listExpiring({ which: 'late' })).toEqual({ expiring: [] });
     await fleet.stop();
   });
 });
