@@ -23,6 +23,7 @@ export { Coordinator } from './hosts/coordinator.ts';
 export { HOST_NAME_RULE, isHostName } from './hosts/host-messages.ts';
 export { joinRun } from './hosts/joined-host.ts';
 export { differences, evaluateGate, parseGate } from './report/compare.ts';
+export { causeSentences, throttlingNote } from './report/error-causes.ts';
 export { htmlReport } from './report/html.ts';
 export { junitReport } from './report/junit.ts';
 export { liveScreen, secondLine, verdictLines } from './report/lines.ts';

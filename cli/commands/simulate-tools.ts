@@ -2,9 +2,10 @@
 
 import { Problem } from '@rollcall/protocol';
 import { Command } from 'commander';
-import type { Scenario } from '../../simulator/index.ts';
+import type { RunSnapshot, Scenario } from '../../simulator/index.ts';
 import { integerBetween, repeated, run, withJsonOption, withServerOptions } from '../command-line.ts';
 import { builtInScenarios, loadResult, loadScenario } from '../simulation-files.ts';
+import { untilStopped } from '../stop-signals.ts';
 import { EXIT, note, printJson, printResult, table } from '../terminal.ts';
 
 const compare = run<{ readonly gate?: readonly string[] }>(async ({ args, options, form }) => {
@@ -61,6 +62,10 @@ function devicesIn(scenario: Scenario): number {
   return Object.values(scenario.devices).reduce((sum, group) => sum + group.count, 0);
 }
 
+/** How long devices are enrolled; Ctrl-C keeps those that are. */
+const PATIENCE = '24h';
+const CAUSES_LISTED = 12;
+
 interface DevicesOptions {
   readonly keep: string;
   readonly count: number;
@@ -68,7 +73,7 @@ interface DevicesOptions {
 
 const devices = run<DevicesOptions & { readonly data?: string; readonly socket?: string }>(
   async ({ options, form }) => {
-    const { runScenario } = await import('../../simulator/index.ts');
+    const { causeSentences, runScenario, throttlingNote } = await import('../../simulator/index.ts');
     const { readScenario } = await import('../../simulator/index.ts');
     const { openConsoleClient } = await import('../../console/client.ts');
     const { socketPathOf } = await import('../command-line.ts');
@@ -76,33 +81,51 @@ const devices = run<DevicesOptions & { readonly data?: string; readonly socket?:
     const { saveIdentities } = await import('../simulation-files.ts');
     const console = openConsoleClient({ socketPath: socketPathOf(options) });
     try {
-      // Some 100 certificates a second and core; the rest of the time is for them to connect.
-      const seconds = Math.ceil(options.count / 100) + 3;
       const read = readScenario(
-        `name: devices\nduration: ${seconds}s\nsettle: 0s\ndevices: { kept: { count: ${options.count}, arrive: { curve: constant, over: ${seconds - 3}s } } }\nexpect: [devices.enrolled == 100%]\nlimits: { lag: 1h }`,
+        `name: devices\nduration: ${PATIENCE}\nsettle: 0s\ndevices: { kept: { count: ${options.count}, arrive: { curve: constant, over: 0s } } }\nexpect: [devices.enrolled == 100%]\nlimits: { lag: 1h }`,
         { fileExists: () => false },
       );
       if ('flaws' in read) throw new Problem('internal', { reason: read.flaws[0]?.message ?? '' });
       let kept = 0;
-      const result = await runScenario({
-        scenario: read.scenario,
-        recordings: new Map(),
-        operator: createOperatorAccess(console),
-        prefix: `sim${Date.now().toString(36)}`,
-        versions: {},
-        keepIdentities: (identities, rootPem) => {
-          kept = identities.size;
-          saveIdentities(options.keep, identities, rootPem);
-        },
+      const result = await untilStopped(async (stopped) => {
+        const ending = new AbortController();
+        void stopped.then(() => ending.abort());
+        return runScenario({
+          scenario: read.scenario,
+          recordings: new Map(),
+          operator: createOperatorAccess(console),
+          prefix: `sim${Date.now().toString(36)}`,
+          versions: {},
+          signal: ending.signal,
+          onSecond: (snapshot) => {
+            const { inFleet, refused, connectionRefused, devices: wanted } = snapshot;
+            if (form === 'text') note(enrollmentLine(snapshot));
+            if (inFleet + refused + connectionRefused >= wanted) ending.abort();
+          },
+          keepIdentities: (identities, rootPem) => {
+            kept = identities.size;
+            saveIdentities(options.keep, identities, rootPem);
+          },
+        });
       });
       if (form === 'json') printJson({ kept, directory: options.keep });
-      else printResult(`${kept} of ${options.count} devices enrolled; each has a directory in ${options.keep}`);
+      else {
+        printResult(`${kept} of ${options.count} devices enrolled; each has a directory in ${options.keep}`);
+        for (const line of causeSentences(result.errors, CAUSES_LISTED)) printResult(`  ${line}`);
+        const slowed = throttlingNote(result.values['devices.throttled'] ?? 0);
+        if (slowed !== undefined) printResult(slowed);
+      }
       if (result.verdict === 'failed') process.exitCode = EXIT.failed;
     } finally {
       await console.close();
     }
   },
 );
+
+function enrollmentLine({ at, totals, devices }: RunSnapshot): string {
+  const slowed = totals.throttled === 0 ? '' : `; the server limited the rate ${totals.throttled} times`;
+  return `${at.toFixed(0)} s: ${totals.enrolled} of ${devices} devices enrolled${slowed}`;
+}
 
 export function simulateTools(): readonly Command[] {
   return [

@@ -14,6 +14,7 @@ import {
   parseMqttVersions,
   type SdkFleet,
   TOPIC_TEMPLATE_RULE,
+  throttlingNote,
 } from '../../simulator/index.ts';
 import {
   duration,
@@ -44,6 +45,8 @@ interface SimulateOptions extends Partial<JoinRunOptions>, TargetOptions {
 }
 
 const PROGRESS_EVERY_MS = 1_000;
+/** On the line of each second. */
+const LIVE_CAUSES = 2;
 /** A token that this command mints for itself is of no use to anyone after it. */
 const OWN_TOKEN_TTL_SECONDS = 3_600;
 
@@ -112,7 +115,7 @@ async function mintToken(options: PlainOptions): Promise<string> {
 function tell(fleet: SdkFleet, form: 'text' | 'json'): void {
   const snapshot = fleet.snapshot();
   if (form === 'json') printJson({ event: 'progress', ...snapshot });
-  else note(describeSnapshot(snapshot));
+  else note(escapeControls([describeSnapshot(snapshot), ...causeLines(snapshot.causes, LIVE_CAUSES)].join('; ')));
 }
 
 /** Every device was connected at some time, and no message was left without an acknowledgement. */
@@ -133,12 +136,14 @@ function describeReport(report: FleetReport): string {
     Object.entries(of)
       .map(([name, n]) => `${name} ${n}`)
       .join(', ') || 'none';
+  const note = throttlingNote(report.throttled);
   return [
     describeSnapshot(report),
-    `ended: ${report.ended}; ${report.enrolled} enrolled; ${report.everConnected} connected at some time; ${report.failed} messages failed`,
+    `ended: ${report.ended}; ${report.enrolled} of ${report.devices} enrolled; ${report.everConnected} connected at some time; ${report.failed} messages failed`,
     `errors: ${counts(report.errors)}`,
     `reason codes: ${counts(report.reasons)}`,
     ...causeLines(report.causes).map((line) => escapeControls(`  ${line}`)),
+    ...(note === undefined ? [] : [note]),
   ].join('\n');
 }
 

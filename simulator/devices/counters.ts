@@ -21,6 +21,7 @@ export type LatencyName = (typeof LATENCIES)[number];
 export const COUNTERS = [
   'enrolled',
   'refused',
+  'throttled',
   'connects',
   'connectsMqtt311',
   'connectsMqtt5',

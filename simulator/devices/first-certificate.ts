@@ -17,7 +17,7 @@ export interface FirstCertificateRequest {
 /** Undefined when the device needs none any more; counts requests, errors and latency. */
 export async function requestFirstCertificate(
   { id, token, key, random, ask, isWanted }: FirstCertificateRequest,
-  { counters, now, timers }: ShardContext,
+  { counters, now, timers, pacer }: ShardContext,
 ): Promise<TlsIdentity | 'refused' | undefined> {
   for (let earlier = 0; isWanted(); earlier += 1) {
     let wait: number;
@@ -25,7 +25,12 @@ export async function requestFirstCertificate(
       const answer = await ask(async (estClient) => {
         const began = now();
         const certificate = await estClient.enroll(id, token, key);
-        if (!('refused' in certificate)) counters.record('enroll', now() - began);
+        if ('refused' in certificate) {
+          if (certificate.retryAfter !== undefined) pacer.throttled(certificate.retryAfter);
+        } else {
+          pacer.succeeded();
+          counters.record('enroll', now() - began);
+        }
         return certificate;
       });
       if (!('refused' in answer)) {
@@ -37,9 +42,15 @@ export async function requestFirstCertificate(
         counters.count('refused');
         return 'refused';
       }
+      counters.count('throttled');
       wait = enrollRetryDelay({ retryAfter: answer.retryAfter, earlier }, random);
     } catch (error) {
-      counters.error(errorCause(error));
+      const cause = errorCause(error);
+      counters.error(`enroll_${cause}`);
+      if (isClosedEarly(cause)) {
+        pacer.throttled(undefined);
+        counters.count('throttled');
+      }
       wait = enrollRetryDelay({ retryAfter: undefined, earlier }, random);
     }
     await new Promise<void>((resolve) => timers.at(now() + wait, resolve));
@@ -50,4 +61,9 @@ export async function requestFirstCertificate(
 export function errorCause(error: unknown): string {
   const { code, message } = error as NodeJS.ErrnoException;
   return code ?? message ?? 'unknown';
+}
+
+/** A server that limits connections closes those over its limit before TLS, without a response. */
+export function isClosedEarly(cause: string | undefined): boolean {
+  return cause === 'ECONNRESET' || cause === 'EPIPE';
 }

@@ -71,6 +71,7 @@ async function open(version: MqttVersion, answer: Answer, settings = ''): Promis
   const context: ShardContext = {
     ...{ timers, counters, connector, now: preciseNow, serverReturnedAt: 0, isRunOver: false },
     names: FLEET_NAMES,
+    pacer: { succeeded: () => {}, throttled: () => {} },
     sdk: DEFAULT_SDK_SETTINGS,
   };
   const read = readScenario(`name: a\nduration: 1h\ndevices: { d: { count: 1${settings} } }`, {

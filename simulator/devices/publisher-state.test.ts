@@ -48,7 +48,13 @@ function device(publish: string, { seed = 1, version = 4 }: { seed?: number; ver
   const now = () => timers.time;
   const context: ShardContext = {
     ...{ timers: timers as unknown as TimerWheel, counters: new Counters(), connector: new TlsConnector(''), now },
-    ...{ serverReturnedAt: 0, isRunOver: false, names: FLEET_NAMES, sdk: DEFAULT_SDK_SETTINGS },
+    ...{
+      serverReturnedAt: 0,
+      isRunOver: false,
+      names: FLEET_NAMES,
+      pacer: { succeeded: () => {}, throttled: () => {} },
+      sdk: DEFAULT_SDK_SETTINGS,
+    },
   };
   const group: GroupContext = {
     ...{

@@ -7,6 +7,7 @@ import { DeviceEnvironment } from './device-environment.ts';
 import type { DeviceReport } from './device-report.ts';
 import { DeviceStatus } from './device-status.ts';
 import { enrollRetryDelay } from './enroll-retry.ts';
+import { isClosedEarly } from './first-certificate.ts';
 import { firstConnection } from './first-connection.ts';
 import { PublishSchedule } from './publish-schedule.ts';
 import type { Message } from './publisher.ts';
@@ -157,7 +158,7 @@ export class SdkDevice implements SimulatedDevice {
   }
 
   async #enroll(): Promise<void> {
-    const { counters, now, sdk } = this.#context;
+    const { counters, now, sdk, pacer } = this.#context;
     const { group } = this.#options;
     if (this.#isClosing) return;
     if (group.tokenRefusal !== undefined) return this.#status.refused(group.tokenRefusal);
@@ -166,6 +167,7 @@ export class SdkDevice implements SimulatedDevice {
     try {
       await this.#open();
       counters.record('enroll', now() - began);
+      pacer.succeeded();
       const device = this.#device;
       if (sdk.turnEnds === 'connected' && device !== undefined) await firstConnection(device, this.#closing.signal);
     } catch (thrown) {
@@ -180,7 +182,11 @@ export class SdkDevice implements SimulatedDevice {
     }
   }
 
-  #enrollLater({ code, retryAfter }: DeviceError): void {
+  #enrollLater({ code, retryAfter, cause }: DeviceError): void {
+    if (retryAfter !== undefined || isClosedEarly((cause as NodeJS.ErrnoException | undefined)?.code)) {
+      this.#context.pacer.throttled(retryAfter);
+      this.#context.counters.count('throttled');
+    }
     if (this.#context.isRunOver) return;
     const wait = enrollRetryDelay({ retryAfter, earlier: this.#failedEnrollments }, this.#random);
     this.#failedEnrollments += 1;

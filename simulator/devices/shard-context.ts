@@ -6,6 +6,7 @@ import type { DeviceGroup, Stream } from '../scenario/schema.ts';
 import type { BrokerNames } from './broker-names.ts';
 import type { Counters } from './counters.ts';
 import type { DeviceObserver } from './device-report.ts';
+import type { EnrollmentPacer } from './enrollment-pacer.ts';
 import type { EstClient } from './est-client.ts';
 import type { TimerWheel } from './timer-wheel.ts';
 import type { TlsConnector, TlsTarget } from './tls-connections.ts';
@@ -14,6 +15,7 @@ export interface ShardContext {
   readonly timers: TimerWheel;
   readonly counters: Counters;
   readonly connector: TlsConnector;
+  readonly pacer: Pick<EnrollmentPacer, 'succeeded' | 'throttled'>;
   /** That the broker of light devices expects. */
   readonly names: BrokerNames;
   /** Milliseconds since 1970, with a fraction. */

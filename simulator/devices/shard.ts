@@ -5,6 +5,7 @@ import { parseRecording, type Recording } from '../scenario/recording.ts';
 import { seededRandom } from '../seeded-random.ts';
 import { Counters } from './counters.ts';
 import type { DeviceReport } from './device-report.ts';
+import { EnrollmentPacer } from './enrollment-pacer.ts';
 import { EstClient, newKey } from './est-client.ts';
 import { LightDevice } from './light-device.ts';
 import { SdkDevice } from './sdk-device.ts';
@@ -30,8 +31,7 @@ export class Shard {
   readonly #arrivals: readonly ShardDevice[];
   #report: NodeJS.Timeout | undefined;
   #cpu = process.threadCpuUsage();
-  #enrolling = 0;
-  readonly #waitingToEnroll: (() => void)[] = [];
+  readonly #pacer: EnrollmentPacer;
 
   private constructor(config: ShardConfig, tell: (message: FromShard) => void, sdk: SdkSettings) {
     this.#config = config;
@@ -42,7 +42,9 @@ export class Shard {
       config.enrollUrl === undefined
         ? undefined
         : new EstClient({ enrollUrl: config.enrollUrl, rootPem: config.rootPem }, ENROLLING_AT_ONCE);
+    this.#pacer = new EnrollmentPacer({ atOnce: ENROLLING_AT_ONCE, now, timers: this.#timers });
     this.#context = {
+      pacer: this.#pacer,
       timers: this.#timers,
       counters: this.#counters,
       connector: new TlsConnector(config.broker.rootPem, config.broker.clientChain),
@@ -110,7 +112,7 @@ export class Shard {
     const place = { index: device.index, position: device.position, id: device.id, group };
     if (group.settings.kind === 'sdk') {
       return new SdkDevice(
-        { ...place, seed, version: device.mqtt, mqttUrl: this.#mqttUrl(group), turn: (act) => this.#turn(act) },
+        { ...place, seed, version: device.mqtt, mqttUrl: this.#mqttUrl(group), turn: (act) => this.#pacer.turn(act) },
         this.#context,
       );
     }
@@ -123,7 +125,7 @@ export class Shard {
         sourceAddress,
         makeKey: () => keys?.[device.index % keys.length] ?? newKey(),
         enroll: (act) =>
-          this.#turn(() => {
+          this.#pacer.turn(() => {
             if (this.#estClient === undefined)
               throw new Error('expected an enroll server, or identities that were kept');
             return act(this.#estClient);
@@ -137,17 +139,6 @@ export class Shard {
     if (group.settings.network === undefined) return undefined;
     const { host, port } = group.target();
     return `mqtts://${host === '127.0.0.1' ? 'localhost' : host}:${port}`;
-  }
-
-  async #turn<T>(act: () => Promise<T>): Promise<T> {
-    if (this.#enrolling >= ENROLLING_AT_ONCE) await new Promise<void>((resolve) => this.#waitingToEnroll.push(resolve));
-    this.#enrolling += 1;
-    try {
-      return await act();
-    } finally {
-      this.#enrolling -= 1;
-      this.#waitingToEnroll.shift()?.();
-    }
   }
 
   /** Of the devices of the SDK. */

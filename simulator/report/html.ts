@@ -6,6 +6,7 @@
 import type { RunResult, TimelinePoint } from '../run/result.ts';
 import { METRICS } from '../scenario/expectation.ts';
 import { drawChart, type Series, shortNumber } from './chart.ts';
+import { describeCause, throttlingNote } from './error-causes.ts';
 import { escapeXml } from './junit.ts';
 
 const STYLE = `
@@ -128,10 +129,11 @@ function latencies(result: RunResult): string {
 
 function errors(result: RunResult): string {
   const rows = Object.entries(result.errors).map(
-    ([cause, count]) => `<tr><td><code>${escapeXml(cause)}</code></td><td class="n">${count}</td></tr>`,
+    ([cause, count]) => `<tr><td>${escapeXml(describeCause(cause))}</td><td class="n">${count}</td></tr>`,
   );
   if (rows.length === 0) return '<h2>Errors</h2><p>None.</p>';
-  return `<h2>Errors by cause</h2><table><tr><th>cause</th><th class="n">count</th></tr>${rows.join('')}</table>`;
+  const note = throttlingNote(result.values['devices.throttled'] ?? 0);
+  return `<h2>Errors by cause</h2>${note === undefined ? '' : `<p>${escapeXml(note)}</p>`}<table><tr><th>cause</th><th class="n">count</th></tr>${rows.join('')}</table>`;
 }
 
 function reasons(result: RunResult): string {

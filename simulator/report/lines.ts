@@ -4,8 +4,10 @@ import type { RunSnapshot } from '../run/record.ts';
 import type { RunResult } from '../run/result.ts';
 import { METRICS } from '../scenario/expectation.ts';
 import { shortNumber } from './chart.ts';
+import { causeSentences, throttlingNote } from './error-causes.ts';
 
 const CAUSES_SHOWN = 6;
+const CAUSES_LISTED = 12;
 
 /** One line, for a terminal and for a log alike. */
 export function secondLine(snapshot: RunSnapshot): string {
@@ -39,9 +41,22 @@ export function liveScreen(name: string, durationSeconds: number, snapshot: RunS
     `devices   ${snapshot.connected} connected, ${snapshot.inFleet} in the fleet, ${snapshot.refused} refused a certificate, ${snapshot.connectionRefused} refused by the broker, of ${snapshot.devices}`,
     `messages  ${shortNumber(totals.sent)} sent, ${shortNumber(totals.acknowledged)} acknowledged, ${shortNumber(totals.received)} received; ${snapshot.acknowledged}/s`,
     `latency   PUBACK p50 ${ms(snapshot.pubackP50)} p99 ${ms(snapshot.pubackP99)}; delivery p99 ${ms(snapshot.serviceP99)}; own delay p99 ${ms(snapshot.lagP99)}`,
+    ...enrollingLine(snapshot),
     `errors    ${causesOf(errorsByCause) || 'none'}`,
     `reasons   ${causesOf(reasons) || 'none'}`,
   ];
+}
+
+/** While devices wait for a certificate because the server limits the rate. */
+function enrollingLine({ totals, devices, inFleet, refused, connectionRefused }: RunSnapshot): readonly string[] {
+  if (totals.throttled === 0) return [];
+  const waiting = devices - inFleet - refused - connectionRefused;
+  return [`enrolling ${waiting} wait for a certificate; the server limited the rate ${totals.throttled} times`];
+}
+
+function noteOf({ values }: RunResult): readonly string[] {
+  const note = throttlingNote(values['devices.throttled'] ?? 0);
+  return note === undefined ? [] : [note];
 }
 
 export function verdictLines(result: RunResult): string {
@@ -66,8 +81,11 @@ export function verdictLines(result: RunResult): string {
       ({ name, devices, workers, clockOffsetMs, clockErrorMs }) =>
         `host ${name}: ${devices} devices in ${workers} threads, clock ${clockOffsetMs.toFixed(2)} ms ahead (± ${clockErrorMs.toFixed(2)} ms)`,
     ),
-    ...(Object.keys(result.errors).length === 0 ? [] : [`errors: ${causesOf(result.errors)}`]),
+    ...(Object.keys(result.errors).length === 0
+      ? []
+      : ['errors:', ...causeSentences(result.errors, CAUSES_LISTED).map((line) => `  ${line}`)]),
     ...(Object.keys(result.reasons).length === 0 ? [] : [`reason codes: ${causesOf(result.reasons)}`]),
+    ...noteOf(result),
     ...result.problems.map((problem) => `FAIL  ${problem}`),
     `${result.scenario.name}: ${result.verdict}; ${values['devices.total']} devices, ${values['messages.acknowledged']} of ${values['messages.sent']} messages acknowledged; simulator: ${own.join(', ')}`,
   ].join('\n');

@@ -123,6 +123,7 @@ export class RunRecord {
       'devices.enrolled': counts.enrolled,
       'devices.connected': deviceCounts.connected,
       'devices.refused': deviceCounts.refused,
+      'devices.throttled': counts.throttled,
       'devices.revoked': counts.revoked,
       'devices.connectionRefused': deviceCounts.connectionRefused,
       'devices.renewed': counts.renewed,

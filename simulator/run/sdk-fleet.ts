@@ -6,6 +6,7 @@
 import type { DeviceError, DeviceLog, IdentityStore } from '@rollcall/device-sdk';
 import { CounterTotals } from '../devices/counters.ts';
 import { DEVICE_STATES, type DeviceReport, type DeviceState, type FailedStep } from '../devices/device-report.ts';
+import { isClosedEarly } from '../devices/first-certificate.ts';
 import { SequenceSet } from '../devices/sequence-set.ts';
 import { preciseNow } from '../devices/timer-wheel.ts';
 import { type DeviceGroup, type Scenario, scenarioSchema } from '../scenario/schema.ts';
@@ -54,6 +55,8 @@ export interface FleetSnapshot {
   readonly devices: number;
   readonly byState: Readonly<Record<DeviceState, number>>;
   readonly enrolled: number;
+  /** Requests for a certificate that the server refused for its rate; they were repeated later. */
+  readonly throttled: number;
   /** Devices that were connected at some time. */
   readonly everConnected: number;
   readonly sent: number;
@@ -157,6 +160,7 @@ export class SdkFleet {
       devices: this.#options.devices,
       byState,
       enrolled: sum(({ isEnrolled }) => (isEnrolled ? 1 : 0)),
+      throttled: this.#totals.counts.throttled,
       everConnected: this.#everConnected.size,
       sent: sum(({ sent }) => sent),
       acknowledged: sum(({ acknowledged }) => acknowledged),
@@ -199,7 +203,8 @@ export class SdkFleet {
   }
 
   #failed(error: DeviceError, step: FailedStep, index: number): void {
-    const { code, message } = error;
+    const { code } = error;
+    const message = sentenceOf(error, step);
     this.#errors.set(code, (this.#errors.get(code) ?? 0) + 1);
     const isListed = this.#causes.has(message) || this.#causes.size < CAUSES_AT_MOST;
     const cause = isListed ? message : OTHER_CAUSES;
@@ -221,6 +226,13 @@ export class SdkFleet {
     const [p50, p99, max] = [at(50), at(99), at(100)];
     return p50 === undefined || p99 === undefined || max === undefined ? undefined : { p50, p99, max };
   }
+}
+
+/** The SDK calls a connection that ends before TLS an unreachable server; a server that limits connections does just that. */
+function sentenceOf({ message, cause }: DeviceError, step: FailedStep): string {
+  const { code } = (cause ?? {}) as NodeJS.ErrnoException;
+  if (step !== 'enrollment' || !isClosedEarly(code)) return message;
+  return `the enroll server closed the connection before TLS (${code}): over a limit for this address, restarting, or gone`;
 }
 
 function shardConfigs(options: SdkFleetOptions, placement: InProcessShard['placement']) {
@@ -261,8 +273,9 @@ function checkOptions({ devices, rate, seconds, haste = 1 }: SdkFleetOptions): v
 }
 
 /** `25 x the server cannot be reached`, the most frequent first. */
-export function causeLines(causes: Readonly<Record<string, number>>): readonly string[] {
+export function causeLines(causes: Readonly<Record<string, number>>, most = CAUSES_AT_MOST + 1): readonly string[] {
   return Object.entries(causes)
     .sort(([, a], [, b]) => b - a)
+    .slice(0, most)
     .map(([cause, count]) => `${count} x ${cause}`);
 }

@@ -27,6 +27,7 @@ export const METRICS: Readonly<Record<string, Metric>> = {
     enrolled: ofDevices('devices with a certificate'),
     connected: ofDevices('devices connected at the end'),
     refused: ofDevices('devices that got no certificate'),
+    throttled: plain('requests for a certificate that the server refused for its rate, to be repeated later'),
     revoked: ofDevices('devices that were revoked'),
     connectionRefused: ofDevices('devices that the broker refused for good'),
     renewed: ofDevices('devices with a renewed certificate'),

@@ -3,9 +3,9 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { formatBootstrapToken } from '@rollcall/protocol';
-import { expect, it } from 'vitest';
+import { expect, it, onTestFinished } from 'vitest';
 import { startFleet } from '../fixtures/fleet.ts';
-import { rollcall } from '../fixtures/program.ts';
+import { rollcall, serve } from '../fixtures/program.ts';
 import { temporaryDirectory } from '../fixtures/temporary.ts';
 
 it('a simulation whose enroll server has an unknown name fails, and its errors are counted by message', async () => {
@@ -21,6 +21,23 @@ it('a simulation whose enroll server has an unknown name fails, and its errors a
   expect(stdout).toMatch(/[1-9]\d* x .*the name no-such-host\.invalid does not resolve$/m);
   expect(stdout).toContain('0 connected at some time');
   expect(code).toBe(1);
+});
+
+it('devices enroll at the rate that a running server with its default limits admits, and the result says that it was limited', async () => {
+  const data = join(temporaryDirectory(), 'data');
+  const server = await serve(data);
+  onTestFinished(async () => {
+    await server.end('SIGTERM');
+  });
+  const keep = join(temporaryDirectory(), 'keep');
+  const ended = await rollcall(['simulate', 'devices', '--keep', keep, '--count', '20', '--data', data]);
+  expect(ended.stdout).toContain('20 of 20 devices enrolled');
+  expect(ended.stdout).toMatch(
+    /\d+ x the server refused a request for its rate, and the device waited .* \(rate_limited\)/,
+  );
+  expect(ended.stdout).toMatch(/limited the rate of enrollments: \d+ requests had to wait/);
+  expect(ended.stderr).toMatch(/\d+ of 20 devices enrolled; the server limited the rate \d+ times/);
+  expect(ended.code).toBe(0);
 });
 
 it('a scenario whose broker refuses connections reports the error in the verdict and in each second', async () => {
@@ -40,6 +57,6 @@ it('a scenario whose broker refuses connections reports the error in the verdict
     ...['simulate', '--scenario', scenario, '--target', target, '--identities', keep, '--workers', '1'],
   ]);
   expect(stderr).toMatch(/^rollcall: \d+ s: 0 of 3 connected, .* errors; in all ECONNREFUSED \d+$/m);
-  expect(stdout).toMatch(/^errors: ECONNREFUSED \d+$/m);
+  expect(stdout).toMatch(/^ {2}\d+ x nothing accepts connections at this address \(ECONNREFUSED\)$/m);
   expect(code).toBe(1);
 });
