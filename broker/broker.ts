@@ -39,6 +39,8 @@ export interface BrokerOptions {
   readonly host: string;
   /** 0: any free port. */
   readonly port: number;
+  /** Networks of proxies whose connections begin with a header of the PROXY protocol; none by default. */
+  readonly proxies?: readonly string[];
   readonly tls: BrokerTls;
   /** The CAs whose client certificates are accepted, PEM, one or more. A chain to the root alone is not accepted. */
   readonly issuers: string | Buffer;
@@ -161,6 +163,7 @@ export async function createBroker(options: BrokerOptions): Promise<Broker> {
     stopSweep();
     const accepted = stopAccepting();
     await endAllSessions(state, options.serverReference);
+    admission.proxied.close();
     admission.limiter.close();
     await pipeline.router.close();
     await accepted;

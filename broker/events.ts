@@ -32,6 +32,8 @@ export type DisconnectReason = (typeof DISCONNECT_REASONS)[number];
 const CONNECT_FAILURES = [
   'rate_limited',
   'too_many_handshakes',
+  'proxy_header_missing', // from a network of proxies; the PROXY protocol is required there
+  'proxy_header_invalid',
   'handshake_failed',
   'connect_timeout',
   'certificate_missing',

@@ -12,9 +12,11 @@ import { SocketHttpServer } from './socket-http-server.ts';
 export interface HttpServerOptions extends ServerOptions {
   /** HTTPS. */
   readonly tls?: TlsOptions;
-  /** Decides on each TCP connection before TLS. False: it is destroyed. */
-  readonly admit?: (socket: Socket) => boolean;
+  readonly admit?: Admission;
 }
+
+/** Decides on each TCP connection before TLS: calls `admitted`, at once or later, or destroys the socket. */
+export type Admission = (socket: Socket, admitted: () => void) => void;
 
 /** With `tls` it also emits `secureConnection` and `tlsClientError`. */
 export interface HttpServer extends Server {
@@ -29,19 +31,18 @@ export function createHttpServer({ tls, admit, ...options }: HttpServerOptions):
 }
 
 class AdmittingServer extends HttpsServer {
-  readonly #admit: ((socket: Socket) => boolean) | undefined;
+  readonly #admit: Admission | undefined;
 
-  constructor(options: ServerOptions & TlsOptions, admit: ((socket: Socket) => boolean) | undefined) {
+  constructor(options: ServerOptions & TlsOptions, admit: Admission | undefined) {
     super(options);
     this.#admit = admit;
   }
 
   /** A listener of `connection` could not keep TLS, which listens too, from the socket. */
   override emit(event: string | symbol, ...args: unknown[]): boolean {
-    if (event !== 'connection' || this.#admit === undefined || this.#admit(args[0] as Socket)) {
-      return super.emit(event as string, ...args);
-    }
-    (args[0] as Socket).destroy();
+    if (event !== 'connection' || this.#admit === undefined) return super.emit(event as string, ...args);
+    const socket = args[0] as Socket;
+    this.#admit(socket, () => super.emit('connection', socket));
     return true;
   }
 }

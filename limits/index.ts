@@ -1,7 +1,9 @@
-/** Limits for clients: request budgets, rate limits, limited refusal logs, and a work queue. */
+/** Clients' addresses, and limits for clients: request budgets, rate limits, limited refusal logs, and a work queue. */
 
+export { ClientAddresses } from './client-addresses.ts';
 export { networkOf } from './client-network.ts';
 export { createHttpServer, type HttpServer } from './http-server.ts';
+export { type AcceptedClient, ProxiedConnections, type ProxyRefusal } from './proxied-connections.ts';
 export { createRateLimit, type RateLimit } from './rate-limit.ts';
 export { RefusalLog } from './refusal-log.ts';
 export { describeRefusedCertificate, type RefusedCertificate } from './refused-certificate.ts';
@@ -9,4 +11,5 @@ export { RequestBudget, type RequestHandlers } from './request-budget.ts';
 export { createRequestLimits, type RequestLimits } from './request-limits.ts';
 export { TokenBucket } from './token-bucket.ts';
 export { TokenBuckets } from './token-buckets.ts';
+export { parseNetwork } from './trusted-networks.ts';
 export { WorkQueue } from './work-queue.ts';

@@ -7,6 +7,7 @@
 import type { EventEmitter } from 'node:events';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
+import type { ClientAddresses } from './client-addresses.ts';
 import { networkOf } from './client-network.ts';
 import { TokenBuckets } from './token-buckets.ts';
 
@@ -23,6 +24,8 @@ export interface RequestHandlers {
   readonly handle: (request: IncomingMessage, response: ServerResponse) => void;
   /** Sends a 429 response. `retryAfter` is in seconds, at least 1. The connection closes after it. */
   readonly refuse: (response: ServerResponse, retryAfter: number, address: string) => void;
+  /** Where proxies state the addresses of clients. */
+  readonly addresses?: ClientAddresses;
 }
 
 /** The burst, in seconds of the rate. */
@@ -59,7 +62,7 @@ export class RequestBudget {
     return server;
   }
 
-  #receive(request: IncomingMessage, response: ServerResponse, { handle, refuse }: RequestHandlers): void {
+  #receive(request: IncomingMessage, response: ServerResponse, { handle, refuse, addresses }: RequestHandlers): void {
     const { socket } = request;
     if (socket.destroyed) return;
     const connection = this.#connectionOf(socket);
@@ -67,7 +70,7 @@ export class RequestBudget {
       if (connection.state === 'closing') socket.destroy();
       return;
     }
-    const address = socket.remoteAddress ?? LOCAL;
+    const address = addresses === undefined ? (socket.remoteAddress ?? LOCAL) : addresses.of(socket);
     const wait = this.#buckets.take(networkOf(address), this.#monotonic());
     if (wait > 0 || connection.pending >= PIPELINED_MAX) {
       connection.state = 'refused';

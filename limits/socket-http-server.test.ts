@@ -74,7 +74,7 @@ it('asks about each connection before TLS', async () => {
   const ports: unknown[] = [];
   const admit = (socket: Socket) => {
     ports.push(socket.remotePort);
-    return false;
+    socket.destroy();
   };
   const started = await start({ tls, admit });
   const socket = opened(started);

@@ -12,10 +12,11 @@ import {
   type TlsOptions,
   type Server as TlsServer,
 } from 'node:tls';
+import type { Admission } from './http-server.ts';
 
 export interface SocketHttpServerParts {
   readonly tls: TlsOptions | undefined;
-  readonly admit: ((socket: Socket) => boolean) | undefined;
+  readonly admit: Admission | undefined;
 }
 
 interface Connection {
@@ -43,8 +44,8 @@ export class SocketHttpServer extends Server {
     this.#timeouts = { headers, request, keepAlive: keepAliveTimeout };
     this.#tls = tls && this.#createTls(tls);
     this.#tcp = createTcp({ noDelay: options.noDelay ?? true }, (socket) => {
-      if (admit === undefined || admit(socket)) this.#accept(socket);
-      else socket.destroy();
+      if (admit === undefined) this.#accept(socket);
+      else admit(socket, () => this.#accept(socket));
     });
     this.#tcp.on('error', (error) => this.emit('error', error));
     this.prependListener('request', (request, response) => this.#requested(request, response));

@@ -30,6 +30,7 @@ export function brokerOptions(
   return {
     host: config.mqtt.host,
     port: config.mqtt.port,
+    proxies: config.mqtt.proxyProtocol.from,
     tls: authority.serverCertificates.current('broker'),
     issuers: authority.trust.issuersPem,
     trustDomain: config.trustDomain,
@@ -84,6 +85,7 @@ export function enrollOptions(
   return {
     host: config.enroll.host,
     port: config.enroll.port,
+    proxies: config.enroll.proxyProtocol.from,
     authority,
     registry,
     mqttUrl,

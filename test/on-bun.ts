@@ -27,6 +27,7 @@ const WHOLLY_ON_BUN = [
   'broker/access',
   'broker/mqtt',
   'broker/sessions/revocation.test.ts',
+  'limits/proxied-connections.test.ts',
   'limits/socket-http-server.test.ts',
 ];
 

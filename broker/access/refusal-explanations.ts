@@ -22,6 +22,8 @@ const { notAuthorized, serverUnavailable, clientIdNotValid, quotaExceeded } = Re
 const EXPLANATIONS: Readonly<Record<ConnectFailure, Explanation | undefined>> = {
   rate_limited: undefined,
   too_many_handshakes: undefined,
+  proxy_header_missing: undefined,
+  proxy_header_invalid: undefined,
   handshake_failed: undefined,
   connect_timeout: undefined,
   protocol_violation: undefined,

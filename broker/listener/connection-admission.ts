@@ -1,6 +1,7 @@
 /** How connections reach the broker: TCP, limiter, TLS, authorizer; and the reports about those that are refused. */
 
 import type { X509Certificate } from 'node:crypto';
+import { ProxiedConnections, type ProxyRefusal } from '../../limits/index.ts';
 import {
   type AuthorizedConnection,
   type CertificateStatusDirectory,
@@ -8,6 +9,7 @@ import {
 } from '../access/connection-authorizer.ts';
 import { ConnectionRefusals } from '../access/connection-refusals.ts';
 import type { BrokerContext } from '../broker-context.ts';
+import type { ConnectFailure } from '../events.ts';
 import type { SessionState } from '../sessions/session-state.ts';
 import { ConnectionLimiter } from './connection-limiter.ts';
 import { type BrokerTls, openTlsListener, type TlsListener } from './tls-listener.ts';
@@ -15,6 +17,8 @@ import { type BrokerTls, openTlsListener, type TlsListener } from './tls-listene
 export interface ConnectionAdmissionOptions {
   readonly host: string;
   readonly port: number;
+  /** Networks of proxies whose connections begin with a header of the PROXY protocol. */
+  readonly proxies?: readonly string[] | undefined;
   readonly tls: BrokerTls;
   /** CAs whose client certificates are accepted. */
   readonly issuers: readonly X509Certificate[];
@@ -24,6 +28,7 @@ export interface ConnectionAdmissionOptions {
 }
 
 export interface ConnectionAdmission {
+  readonly proxied: ProxiedConnections;
   readonly limiter: ConnectionLimiter;
   readonly authorizer: ConnectionAuthorizer;
   readonly listener: TlsListener;
@@ -33,7 +38,7 @@ export interface ConnectionAdmission {
 export async function openConnectionAdmission(
   context: BrokerContext,
   { sessions, policies, reporter }: SessionState,
-  { host, port, tls, issuers, trustDomain, directory, authorized }: ConnectionAdmissionOptions,
+  { host, port, proxies = [], tls, issuers, trustDomain, directory, authorized }: ConnectionAdmissionOptions,
 ): Promise<ConnectionAdmission> {
   const { limits, log, now } = context;
   const refusals = new ConnectionRefusals({ ...context, onEvent: (event) => reporter.event(event) });
@@ -56,6 +61,29 @@ export async function openConnectionAdmission(
     issuers,
   );
   const handshakeTimeout = limits.connectTimeout;
-  const listener = await openTlsListener({ host, port, tls, handshakeTimeout, limiter, authorizer, refusals, log });
-  return { limiter, authorizer, listener };
+  const proxied = new ProxiedConnections({
+    from: proxies,
+    timeoutMs: handshakeTimeout,
+    ...(limits.handshakes > 0 && { waitingMax: limits.handshakes }),
+    refused: (reason, address, detail) => refusals.report(CONNECT_FAILURES[reason], address, { detail }),
+  });
+  const listener = await openTlsListener({
+    host,
+    port,
+    tls,
+    handshakeTimeout,
+    proxied,
+    limiter,
+    authorizer,
+    refusals,
+    log,
+  });
+  return { proxied, limiter, authorizer, listener };
 }
+
+const CONNECT_FAILURES: Readonly<Record<ProxyRefusal, ConnectFailure>> = {
+  proxy_header_missing: 'proxy_header_missing',
+  proxy_header_invalid: 'proxy_header_invalid',
+  proxy_header_late: 'connect_timeout',
+  too_many_without_header: 'too_many_handshakes',
+};

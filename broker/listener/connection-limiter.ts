@@ -4,7 +4,7 @@
  */
 
 import type { Socket } from 'node:net';
-import { networkOf, TokenBuckets } from '../../limits/index.ts';
+import { type AcceptedClient, networkOf, TokenBuckets } from '../../limits/index.ts';
 import type { BrokerLimits } from '../broker-limits.ts';
 import type { ConnectFailure } from '../events.ts';
 import { ConnectionSlot, type ConnectionSlotOwner } from './connection-slot.ts';
@@ -49,14 +49,8 @@ export class ConnectionLimiter implements ConnectionSlotOwner {
   }
 
   /** Decides on an accepted connection before its TLS handshake. Undefined: it is refused, and its socket destroyed. */
-  admit(socket: Socket): ConnectionSlot | undefined {
+  admit(socket: Socket, { address, waitedMs }: AcceptedClient): ConnectionSlot | undefined {
     const { limits, now } = this.#options;
-    // A listener on :: reports IPv4 peers as ::ffff:192.0.2.7.
-    const address = socket.remoteAddress?.replace(/^::ffff:(?=\d+\.)/, '');
-    if (address === undefined) {
-      socket.destroy(); // The client has closed it already.
-      return undefined;
-    }
     const network = networkOf(address);
     const pending = this.#pendingPerNetwork.get(network) ?? 0;
     if (limits.handshakes > 0 && this.#pending >= limits.handshakes) {
@@ -67,7 +61,8 @@ export class ConnectionLimiter implements ConnectionSlotOwner {
     }
     if (this.#rate.take(network, now()) > 0) return this.#refuse(socket, 'rate_limited', address);
 
-    const slot = new ConnectionSlot(socket, address, network, limits.connectTimeout, this);
+    const timeout = Math.max(0, limits.connectTimeout - waitedMs);
+    const slot = new ConnectionSlot(socket, address, network, timeout, this);
     this.#begun += 1;
     this.#pending += 1;
     this.#pendingPerNetwork.set(network, pending + 1);

@@ -17,6 +17,8 @@ export class ConnectionSlot {
   readonly address: string;
   readonly network: string;
   readonly #socket: Socket;
+  /** Bytes before those of TLS: a proxy's header. */
+  readonly #headerBytes: number;
   readonly #owner: ConnectionSlotOwner;
   readonly #acceptedAt = performance.now();
   readonly #timer: NodeJS.Timeout;
@@ -26,6 +28,7 @@ export class ConnectionSlot {
   /** `timeout`: milliseconds from now for the handshake and CONNECT. */
   constructor(socket: Socket, address: string, network: string, timeout: number, owner: ConnectionSlotOwner) {
     this.#socket = socket;
+    this.#headerBytes = socket.bytesRead - socket.readableLength;
     this.address = address;
     this.network = network;
     this.#owner = owner;
@@ -34,6 +37,11 @@ export class ConnectionSlot {
 
   get isReleased(): boolean {
     return this.#isReleased;
+  }
+
+  /** Whether the client began a TLS handshake; a health check of a load balancer does not. */
+  get hasBegunTls(): boolean {
+    return this.#socket.bytesRead > this.#headerBytes;
   }
 
   /** The TLS handshake is finished, and CONNECT is next. */

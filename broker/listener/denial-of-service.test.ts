@@ -90,6 +90,17 @@ describe('a client that is slow to connect', () => {
     expect(testBroker.broker.counters().pending_connections).toBe(0);
   });
 
+  it('and closes before its first byte is counted as abandoned, and is no refusal', async () => {
+    await start();
+    const probe = tcp();
+    await once(probe, 'connect');
+    await waitUntil(() => testBroker.broker.counters().pending_connections === 1);
+    probe.resetAndDestroy();
+    await waitUntil(() => testBroker.broker.counters().handshakes_abandoned_total === 1);
+    await testBroker.connectDevice('dev-1');
+    expect(testBroker.events.map(({ type }) => type)).toEqual(['connected']);
+  });
+
   it('because the registry is slow, is closed at the deadline as well', async () => {
     await start({ ...soon, certificateStatus: () => new Promise(() => {}) });
     const client = await testBroker.open(testBroker.enroll(device('dev-1')));

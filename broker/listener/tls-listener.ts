@@ -1,5 +1,5 @@
 /**
- * Accepts TCP connections, applies the connection limiter, and performs the TLS handshake. Every client is asked for its
+ * Accepts TCP connections, learns the client's address, applies the connection limiter, and performs the TLS handshake. Every client is asked for its
  * certificate; the connection authorizer judges it. TLS sessions are never resumed.
  */
 
@@ -7,6 +7,7 @@ import { AsyncLocalStorage } from 'node:async_hooks';
 import { constants } from 'node:crypto';
 import tls from 'node:tls';
 import type { Logger } from 'pino';
+import type { ProxiedConnections } from '../../limits/index.ts';
 import type { ConnectionAuthorizer } from '../access/connection-authorizer.ts';
 import type { ConnectionRefusals } from '../access/connection-refusals.ts';
 import { clientTrust } from './client-trust.ts';
@@ -29,6 +30,7 @@ export interface TlsListenerOptions {
   readonly tls: BrokerTls;
   /** Milliseconds for the TLS handshake alone; the limiter's deadline includes CONNECT. */
   readonly handshakeTimeout: number;
+  readonly proxied: ProxiedConnections;
   readonly limiter: ConnectionLimiter;
   readonly authorizer: ConnectionAuthorizer;
   readonly refusals: ConnectionRefusals;
@@ -48,7 +50,7 @@ const ACCEPTED_PER_TURN = 8;
 
 /** Throws Problem `address_in_use`. */
 export async function openTlsListener(options: TlsListenerOptions): Promise<TlsListener> {
-  const { host, port, limiter, log } = options;
+  const { host, port, proxied, limiter, log } = options;
   // Node runs the events of a TLS handshake in the async context in which the TLS server was given the socket.
   const slots = new AsyncLocalStorage<ConnectionSlot>();
   const server = createTlsServer(slots, options);
@@ -56,10 +58,11 @@ export async function openTlsListener(options: TlsListenerOptions): Promise<TlsL
     host,
     port,
     perTurn: ACCEPTED_PER_TURN,
-    accepted: (socket) => {
-      const slot = limiter.admit(socket);
-      if (slot !== undefined) slots.run(slot, () => server.emit('connection', socket));
-    },
+    accepted: (socket) =>
+      proxied.accept(socket, (client) => {
+        const slot = limiter.admit(socket, client);
+        if (slot !== undefined) slots.run(slot, () => server.emit('connection', socket));
+      }),
     failed: (error) => log.error({ err: error }, 'listener failed'),
   });
   return { ...sockets, replaceTls: (replacement) => server.setSecureContext(secureContext(replacement)) };
@@ -89,6 +92,7 @@ function createTlsServer(
     if (slot === undefined || slot.isReleased) return;
     if (error.code === 'ECONNRESET') slot.abandon();
     else slot.release();
+    if (!slot.hasBegunTls && error.code === 'ECONNRESET') return; // It was counted as abandoned.
     const isTimeout = error.code === 'ERR_TLS_HANDSHAKE_TIMEOUT';
     const detail = error.code ?? error.message;
     refusals.report(isTimeout ? 'connect_timeout' : 'handshake_failed', slot.address, { detail });

@@ -2,7 +2,7 @@ import { formatBootstrapToken } from '@rollcall/protocol';
 import fastify from 'fastify';
 import { pino } from 'pino';
 import { describe, expect, it } from 'vitest';
-import { createRequestLimits, WorkQueue } from '../../limits/index.ts';
+import { ClientAddresses, createRequestLimits, WorkQueue } from '../../limits/index.ts';
 import { NO_REQUEST_LIMITS } from '../../limits/request-limits.ts';
 import { Counters } from '../counters.ts';
 import { createClientAuthentication } from './client-authentication.ts';
@@ -17,12 +17,14 @@ const token = formatBootstrapToken({
   enrollUrl: 'https://localhost:8443',
 });
 const { refusalLog } = createRequestLimits(NO_REQUEST_LIMITS);
+const addresses = new ClientAddresses();
 const unlimited = { take: () => 0 };
 
 function openRoutes(waiting: number) {
   const turns: (() => void)[] = [];
   const counters = new Counters();
   const authentication = createClientAuthentication({
+    addresses,
     certificates: {} as ClientCertificateDeps, // no client presents a certificate here
     enrollments: unlimited,
     renewals: unlimited,
@@ -31,9 +33,8 @@ function openRoutes(waiting: number) {
     counters,
   });
   const app = fastify();
-  app.setErrorHandler(
-    createErrorResponses({ now: () => 0, log, refusalLog, counters, presented: authentication.presented }).error,
-  );
+  const { presented } = authentication;
+  app.setErrorHandler(createErrorResponses({ now: () => 0, addresses, log, refusalLog, counters, presented }).error);
   app.addHook('onRequest', (request) => authentication.authenticate(request));
   let done = 0;
   app.post('/enroll', { config: { authentication: 'token' } }, async () => {

@@ -7,7 +7,7 @@
 import type { TLSSocket } from 'node:tls';
 import { type DeviceId, type Identity, Problem } from '@rollcall/protocol';
 import type { FastifyRequest } from 'fastify';
-import type { RateLimit, WorkQueue } from '../../limits/index.ts';
+import type { ClientAddresses, RateLimit, WorkQueue } from '../../limits/index.ts';
 import type { Counters } from '../counters.ts';
 import {
   type CertificateHolder,
@@ -38,6 +38,7 @@ export interface PresentedCredential {
 
 export interface ClientAuthenticationOptions {
   readonly certificates: ClientCertificateDeps;
+  readonly addresses: ClientAddresses;
   readonly enrollments: RateLimit;
   readonly renewals: RateLimit;
   /** For every request that issues a certificate, which occupies the event loop for some milliseconds. */
@@ -51,13 +52,13 @@ export interface ClientAuthenticationOptions {
 const RETRY_OVERLOADED_S = 5;
 
 export function createClientAuthentication(options: ClientAuthenticationOptions): ClientAuthentication {
-  const { enrollments, renewals } = options;
+  const { enrollments, renewals, addresses } = options;
   const credentials = new WeakMap<FastifyRequest, EnrollmentCredential>();
   const holders = new WeakMap<FastifyRequest, CertificateHolder>();
   const refusedHolders = new WeakMap<FastifyRequest, Identity>();
 
   const authenticateToken = async (request: FastifyRequest): Promise<void> => {
-    limitRate(enrollments, request);
+    limitRate(enrollments, addresses.of(request.raw.socket));
     const credential = parseCredential(request.headers.authorization);
     if (credential instanceof Problem) throw credential;
     credentials.set(request, credential);
@@ -73,7 +74,7 @@ export function createClientAuthentication(options: ClientAuthenticationOptions)
     holders.set(request, result.holder);
     if (request.method === 'GET') return;
     // After the check: a client without a certificate of this fleet cannot use up the rate of renewals.
-    limitRate(renewals, request);
+    limitRate(renewals, addresses.of(request.raw.socket));
     await waitForTurn(request, options);
   };
 
@@ -119,8 +120,8 @@ async function waitForTurn(
   throw new Problem('rate_limited', { retryAfter, reason: 'too many requests are waiting' });
 }
 
-function limitRate(limit: RateLimit, request: FastifyRequest): void {
-  const retryAfter = limit.take(request.ip);
+function limitRate(limit: RateLimit, address: string): void {
+  const retryAfter = limit.take(address);
   if (retryAfter > 0) throw new Problem('rate_limited', { retryAfter });
 }
 

@@ -7,12 +7,24 @@
 import type { Socket } from 'node:net';
 import type { TLSSocket } from 'node:tls';
 import type { Logger } from 'pino';
-import { createRateLimit, networkOf, type RateLimit, type RefusalLog } from '../../limits/index.ts';
+import {
+  type AcceptedClient,
+  type ClientAddresses,
+  createRateLimit,
+  networkOf,
+  type ProxyRefusal,
+  type RateLimit,
+  type RefusalLog,
+} from '../../limits/index.ts';
 import type { Counters } from '../counters.ts';
 import type { EnrollLimits } from './limits.ts';
 
 export interface ConnectionLimiterOptions {
   readonly limits: EnrollLimits;
+  /** Gets the client's address of each TLS socket. */
+  readonly addresses: ClientAddresses;
+  /** Milliseconds from accept to a finished handshake. */
+  readonly timeoutMs: number;
   /** Milliseconds that only go forward. */
   readonly monotonic: () => number;
   readonly random: () => number;
@@ -25,7 +37,10 @@ type Refusal = 'too many open' | 'too many handshakes' | 'too many per second';
 
 interface Handshake {
   readonly socket: Socket;
+  readonly address: string;
   readonly network: string;
+  /** After a proxy's header, where Node's `handshakeTimeout` begins anew. */
+  readonly deadline: NodeJS.Timeout | undefined;
   isFinished: boolean;
 }
 
@@ -49,17 +64,17 @@ export class ConnectionLimiter {
     this.#halfOpen = new ConnectionCounter(limits.halfOpenConnections, limits.halfOpenConnectionsPerAddress);
   }
 
-  /** Counts the connection until it closes. False when it has to be closed: it is over a limit, or gone already. */
-  admit(socket: Socket): boolean {
-    const address = socket.remoteAddress;
-    if (address === undefined) return false;
+  /** Counts the connection until it closes. False when it has to be closed: it is over a limit. */
+  admit(socket: Socket, { address, waitedMs }: AcceptedClient): boolean {
     const network = networkOf(address);
     const refusal = this.#refusalOf(address, network);
     if (refusal !== undefined) {
       this.#report(address, refusal);
       return false;
     }
-    const handshake: Handshake = { socket, network, isFinished: false };
+    const left = Math.max(0, this.#options.timeoutMs - waitedMs);
+    const deadline = waitedMs === 0 ? undefined : setTimeout(() => socket.destroy(), left);
+    const handshake: Handshake = { socket, address, network, deadline, isFinished: false };
     const key = peerKey(socket);
     this.#open.add(network);
     this.#halfOpen.add(network);
@@ -74,14 +89,21 @@ export class ConnectionLimiter {
   handshakeFinished(socket: TLSSocket): void {
     const key = peerKey(socket);
     const handshake = this.#handshakes.get(key);
-    if (handshake !== undefined) this.#finish(key, handshake);
+    if (handshake === undefined) return;
+    this.#options.addresses.record(socket, handshake.address);
+    this.#finish(key, handshake);
   }
 
   handshakeFailed(error: NodeJS.ErrnoException, socket: TLSSocket): void {
     const { log, refusalLog } = this.#options;
-    const address = socket.remoteAddress ?? 'gone';
+    const address = this.#handshakes.get(peerKey(socket))?.address ?? 'gone';
     refusalLog.write(log, 'debug', address, { address, code: error.code }, 'handshake failed');
     socket.destroy();
+  }
+
+  /** A proxy's connection ended before it had a client. */
+  refused(reason: ProxyRefusal, address: string, detail: string | undefined): void {
+    this.#report(address, reason, detail);
   }
 
   /** Destroys the connections whose handshake is not finished. HTTP closes the others. */
@@ -95,13 +117,14 @@ export class ConnectionLimiter {
     return this.#rate.take(address) > 0 ? 'too many per second' : undefined;
   }
 
-  #report(address: string, reason: Refusal): void {
+  #report(address: string, reason: Refusal | ProxyRefusal, detail?: string): void {
     const { log, refusalLog, counters } = this.#options;
     counters.add(`enroll_connections_refused_total/reason=${reason}`);
-    refusalLog.write(log, 'warn', address, { address, reason }, 'connection refused before its handshake');
+    refusalLog.write(log, 'warn', address, { address, reason, detail }, 'connection refused before its handshake');
   }
 
   #finish(key: string, handshake: Handshake): void {
+    clearTimeout(handshake.deadline);
     if (!handshake.isFinished) this.#halfOpen.remove(handshake.network);
     handshake.isFinished = true;
     // A new connection may have the same port before the old one is known to be closed.

@@ -2,7 +2,7 @@ import { Problem } from '@rollcall/protocol';
 import fastify from 'fastify';
 import { pino } from 'pino';
 import { expect, it, onTestFinished } from 'vitest';
-import { createRequestLimits } from '../../limits/index.ts';
+import { ClientAddresses, createRequestLimits } from '../../limits/index.ts';
 import { NO_REQUEST_LIMITS } from '../../limits/request-limits.ts';
 import { Counters } from '../counters.ts';
 import { createErrorResponses } from './error-responses.ts';
@@ -17,6 +17,7 @@ it.each([
   onTestFinished(() => app.close());
   const responses = createErrorResponses({
     now: () => 0,
+    addresses: new ClientAddresses(),
     log: pino({ level: 'silent' }),
     ...createRequestLimits(NO_REQUEST_LIMITS),
     counters: new Counters(),

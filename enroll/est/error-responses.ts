@@ -20,7 +20,7 @@ import {
 } from '@rollcall/protocol';
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify';
 import type { Logger } from 'pino';
-import { describeRefusedCertificate, type RefusalLog } from '../../limits/index.ts';
+import { type ClientAddresses, describeRefusedCertificate, type RefusalLog } from '../../limits/index.ts';
 import type { Counters } from '../counters.ts';
 import type { ClientAuthentication } from './client-authentication.ts';
 import type { RefusedRequest } from './refused-request.ts';
@@ -60,13 +60,14 @@ export interface ErrorResponses {
 
 export function createErrorResponses(options: {
   readonly now: () => number;
+  readonly addresses: ClientAddresses;
   readonly log: Logger;
   readonly refusalLog: RefusalLog;
   readonly counters: Counters;
   readonly presented: ClientAuthentication['presented'];
   readonly onRefused?: ((refusal: RefusedRequest) => void) | undefined;
 }): ErrorResponses {
-  const { now, log, refusalLog, counters, presented, onRefused = () => {} } = options;
+  const { now, addresses, log, refusalLog, counters, presented, onRefused = () => {} } = options;
 
   const send = (reply: FastifyReply, problem: Problem): FastifyReply => {
     counters.add(`enroll_refused_total/code=${problem.code}`);
@@ -85,24 +86,26 @@ export function createErrorResponses(options: {
     );
   };
 
-  const refused = (request: FastifyRequest, problem: Problem, fields: object): void => {
+  const refused = (request: FastifyRequest, problem: Problem, fields: { readonly address: string }): void => {
+    const { address } = fields;
     const certificate = describeRefusedCertificate(peerCertificateOf(request));
     const { holder, tokenId, deviceId } = presented(request);
     const identity = holder && formatIdentity(holder);
-    refusalLog.write(log, 'info', request.ip, { ...fields, identity, tokenId, ...certificate }, 'request refused');
+    refusalLog.write(log, 'info', address, { ...fields, identity, tokenId, ...certificate }, 'request refused');
     const operation = operationOf(request);
     if (operation === undefined) return;
     const { code, reason } = problem;
-    onRefused({ at: now(), operation, code, reason, address: request.ip, tokenId, deviceId, holder, certificate });
+    onRefused({ at: now(), operation, code, reason, address, tokenId, deviceId, holder, certificate });
   };
 
   return {
     error: (error, request, reply) => {
       const problem = error instanceof Problem ? error : fromFramework(error);
       const path = request.routeOptions?.url; // as declared, never as requested
-      const fields = { code: problem.code, reason: problem.reason, address: request.ip, path };
+      const address = addresses.of(request.raw.socket);
+      const fields = { code: problem.code, reason: problem.reason, address, path };
       if (problem.status < 500) refused(request, problem, fields);
-      else refusalLog.write(log, 'error', request.ip, { ...fields, err: problem.cause ?? problem }, 'request failed');
+      else refusalLog.write(log, 'error', address, { ...fields, err: problem.cause ?? problem }, 'request failed');
       return send(reply, problem);
     },
     notFound: (request, reply) => {

@@ -15,6 +15,7 @@ import {
   TIME_PATH,
 } from '@rollcall/protocol';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
+import type { ClientAddresses } from '../../limits/index.ts';
 import type { TrustBundle } from '../ca/trust-bundle.ts';
 import type { Counters } from '../counters.ts';
 import type { StatusPublication } from '../status/status-publication.ts';
@@ -37,6 +38,7 @@ export interface RouteDeps {
   readonly trust: Pick<TrustBundle, 'certificates'>;
   readonly status: Pick<StatusPublication, 'document'>;
   readonly authentication: ClientAuthentication;
+  readonly addresses: ClientAddresses;
   readonly enrollment: EnrollmentDeps;
   readonly renewal: RenewalDeps;
   readonly recovery: RecoveryDeps;
@@ -51,6 +53,7 @@ export interface RouteDeps {
 
 export function addRoutes(app: FastifyInstance, deps: RouteDeps): void {
   const { trust, status, authentication, counters, now } = deps;
+  const addressOf = (request: FastifyRequest) => deps.addresses.of(request.raw.socket);
   // Encoded again only when the CAs have changed.
   let encoded: { readonly of: readonly Buffer[]; readonly der: Buffer } | undefined;
   const caCertificates = (): Buffer => {
@@ -76,7 +79,10 @@ export function addRoutes(app: FastifyInstance, deps: RouteDeps): void {
 
   app.post(EST_PATHS.simpleenroll, { config: { authentication: 'token' } }, async (request, reply) => {
     const credential = authentication.credential(request);
-    const result = await enrollDevice({ credential, csrDer: csrOf(request), address: request.ip }, deps.enrollment);
+    const result = await enrollDevice(
+      { credential, csrDer: csrOf(request), address: addressOf(request) },
+      deps.enrollment,
+    );
     if (!result.ok) throw result.problem;
     counters.add('enrollments_total');
     return sendCertificate(reply, result.certificate.der);
@@ -84,7 +90,7 @@ export function addRoutes(app: FastifyInstance, deps: RouteDeps): void {
 
   app.post(EST_PATHS.simplereenroll, { config: { authentication: 'renewal' } }, async (request, reply) => {
     const holder = authentication.holder(request);
-    const csr = { csrDer: csrOf(request), address: request.ip };
+    const csr = { csrDer: csrOf(request), address: addressOf(request) };
     const { expiredDer } = holder;
     const result =
       expiredDer === undefined

@@ -12,9 +12,11 @@ import { CSR_BODY_MAX, EST_MEDIA_TYPES, formatHostPort, type Identity, Problem, 
 import fastify, { type FastifyInstance } from 'fastify';
 import type { Logger } from 'pino';
 import {
+  ClientAddresses,
   createHttpServer,
   createRateLimit,
   type HttpServer,
+  ProxiedConnections,
   type RefusalLog,
   type RequestLimits,
   WorkQueue,
@@ -67,7 +69,9 @@ export interface EnrollServerOptions {
   readonly now: () => number;
   readonly log: Logger;
   readonly randomBytes?: RandomBytes;
-  /** Milliseconds for a TLS handshake, for the headers of a request, and for the whole request; 10 s. */
+  /** Networks of proxies whose connections begin with a header of the PROXY protocol; none by default. */
+  readonly proxies?: readonly string[];
+  /** Milliseconds for a proxy's header and the TLS handshake, for the headers of a request, and for the whole request; 10 s. */
   readonly timeoutMs?: number;
 }
 
@@ -89,15 +93,29 @@ const CLOSE_GRACE_MS = 2_000;
 
 /** Throws Problem `address_in_use`, or `config_invalid` for an address that is not this machine's. */
 export async function createEnrollServer(options: EnrollServerOptions): Promise<EnrollServer> {
-  const { authority } = options;
+  const { authority, timeoutMs = TIMEOUT_MS } = options;
   const { requests, refusalLog } = options.requestLimits;
   const clocks = { monotonic: () => performance.now(), random: Math.random };
   const limits = { ...DEFAULT_ENROLL_LIMITS, ...options.limits };
-  const parts: ServerParts = { ...options, ...clocks, limits, refusalLog, counters: new Counters() };
+  const addresses = new ClientAddresses();
+  const parts: ServerParts = {
+    ...options,
+    ...clocks,
+    timeoutMs,
+    limits,
+    addresses,
+    refusalLog,
+    counters: new Counters(),
+  };
 
-  // 1. Connections: limits before TLS, and the certificate of the listener.
+  // 1. Connections: the client's address, limits before TLS, and the certificate of the listener.
   const limiter = new ConnectionLimiter(parts);
-  const server = createLimitedServer(options, limiter);
+  const proxied = new ProxiedConnections({
+    from: options.proxies ?? [],
+    timeoutMs,
+    refused: (reason, address, detail) => limiter.refused(reason, address, detail),
+  });
+  const server = createLimitedServer(parts, proxied, limiter);
   const stopFollowing = authority.serverCertificates.onChange('enroll', (credentials) => {
     server.setSecureContext(secureContext(credentials));
   });
@@ -108,7 +126,7 @@ export async function createEnrollServer(options: EnrollServerOptions): Promise<
   const { presented } = authentication;
   const responses = createErrorResponses({ ...parts, presented });
   const app = createApplication(responses, (handle) =>
-    requests.attach(server, { handle, refuse: responses.rateLimited }),
+    requests.attach(server, { handle, refuse: responses.rateLimited, addresses }),
   );
   app.addHook('onRequest', (request) => authentication.authenticate(request));
   addRoutes(app, routeDeps(parts, authentication));
@@ -122,6 +140,7 @@ export async function createEnrollServer(options: EnrollServerOptions): Promise<
     stopFollowing();
     const grace = setTimeout(() => server.closeAllConnections(), CLOSE_GRACE_MS);
     const closed = new Promise((resolve) => server.close(resolve));
+    proxied.close();
     limiter.closeHandshakes();
     server.closeIdleConnections();
     await closed;
@@ -141,6 +160,8 @@ export async function createEnrollServer(options: EnrollServerOptions): Promise<
 
 interface ServerParts extends Omit<EnrollServerOptions, 'limits'>, Clocks {
   readonly limits: EnrollLimits;
+  readonly addresses: ClientAddresses;
+  readonly timeoutMs: number;
   readonly refusalLog: RefusalLog;
   readonly counters: Counters;
 }
@@ -150,9 +171,10 @@ interface Clocks {
   readonly random: () => number;
 }
 
-/** An HTTPS server that asks the limiter about every TCP connection before TLS begins. */
+/** An HTTPS server that learns the client's address of every TCP connection, and asks the limiter about it, before TLS begins. */
 function createLimitedServer(
-  { authority, timeoutMs = TIMEOUT_MS }: EnrollServerOptions,
+  { authority, timeoutMs }: ServerParts,
+  proxied: ProxiedConnections,
   limiter: ConnectionLimiter,
 ): HttpServer {
   const server = createHttpServer({
@@ -164,7 +186,8 @@ function createLimitedServer(
       ALPNProtocols: ['http/1.1'],
       handshakeTimeout: timeoutMs,
     },
-    admit: (socket) => limiter.admit(socket),
+    admit: (socket, admitted) =>
+      proxied.accept(socket, (client) => (limiter.admit(socket, client) ? admitted() : socket.destroy())),
     headersTimeout: timeoutMs,
     requestTimeout: timeoutMs,
     connectionsCheckingInterval: timeoutMs / 10,
@@ -220,12 +243,13 @@ function createAuthentication(parts: ServerParts, workQueue: WorkQueue): ClientA
 }
 
 function routeDeps(parts: ServerParts, authentication: ClientAuthentication): RouteDeps {
-  const { authority, registry, log, now, mqttUrl, counters } = parts;
+  const { authority, registry, addresses, log, now, mqttUrl, counters } = parts;
   const { issuer, trust, hosts, status } = authority;
   return {
     trust,
     status,
     authentication,
+    addresses,
     enrollment: { issuer, trust, hosts, registry, log, randomBytes: parts.randomBytes ?? randomBytes },
     recovery: { issuer, registry, log },
     renewal: { issuer, registry, onForked: parts.onForked, log },

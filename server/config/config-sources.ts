@@ -8,6 +8,9 @@ import { type Config, configSchema } from './config.ts';
 
 const FILE_MAX_BYTES = 1_048_576;
 
+/** Options whose variables hold several values, with commas between them. */
+const LISTS: ReadonlySet<string | undefined> = new Set(['publicHosts', 'from']);
+
 type Path = readonly string[];
 
 export interface ConfigSources {
@@ -28,7 +31,7 @@ export function loadConfig(sources: ConfigSources): Config {
     const name = variableName(path);
     const text = sources.environment[name];
     if (text === undefined || text === '') continue;
-    assign(settings, path, path.at(-1) === 'publicHosts' ? text.split(',') : scalarOf(text));
+    assign(settings, path, LISTS.has(path.at(-1)) ? text.split(',') : scalarOf(text));
     origins.set(path.join('.'), name);
   }
   for (const [path, value] of sources.flags) {

@@ -6,6 +6,7 @@
 import { isIP } from 'node:net';
 import { canonicalHost, isTrustDomain, listenAddress, NAME_RULE, parseGroupName } from '@rollcall/protocol';
 import { z } from 'zod';
+import { parseNetwork } from '../../limits/index.ts';
 import { sinksSchema } from './sink-config.ts';
 import { DURATION_RULE, PERCENT_RULE, parseDuration, parsePercent, parseSize, SIZE_RULE } from './units.ts';
 
@@ -29,6 +30,14 @@ const serverReference = z
   .string()
   .max(300)
   .regex(/^$|^(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\]):\d{1,5}$/, 'expected HOST:PORT');
+const network = z
+  .string()
+  .refine(
+    (text) => parseNetwork(text) !== undefined,
+    'expected an address, or a network such as 10.0.0.0/8 with a prefix above 0',
+  );
+/** The operator's own proxies. Empty: none. */
+const networks = z.array(network).max(100).prefault([]);
 const groupName = z
   .string()
   .refine((text) => parseGroupName(text) !== undefined, `expected a group name of ${NAME_RULE}`);
@@ -110,6 +119,7 @@ export const configSchema = z.strictObject({
   enroll: section({
     host: listener.prefault('127.0.0.1'),
     port: port.prefault(8443),
+    proxyProtocol: section({ from: networks }),
     limits: section({
       enrollmentsPerSecond: limit.prefault(20),
       enrollmentsPerSecondPerAddress: limit.prefault(5),
@@ -127,6 +137,7 @@ export const configSchema = z.strictObject({
   mqtt: section({
     host: listener.prefault('127.0.0.1'),
     port: port.prefault(8883),
+    proxyProtocol: section({ from: networks }),
     serverReference: serverReference.prefault(''),
     limits: section({
       packet: size.prefault('256KiB'),
