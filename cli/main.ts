@@ -22,6 +22,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   policy: async () => (await import('./commands/policy.ts')).policyCommand(),
   telemetry: async () => (await import('./commands/telemetry.ts')).telemetryCommand(),
   events: async () => (await import('./commands/events.ts')).eventsCommand(),
+  doctor: async () => (await import('./commands/doctor.ts')).doctorCommand(),
   sink: async () => (await import('./commands/sink.ts')).sinkCommand(),
   simulate: async () => (await import('./commands/simulate.ts')).simulateCommand(),
   ca: async () => (await import('./commands/ca.ts')).caCommand(),

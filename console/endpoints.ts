@@ -10,6 +10,7 @@ import { certificateEndpoints } from './api/certificates.ts';
 import { deviceMessageEndpoints } from './api/device-messages.ts';
 import { deviceOperationEndpoints } from './api/device-operation-schemas.ts';
 import { deviceEndpoints } from './api/devices.ts';
+import { diagnosisEndpoints } from './api/diagnosis.ts';
 import { eventEndpoints } from './api/events.ts';
 import { groupEndpoints } from './api/groups.ts';
 import { policyEndpoints } from './api/policies.ts';
@@ -25,6 +26,7 @@ export const endpoints = {
   ...deviceEndpoints,
   ...deviceOperationEndpoints,
   ...deviceMessageEndpoints,
+  ...diagnosisEndpoints,
   ...sessionEndpoints,
   ...serviceEndpoints,
   ...certificateEndpoints,

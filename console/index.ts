@@ -1,7 +1,8 @@
 /** The operators' HTTP API, and its client in `client.ts`. */
 
 export { type Console, createConsole } from './console.ts';
+export type { DeviceDiagnosis, DiagnosisOrder, Refusal } from './device-diagnosis.ts';
 export type { CommandOrder, CommandResult, DesiredChange, TwinView } from './device-messages.ts';
 export { createProbeServer } from './probes.ts';
-export type { CaControl } from './server-controls.ts';
+export type { CaControl, LiveSession } from './server-controls.ts';
 export { exceedsDepth } from './untrusted-json.ts';

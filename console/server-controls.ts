@@ -1,5 +1,6 @@
 import type { GroupName, Identity, PolicyDocument, ServiceName } from '@rollcall/protocol';
 import type { Actor, CreatedToken, ExpiringItem, ExpiryFilter, ServiceRecord } from '../registry/index.ts';
+import type { DeviceDiagnosis, DiagnosisOrder } from './device-diagnosis.ts';
 import type { DeviceMessages } from './device-messages.ts';
 /** An MQTT session that is connected now. Times are milliseconds since the epoch. */
 export interface LiveSession {
@@ -103,6 +104,7 @@ export interface ServerControls {
   readonly ca: CaControl;
   readonly renewals: RenewalControl;
   readonly deviceMessages: DeviceMessages;
+  diagnoseDevice(order: DiagnosisOrder): Promise<DeviceDiagnosis>;
   /** The text form, with the root's fingerprint and the enroll URL. */
   formatToken(minted: CreatedToken): string;
   /** Problem `csr_…` or `service_exists` when it cannot. */

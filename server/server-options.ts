@@ -17,6 +17,7 @@ import { respondToClone, respondToFork } from './clone-response.ts';
 import type { ServerContext } from './context.ts';
 import { DeviceCommands } from './device-commands.ts';
 import { DeviceTwins } from './device-twins.ts';
+import { diagnoseDevice } from './diagnosis/device-diagnosis.ts';
 import { certificateHealth } from './health.ts';
 import { subjectOf } from './registry-lookups.ts';
 import { runtimeText } from './runtime.ts';
@@ -153,7 +154,7 @@ export function consoleOptions(
 /** Calls of the console to the broker and the certificate authority. */
 function serverControls(
   { config, metrics, readiness, now }: ServerContext,
-  { registry, sessions }: Stores,
+  { registry, events, sessions }: Stores,
   { authority, broker, renewals, enrollUrl, mqttUrl, clock }: ConsoleParts,
 ): Parameters<typeof createConsole>[0]['controls'] {
   const { trust, issuer } = authority;
@@ -172,6 +173,8 @@ function serverControls(
       twin: (device) => twins.read(device),
       changeDesired: (change) => twins.change(change),
     },
+    diagnoseDevice: (order) =>
+      diagnoseDevice(order, { registry, events: events.log, sessions: () => broker.sessions(), now }),
     formatToken: ({ record, secret }) =>
       formatBootstrapToken({ id: record.id, secret, rootSha256: trust.rootSha256, enrollUrl }),
     expiring: (filter) => expiryList.list(filter),

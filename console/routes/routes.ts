@@ -11,6 +11,7 @@ import { addCertificateRoutes } from './certificates.ts';
 import { addDeviceOperationRoutes } from './confirm-device-operations.ts';
 import { addDeviceMessageRoutes } from './device-messages.ts';
 import { addDeviceRoutes } from './devices.ts';
+import { addDiagnosisRoutes } from './diagnosis.ts';
 import { addEventRoutes, type EventFeed } from './events.ts';
 import { addGroupRoutes } from './groups.ts';
 import { addPolicyRoutes } from './policies.ts';
@@ -38,6 +39,7 @@ export function addRoutes(app: FastifyInstance, options: RoutesOptions): void {
   addDeviceRoutes(app, options);
   addDeviceOperationRoutes(app, options);
   addDeviceMessageRoutes(app, options);
+  addDiagnosisRoutes(app, options);
   addSessionRoutes(app, options);
   addServiceRoutes(app, options);
   addCertificateRoutes(app, options);

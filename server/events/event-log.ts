@@ -63,6 +63,15 @@ export interface EventRange extends EventFilter {
   readonly limit: number;
 }
 
+export interface NewestEvents {
+  readonly type: LifecycleType;
+  /** Of a device or service; `-` for none. */
+  readonly name: string;
+  readonly since?: number | undefined;
+  /** 1 to 10,000. */
+  readonly limit: number;
+}
+
 export interface EventCounters {
   readonly recorded: number;
   /** Events that exceeded the rate limit. */
@@ -179,6 +188,13 @@ export class EventLog {
       if (newest.length > limit) newest = newest.slice(-limit);
     }
     return newest;
+  }
+
+  /** The newest events of one type and name, oldest first. Unlike `list` it reads no others. Of the class `device` only. */
+  async newest({ type, name, since, limit }: NewestEvents): Promise<readonly StoredEvent[]> {
+    const { journal } = this.#options;
+    const query = { device: name, stream: type, limit, ...(since !== undefined && { since }) };
+    return (await journal.query(query)).flatMap((message) => storedEvent(message) ?? []);
   }
 
   counters(): EventCounters {

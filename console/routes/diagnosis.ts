@@ -1,0 +1,43 @@
+/** The diagnosis of a device, in the form of the API. `server/diagnosis/` makes it. */
+
+import type { FastifyInstance } from 'fastify';
+import { diagnosisEndpoints as endpoints } from '../api/diagnosis.ts';
+import { addEndpoint } from '../application.ts';
+import { isoTime, isoTimeIfAny } from '../iso-time.ts';
+import { viewCertificate } from './devices.ts';
+import type { RoutesOptions } from './routes.ts';
+import { viewSession } from './sessions.ts';
+
+const WEEK_MS = 7 * 86_400_000;
+
+export function addDiagnosisRoutes(app: FastifyInstance, { controls, now }: RoutesOptions): void {
+  addEndpoint(app, endpoints.diagnoseDevice, async ({ params, query }) => {
+    const since = query.since === undefined ? now() - WEEK_MS : Date.parse(query.since);
+    const found = await controls.diagnoseDevice({ device: params.id, token: query.token, since });
+    const { record, certificate, session, lastConnected, lastDisconnected } = found;
+    return {
+      device: found.device,
+      serverTime: isoTime(found.serverTime),
+      since: isoTime(found.since),
+      status: record?.status ?? ('unknown' as const),
+      group: record?.group,
+      enrolledAt: isoTimeIfAny(record?.enrolledAt),
+      restrictedAt: isoTimeIfAny(record?.restrictedAt),
+      revokedAt: isoTimeIfAny(record?.revokedAt),
+      revocationReason: record?.revocationReason,
+      certificate: certificate && viewCertificate(certificate, found.serverTime),
+      session: session && viewSession(session),
+      lastConnected: lastConnected && { ...lastConnected, at: isoTime(lastConnected.at) },
+      lastDisconnected: lastDisconnected && { ...lastDisconnected, at: isoTime(lastDisconnected.at) },
+      tokens: found.tokens.map(({ id, state, uses, maxUses, expiresAt }) => {
+        return { id, state, uses, maxUses, expiresAt: isoTime(expiresAt) };
+      }),
+      refusals: found.refusals.map((refusal) => ({
+        ...refusal,
+        firstAt: isoTime(refusal.firstAt),
+        lastAt: isoTime(refusal.lastAt),
+        addresses: [...refusal.addresses],
+      })),
+    };
+  });
+}

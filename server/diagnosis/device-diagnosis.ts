@@ -1,0 +1,68 @@
+/** Why a device cannot enroll, connect or renew: what the registry, the sessions and the events say about it, in one answer. */
+
+import type { LifecycleEvent } from '@rollcall/protocol';
+import type { DeviceDiagnosis, DiagnosisOrder, LiveSession } from '../../console/index.ts';
+import type { Registry } from '../../registry/index.ts';
+import type { EventLog } from '../events/event-log.ts';
+import { refusalsOf } from './refusals.ts';
+
+export interface DiagnosisDeps {
+  readonly registry: Pick<Registry, 'findDevice' | 'listCertificates' | 'listTokens'>;
+  readonly events: Pick<EventLog, 'newest'>;
+  readonly sessions: () => readonly LiveSession[];
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
+}
+
+const CERTIFICATES_MAX = 1_000;
+
+/** Never throws for a device that does not exist: it may have been refused before it enrolled. */
+export async function diagnoseDevice(
+  { device, token, since }: DiagnosisOrder,
+  { registry, events, sessions, now }: DiagnosisDeps,
+): Promise<DeviceDiagnosis> {
+  const record = await registry.findDevice(device);
+  const certificates = await registry.listCertificates({ kind: 'device', id: device }, CERTIFICATES_MAX);
+  const tokens = (await registry.listTokens()).filter((one) => one.device === device || one.id === token);
+  const session = sessions().find(({ identity }) => identity.kind === 'device' && identity.id === device);
+  const connected = await newestOf('presence.connected', device, events);
+  const disconnected = await newestOf('presence.disconnected', device, events);
+  const newest = certificates.at(-1);
+  const address = session?.address ?? textOf(connected, 'ip') ?? newest?.address;
+  const refusals = await refusalsOf(
+    {
+      device,
+      since,
+      serials: new Set(certificates.map(({ serial }) => serial)),
+      tokens: new Set([...tokens.map(({ id }) => id), ...(token === undefined ? [] : [token])]),
+      address,
+    },
+    events,
+  );
+  return {
+    device,
+    serverTime: now(),
+    since,
+    record,
+    certificate: newest,
+    session,
+    lastConnected: connected && { at: Date.parse(connected.time), address: textOf(connected, 'ip') },
+    lastDisconnected: disconnected && { at: Date.parse(disconnected.time), reason: textOf(disconnected, 'reason') },
+    tokens,
+    refusals,
+  };
+}
+
+async function newestOf(
+  type: 'presence.connected' | 'presence.disconnected',
+  name: string,
+  events: Pick<EventLog, 'newest'>,
+): Promise<LifecycleEvent | undefined> {
+  const [newest] = await events.newest({ type, name, limit: 1 });
+  return newest && (JSON.parse(Buffer.from(newest.json).toString()) as LifecycleEvent);
+}
+
+function textOf(event: LifecycleEvent | undefined, field: string): string | undefined {
+  const value = event?.data[field];
+  return typeof value === 'string' ? value : undefined;
+}
