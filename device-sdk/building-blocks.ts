@@ -18,5 +18,6 @@ export { fetchRenewalInfo } from './renewal-info.ts';
 export { renewalTime } from './renewal-plan.ts';
 export { Renewer, validityOf } from './renewer.ts';
 export { realTimers, type Schedule } from './schedule.ts';
+export { checkServers, type ServerCheck } from './server-check.ts';
 export { evaluateBundle, evaluateCertificates, TRUST_EVENTS } from './trust-bundle.ts';
 export { caFields } from './x509-fields.ts';

@@ -1,8 +1,8 @@
 /** Why a connection ended, from what the broker said, or else from what the socket did. Pure. */
 
 import { DeviceError } from './device-error.ts';
-import { isNetworkError, networkReason } from './https-exchange.ts';
 import { type MqttVersion, REASON } from './mqtt-codec/index.ts';
+import { hostPortOf, isNetworkError, networkReason } from './network-error.ts';
 import { nextAttemptAfter, type ServerReason } from './server-reason.ts';
 import { isDateError } from './server-verification.ts';
 
@@ -28,7 +28,10 @@ export interface LastWords {
   /** The server's DISCONNECT, which MQTT 3.1.1 does not have. */
   readonly disconnect: ServerReason | undefined;
   readonly failure: Error | undefined;
+  readonly mqttUrl: string;
 }
+
+const DEFAULT_MQTT_PORT = 8883;
 
 /** Return codes of CONNACK that speak about this device, not about the moment (MQTT 3.1.1, section 3.2.2.3). */
 const REFUSALS: ReadonlySet<number> = new Set([1, 2, 4, 5]);
@@ -63,15 +66,22 @@ function toldEnd(reason: ServerReason, text: string): ConnectionEnd {
   return { kind: next === 'refused' ? 'refused' : 'lost', error, waitsLong: next !== 'soon', isUnanswered: false };
 }
 
+/** Names the server where no connection came about. */
+function lostReason(error: NodeJS.ErrnoException | undefined, mqttUrl: string): string {
+  if (error === undefined) return 'closed by the broker';
+  if (error.syscall !== 'connect' && error.syscall !== 'getaddrinfo') return networkReason(error);
+  return `${hostPortOf(mqttUrl, DEFAULT_MQTT_PORT)}: ${networkReason(error, mqttUrl)}`;
+}
+
 /** With MQTT 3.1.1, and whenever the server said nothing: TLS alerts and errors of the socket have to do. */
-function untoldEnd({ hasAsked, connack, failure }: LastWords): ConnectionEnd {
+function untoldEnd({ hasAsked, connack, failure, mqttUrl }: LastWords): ConnectionEnd {
   const error = failure as NodeJS.ErrnoException | undefined;
   const refused = (kind: 'refused' | 'invalid dates', why: DeviceError): ConnectionEnd => ({
     ...{ kind, error: why, waitsLong: true, isUnanswered: false },
   });
   if (error instanceof DeviceError) return refused('refused', error);
   if (error?.code === undefined || error instanceof RangeError || isNetworkError(error)) {
-    const reason = error === undefined ? 'closed by the broker' : networkReason(error);
+    const reason = lostReason(error, mqttUrl);
     const why = new DeviceError('connection_lost', { reason, cause: error });
     return { kind: 'lost', error: why, waitsLong: false, isUnanswered: hasAsked && connack === undefined };
   }

@@ -8,6 +8,7 @@ import type { TLSSocket } from 'node:tls';
 import { parseServerTime, TIME_PATH } from '@rollcall/protocol';
 import { isWithin } from './certification-path.ts';
 import { asDeviceError, DeviceError } from './device-error.ts';
+import { connectError, hostPortOf } from './network-error.ts';
 import {
   type ClientCredential,
   isDateError,
@@ -110,7 +111,11 @@ async function exchangeOnce(peer: HttpsPeer, request: HttpsRequest, dates: Valid
   const onAbort = () => socket.destroy(new DeviceError('closed'));
   peer.signal?.addEventListener('abort', onAbort);
   const timer = setTimeout(() => {
-    socket.destroy(new DeviceError('server_unreachable', { reason: `no answer within ${request.timeout} ms` }));
+    socket.destroy(
+      new DeviceError('server_unreachable', {
+        reason: `${hostPortOf(options.url, options.defaultPort)}: no answer within ${request.timeout} ms`,
+      }),
+    );
   }, request.timeout);
   try {
     await verified(socket, options);
@@ -126,32 +131,18 @@ async function exchangeOnce(peer: HttpsPeer, request: HttpsRequest, dates: Valid
 
 function verified(socket: TLSSocket, options: TlsConnectOptions): Promise<void> {
   return new Promise((resolve, reject) => {
-    socket.once('error', (error: NodeJS.ErrnoException) => reject(connectError(error)));
-    socket.once('close', () => reject(new DeviceError('server_unreachable', { reason: 'the connection was closed' })));
+    const { url, defaultPort } = options;
+    socket.once('error', (error: NodeJS.ErrnoException) => reject(connectError(error, url, defaultPort)));
+    socket.once('close', () => {
+      const reason = `${hostPortOf(url, defaultPort)}: the connection was closed`;
+      reject(new DeviceError('server_unreachable', { reason }));
+    });
     socket.once('secureConnect', () => {
       const doubt = serverTrustError(socket, options);
       if (doubt === undefined) resolve();
       else reject(doubt);
     });
   });
-}
-
-function connectError(error: NodeJS.ErrnoException): DeviceError {
-  if (error instanceof DeviceError) return error;
-  const code = isNetworkError(error) ? 'server_unreachable' : 'server_untrusted';
-  return new DeviceError(code, { reason: networkReason(error), cause: error });
-}
-
-/** The error's code, and the name where the resolver does not know it. */
-export function networkReason(error: NodeJS.ErrnoException & { readonly hostname?: string }): string {
-  if (error.syscall === 'getaddrinfo') return `${error.code}, the name ${error.hostname} does not resolve`;
-  return error.code ?? error.message;
-}
-
-/** Nobody answered or the line broke, as opposed to TLS and its certificate check. EPROTO is OpenSSL's failure in disguise. */
-export function isNetworkError(error: NodeJS.ErrnoException): boolean {
-  const code = error.code ?? '';
-  return code !== 'EPROTO' && /^E(AI_)?[A-Z0-9]+$/.test(code);
 }
 
 async function send(socket: TLSSocket, peer: HttpsPeer, request: HttpsRequest): Promise<HttpsResponse> {

@@ -183,10 +183,10 @@ export class MqttConnection {
     socket.once('close', () => {
       if (this.#isOver) return;
       this.#over();
-      const { version } = this.#options;
+      const { version, mqttUrl } = this.#options;
       const [hasAsked, failure] = [this.#hasAsked, this.#failure];
       this.#listener.ended(
-        connectionEnd({ version, hasAsked, connack: this.#connack, disconnect: this.#disconnect, failure }),
+        connectionEnd({ version, hasAsked, connack: this.#connack, disconnect: this.#disconnect, failure, mqttUrl }),
       );
     });
   }

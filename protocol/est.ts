@@ -22,7 +22,7 @@ export const EST_MEDIA_TYPES = {
   crl: 'application/pkix-crl',
 } as const;
 
-/** Response header beside an issued certificate: the URL of the broker. EST has no field for it. */
+/** Response header beside an issued certificate and beside the time: the URL of the broker. EST has no field for it. */
 export const MQTT_URL_HEADER = 'rollcall-mqtt-url';
 
 /** User names of a client that has no device id; the server chooses one. */

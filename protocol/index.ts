@@ -42,7 +42,7 @@ export {
   type LifecycleValue,
   UNKNOWN_NAME,
 } from './lifecycle.ts';
-export { isLocalhost, LOOPBACK_ADDRESSES, listenAddress, localhostLookup } from './localhost.ts';
+export { isLocalhost, isLoopbackHost, LOOPBACK_ADDRESSES, listenAddress, localhostLookup } from './localhost.ts';
 export { isMediaType } from './media-type.ts';
 export type { MessageProperties, UserProperty } from './message-properties.ts';
 export {

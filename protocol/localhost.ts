@@ -25,6 +25,11 @@ export function isLocalhost(host: string): boolean {
   return /^(?:.+\.)?localhost\.?$/i.test(host);
 }
 
+/** Whether a host name or an address, as a canonical URL holds it, means the machine that uses it. */
+export function isLoopbackHost(host: string): boolean {
+  return isLocalhost(host) || host === '::1' || /^127\.\d{1,3}\.\d{1,3}\.\d{1,3}$/.test(host);
+}
+
 /** Options for every connection of net, tls, http and https; empty for all other names. */
 export function localhostLookup(host: string): { readonly lookup?: typeof lookupLoopback } {
   return isLocalhost(host) ? { lookup: lookupLoopback } : {};

@@ -13,8 +13,10 @@ import {
   withJsonOption,
   withServerOptions,
 } from '../command-line.ts';
+import { connectFromHere } from '../image/connect-from-here.ts';
 import { type ImageOptions, type ImageToken, makeImage, makeKits } from '../image/make-image.ts';
 import { verifyImages } from '../image/verify-image.ts';
+import { loopbackAdvice } from '../public-names.ts';
 import { printJson, printResult } from '../terminal.ts';
 
 interface MakeOptions {
@@ -28,6 +30,7 @@ interface MakeOptions {
   readonly ttl: number;
   readonly listen?: number;
   readonly node?: string;
+  readonly allowLoopback?: boolean;
 }
 
 const KITS_MAX = 10_000;
@@ -46,7 +49,10 @@ const make = runWithServer<MakeOptions>(async (server, { options, form }) => {
   };
   if (ids === undefined) {
     const token = await createToken(server, options, undefined);
-    const manifest = await makeOrRevoke(server, [token], () => makeImage(order, token));
+    const manifest = await makeOrRevoke(server, [token], () => {
+      expectReachable(token, options);
+      return makeImage(order, token);
+    });
     if (form === 'json') return printJson(manifest);
     return printResult(
       `image for ${token.maxUses} devices of group ${options.group} written to ${options.out}; its token expires at ${token.expiresAt}`,
@@ -54,12 +60,26 @@ const make = runWithServer<MakeOptions>(async (server, { options, form }) => {
   }
   const tokens: ImageToken[] = [];
   const manifests = await makeOrRevoke(server, tokens, async () => {
-    for (const id of ids) tokens.push(await createToken(server, options, id));
+    for (const id of ids) {
+      const token = await createToken(server, options, id);
+      tokens.push(token);
+      expectReachable(token, options);
+    }
     return makeKits(order, tokens);
   });
   if (form === 'json') return printJson(manifests);
   printResult(`${ids.length} kits written to ${options.out}/kits, listed in ${options.out}/kits.csv`);
 });
+
+/** Throws Problem `usage` for a token that a gateway cannot use. */
+function expectReachable({ text }: ImageToken, { allowLoopback }: MakeOptions): void {
+  const advice = loopbackAdvice(text);
+  if (advice === undefined || allowLoopback === true) return;
+  throw new Problem('usage', {
+    reason: advice,
+    hint: 'name the server, and make the image again; --allow-loopback makes one for this machine',
+  });
+}
 
 /** Revokes the tokens when the image cannot be made. */
 async function makeOrRevoke<T>(
@@ -137,9 +157,15 @@ function idsIn(file: string): readonly string[] {
     .filter((line) => line !== '' && !line.startsWith('#'));
 }
 
-const verify = run(async ({ args, form }) => {
+interface VerifyOptions {
+  readonly allowLoopback?: boolean;
+  readonly connect?: boolean;
+}
+
+const verify = run<VerifyOptions>(async ({ args, options, form }) => {
   const directory = args[0] as string;
-  const images = verifyImages(directory, Date.now());
+  const verified = verifyImages(directory, { now: Date.now(), allowLoopback: options.allowLoopback === true });
+  const images = options.connect === true ? await connectFromHere(verified) : verified;
   const faulty = images.filter(({ faults }) => faults.length > 0);
   if (form === 'json') printJson(images);
   for (const { directory: where, faults } of faulty) for (const fault of faults) printFault(`${where}/${fault}`, form);
@@ -148,6 +174,9 @@ const verify = run(async ({ args, form }) => {
     throw new Problem('usage', { reason });
   }
   if (form === 'text') printResult(`${images.length === 1 ? 'the image is' : `${images.length} kits are`} valid`);
+  if (form === 'text' && options.connect === true) {
+    printResult('its servers answer here: address, certificate chain, pinned root and names are in order');
+  }
 });
 
 function printFault(fault: string, form: 'json' | 'text'): void {
@@ -173,12 +202,16 @@ export function imageCommand(): Command {
     )
     .option('--listen <port>', 'plain MQTT for applications on this port of 127.0.0.1', integerBetween(1, 65_535))
     .option('--node <file>', 'Node executable to include')
+    .option('--allow-loopback', 'although the server has no name for other machines (--public-host)')
     .action(make);
   withJsonOption(
     image
       .command('verify')
       .argument('<dir>')
       .description('verify the files of an image and that its token has not expired'),
-  ).action(verify);
+  )
+    .option('--connect', 'connect to its servers from this machine: address, certificate chain, pinned root, name')
+    .option('--allow-loopback', 'accept an image for devices on the machine of the server')
+    .action(verify);
   return image;
 }

@@ -1,6 +1,7 @@
 import { standardError } from '@rollcall/output';
 import { Problem } from '@rollcall/protocol';
 import { Command, Option } from 'commander';
+import type { Logger } from 'pino';
 import {
   type Config,
   createLogger,
@@ -12,6 +13,7 @@ import {
 import { expectDescriptors, type FleetServer } from '../../server/index.ts';
 import { runOnBun } from '../bun.ts';
 import { integerBetween, repeated, run, withJsonOption } from '../command-line.ts';
+import { publicNameAdvice, publicNames } from '../public-names.ts';
 import { openServiceManager } from '../service-manager.ts';
 import { untilServerStopped } from '../stop-signals.ts';
 import { type OutputForm, printJson, printResult } from '../terminal.ts';
@@ -74,6 +76,7 @@ const serve = run<ServeOptions>(async ({ options, form }) => {
       });
       log.info({ version, runtime: `${runtime.name} ${runtime.version}` }, 'started');
       announce(server, config, form);
+      warnOfLoopbackName(config, server, log);
       manager.ready(`EST ${server.enrollUrl}, MQTT ${server.mqttUrl}`);
       const signal = await stopped;
       log.info({ signal, within: config.drain.within }, 'stopping');
@@ -108,6 +111,7 @@ async function otherRuntime(wanted: Config['runtime']): Promise<void> {
 
 function announce(server: FleetServer, config: Config, form: OutputForm): void {
   const { enrollUrl, mqttUrl, consoleUrl, healthUrl, trustBundle, socket } = server;
+  const advice = publicNameAdvice(publicNames(config));
   const health = healthUrl === undefined ? {} : { healthUrl };
   if (form === 'json') printJson({ event: 'ready', enrollUrl, mqttUrl, consoleUrl, ...health, trustBundle, socket });
   else {
@@ -119,9 +123,24 @@ function announce(server: FleetServer, config: Config, form: OutputForm): void {
         ...(healthUrl === undefined ? [] : [`health    ${healthUrl}`]),
         `root      ${trustBundle}`,
         `ready: create a bootstrap token with "rollcall token create --data ${config.data}"`,
+        ...(advice === undefined ? [] : [advice]),
       ].join('\n'),
     );
   }
+}
+
+/** The log is read where nobody sees the terminal. */
+function warnOfLoopbackName(config: Config, { enrollUrl, mqttUrl }: FleetServer, log: Logger): void {
+  const { isLocal, loopbackName } = publicNames(config);
+  if (isLocal || loopbackName === undefined) return;
+  const fields = {
+    enrollUrl,
+    mqttUrl,
+    enrollHost: config.enroll.host,
+    mqttHost: config.mqtt.host,
+    flag: '--public-host',
+  };
+  log.warn(fields, 'tokens and images name a loopback address: devices on other machines would call themselves');
 }
 
 export function serveCommand(): Command {

@@ -12,7 +12,8 @@ import {
   withServerOptions,
 } from '../command-line.ts';
 import { everyPage } from '../every-page.ts';
-import { type OutputForm, printJson, printResult, table } from '../terminal.ts';
+import { loopbackAdvice } from '../public-names.ts';
+import { note, type OutputForm, printJson, printResult, table } from '../terminal.ts';
 import { type ConfirmOptions, confirmOf, printProof, printSelection, withConfirmOptions } from './device-operations.ts';
 
 interface CreateOptions {
@@ -31,8 +32,10 @@ const create = runWithServer<CreateOptions>(async (server, { options, form }) =>
     ...(options.device !== undefined && { device: options.device }),
     ...(options.label !== undefined && { labels: options.label }),
   });
-  if (form === 'json') printJson(created);
-  else printResult(created.text);
+  if (form === 'json') return printJson(created);
+  printResult(created.text);
+  const advice = loopbackAdvice(created.text);
+  if (advice !== undefined) note(advice);
 });
 
 type TokenPage = Awaited<ReturnType<ConsoleClient['listTokens']>>;

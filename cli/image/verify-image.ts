@@ -4,7 +4,7 @@ import { X509Certificate } from 'node:crypto';
 import { lstatSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseSettings, SettingsError } from '@rollcall/device-sdk/building-blocks';
-import { parseBootstrapToken, parseEnrollUrl } from '@rollcall/protocol';
+import { isLoopbackHost, parseBootstrapToken, parseEnrollUrl, urlHost } from '@rollcall/protocol';
 import { type ImageManifest, MANIFEST, MODES, readManifest, sha256Of, TOKEN } from './image-files.ts';
 
 export interface VerifiedImage {
@@ -14,8 +14,15 @@ export interface VerifiedImage {
   readonly faults: readonly string[];
 }
 
+export interface VerifyOptions {
+  /** Milliseconds since the epoch. */
+  readonly now: number;
+  /** A server that only its own machine can call is no fault. */
+  readonly allowLoopback: boolean;
+}
+
 /** The image in a directory, or each of its kits. Throws Problem `usage` when there is none. */
-export function verifyImages(directory: string, now: number): readonly VerifiedImage[] {
+export function verifyImages(directory: string, options: VerifyOptions): readonly VerifiedImage[] {
   const kits = join(directory, 'kits');
   const isKits = lstatSync(kits, { throwIfNoEntry: false })?.isDirectory() === true;
   const directories = isKits
@@ -23,16 +30,17 @@ export function verifyImages(directory: string, now: number): readonly VerifiedI
         .sort()
         .map((name) => join(kits, name))
     : [directory];
-  return directories.map((each) => verifyImage(each, now));
+  return directories.map((each) => verifyImage(each, options));
 }
 
-function verifyImage(directory: string, now: number): VerifiedImage {
+function verifyImage(directory: string, { now, allowLoopback }: VerifyOptions): VerifiedImage {
   const manifest = readManifest(directory);
   const faults = [
     ...filesOf(directory, manifest),
     ...tokenOf(directory, manifest, now),
     ...rootOf(directory, manifest),
     ...settingsOf(directory, manifest),
+    ...(allowLoopback ? [] : namesOf(manifest)),
   ];
   return { directory, manifest, faults };
 }
@@ -98,6 +106,12 @@ function* settingsOf(directory: string, { device }: ImageManifest): Generator<st
     if (!(error instanceof SettingsError)) throw error;
     yield error.message;
   }
+}
+
+function* namesOf({ enrollUrl }: ImageManifest): Generator<string> {
+  const url = parseEnrollUrl(enrollUrl);
+  if (url === undefined || !isLoopbackHost(urlHost(url))) return; // tokenOf reports one that is no URL
+  yield `${TOKEN}: it names ${url}, which is the gateway itself; start the server with --public-host NAME, and make the image again`;
 }
 
 function read(directory: string, name: string): string | undefined {

@@ -24,7 +24,7 @@ import { fetchCaCertificates } from '../est-client.ts';
 import { fileIdentityStore } from '../file-identity-store.ts';
 import { exchange, type HttpsPeer } from '../https-exchange.ts';
 import type { IdentityStore, StoredIdentity } from '../identity-store.ts';
-import { openTls, serverTrustError } from '../server-verification.ts';
+import { proveBroker } from '../server-check.ts';
 import { agentClient } from './agent-client.ts';
 import type { AgentStatus } from './agent-device.ts';
 import type { AgentSettings } from './settings.ts';
@@ -258,7 +258,10 @@ async function serverFindings({ identity, token }: Known, now: () => number): Pr
       return [{ check: 'server', outcome: 'failed', found, fix: 'use a token that this server created' }];
     }
     const clock = await clockFinding({ url, root, rootCrl: identity?.rootCrlPem }, now);
-    if (identity !== undefined) await proveBroker(identity);
+    if (identity !== undefined) {
+      const { mqttUrl, rootPem, rootCrlPem } = identity;
+      await proveBroker(mqttUrl, { rootsPem: rootPem, rootCrlPem, dates: 'system' });
+    }
     return [{ check: 'server', outcome: 'ok', found: "it belongs to this device's fleet" }, clock];
   } catch (thrown) {
     const error = asDeviceError(thrown, 'server_untrusted');
@@ -283,23 +286,6 @@ async function clockFinding(peer: HttpsPeer, now: () => number): Promise<Finding
   if (Math.abs(ahead) <= SKEW_TOLERATED_MS) return { check: 'clock', outcome: 'ok', found: 'as the server says' };
   const found = `${Math.round(Math.abs(ahead) / 1000)} s ${ahead > 0 ? 'ahead of' : 'behind'} the server`;
   return { check: 'clock', outcome: 'warning', found, fix: "set this machine's clock, and let NTP keep it" };
-}
-
-/** A TLS handshake with the broker, without this device's certificate: nobody's session is taken over by it. */
-function proveBroker({ mqttUrl, rootPem, rootCrlPem }: StoredIdentity): Promise<void> {
-  const trust = { rootsPem: rootPem, rootCrlPem, dates: 'system' } as const;
-  const socket = openTls({ url: mqttUrl, defaultPort: 8883, trust });
-  return new Promise<void>((resolve, reject) => {
-    socket.setTimeout(NETWORK_MS, () => socket.destroy(new Error(`no answer in ${NETWORK_MS / 1000} s`)));
-    socket.once('error', (error: NodeJS.ErrnoException) =>
-      reject(new Error(`${mqttUrl}: ${error.code ?? error.message}`)),
-    );
-    socket.once('secureConnect', () => {
-      const doubt = serverTrustError(socket, { url: mqttUrl, trust });
-      if (doubt === undefined) resolve();
-      else reject(doubt);
-    });
-  }).finally(() => socket.destroy());
 }
 
 async function connectionFindings(

@@ -105,6 +105,8 @@ export function addRoutes(app: FastifyInstance, deps: RouteDeps): void {
   app.get(TIME_PATH, { config: { authentication: 'public' } }, (_request, reply) => {
     const at = now();
     const time: ServerTime = { time: new Date(at).toISOString(), unixMs: at };
+    // For a check of both servers before any device enrolls.
+    if (deps.mqttUrl !== undefined) reply.header(MQTT_URL_HEADER, deps.mqttUrl);
     return reply.header('cache-control', 'no-store').header('date', new Date(at).toUTCString()).send(time);
   });
 

@@ -57,9 +57,10 @@ describeWithClients('docs/image.md', ['bash'], () => {
   it.runIf(canEnterRoots())(
     'turns a gateway into a device with the commands of the page',
     async () => {
-      const fleet = await startFleet();
+      const fleet = await startFleet({ settings: [[['publicHosts'], ['fleet.example.net']]] });
       onTestFinished(() => fleet.stop());
       const root = gateway();
+      writeFileSync(join(root.path, 'etc/hosts'), '127.0.0.1 fleet.example.net\n');
       systemdOf(root);
       const hosts = temporaryDirectory();
       script(join(hosts, 'scp'), `[ "$1 $3" = '-r gateway:' ]\nexec cp -R "$2" ${quoted([join(root.path, 'root/')])}`);

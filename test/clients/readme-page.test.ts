@@ -40,7 +40,7 @@ describeWithClients('README.md', ['bash', 'mosquitto_pub', 'mosquitto_sub'], () 
     const script = commands.map((command) => {
       // The output of a background program would be mixed with that of the next command.
       if (command.endsWith('&')) return `${command.slice(0, -1)} >background 2>&1 &\n${connected}`;
-      return `${command} 2>&1 || true`;
+      return `{ ${command}; } 2>&1 || true`;
     });
     const { stdout } = await succeed('bash', ['-c', `umask 077\n${script.join('\n').replaceAll('8883', port)}\nwait`], {
       directory: temporaryDirectory(),
@@ -48,6 +48,7 @@ describeWithClients('README.md', ['bash', 'mosquitto_pub', 'mosquitto_sub'], () 
       environment: { ROLLCALL_DATA: fleet.data, PATH: `${programs}${delimiter}${process.env.PATH}` },
     });
     const printed = transcript.replace(/^\$ .*\n/gm, '');
-    expect(withoutTimes(stdout.replaceAll(port, '8883'))).toBe(withoutTimes(printed));
+    const text = stdout.replaceAll(port, '8883').replaceAll(new URL(fleet.enrollUrl).port, '8443');
+    expect(withoutTimes(text)).toBe(withoutTimes(printed));
   }, 100_000);
 });

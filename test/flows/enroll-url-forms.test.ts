@@ -17,7 +17,7 @@ afterAll(() => rmSync(workshop, { recursive: true, force: true }));
 
 async function mint(data: string, uses = '1'): Promise<string> {
   const { stdout, stderr, code } = await rollcall(['token', 'create', '--data', data, '--uses', uses]);
-  expect([code, stderr]).toEqual([0, '']);
+  expect([code, stderr]).toEqual([0, expect.stringContaining('only this machine can use it')]);
   return stdout.trim();
 }
 
@@ -65,9 +65,9 @@ it('an image and a simulation work with a server whose public host is 127.1', as
   const data = temporaryDirectory();
   const server = await serve(data, ['--public-host', '127.1']);
   const out = join(temporaryDirectory(), 'image');
-  const made = await rollcall(['image', 'make', '--data', data, '--out', out, '--uses', '1']);
+  const made = await rollcall(['image', 'make', '--data', data, '--out', out, '--uses', '1', '--allow-loopback']);
   expect([made.code, made.stderr]).toEqual([0, '']);
-  expect(await rollcall(['image', 'verify', out])).toMatchObject({ code: 0 });
+  expect(await rollcall(['image', 'verify', out, '--allow-loopback'])).toMatchObject({ code: 0 });
   const played = await rollcall(['simulate', '--data', data, '--devices', '3', '--seconds', '1', '--json']);
   expect([played.code, played.stderr]).toEqual([0, '']);
   await server.end('SIGTERM');
