@@ -15,7 +15,8 @@ import {
 } from '@rollcall/protocol';
 import { type Command, InvalidArgumentError } from 'commander';
 import { type ConsoleClient, openConsoleClient } from '../console/client.ts';
-import { CONSOLE_SOCKET, DURATION_RULE, parseDuration } from '../server/config/index.ts';
+import { CONSOLE_SOCKET, DURATION_RULE, formatDuration, parseDuration } from '../server/config/index.ts';
+import { inWordsOfCommand } from './request-errors.ts';
 import { explainFailure, type OutputForm } from './terminal.ts';
 
 export interface FleetOptions {
@@ -63,7 +64,7 @@ export function run<Options>(handler: (call: Call<Options>) => Promise<void>): (
       await handler({ args: command.args, options, form });
       if (standardOutput.lost !== undefined) throw standardOutput.lost;
     } catch (error) {
-      process.exitCode = explainFailure(error, form, Date.now());
+      process.exitCode = explainFailure(inWordsOfCommand(error, command), form, Date.now());
     }
   };
 }
@@ -111,18 +112,41 @@ export function rateBetween(least: number, most: number): (text: string) => numb
   };
 }
 
+/** Longer ones are mistakes, and their ends are no dates. */
+const LONGEST_MS = 1_000 * 365 * 86_400_000;
+
 /** Milliseconds. */
 export function duration(text: string): number {
   const ms = parseDuration(text);
   if (ms === undefined) throw new InvalidArgumentError(`expected ${DURATION_RULE}`);
+  if (ms > LONGEST_MS) throw new InvalidArgumentError(`expected at most ${formatDuration(LONGEST_MS)}`);
   return ms;
+}
+
+/** Parsers of durations: help shows their defaults as durations. */
+const DURATION_PARSERS = new WeakSet<(text: string) => number>([duration]);
+
+export function isDurationParser(parse: unknown): boolean {
+  return typeof parse === 'function' && DURATION_PARSERS.has(parse as (text: string) => number);
+}
+
+/** Milliseconds, within limits that are written as durations. */
+export function durationBetween(least: string, most: string): (text: string) => number {
+  const [from, to] = [duration(least), duration(most)];
+  const parse = (text: string) => {
+    const ms = duration(text);
+    if (ms < from || ms > to) throw new InvalidArgumentError(`expected ${least} to ${most}`);
+    return ms;
+  };
+  DURATION_PARSERS.add(parse);
+  return parse;
 }
 
 /** Milliseconds since the epoch, from an ISO 8601 time or a duration before now. */
 export function instant(text: string): number {
   const ago = parseDuration(text);
   const at = ago === undefined ? Date.parse(text) : Date.now() - ago;
-  if (Number.isNaN(at))
+  if (Number.isNaN(new Date(at).getTime()))
     throw new InvalidArgumentError(
       'expected a time such as 2026-11-22T12:00:00Z, or a duration before now, such as 15m',
     );

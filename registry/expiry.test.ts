@@ -37,7 +37,7 @@ it('no query about expiry reads a whole table or sorts', async () => {
   const queries = [...prepared].filter((sql) => /not_after|expires_at/.test(sql));
   expect(queries.length).toBeGreaterThanOrEqual(11);
   for (const sql of queries) {
-    const values = { at: 1, id: 'a', until: 2, limit: 3, lastAt: 1, lastId: 'b' };
+    const values = { at: 1, id: 'a', until: 2, limit: 3, now: 1, lastAt: 1, lastId: 'b' };
     const plan = plain.prepare<[object], { detail: string }>(`EXPLAIN QUERY PLAN ${sql}`).all(values);
     for (const { detail } of plan) expect(detail, sql).not.toMatch(/^SCAN|TEMP B-TREE/);
   }

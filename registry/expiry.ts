@@ -42,27 +42,35 @@ interface KindQuery {
   readonly current: string;
 }
 
-function certificateQuery(holder: 'device_id' | 'service_name', columns: string, join: string): KindQuery {
+function certificateQuery(
+  holder: 'device_id' | 'service_name',
+  { columns, join, follows }: { readonly columns: string; readonly join: string; readonly follows: string },
+): KindQuery {
   return {
     from: `certificates AS c ${join}`,
     columns: `${columns}, c.serial AS id, c.not_before AS notBefore, c.not_after AS expiresAt`,
     id: 'c.serial',
     at: { ending: 'c.not_after', late: '(c.not_after - (c.not_after - c.not_before) / 10)' },
     indexed: `c.revoked_at IS NULL AND c.${holder} IS NOT NULL AND c.superseded_at IS NULL`,
-    // A holder can have two valid certificates: the older one may not be superseded yet.
     current: `NOT EXISTS (
       SELECT 1 FROM certificates AS later
-      WHERE later.${holder} = c.${holder} AND later.revoked_at IS NULL AND later.not_after > c.not_after)`,
+      WHERE later.${holder} = c.${holder} AND later.revoked_at IS NULL AND later.not_after > c.not_after AND ${follows})`,
   };
 }
 
 const QUERIES: Readonly<Record<RecordedExpiringKind, KindQuery>> = {
-  device: certificateQuery(
-    'device_id',
-    'devices.id AS name, devices.group_name AS "group"',
-    'CROSS JOIN devices ON devices.id = c.device_id',
-  ),
-  service: certificateQuery('service_name', 'c.service_name AS name', ''),
+  device: certificateQuery('device_id', {
+    columns: 'devices.id AS name, devices.group_name AS "group"',
+    join: 'CROSS JOIN devices ON devices.id = c.device_id',
+    // A device can have two valid certificates: the older one may not be superseded yet.
+    follows: 'TRUE',
+  }),
+  service: certificateQuery('service_name', {
+    columns: 'c.service_name AS name',
+    join: '',
+    // A service can have one on each of its machines. One that has ended is of interest while the service has no other.
+    follows: '(later.parent_serial = c.serial OR c.not_after <= @now)',
+  }),
   token: {
     from: 'tokens AS t',
     columns: `iif(t.device_id IS NULL, 'group/' || t.group_name, 'device/' || t.device_id) AS name,
@@ -121,7 +129,7 @@ function listKind(
     `SELECT ${query.columns} FROM ${query.from}
      WHERE ${between(query, at)} AND ${query.current}
      ORDER BY ${at}, ${query.id} LIMIT @limit`,
-    { at: from.at, id: from.id, until: range.until, limit },
+    { at: from.at, id: from.id, until: range.until, now: tx.now, limit },
   );
   return rows.map((row) => ({ kind, ...row }));
 }
@@ -154,8 +162,8 @@ async function count(
   let { from } = range;
   let total = 0;
   for (;;) {
-    const values = { at: from.at, id: from.id, until: range.until };
     const [end, n] = database.read((tx) => {
+      const values = { at: from.at, id: from.id, until: range.until, now: tx.now };
       const last = tx.get<{ at: number; id: string }>(
         `SELECT ${at} AS at, ${query.id} AS id FROM ${query.from} WHERE ${where} ORDER BY 1, 2 LIMIT 1 OFFSET ${SLICE - 1}`,
         values,

@@ -5,7 +5,7 @@ import { Command } from 'commander';
 import { openConsoleClient } from '../../console/client.ts';
 import { AuditChainVerifier, type AuditHead, readExportedEntry } from '../../registry/index.ts';
 import { integerBetween, run, runWithServer, socketPathOf, withServerOptions } from '../command-line.ts';
-import { EXIT, type OutputForm, printJson, printResult, printStream, table } from '../terminal.ts';
+import { EXIT, type OutputForm, printJson, printResult, printStream, printTable } from '../terminal.ts';
 
 const list = runWithServer<{ readonly limit: number; readonly subject?: string }>(async (server, { options, form }) => {
   const { limit, subject } = options;
@@ -14,21 +14,20 @@ const list = runWithServer<{ readonly limit: number; readonly subject?: string }
     for (const entry of entries) printJson(entry);
     return;
   }
-  printResult(
-    table(
-      ['ENTRY', 'TIME', 'ACTOR', 'ACTION', 'SUBJECT', 'OUTCOME', 'DETAILS'],
-      entries.map((e) => [
-        String(e.id),
-        e.at,
-        e.actor,
-        e.action,
-        e.subject,
-        e.outcome,
-        Object.entries(e.details)
-          .map(([key, value]) => `${key}=${value}`)
-          .join(' '),
-      ]),
-    ),
+  printTable(
+    ['ENTRY', 'TIME', 'ACTOR', 'ACTION', 'SUBJECT', 'OUTCOME', 'DETAILS'],
+    entries.map((e) => [
+      String(e.id),
+      e.at,
+      e.actor,
+      e.action,
+      e.subject,
+      e.outcome,
+      Object.entries(e.details)
+        .map(([key, value]) => `${key}=${value}`)
+        .join(' '),
+    ]),
+    { nothing: 'no audit entry matches' },
   );
 });
 

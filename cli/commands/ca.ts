@@ -1,10 +1,11 @@
 import { createPrivateKey, createPublicKey, X509Certificate } from 'node:crypto';
-import { closeSync, fsyncSync, openSync, readFileSync, writeSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { Problem } from '@rollcall/protocol';
 import { Command, InvalidArgumentError } from 'commander';
 import type { ConsoleClient } from '../../console/client.ts';
 import { expectPlausibleClock } from '../../server/config/index.ts';
 import { duration, integerBetween, run, runWithServer, withJsonOption, withServerOptions } from '../command-line.ts';
+import { createPrivateFile } from '../new-file.ts';
 import { printJson, printResult, table } from '../terminal.ts';
 
 interface WithinOption {
@@ -88,7 +89,7 @@ const exportRoot = runWithServer<ExportOptions>(async (server, { options, form }
   const { id, pem } = await server.exportRoot({ passphrase });
   const bundle = await server.trustBundle();
   const root = findCertificate(bundle, pem, passphrase);
-  writeDurably(options.out, pem + root);
+  createPrivateFile(options.out).write(pem + root);
   // The exported key is opened again before the key on the server is deleted.
   findCertificate(root, readText(options.out), passphrase);
   if (options.keep !== true) await server.removeRootKey({ id });
@@ -122,7 +123,7 @@ const sign = run<SignOptions>(async ({ args, options }) => {
     now,
   });
   if (options.out === undefined) printResult(chain);
-  else writeDurably(options.out, chain);
+  else createPrivateFile(options.out).write(chain);
 });
 
 function only(cas: Cas, states: readonly Cas[number]['state'][], role: Cas[number]['role']): string {
@@ -151,22 +152,6 @@ function findCertificate(bundle: string, encrypted: string, passphrase: string):
   );
   if (found !== undefined) return found;
   throw new Problem('internal', { reason: 'expected the certificate of the exported key in the trust bundle' });
-}
-
-/** Writes a new file with mode 0600 and syncs it. Never overwrites a file. */
-function writeDurably(file: string, text: string): void {
-  let handle: number;
-  try {
-    handle = openSync(file, 'wx', 0o600);
-  } catch (error) {
-    throw new Problem('usage', { reason: `cannot write ${file}: ${(error as NodeJS.ErrnoException).code}` });
-  }
-  try {
-    writeSync(handle, text);
-    fsyncSync(handle);
-  } finally {
-    closeSync(handle);
-  }
 }
 
 function readText(file: string): string {

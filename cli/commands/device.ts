@@ -14,7 +14,7 @@ import {
 } from '../command-line.ts';
 import { withProblems } from '../sdk-errors.ts';
 import { readSecretArgument } from '../secret-argument.ts';
-import { printJson, printResult, table } from '../terminal.ts';
+import { printJson, printResult, printTable, table } from '../terminal.ts';
 import { addDeviceMessages } from './device-messages.ts';
 import { addDeviceOperations } from './device-operations.ts';
 
@@ -34,11 +34,10 @@ const list = runWithServer<ListOptions>(async (server, { options, form }) => {
   });
   if (form === 'json') printJson(devices);
   else {
-    printResult(
-      table(
-        ['DEVICE', 'GROUP', 'STATUS', 'ENROLLED', 'REVOKED', 'REASON'],
-        devices.map((d) => [d.id, d.group, d.status, d.enrolledAt, d.revokedAt ?? '', d.revocationReason ?? '']),
-      ),
+    printTable(
+      ['DEVICE', 'GROUP', 'STATUS', 'ENROLLED', 'REVOKED', 'REASON'],
+      devices.map((d) => [d.id, d.group, d.status, d.enrolledAt, d.revokedAt ?? '', d.revocationReason ?? '']),
+      { nothing: 'no device matches' },
     );
   }
 });

@@ -3,7 +3,7 @@ import type { DeviceId } from '@rollcall/protocol';
 import { Command } from 'commander';
 import { deviceId, instant, integerBetween, runWithServer, withServerOptions } from '../command-line.ts';
 import { untilStopped } from '../stop-signals.ts';
-import { printJson, printResult } from '../terminal.ts';
+import { note, printJson, printResult } from '../terminal.ts';
 
 interface FilterOptions {
   readonly type?: string;
@@ -31,7 +31,10 @@ const list = runWithServer<ListOptions>(async (server, { options, form }) => {
     ...(since !== undefined && { since: new Date(since).toISOString() }),
     ...(until !== undefined && { until: new Date(until).toISOString() }),
   });
-  for (const event of events) print(event, form);
+  if (events.length === 0 && form === 'text') note('no event matches');
+  // What the registry records reaches the journal a moment after it happened.
+  const byTime = events.toSorted((a, b) => Date.parse(a.time) - Date.parse(b.time));
+  for (const event of byTime) print(event, form);
 });
 
 const tail = runWithServer<FilterOptions>(async (server, { options, form }) => {

@@ -1,7 +1,7 @@
 import { type GroupName, Problem, parseFraction } from '@rollcall/protocol';
 import { Command, Option } from 'commander';
 import { KEY_ALGORITHMS, type KeyAlgorithm, MAX_GROUP_DEVICES } from '../../registry/index.ts';
-import { duration, groupName, integerBetween, runWithServer, withServerOptions } from '../command-line.ts';
+import { durationBetween, groupName, integerBetween, runWithServer, withServerOptions } from '../command-line.ts';
 import { printJson, printResult } from '../terminal.ts';
 
 interface Settings {
@@ -71,7 +71,7 @@ export function groupCommand(): Command {
   ).action(show);
   withServerOptions(profile.command('set').argument('<group>', 'name', groupName))
     .description('set the named settings; the others stay unchanged')
-    .option('--lifetime <duration>', 'lifetime of a certificate: 1h to 397d', duration)
+    .option('--lifetime <duration>', 'lifetime of a certificate: 1h to 397d', durationBetween('1h', '397d'))
     .addOption(new Option('--keys <kinds>', `some of ${KEY_ALGORITHMS.join(',')}`).argParser(keyList))
     .option(
       '--max-devices <number>',

@@ -14,7 +14,7 @@ import { parse } from 'yaml';
 import type { DenialReason } from '../../broker/index.ts';
 import type { ConsoleClient } from '../../console/client.ts';
 import { runWithServer, withServerOptions } from '../command-line.ts';
-import { printJson, printResult } from '../terminal.ts';
+import { EXIT, printJson, printResult } from '../terminal.ts';
 
 /** The content of the file. A verb that is left out allows nothing. The server checks every rule. */
 type PolicyInput = Omit<Parameters<ConsoleClient['setPolicy']>[0], 'kind' | 'name'>;
@@ -46,6 +46,7 @@ const explain = runWithServer(async (server, { args, form }) => {
   const answer = await server.explainPolicy({ identity: formatIdentity(identity), verb, topic });
   if (form === 'json') printJson(answer);
   else printResult(explanationText(answer, verb === 'subscribe' ? parseShare(topic)?.filter : undefined));
+  if (!answer.allowed) process.exitCode = EXIT.failed;
 });
 
 /** `sharedFilter`: the part of `$share/GROUP/FILTER` that the rules are applied to. */
@@ -136,7 +137,7 @@ export function policyCommand(): Command {
       .argument('<identity>', 'device id, or service/NAME')
       .addArgument(new Command().createArgument('<verb>').choices(['publish', 'subscribe', 'receive']))
       .argument('<topic>')
-      .description('show which rule allows or refuses a topic'),
+      .description('show which rule allows a topic; exit code 1 when none does'),
   ).action(explain);
   return policy;
 }

@@ -5,7 +5,7 @@ import type { ConsoleClient } from '../../console/client.ts';
 import { runWithServer, withServerOptions } from '../command-line.ts';
 import { prepareCredentials } from '../credential-files.ts';
 import { everyPage } from '../every-page.ts';
-import { printJson, printResult, table } from '../terminal.ts';
+import { printJson, printResult, printTable } from '../terminal.ts';
 import { addRenew } from './service-renew.ts';
 
 interface IssueOptions {
@@ -45,11 +45,10 @@ const list = runWithServer(async (server, { form }) => {
     server.listServices(end === undefined ? {} : { after: end.name }),
   );
   if (form === 'json') return printJson(services);
-  printResult(
-    table(
-      ['SERVICE', 'STATUS', 'ISSUED', 'EXPIRES', 'REVOKED'],
-      services.map((s) => [s.name, s.status, s.issuedAt, s.expiresAt ?? '', s.revokedAt ?? '']),
-    ),
+  printTable(
+    ['SERVICE', 'STATUS', 'ISSUED', 'EXPIRES', 'REVOKED'],
+    services.map((s) => [s.name, s.status, s.issuedAt, s.expiresAt ?? '', s.revokedAt ?? '']),
+    { nothing: 'there is no service: "rollcall service issue NAME --out DIR" makes one' },
   );
 });
 

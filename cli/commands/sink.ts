@@ -3,7 +3,7 @@ import { Problem, parseDecimal } from '@rollcall/protocol';
 import { Command, InvalidArgumentError } from 'commander';
 import type { ConsoleClient } from '../../console/client.ts';
 import { instant, runWithServer, withServerOptions } from '../command-line.ts';
-import { printJson, printResult, table } from '../terminal.ts';
+import { printJson, printResult, printTable } from '../terminal.ts';
 
 type Sink = Awaited<ReturnType<ConsoleClient['listSinks']>>[number];
 
@@ -14,21 +14,20 @@ const list = runWithServer<object>(async (server, { form }) => {
     return;
   }
   const headings = ['SINK', 'KIND', 'SOURCE', 'STATE', 'BEHIND', 'FORWARDED', 'DEAD LETTERS', 'MISSED', 'REASON'];
-  printResult(
-    table(
-      headings,
-      sinks.map((sink) => [
-        sink.name,
-        sink.kind,
-        sink.source,
-        sink.state,
-        String(sink.lagMessages),
-        String(sink.forwarded),
-        String(sink.deadLettered),
-        String(sink.missed),
-        sink.reason ?? '',
-      ]),
-    ),
+  printTable(
+    headings,
+    sinks.map((sink) => [
+      sink.name,
+      sink.kind,
+      sink.source,
+      sink.state,
+      String(sink.lagMessages),
+      String(sink.forwarded),
+      String(sink.deadLettered),
+      String(sink.missed),
+      sink.reason ?? '',
+    ]),
+    { nothing: 'no sink is configured' },
   );
 });
 

@@ -34,6 +34,7 @@ const query = runWithServer<QueryOptions>(async (server, { options, form }) => {
   const messages = await server.queryTelemetry({ ...asked, limit, ...(before !== undefined && { before }) });
   for (const message of messages) print(message, form);
   const [oldest] = messages;
+  if (oldest === undefined && form === 'text') note('no message matches');
   if (oldest === undefined || messages.length === limit) return;
   const older = await server.queryTelemetry({ ...asked, limit: 1, before: oldest.position });
   if (older.length > 0)
@@ -45,6 +46,7 @@ const last = runWithServer<DeviceFilter>(async (server, { options, form }) => {
     const page = await server.lastTelemetry({ ...deviceFilter(options), ...(after !== undefined && { after }) });
     for (const message of page) print(message, form);
     const end = page.at(-1);
+    if (end === undefined && after === undefined && form === 'text') note('no message matches');
     if (end === undefined) return;
     after = `${end.device}/${end.stream}`;
   }
@@ -73,6 +75,7 @@ const series = runWithServer<SeriesOptions>(async (server, { options, form }) =>
     if (form === 'json') printJson(point);
     else printResult(`${point.at}  ${numberColumns(point)}`);
   }
+  if (points.length === 0 && form === 'text') note('no message with a number matches');
   if (ignored > 0) note(`${ignored} messages had no number ${value === '' ? 'as payload' : `at ${value}`}`);
 });
 

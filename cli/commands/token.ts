@@ -12,8 +12,9 @@ import {
   withServerOptions,
 } from '../command-line.ts';
 import { everyPage } from '../every-page.ts';
+import { createPrivateFile, isOutputReadableByOthers } from '../new-file.ts';
 import { loopbackAdvice } from '../public-names.ts';
-import { note, type OutputForm, printJson, printResult, table } from '../terminal.ts';
+import { counted, note, type OutputForm, printJson, printResult, printTable } from '../terminal.ts';
 import { type ConfirmOptions, confirmOf, printProof, printSelection, withConfirmOptions } from './device-operations.ts';
 
 interface CreateOptions {
@@ -22,21 +23,43 @@ interface CreateOptions {
   readonly group?: GroupName;
   readonly device?: DeviceId;
   readonly label?: Readonly<Record<string, string>>;
+  readonly out?: string;
 }
 
 const create = runWithServer<CreateOptions>(async (server, { options, form }) => {
-  const created = await server.createToken({
+  const { out } = options;
+  const file = out === undefined ? undefined : createPrivateFile(out);
+  const created = await createToken(server, options).catch((error: unknown) => {
+    file?.discard();
+    throw error;
+  });
+  const { token, text } = created;
+  file?.write(`${text}\n`);
+  if (form === 'json') printJson(file === undefined ? created : { token, file: out });
+  else if (file === undefined) printResult(text);
+  else printResult(`token ${token.id} written to ${out}; it enrolls ${usesText(token)} until ${token.expiresAt}`);
+  if (file === undefined && isOutputReadableByOthers()) {
+    note('other users can read the file that holds the token: chmod 600 FILE, or use --out FILE instead of > FILE');
+  }
+  const advice = form === 'json' ? undefined : loopbackAdvice(text);
+  if (advice !== undefined) note(advice);
+});
+
+function createToken(server: ConsoleClient, options: CreateOptions): Promise<Created> {
+  return server.createToken({
     uses: options.uses,
     ttlSeconds: Math.round(options.ttl / 1000),
     ...(options.group !== undefined && { group: options.group }),
     ...(options.device !== undefined && { device: options.device }),
     ...(options.label !== undefined && { labels: options.label }),
   });
-  if (form === 'json') return printJson(created);
-  printResult(created.text);
-  const advice = loopbackAdvice(created.text);
-  if (advice !== undefined) note(advice);
-});
+}
+
+type Created = Awaited<ReturnType<ConsoleClient['createToken']>>;
+
+function usesText({ device, maxUses }: Created['token']): string {
+  return device === undefined ? counted(maxUses, 'device') : `device ${device}`;
+}
 
 type TokenPage = Awaited<ReturnType<ConsoleClient['listTokens']>>;
 
@@ -45,11 +68,10 @@ const list = runWithServer(async (server, { form }) => {
     server.listTokens(end === undefined ? {} : { after: end.id }),
   );
   if (form === 'json') return printJson(tokens);
-  printResult(
-    table(
-      ['TOKEN', 'STATE', 'USES', 'GROUP', 'DEVICE', 'EXPIRES'],
-      tokens.map((t) => [t.id, stateText(t.state), `${t.uses}/${t.maxUses}`, t.group, t.device ?? '', t.expiresAt]),
-    ),
+  printTable(
+    ['TOKEN', 'STATE', 'USES', 'GROUP', 'DEVICE', 'EXPIRES'],
+    tokens.map((t) => [t.id, stateText(t.state), `${t.uses}/${t.maxUses}`, t.group, t.device ?? '', t.expiresAt]),
+    { nothing: 'there is no bootstrap token: "rollcall token create" makes one' },
   );
 });
 
@@ -102,21 +124,20 @@ function printIssued({ token, devices }: Issued, form: OutputForm): void {
   printResult(
     `token ${token.id}, created ${token.mintedAt} by ${token.mintedBy}, ${stateText(token.state)}, used ${token.uses}/${token.maxUses}`,
   );
-  printResult(
-    table(
-      ['DEVICE', 'DEVICE STATUS', 'CERTIFICATE', 'STATUS', 'ISSUED', 'FROM', 'ADDRESS'],
-      devices.flatMap(({ device, status, certificates }) =>
-        certificates.map((c) => [
-          device,
-          status,
-          c.serial,
-          c.status,
-          c.issuedAt,
-          c.parentSerial ?? 'the token',
-          c.address ?? '',
-        ]),
-      ),
+  printTable(
+    ['DEVICE', 'DEVICE STATUS', 'CERTIFICATE', 'STATUS', 'ISSUED', 'FROM', 'ADDRESS'],
+    devices.flatMap(({ device, status, certificates }) =>
+      certificates.map((c) => [
+        device,
+        status,
+        c.serial,
+        c.status,
+        c.issuedAt,
+        c.parentSerial ?? 'the token',
+        c.address ?? '',
+      ]),
     ),
+    { nothing: 'nothing was issued from it' },
   );
 }
 
@@ -135,6 +156,7 @@ export function tokenCommand(): Command {
       .option('--group <group>', 'group of the devices that enroll with it', groupName)
       .option('--device <id>', 'the only device that may enroll with it', deviceId)
       .option('--label <k=v>', 'label of the devices that enroll with it; may be repeated', label)
+      .option('--out <file>', 'write it to a new file that only its owner can read, instead of printing it')
       .action(create);
   });
   withServerOptions(token.command('list').description('list bootstrap tokens, without their secrets')).action(list);

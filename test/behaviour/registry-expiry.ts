@@ -90,6 +90,22 @@ export function expiryBehaviour(openFresh: OpenFreshRegistry): void {
       expect([await listed('late'), await fleet.registry.countLate('service')]).toEqual([[], 0]);
     });
 
+    it('lists each certificate of a service that has one on each of its machines, and none that has ended beside another', async () => {
+      const fleet = await RegistryFixture.open(openFresh);
+      const filter = () => ({ until: fleet.now + 90 * DAY, kinds: ['service'], limit: 10 }) as const;
+      const ids = async (which: 'ending' | 'late') =>
+        (await fleet.registry.listExpiring({ which, ...filter() })).map(({ id }) => id);
+      const first = await fleet.issueService('dashboard');
+      fleet.pass(40 * DAY);
+      const certificate = fleet.issue('second machine');
+      await fleet.registry.commitService(service('dashboard'), certificate, { actor: OPERATOR, again: true });
+      expect(await ids('ending')).toEqual([first, certificate.serial]);
+      fleet.pass(45 * DAY);
+      expect(await ids('late')).toEqual([first]);
+      fleet.pass(6 * DAY);
+      expect([await ids('ending'), await ids('late')]).toEqual([[certificate.serial], []]);
+    });
+
     it('counts more certificates than it reads at once, each once', async () => {
       const fleet = await RegistryFixture.open(openFresh);
       const ttlSeconds = 3600;

@@ -19,6 +19,7 @@ function withoutTimes(text: string): string {
   return text
     .replace(/\d{4}-\d\d-\d\dT[\d:.]+Z/g, 'TIME')
     .replace(/[\d.]+ ms/g, 'N ms')
+    .replace(/^token [0-9a-f]{16}/gm, 'token ID')
     .replace(/[ \t]+/g, ' ')
     .replace(/ $/gm, '')
     .replace(/\n{2,}/g, '\n')

@@ -1,0 +1,68 @@
+/** The table of commands. A command's module is loaded when it is called, so that it starts without the modules of the others. */
+
+import { Command, type Option } from 'commander';
+import { formatDuration, runtime, version } from '../server/config/index.ts';
+import { findBun } from './bun.ts';
+import { isDurationParser } from './command-line.ts';
+
+const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
+  serve: async () => (await import('./commands/serve.ts')).serveCommand(),
+  token: async () => (await import('./commands/token.ts')).tokenCommand(),
+  device: async () => (await import('./commands/device.ts')).deviceCommand(),
+  image: async () => (await import('./commands/image.ts')).imageCommand(),
+  service: async () => (await import('./commands/service.ts')).serviceCommand(),
+  certificates: async () => (await import('./commands/certificates.ts')).certificatesCommand(),
+  group: async () => (await import('./commands/group.ts')).groupCommand(),
+  policy: async () => (await import('./commands/policy.ts')).policyCommand(),
+  telemetry: async () => (await import('./commands/telemetry.ts')).telemetryCommand(),
+  events: async () => (await import('./commands/events.ts')).eventsCommand(),
+  doctor: async () => (await import('./commands/doctor.ts')).doctorCommand(),
+  sink: async () => (await import('./commands/sink.ts')).sinkCommand(),
+  simulate: async () => (await import('./commands/simulate.ts')).simulateCommand(),
+  ca: async () => (await import('./commands/ca.ts')).caCommand(),
+  drill: async () => (await import('./commands/drill.ts')).drillCommand(),
+  renewals: async () => (await import('./commands/renewals.ts')).renewalsCommand(),
+  audit: async () => (await import('./commands/audit.ts')).auditCommand(),
+  backup: async () => (await import('./commands/backup.ts')).backupCommand(),
+  restore: async () => (await import('./commands/restore.ts')).restoreCommand(),
+  demo: async () => (await import('./commands/demo.ts')).demoCommand(),
+};
+
+/** The program with one of its commands, or with all of them when no command has this name. */
+export async function buildProgram(name = ''): Promise<Command> {
+  const program = new Command('rollcall')
+    .description('self-hosted MQTT broker with a built-in EST certificate authority for IoT fleets')
+    .version(versions())
+    // An option behind a command belongs to that command.
+    .enablePositionalOptions();
+  const loaders = Object.hasOwn(COMMANDS, name) ? [COMMANDS[name]] : Object.values(COMMANDS);
+  for (const load of loaders) if (load !== undefined) program.addCommand(await load());
+  for (const { command } of commandsOf(program)) for (const option of command.options) describeDefault(option);
+  return program;
+}
+
+export interface NamedCommand {
+  /** Without the program: `ca rotate prepare`; empty for the program itself. */
+  readonly path: string;
+  readonly command: Command;
+}
+
+/** A command and all below it, also hidden ones. */
+export function* commandsOf(command: Command, path = ''): Generator<NamedCommand> {
+  yield { path, command };
+  for (const child of command.commands)
+    yield* commandsOf(child, path === '' ? child.name() : `${path} ${child.name()}`);
+}
+
+/** Help shows a default duration as a person writes it. */
+function describeDefault(option: Option): void {
+  if (!isDurationParser(option.parseArg) || option.defaultValueDescription !== undefined) return;
+  const ms: unknown = option.defaultValue;
+  if (typeof ms === 'number') option.default(ms, formatDuration(ms));
+}
+
+/** The version of Rollcall alone is on the first line, for scripts. */
+function versions(): string {
+  const bun = runtime.name === 'bun' ? runtime.version : (findBun()?.version ?? 'not installed');
+  return `${version}\nnode ${process.versions.node}\nbun ${bun}`;
+}
