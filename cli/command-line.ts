@@ -1,6 +1,6 @@
 /** What all commands need: options that find the running server, parsers of option values, and the exit code of an error. */
 
-import { existsSync } from 'node:fs';
+import { existsSync, statSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { standardOutput } from '@rollcall/output';
 import {
@@ -33,7 +33,7 @@ export function withJsonOption(command: Command): Command {
 /** Adds the options by which a command finds the running server. */
 export function withServerOptions(command: Command): Command {
   return withJsonOption(command)
-    .option('--data <dir>', 'data directory of the running server (default: ./data)')
+    .option('--data <dir>', 'data directory of the running server (default: ./data, or that of the installed server)')
     .option('--socket <path>', 'operator socket of the running server');
 }
 
@@ -83,15 +83,38 @@ export function runWithServer<Options>(
   });
 }
 
+/** The data directory that a command names; without one ./data, and where that is missing the one of the server that a package installed. */
+export function dataDirectoryOf({ data }: Pick<FleetOptions, 'data'>): string {
+  const { ROLLCALL_DATA, ROLLCALL_SYSTEM_DATA } = process.env;
+  const installed = existsSync('data') ? undefined : ROLLCALL_SYSTEM_DATA;
+  return resolve(data ?? ROLLCALL_DATA ?? (installed || './data'));
+}
+
 export function socketPathOf(options: FleetOptions): string {
   if (options.socket !== undefined) return resolve(options.socket);
-  const data = resolve(options.data ?? process.env.ROLLCALL_DATA ?? './data');
+  const data = dataDirectoryOf(options);
   const path = join(data, CONSOLE_SOCKET);
-  if (existsSync(path)) return path;
+  const state = stateOf(path);
+  if (state === 'there') return path;
+  if (state === 'forbidden') {
+    throw new Problem('server_unreachable', {
+      reason: `this user may not enter ${data}, where the operator socket is`,
+      hint: 'run the command as root or as the user of the server: "sudo rollcall ..."',
+    });
+  }
   throw new Problem('server_unreachable', {
     reason: `there is no operator socket in ${data}`,
     hint: 'start a server with "rollcall serve", or name the data directory or socket of one with --data DIR or --socket PATH',
   });
+}
+
+function stateOf(path: string): 'there' | 'missing' | 'forbidden' {
+  try {
+    statSync(path);
+    return 'there';
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'EACCES' ? 'forbidden' : 'missing';
+  }
 }
 
 // Parsers of option values. Commander reports what they throw before the command starts.

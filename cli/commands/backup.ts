@@ -4,7 +4,7 @@ import { readAuditHead } from '../../registry/index.ts';
 import { backUp } from '../../server/backup/index.ts';
 import { loadConfig, readPassphraseFile, version } from '../../server/config/index.ts';
 import { authoritySigner, operatorSigner } from '../backup-signer.ts';
-import { run, withJsonOption } from '../command-line.ts';
+import { dataDirectoryOf, run, withJsonOption } from '../command-line.ts';
 import { note, printJson, printResult } from '../terminal.ts';
 
 interface BackupOptions {
@@ -20,7 +20,7 @@ const backup = run<BackupOptions>(async ({ args, options, form }) => {
   if (passphraseFile !== undefined && signingKey !== undefined) {
     throw new Problem('usage', { detail: 'expected --passphrase-file or --signing-key, found both' });
   }
-  const data = options.data ?? process.env.ROLLCALL_DATA ?? './data';
+  const data = dataDirectoryOf(options);
   const take = (protection: Parameters<typeof backUp>[0]['protection']) =>
     backUp({ data, file, protection, auditHead: readAuditHead, version, now: Date.now });
   const { takenAt, files, auditHead } =

@@ -15,6 +15,8 @@ const UNUSED_FOLDERS = new Set(['.github', 'benchmark', 'benchmarks', 'docs', 'e
 /** Sources from which a package was compiled, by package. */
 const COMPILED_FROM: Readonly<Record<string, readonly string[]>> = { 'better-sqlite3': ['deps', 'src'], zod: ['src'] };
 
+const NOT_READ = /^node_modules$|^\.|\.(map|[cm]?ts|test\.[cm]?js)$/;
+
 interface LockedPackage {
   readonly dependencies?: Readonly<Record<string, string>>;
   readonly link?: boolean;
@@ -56,7 +58,7 @@ function nearest(from: string, name: string, packages: Readonly<Record<string, L
   }
 }
 
-/** Copies them without tests, documents, declarations, source maps, and what was compiled. */
+/** Copies them without tests, documents, settings of tools (dotfiles), declarations, source maps, and what was compiled. */
 export function copyRuntimePackages(repository: string, outDirectory: string): void {
   for (const path of runtimePackages(repository)) {
     const from = join(repository, path);
@@ -65,10 +67,7 @@ export function copyRuntimePackages(repository: string, outDirectory: string): v
     const unused = new Set([...UNUSED_FOLDERS, ...(COMPILED_FROM[name] ?? [])].map((folder) => join(from, folder)));
     cpSync(from, join(outDirectory, path), {
       recursive: true,
-      filter: (file) =>
-        !unused.has(file) &&
-        (file === from || basename(file) !== 'node_modules') &&
-        !/\.(map|[cm]?ts|test\.[cm]?js)$/.test(file),
+      filter: (file) => file === from || !(unused.has(file) || NOT_READ.test(basename(file))),
     });
   }
 }

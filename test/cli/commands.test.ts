@@ -1,6 +1,6 @@
 /** Commands against a running server: results on standard output, messages on standard error, exit codes. */
 
-import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Ended } from '../fixtures/child-process.ts';
@@ -26,6 +26,18 @@ async function json<T>(...args: string[]): Promise<T> {
   expect(code).toBe(0);
   return JSON.parse(stdout) as T;
 }
+
+describe('a command without --data', () => {
+  it('finds the server that a package installed, unless there is a data directory here', async () => {
+    const cwd = temporaryDirectory();
+    const environment = { ROLLCALL_SYSTEM_DATA: fleet.data };
+    expect(await rollcall(['token', 'list'], { cwd, environment })).toMatchObject({ code: 0, stderr: '' });
+    mkdirSync(join(cwd, 'data'));
+    const { code, stderr } = await rollcall(['token', 'list'], { cwd, environment });
+    expect(code).not.toBe(0);
+    expect(stderr).toContain(`there is no operator socket in ${join(cwd, 'data')}`);
+  });
+});
 
 describe('rollcall token', () => {
   it('creates a token, lists it without its secret, and revokes it', async () => {
