@@ -1,5 +1,5 @@
 /**
- * Writes the reference of the SDK, docs/sdk-api.md, from the docstrings of what index.ts exports. It reads the sources as
+ * Writes the references of the SDKs, docs/sdk-api.md and docs/service-sdk-api.md, from the docstrings of what their index.ts exports. It reads the sources as
  * text and relies on their formatting: declarations begin a line, and end with a brace or a semicolon of their own.
  *
  *     node bin/pinned.js device-sdk/api-reference.ts
@@ -9,12 +9,24 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 
 const source = (path: string | URL) => readFileSync(new URL(path, import.meta.url), 'utf8');
-const REFERENCE = fileURLToPath(new URL('../docs/sdk-api.md', import.meta.url));
 
 const DOC = /((?:^ *\/\*\*(?:(?!\*\/)[\s\S])*\*\/\n)?)/.source;
-const HEAD = `# Device SDK: reference
 
-Written from the docstrings by \`node bin/pinned.js device-sdk/api-reference.ts\`; [how to use it](../device-sdk/README.md) is a
+interface Sdk {
+  readonly title: string;
+  readonly folder: 'device-sdk' | 'service-sdk';
+  /** The page, in docs/. */
+  readonly page: string;
+}
+
+export const SDKS: readonly Sdk[] = [
+  { title: 'Device SDK', folder: 'device-sdk', page: 'sdk-api.md' },
+  { title: 'Service SDK', folder: 'service-sdk', page: 'service-sdk-api.md' },
+];
+
+const head = ({ title, folder }: Sdk) => `# ${title}: reference
+
+Written from the docstrings by \`node bin/pinned.js device-sdk/api-reference.ts\`; [how to use it](../${folder}/README.md) is a
 page of its own.
 `;
 
@@ -23,8 +35,6 @@ interface Exported {
   /** The file that declares it. */
   readonly file: URL;
 }
-
-const ENTRY = new URL('index.ts', import.meta.url);
 
 /** What an entry file exports, in order of name. Follows names of another package through the entry of that package. */
 function exportsOf(entry: URL): readonly Exported[] {
@@ -108,8 +118,12 @@ function prose(doc: string): string {
 }
 
 /** The whole page. */
-export function writeReference(): string {
-  return `${[HEAD, ...exportsOf(ENTRY).map(section)].join('\n').trimEnd()}\n`;
+export function writeReference(sdk: Sdk): string {
+  const entry = new URL(`../${sdk.folder}/index.ts`, import.meta.url);
+  return `${[head(sdk), ...exportsOf(entry).map(section)].join('\n').trimEnd()}\n`;
 }
 
-if (process.argv[1] === fileURLToPath(import.meta.url)) writeFileSync(REFERENCE, writeReference());
+export const pageOf = ({ page }: Sdk) => fileURLToPath(new URL(`../docs/${page}`, import.meta.url));
+
+if (process.argv[1] === fileURLToPath(import.meta.url))
+  for (const sdk of SDKS) writeFileSync(pageOf(sdk), writeReference(sdk));

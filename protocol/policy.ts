@@ -63,6 +63,8 @@ const SERVICE_RECEIVES = [
   'devices/+/events/+',
   'devices/+/responses/+',
   'devices/+/twin/reported',
+  // A writer of a desired state reads the one before it, whose version it has to exceed.
+  'devices/+/twin/desired',
   '$fleet/events/#',
   TRUST_BUNDLE_TOPIC,
 ];

@@ -51,6 +51,25 @@ export function lengthWithoutKey(topic: string): number {
 export const ALL_TELEMETRY_FILTER = 'devices/+/telemetry/+';
 export const ALL_RESPONSES_FILTER = 'devices/+/responses/+';
 
+/** Filters of services: of one device or of all, and of one stream or event type or of all. */
+export function telemetryFilter(device?: DeviceId, stream?: string): string {
+  return `devices/${device ?? '+'}/telemetry/${stream === undefined ? '+' : level(stream, 'stream')}`;
+}
+
+export function eventFilter(device?: DeviceId, type?: string): string {
+  return `devices/${device ?? '+'}/events/${type === undefined ? '+' : level(type, 'event type')}`;
+}
+
+export function reportedFilter(device?: DeviceId): string {
+  return `devices/${device ?? '+'}/twin/reported`;
+}
+
+/** The filter of the fleet's own events: of one type or of all, and of one device or service or of all. */
+export function lifecycleFilter(type?: LifecycleType, name?: string): string {
+  const [area = '+', what = '+'] = type?.split('.') ?? [];
+  return `$fleet/events/${area}/${what}/${name === undefined ? '+' : level(name, 'name')}`;
+}
+
 export function eventTopic(device: DeviceId, type: string): string {
   return `devices/${device}/events/${level(type, 'event type')}`;
 }

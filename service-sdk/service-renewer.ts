@@ -55,14 +55,14 @@ export async function renewService(
   current: ServiceIdentity,
   signal?: AbortSignal,
 ): Promise<ServiceIdentity> {
-  const trusting = await followRoots(store, current, signal);
+  const trusting = await trustNewRoots(store, current, signal);
   const next = await requestRenewal(store, trusting, signal === undefined ? {} : { signal });
   await store.commit(next);
   return next;
 }
 
 /** A new root is accepted when a trusted one vouches for it, whoever sends it (RFC 7030, section 4.1.3). */
-async function followRoots(
+async function trustNewRoots(
   store: IdentityStore<ServiceIdentity>,
   current: ServiceIdentity,
   signal: AbortSignal | undefined,
@@ -140,6 +140,17 @@ export class ServiceRenewer {
       this.#renewal = undefined;
     });
     return this.#renewal;
+  }
+
+  /** Asks for the roots of the fleet now. Resolves to whether they have changed; the new ones are on disk. */
+  async followRoots(): Promise<boolean> {
+    const before = this.#identity.rootPem;
+    await this.#renewal?.catch(() => {});
+    const found = await trustNewRoots(this.#options.store, this.#identity, this.#ending.signal);
+    // A renewal that began meanwhile has asked for them as well.
+    if (this.#renewal !== undefined) return false;
+    this.#identity = found;
+    return found.rootPem !== before;
   }
 
   /** Ends what is under way, and resolves when it has ended. */

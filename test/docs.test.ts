@@ -17,6 +17,7 @@ const PAGES = [
   ...FRONT_PAGES,
   'CHANGELOG.md',
   'device-sdk/README.md',
+  'service-sdk/README.md',
   ...pagesIn('docs'),
   ...pagesIn('docs/decisions'),
 ];
@@ -55,7 +56,7 @@ describe.each(PAGES)('%s', (page) => {
 
   // The changelog also names files that were removed.
   it.skipIf(page === 'CHANGELOG.md')('quotes only files that exist', () => {
-    const within = page.startsWith('device-sdk/') ? ['', 'device-sdk/'] : [''];
+    const within = ['', ...['device-sdk/', 'service-sdk/'].filter((folder) => page.startsWith(folder))];
     const missing = quotedFiles(text).filter((path) => !within.some((folder) => existsSync(join(root, folder, path))));
     expect(missing).toEqual([]);
   });

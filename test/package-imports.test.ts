@@ -161,7 +161,9 @@ async function missing(uses: readonly Use[], modules: readonly string[] = []): P
 
 /** The program's own files. Only tests and builds load the others. */
 const files = sourceFiles('.ts').filter(
-  (path) => !path.endsWith('.test.ts') && !/^test\/|^deploy\/|^device-sdk\/build-package|^vitest\.config/.test(path),
+  (path) =>
+    !path.endsWith('.test.ts') &&
+    !/^test\/|^deploy\/|^(device|service)-sdk\/(build|library)-package|^vitest\.config/.test(path),
 );
 const importsOf = new Map(files.map((file) => [file, new FileImports(file, readFileSync(join(root, file), 'utf8'))]));
 const uses = [...importsOf.values()].flatMap((file) => file.uses);

@@ -23,7 +23,7 @@ interface Manifest {
 const NOT_INSTALLED = new Set(['deploy', 'docs', 'node_modules', 'test']);
 /** Files that only a checkout needs: they install, build and document. */
 const CHECKOUT_ONLY =
-  /^bin\/(build-pkcs11|pinned|ready)\.js$|^device-sdk\/examples\/|^device-sdk\/(api-reference|build-package)\.ts$/;
+  /^bin\/(build-pkcs11|pinned|ready)\.js$|^(device|service)-sdk\/examples\/|^(device|service)-sdk\/(api-reference|build-package|library-package)\.ts$/;
 const NOT_READ = /\.(test|d)\.ts$|\.md$|\.png$/;
 const ROOT_FILES = ['LICENSE', 'README.md', 'CHANGELOG.md', 'SECURITY.md', 'rollcall.example.yaml'];
 /** Compiled or large, and needed by few: whoever needs one installs it beside the package. */

@@ -5,9 +5,9 @@ import { basename, join } from 'node:path';
 
 /**
  * What no server needs: `device-sdk/` bundles the agent with it, and a package has the bundled agent. It would bring an executable per
- * platform.
+ * platform. `mqtt` is the client of the service SDK, of which the command line uses the credentials alone.
  */
-const BUILD_ONLY = new Set(['esbuild']);
+const BUILD_ONLY = new Set(['esbuild', 'mqtt']);
 
 /** Folders directly below a package that hold no part of it. */
 const UNUSED_FOLDERS = new Set(['.github', 'benchmark', 'benchmarks', 'docs', 'example', 'examples', 'test', 'tests']);
