@@ -90,11 +90,19 @@ interface SessionFacts {
 
 /** Times are milliseconds since the epoch. */
 export type BrokerEvent =
-  | (SessionFacts & { readonly type: 'connected'; readonly at: number })
+  | (SessionFacts & {
+      readonly type: 'connected';
+      readonly at: number;
+      readonly mqttVersion: '3.1.1' | '5';
+      /** As the client stated it: `name/version`. */
+      readonly sdkVersion: string | undefined;
+    })
   | (SessionFacts & {
       readonly type: 'disconnected';
       readonly at: number;
       readonly connectedAt: number;
+      /** When the last packet was read. */
+      readonly lastReceivedAt: number;
       readonly reason: DisconnectReason;
     })
   | (RefusedCertificate & {

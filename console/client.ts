@@ -137,7 +137,10 @@ function open(address: ConsoleAddress, endpoint: Endpoint, call: Call): Promise<
 function pathOf(endpoint: Endpoint, { params, query }: Call): string {
   const path = endpoint.path.replace(/:([a-z]+)/g, (_, name: string) => encodeURIComponent(params[name] ?? ''));
   const search = new URLSearchParams();
-  for (const [name, value] of Object.entries(query)) if (value !== undefined) search.set(name, String(value));
+  for (const [name, value] of Object.entries(query)) {
+    if (value === undefined) continue;
+    for (const each of Array.isArray(value) ? value : [value]) search.append(name, String(each));
+  }
   return search.size === 0 ? path : `${path}?${search}`;
 }
 

@@ -2,7 +2,8 @@
 
 import type { FastifyReply } from 'fastify';
 
-type Cursor = Readonly<Record<string, string | number>>;
+/** Query parameters; undefined removes one. */
+type Cursor = Readonly<Record<string, string | number | undefined>>;
 
 /** Of JSON in one answer. */
 const MAX_PAGE_BYTES = 16_777_216;
@@ -39,6 +40,9 @@ export function pageOf<Item, View>(
 export function setNextLink(reply: FastifyReply, cursor: Cursor): void {
   const [path = '', search] = reply.request.url.split('?', 2);
   const query = new URLSearchParams(search);
-  for (const [name, value] of Object.entries(cursor)) query.set(name, String(value));
+  for (const [name, value] of Object.entries(cursor)) {
+    if (value === undefined) query.delete(name);
+    else query.set(name, String(value));
+  }
   reply.header('link', `<${path}?${query}>; rel="next"`);
 }

@@ -114,6 +114,8 @@ export interface ServerControls {
   checkPolicy(document: PolicyDocument): void;
   explain(identity: Identity, verb: 'publish' | 'subscribe' | 'receive', topic: string): Promise<PolicyExplanation>;
   sessions(): readonly LiveSession[];
+  /** Writes the presence that was reported so far into the registry, or as much of it as can be written now. */
+  writePresence(): Promise<void>;
   /** In the text format of Prometheus. */
   metrics(): Promise<string>;
 }

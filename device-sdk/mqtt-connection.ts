@@ -4,6 +4,7 @@
  */
 
 import type { TLSSocket } from 'node:tls';
+import { SDK_VERSION_PROPERTY } from '@rollcall/protocol';
 import { leafOf } from './certificate-chain.ts';
 import { type ConnectionEnd, connectionEnd } from './connection-end.ts';
 import { ConnectionPulse } from './connection-pulse.ts';
@@ -27,6 +28,7 @@ import {
 import type { OutboxMessage } from './outbox.ts';
 import type { PacketIds } from './packet-ids.ts';
 import { PacketWriter } from './packet-writer.ts';
+import { SDK_VERSION } from './sdk-version.ts';
 import { type ServerLimits, serverLimits } from './server-limits.ts';
 import { isFinalForMessage, type ServerReason, serverReason } from './server-reason.ts';
 import { openTls, serverTrustError, type ValidityTime } from './server-verification.ts';
@@ -204,6 +206,7 @@ export class MqttConnection {
     const properties: PacketProperties = {
       ...(!clean && sessionExpiry > 0 && { sessionExpiryInterval: sessionExpiry }),
       ...{ receiveMaximum: RECEIVE_MAX, maximumPacketSize: PACKET_MAX },
+      userProperties: [[SDK_VERSION_PROPERTY, SDK_VERSION]],
     };
     const keepAlive = Math.ceil(keepalive);
     this.#writer.write(

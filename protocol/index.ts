@@ -66,6 +66,7 @@ export {
   problemDocument,
 } from './problem.ts';
 export { sendProblem } from './problem-response.ts';
+export { parseSdkVersion, SDK_VERSION_PROPERTY } from './sdk-version.ts';
 export {
   parseRenewalNotice,
   parseServerTime,

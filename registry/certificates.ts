@@ -69,6 +69,10 @@ export function insertCertificate(
       der: certificate.der,
     },
   );
+  if (holder.kind === 'device') {
+    const end = { id: holder.id, at: certificate.notAfter };
+    tx.run('UPDATE devices SET certificate_ends_at = @at WHERE id = @id', end);
+  }
   return {
     ...certificate,
     holder,

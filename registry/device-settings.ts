@@ -1,6 +1,7 @@
 import { type DeviceId, type GroupName, Problem } from '@rollcall/protocol';
 import { recordDone } from './audit.ts';
 import type { RegistryDatabase } from './database.ts';
+import { writeTerms } from './device-terms.ts';
 import { findDevice } from './devices.ts';
 import { isGroupFull } from './group-profiles.ts';
 import { checkLabels, writeLabels } from './labels.ts';
@@ -29,6 +30,7 @@ export function setDevice(
     const text = writeLabels(labels);
     if (group === device.group && text === writeLabels(device.labels)) return { device, isChanged: false };
     if (group !== device.group && isGroupFull(tx, group)) throw new Problem('group_full');
+    writeTerms(tx, device, { id, labels });
     tx.run('UPDATE devices SET group_name = @group, labels = @labels WHERE id = @id', { id, group, labels: text });
     const details = { group, labels: text, groupBefore: device.group, labelsBefore: writeLabels(device.labels) };
     recordDone(tx, { actor, action: 'device.set', subject: `device/${id}`, details });

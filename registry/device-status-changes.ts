@@ -1,6 +1,7 @@
 import { type DeviceId, type Identity, Problem } from '@rollcall/protocol';
 import { recordDone } from './audit.ts';
 import type { DeviceChange, DeviceOperation } from './device-operation-types.ts';
+import { writeTerms } from './device-terms.ts';
 import { findDevice } from './devices.ts';
 import type { Actor, DeviceRecord, Revocation } from './registry.ts';
 import { recordedRevocation, revokeHolder } from './revoke-holder.ts';
@@ -87,9 +88,12 @@ function revoke(
 function deleteDevice(tx: Transaction, device: DeviceRecord, actor: Actor): CommittedOperation {
   const { revocation } = revoke(tx, device, 'cessationOfOperation', actor);
   const { id } = device;
+  writeTerms(tx, device, undefined);
   tx.run(
     `UPDATE devices SET deleted_at = @now, group_name = 'default', labels = '{}', restriction = NULL,
-       restricted_at = NULL WHERE id = @id`,
+       restricted_at = NULL, online = 0, broker = NULL, connection = NULL, connected_at = NULL, last_seen_at = NULL,
+       last_address = NULL, address_key = NULL, mqtt_version = NULL, sdk_version = NULL, disconnected_at = NULL,
+       disconnect_reason = NULL WHERE id = @id`,
     { id, now: tx.now },
   );
   recordDone(tx, { actor, action: 'device.deleted', subject: `device/${id}` });

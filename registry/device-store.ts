@@ -5,13 +5,16 @@ import { applyDeviceOperation, notifyListeners, type OperationListeners } from '
 import { certificatesIssuedFrom, certificatesOf } from './certificates.ts';
 import type { RegistryDatabase } from './database.ts';
 import type { DeviceChange, DeviceOperations } from './device-operation-types.ts';
+import type { DeviceFilter } from './device-query.ts';
 import { setDevice } from './device-settings.ts';
-import { findDevice, listDevices } from './devices.ts';
-import type { Actor, CertificateRecord, DeviceFilter, DeviceRecord } from './registry.ts';
+import { findDevice } from './devices.ts';
+import { findDevices } from './find-devices.ts';
+import type { Actor, CertificateRecord, DeviceRecord } from './registry.ts';
 import { selectDevices } from './select-devices.ts';
 
 export interface DeviceStore {
   findDevice(id: DeviceId): Promise<DeviceRecord | undefined>;
+  /** A page. Problem `request_invalid` for a limit outside 1 to 10,000, and for a cursor of another order. */
   listDevices(filter: DeviceFilter): Promise<readonly DeviceRecord[]>;
   /** Oldest first: all of them, or the newest so many. */
   listCertificates(holder: Identity, newest?: number): Promise<readonly CertificateRecord[]>;
@@ -31,7 +34,7 @@ export function createDeviceStore(
 ): DeviceStore & DeviceOperations {
   return {
     findDevice: async (id) => database.read((tx) => findDevice(tx, id)),
-    listDevices: async (filter) => listDevices(database, filter),
+    listDevices: (filter) => findDevices(database, filter),
     listCertificates: async (holder, newest) => database.read((tx) => certificatesOf(tx, holder, newest)),
     listIssuedFrom: async (tokenId) => database.read((tx) => certificatesIssuedFrom(tx, tokenId)),
     setDevice: async (id, settings, actor) => {

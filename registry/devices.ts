@@ -1,11 +1,11 @@
 import type { DeviceId, GroupName } from '@rollcall/protocol';
-import { expectLimit } from './audit.ts';
-import type { RegistryDatabase } from './database.ts';
+import { writeTerms } from './device-terms.ts';
 import { readLabels, writeLabels } from './labels.ts';
-import type { Actor, DeviceFilter, DeviceRecord, DeviceStatus, Labels, RevocationReason } from './registry.ts';
-import type { SqlValue, Transaction } from './transaction.ts';
+import { type PresenceRow, readPresence } from './presence.ts';
+import type { Actor, DeviceRecord, DeviceStatus, Labels, RevocationReason } from './registry.ts';
+import type { Transaction } from './transaction.ts';
 
-interface DeviceRow {
+export interface DeviceRow extends PresenceRow {
   readonly id: DeviceId;
   readonly group_name: GroupName;
   readonly labels: string;
@@ -13,14 +13,16 @@ interface DeviceRow {
   readonly enrolled_by: Actor;
   readonly revoked_at: number | null;
   readonly revocation_reason: RevocationReason | null;
-  readonly restriction: 'suspended' | 'quarantined' | null;
   readonly restricted_at: number | null;
+  readonly deleted_at: number | null;
+  readonly status: DeviceStatus | 'deleted';
+  readonly certificate_ends_at: number | null;
 }
 
 /** A deleted device is not found. */
 export function findDevice(tx: Transaction, id: DeviceId): DeviceRecord | undefined {
   const row = tx.get<DeviceRow>('SELECT * FROM devices WHERE id = @id AND deleted_at IS NULL', { id });
-  return row && readRow(row);
+  return row && readDevice(row);
 }
 
 /** Creates or overwrites the device: active, with the group and labels of its latest token. */
@@ -28,6 +30,9 @@ export function writeDevice(
   tx: Transaction,
   device: { readonly id: DeviceId; readonly group: GroupName; readonly labels: Labels; readonly enrolledBy: Actor },
 ): DeviceRecord {
+  const earlier = tx.get<DeviceRow>('SELECT * FROM devices WHERE id = @id', { id: device.id });
+  const described = earlier?.deleted_at === null ? { id: device.id, labels: readLabels(earlier.labels) } : undefined;
+  writeTerms(tx, described, device);
   tx.run(
     `INSERT INTO devices (id, group_name, labels, enrolled_at, enrolled_by)
      VALUES (@id, @group, @labels, @now, @by)
@@ -37,8 +42,10 @@ export function writeDevice(
        restriction = NULL, restricted_at = NULL, deleted_at = NULL`,
     { id: device.id, group: device.group, labels: writeLabels(device.labels), now: tx.now, by: device.enrolledBy },
   );
+  const presence = described && earlier && readPresence(earlier);
   return {
     ...device,
+    ...(presence !== undefined && { presence }),
     status: 'active',
     restrictedAt: undefined,
     enrolledAt: tx.now,
@@ -47,37 +54,30 @@ export function writeDevice(
   };
 }
 
-/** For a condition of SQL. */
-export const STATUS_IS: Readonly<Record<DeviceStatus, string>> = {
-  active: 'revoked_at IS NULL AND restriction IS NULL',
-  suspended: `revoked_at IS NULL AND restriction = 'suspended'`,
-  quarantined: `revoked_at IS NULL AND restriction = 'quarantined'`,
-  revoked: 'revoked_at IS NOT NULL',
-};
-
-/** In id order. Throws Problem `request_invalid` for a limit outside 1 to 10,000. */
-export function listDevices(database: RegistryDatabase, filter: DeviceFilter): readonly DeviceRecord[] {
-  const conditions = ['id > @after', 'deleted_at IS NULL'];
-  const parameters: Record<string, SqlValue> = { after: filter.after ?? '', limit: expectLimit(filter.limit) };
-  if (filter.group !== undefined) {
-    conditions.push('group_name = @group');
-    parameters.group = filter.group;
-  }
-  if (filter.status !== undefined) conditions.push(STATUS_IS[filter.status]);
-  const sql = `SELECT * FROM devices WHERE ${conditions.join(' AND ')} ORDER BY id LIMIT @limit`;
-  return database.read((tx) => tx.all<DeviceRow>(sql, parameters)).map(readRow);
+/** The end of the newest certificate that is not revoked, as the list of devices shows it. Called when that may have changed. */
+export function updateCertificateEnd(tx: Transaction, id: DeviceId): void {
+  tx.run(
+    `UPDATE devices SET certificate_ends_at = (
+       SELECT not_after FROM certificates WHERE device_id = @id AND revoked_at IS NULL
+       ORDER BY issued_at DESC, rowid DESC LIMIT 1
+     ) WHERE id = @id`,
+    { id },
+  );
 }
 
-function readRow(row: DeviceRow): DeviceRecord {
+export function readDevice(row: DeviceRow): DeviceRecord {
+  const presence = readPresence(row);
   return {
     id: row.id,
     group: row.group_name,
     labels: readLabels(row.labels),
-    status: row.revoked_at === null ? (row.restriction ?? 'active') : 'revoked',
+    status: row.status as DeviceStatus,
     restrictedAt: row.restricted_at ?? undefined,
     enrolledAt: row.enrolled_at,
     enrolledBy: row.enrolled_by,
     revokedAt: row.revoked_at ?? undefined,
     revocationReason: row.revocation_reason ?? undefined,
+    ...(row.certificate_ends_at !== null && { certificateEndsAt: row.certificate_ends_at }),
+    ...(presence !== undefined && { presence }),
   };
 }

@@ -79,7 +79,14 @@ export function commitEnrollment(database: RegistryDatabase, enrollment: Enrollm
       subject: `device/${deviceId}`,
       details: { serial: certificate.serial, notAfter: auditTime(certificate.notAfter), group, address },
     });
-    return { outcome: { outcome: 'enrolled', device, certificate: record }, superseded };
+    return {
+      outcome: {
+        outcome: 'enrolled',
+        device: { ...device, certificateEndsAt: record.notAfter },
+        certificate: record,
+      },
+      superseded,
+    };
   });
 }
 

@@ -1,5 +1,6 @@
 /** Devices, services, tokens, certificates, policies and the audit. `open.ts` opens the SQLite engine behind the interface. */
 
+export { type AddressRange, parseAddressRange } from './address-range.ts';
 export { performAnnouncedAction } from './announced-actions.ts';
 export { AuditChainVerifier, type AuditHead, readExportedEntry } from './audit-chain.ts';
 export type { AuditEntry } from './audit-store.ts';
@@ -15,6 +16,7 @@ export {
   type DeviceSelector,
   type TerminationReport,
 } from './device-operation-types.ts';
+export { DEVICE_SORTS, type DeviceCriteria, type DeviceFilter, type DeviceSort, deviceCursor } from './device-query.ts';
 export {
   AUTHORITY_EXPIRING_KINDS,
   compareExpiryCursors,
@@ -42,6 +44,7 @@ export {
 } from './group-profiles.ts';
 export type { EnrollmentRefusal, RecoveryRefusal, RenewalRefusal } from './issuance-store.ts';
 export type { IssuerRecord, IssuerStore, NewIssuer } from './issuers.ts';
+export { type DevicePresence, type PresenceChange, type PresenceStore, SERVER_LOST } from './presence.ts';
 export type { OnHoldEntry, PublishedStatus, PublishedStatusStore } from './published-status.ts';
 export type { RecoveryStore } from './recovery.ts';
 export {

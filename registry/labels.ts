@@ -2,7 +2,7 @@ import { NAME_RULE, Problem } from '@rollcall/protocol';
 import type { Labels } from './registry.ts';
 
 const MAX_LABELS = 32;
-const LABEL_NAME = /^[A-Za-z][A-Za-z0-9_]{0,31}$/;
+export const LABEL_NAME = /^[A-Za-z][A-Za-z0-9_]{0,31}$/;
 const LABEL_VALUE = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
 
 /** Throws the Problem of this code unless there are at most 32, each with a name and value that can be used in a topic. */

@@ -7,6 +7,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { parseDecimal } from '@rollcall/protocol';
 import type Database from 'better-sqlite3';
 import { addAuditChainFunctions } from './audit-chain.ts';
+import { addTermFunctions } from './device-terms.ts';
 
 const FOLDER = new URL('./migrations/', import.meta.url);
 const NAME = /^([0-9]{4})_[a-z0-9_]+\.sql$/;
@@ -21,6 +22,7 @@ export function migrate(database: Database.Database): void {
   const migrations = listMigrations();
   const reached = database.pragma('user_version', { simple: true }) as number;
   if (reached < migrations.length) addAuditChainFunctions(database);
+  addTermFunctions(database); // `find-devices.ts` uses one of them
   for (const [index, file] of migrations.entries()) {
     const version = index + 1;
     if (version <= reached) continue;

@@ -13,6 +13,7 @@ import { createIssuanceStore } from './issuance-store.ts';
 import { createIssuerStore } from './issuers.ts';
 import { Listeners } from './listeners.ts';
 import { createPolicyStore } from './policies.ts';
+import { createPresenceStore } from './presence.ts';
 import { createPublishedStatusStore } from './published-status.ts';
 import { createRecoveryStore, DEFAULT_RECOVERY, type RecoveryLimits } from './recovery.ts';
 import type { Registry } from './registry.ts';
@@ -58,6 +59,7 @@ export async function openRegistry(options: RegistryOptions): Promise<Registry> 
     ...createIssuanceStore(database, revocations, options.overlapMs ?? DEFAULT_OVERLAP_MS),
     ...createRecoveryStore(database, options.recovery ?? DEFAULT_RECOVERY),
     ...createDeviceStore(database, listeners),
+    ...createPresenceStore(database),
     ...createServiceStore(database, revocations),
     ...createCertificateRevocationStore(database, log, observeTermination),
     ...createPublishedStatusStore(database),

@@ -7,6 +7,7 @@ import type { GroupProfileStore } from './group-profiles.ts';
 import type { IssuanceStore } from './issuance-store.ts';
 import type { IssuerStore } from './issuers.ts';
 import type { PolicyStore } from './policies.ts';
+import type { DevicePresence, PresenceStore } from './presence.ts';
 import type { CrlStore, PublishedStatusStore } from './published-status.ts';
 import type { RecoveryStore } from './recovery.ts';
 import type { RenewalWindowStore } from './renewal-windows.ts';
@@ -45,6 +46,10 @@ export interface DeviceRecord {
   readonly enrolledBy: Actor;
   readonly revokedAt: number | undefined;
   readonly revocationReason: RevocationReason | undefined;
+  /** Of the newest certificate that is not revoked. */
+  readonly certificateEndsAt?: number;
+  /** Absent for a device that never connected. */
+  readonly presence?: DevicePresence;
 }
 
 export interface ServiceRecord {
@@ -130,20 +135,12 @@ export interface Revocation {
   readonly revokedAt: number;
 }
 
-export interface DeviceFilter {
-  readonly group?: GroupName;
-  readonly status?: DeviceRecord['status'];
-  /** Ids greater than this one, in id order: the page after it. */
-  readonly after?: string;
-  /** 1 to 10,000. */
-  readonly limit: number;
-}
-
 export interface Registry
   extends TokenStore,
     IssuanceStore,
     RecoveryStore,
     DeviceStore,
+    PresenceStore,
     DeviceOperations,
     ServiceStore,
     CertificateRevocationStore,

@@ -7,6 +7,7 @@ import { recordDone } from './audit.ts';
 import { certificatesOf, findCertificate, isLive } from './certificates.ts';
 import type { RegistryDatabase } from './database.ts';
 import type { TerminationReport, TerminationResult } from './device-operation-types.ts';
+import { updateCertificateEnd } from './devices.ts';
 import { Listeners } from './listeners.ts';
 import type { Actor, CertificateRecord, RevocationReason } from './registry.ts';
 import type { Transaction } from './transaction.ts';
@@ -98,6 +99,7 @@ function revoke(
     now: tx.now,
     reason,
   });
+  if (holder.kind === 'device') updateCertificateEnd(tx, holder.id);
   if (found.parentSerial !== undefined) clearOverlap(tx, found.parentSerial);
   recordDone(tx, {
     actor,

@@ -3,6 +3,7 @@
 import { type DeviceId, formatIdentity, type Identity } from '@rollcall/protocol';
 import { recordDone } from './audit.ts';
 import { certificatesOf, unrevokedSerialsOf } from './certificates.ts';
+import { updateCertificateEnd } from './devices.ts';
 import type { Actor, Revocation, RevocationReason } from './registry.ts';
 import type { Transaction } from './transaction.ts';
 
@@ -46,6 +47,7 @@ export function revokeHolder(
       details: { serial, reason: request.reason },
     });
   }
+  if (holder.kind === 'device') updateCertificateEnd(tx, holder.id);
   return { holder, serials, reason: request.reason, revokedAt: tx.now };
 }
 

@@ -10,17 +10,17 @@ import type {
   DeviceSelector,
 } from './device-operation-types.ts';
 import { findOperationProblem } from './device-status-changes.ts';
-import { STATUS_IS } from './devices.ts';
+import { labelTerm } from './device-terms.ts';
 import type { SqlValue, Transaction } from './transaction.ts';
 
 /** Devices that the operation would change. Devices selected by id are not filtered. */
 const SELECTED_STATUS: Readonly<Record<DeviceOperationKind, string>> = {
-  revoke: `NOT (${STATUS_IS.revoked})`,
-  suspend: `(${STATUS_IS.active} OR ${STATUS_IS.quarantined})`,
-  resume: `(${STATUS_IS.suspended} OR ${STATUS_IS.quarantined})`,
+  revoke: `status <> 'revoked'`,
+  suspend: `status IN ('active', 'quarantined')`,
+  resume: `status IN ('suspended', 'quarantined')`,
   // Quarantining a suspended device would let it connect again; that takes its id.
-  quarantine: STATUS_IS.active,
-  disconnect: `NOT (${STATUS_IS.revoked})`,
+  quarantine: `status = 'active'`,
+  disconnect: `status <> 'revoked'`,
   delete: 'TRUE',
 };
 
@@ -51,7 +51,11 @@ function find(tx: Transaction, selector: DeviceSelector, operation: DeviceOperat
     parameters.group = group;
   }
   for (const [index, [name, value]] of Object.entries(labels ?? {}).entries()) {
-    conditions.push(`json_extract(labels, @name${index}) = @value${index}`);
+    conditions.push(
+      `id IN (SELECT device_id FROM device_terms WHERE term = @term${index})`,
+      `json_extract(labels, @name${index}) = @value${index}`,
+    );
+    parameters[`term${index}`] = labelTerm(name, value);
     parameters[`name${index}`] = `$.${JSON.stringify(name)}`;
     parameters[`value${index}`] = value;
   }

@@ -19,6 +19,7 @@ import { DeviceCommands } from './device-commands.ts';
 import { DeviceTwins } from './device-twins.ts';
 import { diagnoseDevice } from './diagnosis/device-diagnosis.ts';
 import { certificateHealth } from './health.ts';
+import type { PresenceRecorder } from './presence-recorder.ts';
 import { subjectOf } from './registry-lookups.ts';
 import { runtimeText } from './runtime.ts';
 import type { Stores } from './store-options.ts';
@@ -26,7 +27,7 @@ import type { Stores } from './store-options.ts';
 export function brokerOptions(
   { config, limits, now, log }: ServerContext,
   { registry, telemetry, events, sessions }: Stores,
-  authority: Authority,
+  { authority, presence }: { readonly authority: Authority; readonly presence: PresenceRecorder },
 ): Parameters<typeof createBroker>[0] {
   return {
     host: config.mqtt.host,
@@ -43,7 +44,10 @@ export function brokerOptions(
     refusalLog: limits.refusalLog,
     now,
     log: log.child({ component: 'broker' }),
-    onEvent: (event) => events.log.record(...fleetEventOfBroker(event)),
+    onEvent: (event) => {
+      presence.record(event);
+      events.log.record(...fleetEventOfBroker(event));
+    },
     onCloneSuspected: (suspicion) =>
       void respondToClone(suspicion, {
         registry,
@@ -118,6 +122,7 @@ export function enrollOptions(
 export interface ConsoleParts {
   readonly authority: Authority;
   readonly broker: Broker;
+  readonly presence: PresenceRecorder;
   readonly renewals: RenewalSchedule;
   readonly enrollUrl: string;
   readonly mqttUrl: string;
@@ -155,7 +160,7 @@ export function consoleOptions(
 function serverControls(
   { config, metrics, readiness, now }: ServerContext,
   { registry, events, sessions }: Stores,
-  { authority, broker, renewals, enrollUrl, mqttUrl, clock }: ConsoleParts,
+  { authority, broker, presence, renewals, enrollUrl, mqttUrl, clock }: ConsoleParts,
 ): Parameters<typeof createConsole>[0]['controls'] {
   const { trust, issuer } = authority;
   const commands = new DeviceCommands({ broker, registry, now });
@@ -187,6 +192,7 @@ function serverControls(
     checkPolicy,
     explain: async (identity, verb, topic) => broker.explain(await subjectOf(identity, registry), verb, topic),
     sessions: () => broker.sessions(),
+    writePresence: () => presence.flush(),
     metrics: () => metrics.text(),
   };
 }

@@ -31,6 +31,7 @@ import { DescriptorMonitor } from './descriptor-monitor.ts';
 import { inspectFleetEvents, openFleetEvents } from './events/open.ts';
 import { type CounterSource, collectTelemetry, Metrics } from './metrics.ts';
 import { OpenParts } from './open-parts.ts';
+import { PresenceRecorder } from './presence-recorder.ts';
 import { Readiness } from './readiness.ts';
 import { applyUnconfirmedChanges, connectRegistryChangeHandlers } from './registry-change-handlers.ts';
 import { runtimeText } from './runtime.ts';
@@ -210,7 +211,12 @@ async function openServers(
 ): Promise<Servers> {
   const { publicHost, metrics, now, log } = context;
   const { registry, telemetry, events, sinks } = stores;
-  const broker = opened.add(await createBroker(brokerOptions(context, stores, authority)));
+  // One broker serves a data directory. Its name is not the host's, which can change between two starts.
+  const presence = opened.add(
+    new PresenceRecorder({ registry, broker: 'main', log: log.child({ component: 'presence' }) }),
+  );
+  await presence.start();
+  const broker = opened.add(await createBroker(brokerOptions(context, stores, { authority, presence })));
   const mqttUrl = serverUrl('mqtts', publicHost, broker.port);
   const renewals = createRenewalSchedule(renewalOptions(context, stores, broker));
   const onRecorded = () => void events.pollAudit();
@@ -226,7 +232,9 @@ async function openServers(
   metrics.collectFrom('sinks', sinks);
   collectTelemetry(metrics, telemetry);
   const console = opened.add(
-    await createConsole(consoleOptions(context, stores, { authority, broker, renewals, enrollUrl, mqttUrl, clock })),
+    await createConsole(
+      consoleOptions(context, stores, { authority, broker, presence, renewals, enrollUrl, mqttUrl, clock }),
+    ),
   );
   return { broker, enroll, renewals, console, mqttUrl, enrollUrl };
 }

@@ -51,6 +51,8 @@ export interface ConnectPacket {
   readonly wantsResponseInformation: boolean;
   /** Authentication Method; the broker refuses any. */
   readonly authenticationMethod: string | undefined;
+  /** `name/version` of the client's SDK, as it states it. */
+  readonly sdkVersion: string | undefined;
 }
 
 export interface WillMessage {

@@ -77,6 +77,11 @@ export class SessionInput implements ConnectionOwner {
     return !session.holdsPublishes || first >> 4 !== PacketType.publish;
   }
 
+  /** Whole milliseconds since the last packet was received. */
+  get silentFor(): number {
+    return Math.round(performance.now() - this.#lastReceivedAt);
+  }
+
   /** The decoder refuses a second CONNECT. */
   connect(): void {}
 

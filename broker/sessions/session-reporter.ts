@@ -42,7 +42,9 @@ export class SessionReporter {
 
   connected(session: Session): void {
     this.#options.counters.connected += 1;
-    this.event({ type: 'connected', at: session.facts.connectedAt, ...session.eventFields });
+    const { version, sdkVersion } = session.connectPacket;
+    const client = { mqttVersion: version === 5 ? '5' : '3.1.1', sdkVersion } as const;
+    this.event({ type: 'connected', at: session.facts.connectedAt, ...client, ...session.eventFields });
   }
 
   ended(session: Session, reason: DisconnectReason): void {
@@ -55,7 +57,9 @@ export class SessionReporter {
       refusalLog.write(log, level, source, { ...session.logFields, reason }, 'session ended');
     }
     const { connectedAt } = session.facts;
-    this.event({ type: 'disconnected', at: now(), connectedAt, reason, ...session.eventFields });
+    const at = now();
+    const lastReceivedAt = Math.max(connectedAt, at - session.input.silentFor);
+    this.event({ type: 'disconnected', at, connectedAt, lastReceivedAt, reason, ...session.eventFields });
   }
 
   accessDenied(session: Session, verb: PolicyVerb, topic: string, why: string): void {

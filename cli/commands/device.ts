@@ -1,46 +1,13 @@
 import { enrollOnce, fileIdentityStore } from '@rollcall/device-sdk';
 import { type DeviceId, type GroupName, Problem } from '@rollcall/protocol';
-import { Command, Option } from 'commander';
-import { DEVICE_STATUSES, type DeviceStatus } from '../../registry/index.ts';
-import {
-  deviceId,
-  groupName,
-  integerBetween,
-  label,
-  run,
-  runWithServer,
-  withJsonOption,
-  withServerOptions,
-} from '../command-line.ts';
+import { Command } from 'commander';
+import { deviceId, groupName, label, run, runWithServer, withJsonOption, withServerOptions } from '../command-line.ts';
 import { withProblems } from '../sdk-errors.ts';
 import { readSecretArgument } from '../secret-argument.ts';
-import { printJson, printResult, printTable, table } from '../terminal.ts';
+import { printJson, printResult, table } from '../terminal.ts';
+import { addDeviceList } from './device-list.ts';
 import { addDeviceMessages } from './device-messages.ts';
 import { addDeviceOperations } from './device-operations.ts';
-
-interface ListOptions {
-  readonly group?: GroupName;
-  readonly status?: DeviceStatus;
-  readonly after?: DeviceId;
-  readonly limit: number;
-}
-
-const list = runWithServer<ListOptions>(async (server, { options, form }) => {
-  const devices = await server.listDevices({
-    limit: options.limit,
-    ...(options.group !== undefined && { group: options.group }),
-    ...(options.status !== undefined && { status: options.status }),
-    ...(options.after !== undefined && { after: options.after }),
-  });
-  if (form === 'json') printJson(devices);
-  else {
-    printTable(
-      ['DEVICE', 'GROUP', 'STATUS', 'ENROLLED', 'REVOKED', 'REASON'],
-      devices.map((d) => [d.id, d.group, d.status, d.enrolledAt, d.revokedAt ?? '', d.revocationReason ?? '']),
-      { nothing: 'no device matches' },
-    );
-  }
-});
 
 const show = runWithServer(async (server, { args, form }) => {
   const device = await server.showDevice({ id: args[0] as string });
@@ -129,12 +96,7 @@ export function deviceCommand(): Command {
   const device = new Command('device').description(
     'devices: list, show, enroll, revoke, suspend, resume, quarantine, disconnect, delete, command, twin',
   );
-  withServerOptions(device.command('list').description('list devices, ordered by id'))
-    .option('--group <group>', 'only devices of this group', groupName)
-    .addOption(new Option('--status <status>', 'only devices with this status').choices(DEVICE_STATUSES))
-    .option('--after <id>', 'list devices after this id: the next page', deviceId)
-    .option('--limit <n>', 'list at most so many', integerBetween(1, 10_000), 100)
-    .action(list);
+  addDeviceList(withServerOptions(device.command('list')));
   withServerOptions(
     device.command('show').argument('<id>').description('show a device, its certificates and its session'),
   ).action(show);

@@ -1,31 +1,12 @@
 /** Devices: requests and responses. */
 
 import { z } from 'zod';
-import { DEVICE_STATUSES } from '../../registry/index.ts';
+import { deviceQuery, deviceView, listedDevice } from './device-list.ts';
 import type { Endpoint } from './endpoint.ts';
-import { deviceId, groupName, labels, pageLimit, reason, time } from './schemas.ts';
+import { deviceId, groupName, reason, time } from './schemas.ts';
 import { sessionView } from './sessions.ts';
 
 const deviceParams = z.strictObject({ id: deviceId });
-
-const deviceQuery = z.strictObject({
-  group: groupName.optional(),
-  status: z.enum(DEVICE_STATUSES).optional(),
-  after: deviceId.optional().describe('the page of ids greater than this one'),
-  limit: pageLimit,
-});
-
-const deviceView = z.object({
-  id: z.string(),
-  group: z.string(),
-  labels,
-  status: z.enum(DEVICE_STATUSES),
-  restrictedAt: time.optional().describe('since when it is suspended or quarantined'),
-  enrolledAt: time,
-  enrolledBy: z.string(),
-  revokedAt: time.optional(),
-  revocationReason: reason.optional(),
-});
 
 export const certificateView = z.object({
   serial: z.string(),
@@ -56,9 +37,9 @@ export const deviceEndpoints = {
     method: 'GET',
     path: '/v1/devices',
     access: 'operator',
-    summary: 'list devices in the order of their ids',
+    summary: 'find devices by any of the criteria, in the order of their ids or of another value',
     query: deviceQuery,
-    answer: z.array(deviceView),
+    answer: z.array(listedDevice),
   },
   showDevice: {
     method: 'GET',

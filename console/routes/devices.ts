@@ -2,16 +2,22 @@
 
 import { type Identity, Problem } from '@rollcall/protocol';
 import type { FastifyInstance } from 'fastify';
-import type { CertificateRecord, DeviceRecord } from '../../registry/index.ts';
+import {
+  type CertificateRecord,
+  type DeviceFilter,
+  type DeviceRecord,
+  deviceCursor,
+  parseAddressRange,
+} from '../../registry/index.ts';
 import { deviceEndpoints as endpoints } from '../api/devices.ts';
-import type { Answer } from '../api/endpoint.ts';
+import type { Answer, Checked } from '../api/endpoint.ts';
 import { addEndpoint } from '../application.ts';
 import { isoTime, isoTimeIfAny } from '../iso-time.ts';
 import { pageOf } from '../paging.ts';
 import type { RoutesOptions } from './routes.ts';
 import { viewSession } from './sessions.ts';
 
-type DeviceView = Answer<typeof endpoints.listDevices>[number];
+type DeviceView = Answer<typeof endpoints.setDevice>;
 type CertificateView = Answer<typeof endpoints.showDevice>['certificates'][number];
 
 /** Shown of one device, which may have renewed any number of times. */
@@ -19,16 +25,19 @@ export const MAX_CERTIFICATES = 1_000;
 
 export function addDeviceRoutes(app: FastifyInstance, { registry, controls, now }: RoutesOptions): void {
   addEndpoint(app, endpoints.listDevices, async ({ query, reply }) => {
-    const { group, status, after, limit } = query;
-    const devices = await registry.listDevices({
+    const { limit, sort, reverse = false } = query;
+    await controls.writePresence();
+    const devices = await registry.listDevices(filterOf(query));
+    const cursorOf = (device: DeviceRecord) => deviceCursor(device, sort, reverse);
+    const view = (device: DeviceRecord) => ({ ...viewDevice(device), cursor: cursorOf(device) });
+    return pageOf(reply, devices, {
       limit,
-      ...(group !== undefined && { group }),
-      ...(status !== undefined && { status }),
-      ...(after !== undefined && { after }),
+      view,
+      cursor: (device) => ({ after: undefined, cursor: cursorOf(device) }),
     });
-    return pageOf(reply, devices, { limit, view: viewDevice, cursor: ({ id }) => ({ after: id }) });
   });
   addEndpoint(app, endpoints.showDevice, async ({ params }) => {
+    await controls.writePresence();
     const record = await registry.findDevice(params.id);
     if (record === undefined) throw new Problem('device_unknown');
     const holder: Identity = { kind: 'device', id: params.id };
@@ -48,13 +57,39 @@ export function addDeviceRoutes(app: FastifyInstance, { registry, controls, now 
   });
 }
 
-function viewDevice(record: DeviceRecord): DeviceView {
+function filterOf(query: Checked<typeof endpoints.listDevices, 'query'>): DeviceFilter {
+  const { label, online, lastSeenBefore, lastSeenAfter, address, certificateEndsBefore, reverse, ...same } = query;
+  const timeOf = (text: string | undefined) => (text === undefined ? undefined : Date.parse(text));
+  const pairs = [label ?? []].flat().map((text) => text.split('=', 2) as [string, string]);
+  return {
+    ...same,
+    labels: Object.fromEntries(pairs),
+    isOnline: online,
+    isReversed: reverse,
+    address: address === undefined ? undefined : parseAddressRange(address),
+    lastSeenBefore: timeOf(lastSeenBefore),
+    lastSeenAfter: timeOf(lastSeenAfter),
+    certificateEndsBefore: timeOf(certificateEndsBefore),
+  };
+}
+
+function viewDevice({ presence, certificateEndsAt, ...record }: DeviceRecord): DeviceView {
+  const lastDisconnect = presence?.lastDisconnect;
   return {
     ...record,
     labels: { ...record.labels },
     enrolledAt: isoTime(record.enrolledAt),
     revokedAt: isoTimeIfAny(record.revokedAt),
     restrictedAt: isoTimeIfAny(record.restrictedAt),
+    certificateEndsAt: isoTimeIfAny(certificateEndsAt),
+    online: presence?.isOnline === true,
+    broker: presence?.broker,
+    connectedAt: isoTimeIfAny(presence?.connectedAt),
+    lastSeenAt: isoTimeIfAny(presence?.lastSeenAt),
+    lastAddress: presence?.address,
+    mqttVersion: presence?.mqttVersion,
+    sdkVersion: presence?.sdkVersion,
+    lastDisconnect: lastDisconnect && { at: isoTime(lastDisconnect.at), reason: lastDisconnect.reason },
   };
 }
 

@@ -8,6 +8,7 @@ import { certificateRevocationBehaviour } from './registry-certificate-revocatio
 import { deviceStatusBehaviour } from './registry-device-status.ts';
 import { enrollmentBehaviour } from './registry-enrollment.ts';
 import { expiryBehaviour } from './registry-expiry.ts';
+import { findBehaviour } from './registry-find.ts';
 import type { OpenFreshRegistry } from './registry-fixture.ts';
 import { issuerBehaviour, renewalWindowBehaviour } from './registry-issuers.ts';
 import { nameBehaviour } from './registry-names.ts';
@@ -36,5 +37,6 @@ export function registryBehaviour(name: string, openFresh: OpenFreshRegistry): v
     recoveryBehaviour(openFresh);
     profileBehaviour(openFresh);
     expiryBehaviour(openFresh);
+    findBehaviour(openFresh);
   });
 }

@@ -2,6 +2,7 @@
 
 import { randomBytes } from 'node:crypto';
 import Database from 'better-sqlite3';
+import { termsOf } from '../../registry/device-terms.ts';
 
 export interface Filling {
   /** Of a registry that exists and is closed. */
@@ -23,9 +24,11 @@ export function fill({ file, devices, status }: Filling): readonly string[] {
   const revokedAt = status === 'revoked' ? now : null;
   const reason = status === 'revoked' ? 'keyCompromise' : null;
   const device = database.prepare(
-    `INSERT INTO devices (id, group_name, labels, enrolled_at, enrolled_by, revoked_at, revocation_reason)
-     VALUES (?, ?, '{"site":"north"}', ?, 'operator/local', ?, ?)`,
+    `INSERT INTO devices (id, group_name, labels, enrolled_at, enrolled_by, revoked_at, revocation_reason,
+       certificate_ends_at)
+     VALUES (?, ?, '{"site":"north"}', ?, 'operator/local', ?, ?, ?)`,
   );
+  const term = database.prepare('INSERT INTO device_terms VALUES (?, ?)');
   const certificate = database.prepare(
     `INSERT INTO certificates (serial, device_id, public_key_sha256, not_before, not_after, issued_at, revoked_at,
        revocation_reason, der) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
@@ -37,7 +40,9 @@ export function fill({ file, devices, status }: Filling): readonly string[] {
     for (let n = from; n < to; n += 1) {
       const id = `fill-${String(n).padStart(8, '0')}`;
       const serial = `7${randomBytes(16).toString('hex').slice(1)}`;
-      device.run(id, `group-${n % 100}`, now, revokedAt, reason);
+      const endsAt = status === 'revoked' ? null : now + 90 * 86_400_000;
+      device.run(id, `group-${n % 100}`, now, revokedAt, reason, endsAt);
+      for (const each of termsOf({ id, labels: { site: 'north' } })) term.run(each, id);
       certificate.run(
         serial,
         id,

@@ -63,6 +63,7 @@ function readFields(version: ProtocolVersion, limits: PacketLimits): ConnectPack
     wantsProblemInformation: properties.wantsProblemInformation,
     wantsResponseInformation: properties.wantsResponseInformation,
     authenticationMethod,
+    sdkVersion: properties.sdkVersion,
   };
 }
 

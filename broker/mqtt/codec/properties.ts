@@ -1,9 +1,15 @@
 /** Reads the properties of one packet (MQTT 5, section 2.2.2). Every text is checked, also one that nobody uses. */
 
-import type { MessageProperties, UserProperty } from '@rollcall/protocol';
+import { type MessageProperties, parseSdkVersion, SDK_VERSION_PROPERTY, type UserProperty } from '@rollcall/protocol';
 import type { FieldReader } from './field-reader.ts';
 import type { PacketLimits } from './packet-limits.ts';
-import { PROPERTY_BIT, PropertyId, type PropertySet, PUBLISH_PROPERTIES } from './property-table.ts';
+import {
+  CONNECT_PROPERTIES,
+  PROPERTY_BIT,
+  PropertyId,
+  type PropertySet,
+  PUBLISH_PROPERTIES,
+} from './property-table.ts';
 import { FAULTS, type Fault } from './protocol-violations.ts';
 
 /** What was found. Reason String, Server Reference and Authentication Data are checked and dropped. */
@@ -25,6 +31,8 @@ export class Properties {
   topicAlias: number | undefined = undefined;
   userProperties: UserProperty[] | undefined = undefined;
   maximumPacketSize: number | undefined = undefined;
+  /** A User Property of CONNECT. */
+  sdkVersion: string | undefined = undefined;
 }
 
 /** Of a packet without any, and of every packet of MQTT 3.1.1. */
@@ -136,8 +144,13 @@ function readProperty(
   }
 }
 
-/** Only those of messages are forwarded: in all other packets they are only checked. */
+/** Only those of messages are forwarded. CONNECT may state the version of the client's SDK; all others are only checked. */
 function readUserProperty(reader: FieldReader, set: PropertySet, found: Properties): void {
+  if (set === CONNECT_PROPERTIES) {
+    const [name, value] = [reader.text(), reader.text()];
+    if (name === SDK_VERSION_PROPERTY) found.sdkVersion ??= parseSdkVersion(value);
+    return;
+  }
   if (!set.isMessage) {
     reader.skipText();
     reader.skipText();
