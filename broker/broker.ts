@@ -74,6 +74,16 @@ export interface PolicyExplanation {
   readonly reason?: string;
 }
 
+/** Limits that can change while the broker runs: those that are read at each new connection. */
+const LIVE_LIMITS = [
+  'connectionsPerSecondPerAddress',
+  'handshakes',
+  'handshakesPerAddress',
+  'sessionsPerIdentity',
+] as const satisfies readonly (keyof BrokerLimits)[];
+
+type LiveLimit = (typeof LIVE_LIMITS)[number];
+
 export interface Broker {
   readonly port: number;
   /** New handshakes use it at once; no connection is dropped. */
@@ -109,6 +119,8 @@ export interface Broker {
   owners(): readonly Identity[];
   counters(): Readonly<Record<string, number>>;
   explain(subject: Subject, verb: PolicyVerb, topic: string): Promise<PolicyExplanation>;
+  /** Applies these limits to new connections at once. */
+  applyLimits(limits: Pick<BrokerLimits, LiveLimit>): void;
   /**
    * Stops accepting connections, and ends the sessions at a limited rate: clients of MQTT 5 are told that the server stops, or where to go.
    * A second call, and one after `close()`, does nothing.
@@ -208,6 +220,11 @@ function operations({ context, state, pipeline, admission }: BrokerParts): Omit<
     reachability: async (clientId, topic) => reachabilityOf(clientId, topic, state),
     retained: async (topic) => serverMessages.retained(topic),
     replaceRetained: (topic, owner, next) => serverMessages.replaceRetained(topic, formatIdentity(owner), next),
+    applyLimits(limits) {
+      const changed = Object.fromEntries(LIVE_LIMITS.map((name) => [name, limits[name]]));
+      Object.assign(context.limits, changed);
+      admission.limiter.limitsChanged();
+    },
     sessions: () => sessions.describe(),
     owners: () => {
       const owners = new Set([...persistentSessions.owners(), ...persistence.owners(), ...wills.owners()]);

@@ -26,18 +26,17 @@ export async function untilStopped<T>(operation: (stopped: Promise<StopReason>) 
 }
 
 /**
- * The same for a server. It keeps running when its terminal closes: SIGHUP and the loss of standard output are passed to
- * `onIgnored` instead.
+ * The same for a server. It keeps running when its terminal closes: the loss of standard output is passed to `onLost`, and SIGHUP, which also
+ * asks for its configuration to be read again, to `onHangUp`.
  */
 export async function untilServerStopped<T>(
   operation: (stopped: Promise<StopReason>) => Promise<T>,
-  onIgnored: (cause: { readonly signal: 'SIGHUP' } | { readonly standardOutput: string }) => void,
+  { onHangUp, onLost }: { readonly onHangUp: () => void; readonly onLost: (reason: string) => void },
 ): Promise<T> {
   const { promise, resolve } = Promise.withResolvers<StopReason>();
   const stopListening = onStopSignal(['SIGINT', 'SIGTERM'], resolve);
-  const onHangUp = () => onIgnored({ signal: 'SIGHUP' });
   process.on('SIGHUP', onHangUp);
-  standardOutput.ignoreLoss((lost) => onIgnored({ standardOutput: lost.message }));
+  standardOutput.ignoreLoss((lost) => onLost(lost.message));
   try {
     return await operation(promise);
   } finally {

@@ -12,7 +12,7 @@ export { keySigner } from './ca/signer.ts';
 export { NO_ENROLL_LIMITS } from './est/limits.ts';
 export type { RefusedRequest } from './est/refused-request.ts';
 export { createRenewalSchedule, type RenewalSchedule } from './est/renewal-schedule.ts';
-export { createEnrollServer } from './est/server.ts';
+export { createEnrollServer, type EnrollServer } from './est/server.ts';
 export { issueServiceCertificate } from './est/service-certificates.ts';
 export { createExpiryList } from './expiry/expiry-list.ts';
 export { createExpiryMonitor } from './expiry/expiry-monitor.ts';

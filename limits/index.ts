@@ -4,7 +4,7 @@ export { ClientAddresses } from './client-addresses.ts';
 export { networkOf } from './client-network.ts';
 export { createHttpServer, type HttpServer } from './http-server.ts';
 export { type AcceptedClient, ProxiedConnections, type ProxyRefusal } from './proxied-connections.ts';
-export { createRateLimit, type RateLimit } from './rate-limit.ts';
+export { createRateLimit, type RateLimit, type Rates } from './rate-limit.ts';
 export { RefusalLog } from './refusal-log.ts';
 export { describeRefusedCertificate, type RefusedCertificate } from './refused-certificate.ts';
 export { RequestBudget, type RequestHandlers } from './request-budget.ts';

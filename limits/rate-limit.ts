@@ -6,12 +6,18 @@ import { TokenBuckets } from './token-buckets.ts';
 export interface RateLimit {
   /** 0 when the request is within the limit; otherwise the seconds until a retry, at least 1. */
   take(address: string): number;
+  /** Takes effect at once. */
+  setRates(rates: Rates): void;
 }
 
-export interface RateLimitOptions {
-  /** Per second, for all clients together; 0: no limit. */
+/** Per second; 0: no limit. */
+export interface Rates {
+  /** For all clients together. */
   readonly perSecond: number;
   readonly perSecondPerAddress: number;
+}
+
+export interface RateLimitOptions extends Rates {
   /** Milliseconds that only go forward. */
   readonly monotonic: () => number;
   /** 0 up to 1; spreads the retries of clients that were refused together. */
@@ -22,12 +28,13 @@ export interface RateLimitOptions {
 const BURST_SECONDS = 2;
 
 export function createRateLimit({ perSecond, perSecondPerAddress, monotonic, random }: RateLimitOptions): RateLimit {
-  const all = new TokenBuckets({ perSecond, burst: perSecond * BURST_SECONDS });
-  const addresses = new TokenBuckets({
-    perSecond: perSecondPerAddress,
-    burst: perSecondPerAddress * BURST_SECONDS,
-  });
+  const all = new TokenBuckets(withBurst(perSecond));
+  const addresses = new TokenBuckets(withBurst(perSecondPerAddress));
   return {
+    setRates: (rates) => {
+      all.setRate(withBurst(rates.perSecond));
+      addresses.setRate(withBurst(rates.perSecondPerAddress));
+    },
     take: (address) => {
       const now = monotonic();
       // The limit of the address is checked first: a client over it must not use up the limit for all.
@@ -35,4 +42,8 @@ export function createRateLimit({ perSecond, perSecondPerAddress, monotonic, ran
       return seconds === 0 ? 0 : Math.ceil(seconds + random() * Math.max(2, seconds));
     },
   };
+}
+
+function withBurst(perSecond: number): { readonly perSecond: number; readonly burst: number } {
+  return { perSecond, burst: perSecond * BURST_SECONDS };
 }

@@ -53,6 +53,11 @@ export class RequestBudget {
     this.#random = random;
   }
 
+  /** Takes effect at once. */
+  setRate(perSecondPerAddress: number): void {
+    this.#buckets.setRate({ perSecond: perSecondPerAddress, burst: perSecondPerAddress * BURST_SECONDS });
+  }
+
   /** Adds `handlers` to the server for all requests, those with an Expect header included. */
   attach<S extends EventEmitter>(server: S, handlers: RequestHandlers): S {
     const receive = (request: IncomingMessage, response: ServerResponse) => this.#receive(request, response, handlers);

@@ -16,8 +16,8 @@ export interface TokenBucketsOptions {
 const KEYS = 20_000;
 
 export class TokenBuckets {
-  readonly #perSecond: number;
-  readonly #burst: number;
+  #perSecond: number;
+  #burst: number;
   readonly #keys: number;
   readonly #buckets = new Map<string, TokenBucket>();
 
@@ -25,6 +25,14 @@ export class TokenBuckets {
     this.#perSecond = perSecond;
     this.#burst = Math.max(1, burst);
     this.#keys = keys;
+  }
+
+  /** Every key begins with a full bucket of the new rate. Nothing happens if the rate is the same. */
+  setRate({ perSecond, burst }: { readonly perSecond: number; readonly burst: number }): void {
+    if (perSecond === this.#perSecond && Math.max(1, burst) === this.#burst) return;
+    this.#perSecond = perSecond;
+    this.#burst = Math.max(1, burst);
+    this.#buckets.clear();
   }
 
   /** Takes one token: 0 when there was one, otherwise the seconds until there is. `now` is in milliseconds. */

@@ -52,8 +52,10 @@ const PRIORITIES: Readonly<Record<number, string>> = {
 export function createLogger(level: LogLevel, { format = 'json', journalStream }: LogOptions = {}): Logger {
   const isJournal = format === 'journal' || (format === 'auto' && isJournalStream(journalStream));
   standardError.useAsLog({ isJournal });
-  return pino(
+  const family: WeakRef<Logger>[] = [];
+  const log = pino(
     {
+      onChild: (child) => remember(family, child),
       level,
       base: null,
       timestamp: isJournal ? false : pino.stdTimeFunctions.isoTime,
@@ -65,6 +67,33 @@ export function createLogger(level: LogLevel, { format = 'json', journalStream }
     },
     isJournal ? journalDestination() : { write: (line: string) => standardError.write(escapeJson(line)) },
   );
+  families.set(log, family);
+  return log;
+}
+
+/** Child loggers by their root: each has a level of its own. */
+const families = new WeakMap<Logger, WeakRef<Logger>[]>();
+
+/** Above it, loggers that are gone are removed at each power of two. HTTP requests have loggers of their own, for a moment. */
+const FAMILY_KEPT = 64;
+
+function remember(family: WeakRef<Logger>[], child: Logger): void {
+  family.push(new WeakRef(child));
+  const isPowerOfTwo = (family.length & (family.length - 1)) === 0;
+  if (family.length <= FAMILY_KEPT || !isPowerOfTwo) return;
+  const living = family.filter((one) => one.deref() !== undefined);
+  family.splice(0, family.length, ...living);
+}
+
+/** Changes the level of a logger that `createLogger` made, and of its children. Does nothing to other loggers. */
+export function setLogLevel(log: Logger, level: LogLevel): void {
+  const family = families.get(log);
+  if (family === undefined) return;
+  log.level = level;
+  for (const child of family) {
+    const found = child.deref();
+    if (found !== undefined) found.level = level;
+  }
 }
 
 /** pino sets the level of the line that it is about to write. */

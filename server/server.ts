@@ -12,6 +12,7 @@ import {
   createEnrollServer,
   createExpiryMonitor,
   createRenewalSchedule,
+  type EnrollServer,
   type RenewalSchedule,
 } from '../enroll/index.ts';
 import { createRequestLimits } from '../limits/index.ts';
@@ -29,11 +30,13 @@ import type { ServerContext } from './context.ts';
 import { type DataDirectory, openDataDirectory } from './data-directory.ts';
 import { DescriptorMonitor } from './descriptor-monitor.ts';
 import { inspectFleetEvents, openFleetEvents } from './events/open.ts';
+import { setLogLevel } from './logger.ts';
 import { type CounterSource, collectTelemetry, Metrics } from './metrics.ts';
 import { OpenParts } from './open-parts.ts';
 import { PresenceRecorder } from './presence-recorder.ts';
 import { Readiness } from './readiness.ts';
 import { applyUnconfirmedChanges, connectRegistryChangeHandlers } from './registry-change-handlers.ts';
+import { applyConfig, type ReloadReport } from './reload.ts';
 import { runtimeText } from './runtime.ts';
 import { brokerOptions, consoleOptions, enrollOptions, renewalOptions } from './server-options.ts';
 import { reportOverShare } from './share-reports.ts';
@@ -72,6 +75,8 @@ export interface FleetServer {
   readonly healthUrl: string | undefined;
   /** Path of the root certificate, PEM. */
   readonly trustBundle: string;
+  /** Applies a new configuration, and says what changed. One that changes nothing reads the certificate files again. */
+  reload(config: Config): Promise<ReloadReport>;
   /**
    * Is not ready from now on, accepts no device and no enrollment, finishes what is being stored, and ends the sessions at the configured
    * rate. The console stays open. To be called before `close()`; idempotent.
@@ -83,7 +88,7 @@ export interface FleetServer {
 
 interface Servers {
   readonly broker: Broker;
-  readonly enroll: { close(): Promise<void> };
+  readonly enroll: EnrollServer;
   readonly renewals: RenewalSchedule;
   readonly console: Console;
   readonly mqttUrl: string;
@@ -128,6 +133,13 @@ async function start(options: FleetServerOptions, opened: OpenParts): Promise<Fl
     healthUrl,
     socket: data.socket,
     trustBundle: data.trustBundle,
+    reload: (next) =>
+      applyConfig(config, next, {
+        ...servers,
+        authority,
+        requests: context.limits.requests,
+        setLogLevel: (level) => setLogLevel(log, level),
+      }),
     drain: async () => {
       readiness.draining();
       await Promise.all([servers.enroll.close(), servers.broker.drain(config.drain)]);

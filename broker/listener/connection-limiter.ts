@@ -28,8 +28,12 @@ export class ConnectionLimiter implements ConnectionSlotOwner {
 
   constructor(options: ConnectionLimiterOptions) {
     this.#options = options;
-    const rate = options.limits.connectionsPerSecondPerAddress;
-    this.#rate = new TokenBuckets({ perSecond: rate, burst: rate * 2 });
+    this.#rate = new TokenBuckets(this.#configuredRate());
+  }
+
+  /** The limits were changed: the rate is applied. The others are read at each connection. */
+  limitsChanged(): void {
+    this.#rate.setRate(this.#configuredRate());
   }
 
   /** `handshakes_begun_total` counts admitted connections; `handshake_seconds_total` runs from the accept, of finished ones. */
@@ -94,6 +98,11 @@ export class ConnectionLimiter implements ConnectionSlotOwner {
 
   timedOut({ address }: ConnectionSlot): void {
     this.#options.refused('connect_timeout', address);
+  }
+
+  #configuredRate(): { readonly perSecond: number; readonly burst: number } {
+    const rate = this.#options.limits.connectionsPerSecondPerAddress;
+    return { perSecond: rate, burst: rate * 2 };
   }
 
   #refuse(socket: Socket, reason: ConnectFailure, address: string): undefined {

@@ -13,6 +13,7 @@ import {
 import { expectDescriptors, type FleetServer } from '../../server/index.ts';
 import { runOnBun } from '../bun.ts';
 import { integerBetween, repeated, run, withJsonOption } from '../command-line.ts';
+import { ConfigReload } from '../config-reload.ts';
 import { publicNameAdvice, publicNames } from '../public-names.ts';
 import { openServiceManager } from '../service-manager.ts';
 import { untilServerStopped } from '../stop-signals.ts';
@@ -38,20 +39,8 @@ const LAST_LINES_MS = 1_000;
 const LOCAL_NAMES = ['localhost', '127.0.0.1', '::1'];
 
 const serve = run<ServeOptions>(async ({ options, form }) => {
-  const config = loadConfig({
-    file: options.config,
-    environment: process.env,
-    flags: [
-      [['data'], options.data],
-      [['runtime'], options.runtime],
-      [['enroll', 'host'], options.host],
-      [['mqtt', 'host'], options.host],
-      [['enroll', 'port'], options.enrollPort],
-      [['mqtt', 'port'], options.mqttPort],
-      [['console', 'port'], options.consolePort],
-      [['publicHosts'], options.publicHost && [...new Set([...options.publicHost, ...LOCAL_NAMES])]],
-    ],
-  });
+  const load = () => loadServeConfig(options);
+  const config = load();
   refuseUntested(config);
   if (config.runtime !== runtime.name) await otherRuntime(config.runtime);
   // Loaded here: other commands start faster without the modules of the server.
@@ -61,6 +50,7 @@ const serve = run<ServeOptions>(async ({ options, form }) => {
     journalStream: process.env.JOURNAL_STREAM,
   });
   const manager = openServiceManager({ environment: process.env, log });
+  const reload = new ConfigReload({ load, log });
   expectDescriptors();
   expectPlausibleClock(Date.now());
   // Signals are handled first: one that arrives while the server starts must still close it.
@@ -77,19 +67,42 @@ const serve = run<ServeOptions>(async ({ options, form }) => {
       log.info({ version, runtime: `${runtime.name} ${runtime.version}` }, 'started');
       announce(server, config, form);
       warnOfLoopbackName(config, server, log);
-      manager.ready(`EST ${server.enrollUrl}, MQTT ${server.mqttUrl}`);
+      const ready = () => manager.ready(`EST ${server.enrollUrl}, MQTT ${server.mqttUrl}`);
+      ready();
+      reload.target({ server, begins: () => manager.reloading(), ends: ready });
       const signal = await stopped;
+      reload.target(undefined);
       log.info({ signal, within: config.drain.within }, 'stopping');
       manager.stopping('ending sessions', config.drain.within + STOP_MS);
       await server.drain();
       await server.close();
       await manager.close();
     },
-    (cause) => log.warn(cause, 'ignored; the server keeps running'),
+    {
+      onHangUp: () => reload.hangUp(),
+      onLost: (reason) => log.warn({ standardOutput: reason }, 'ignored; the server keeps running'),
+    },
   );
   // Output that its reader does not take is dropped, so that the process ends.
   if (!(await standardError.settled(LAST_LINES_MS)) || process.stdout.writableLength > 0) process.exit();
 });
+
+function loadServeConfig(options: ServeOptions): Config {
+  return loadConfig({
+    file: options.config,
+    environment: process.env,
+    flags: [
+      [['data'], options.data],
+      [['runtime'], options.runtime],
+      [['enroll', 'host'], options.host],
+      [['mqtt', 'host'], options.host],
+      [['enroll', 'port'], options.enrollPort],
+      [['mqtt', 'port'], options.mqttPort],
+      [['console', 'port'], options.consolePort],
+      [['publicHosts'], options.publicHost && [...new Set([...options.publicHost, ...LOCAL_NAMES])]],
+    ],
+  });
+}
 
 /** No test uses keys in a PKCS#11 token on Bun. */
 function refuseUntested({ runtime: wanted, certificates }: Config): void {

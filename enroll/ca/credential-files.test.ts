@@ -10,6 +10,7 @@ interface Watched {
   readonly pairs: string[];
   readonly lines: () => readonly Record<string, unknown>[];
   error(): string | undefined;
+  check(): Promise<void>;
   /** Resolves when something was pairs or refused since it was asked. */
   next(): Promise<void>;
 }
@@ -55,6 +56,7 @@ async function watched(folder: string, first: { readonly cert: string; readonly 
     pairs,
     lines: logged.lines,
     error: watcher.error,
+    check: () => watcher.check(),
     next: () => new Promise((resolve) => waiting.add(resolve)),
   };
 }
@@ -72,6 +74,14 @@ it('a new pair is used as soon as it is written', async () => {
   await next;
   expect(files.pairs).toEqual([one.cert, two.cert]);
   expect(files.error()).toBeUndefined();
+});
+
+it('a new pair is in use when a check that was asked for is finished', async () => {
+  const [one, two] = [await pair(), await pair()];
+  const files = await watched(testDirectory(), one);
+  write(files.folder, two);
+  await files.check(); // a watcher waits until the files have settled
+  expect(files.pairs).toEqual([one.cert, two.cert]);
 });
 
 it('a new pair behind a replaced link to its folder is used, as Kubernetes mounts secrets', async () => {

@@ -28,6 +28,8 @@ export interface CredentialPair {
 /** An error: the reason why the pair in the files is not in use. */
 export interface WatchedFiles {
   error(): string | undefined;
+  /** Looks at them now. Resolves when a new pair is in use or refused. */
+  check(): Promise<void>;
   close(): void;
 }
 
@@ -69,8 +71,10 @@ export async function watchCredentialFiles(
     current = pair.cert + pair.key;
     onPair(pair);
   };
-  const close = watchFolders(new Set([dirname(files.cert), dirname(files.key)]), check, { name, log });
-  return { error: () => error, close };
+  const checks = new SerialQueue();
+  const folders = new Set([dirname(files.cert), dirname(files.key)]);
+  const close = watchFolders(folders, () => checks.add(check), { name, log });
+  return { error: () => error, check: () => checks.add(check), close };
 }
 
 /**
@@ -82,12 +86,11 @@ function watchFolders(
   check: () => Promise<void>,
   { name, log }: { readonly name: string; readonly log: Logger },
 ): () => void {
-  const checks = new SerialQueue();
   let timer: NodeJS.Timeout | undefined;
   const checkSoon = (): void => {
     clearTimeout(timer);
     timer = setTimeout(() => {
-      checks.add(check).catch((error: unknown) => {
+      check().catch((error: unknown) => {
         log.error({ server: name, err: error }, 'server certificate could not be read');
       });
     }, SETTLE_MS);

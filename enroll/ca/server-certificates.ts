@@ -50,6 +50,8 @@ export interface ServerCertificates {
   onChange(name: ServerName, listener: (credentials: ServerCredentials) => void): () => void;
   /** Why a listener still uses an older certificate than its files contain, by listener. */
   fileErrors(): Readonly<Partial<Record<ServerName, string>>>;
+  /** Looks at the files of all listeners now. A pair that cannot be used is logged and ignored. */
+  readFiles(): Promise<void>;
   /** Renews the certificates that are due; the timer calls it. */
   renewDue(): Promise<void>;
 }
@@ -140,6 +142,14 @@ class ServerCertificateSet implements OwnServerCertificates {
   fileErrors(): Readonly<Partial<Record<ServerName, string>>> {
     const errors = [...this.#watched].map(([name, files]) => [name, files.error()] as const);
     return Object.fromEntries(errors.filter(([, error]) => error !== undefined));
+  }
+
+  async readFiles(): Promise<void> {
+    for (const [name, files] of this.#watched) {
+      await files.check().catch((error: unknown) => {
+        this.#options.log.error({ server: name, err: error }, 'server certificate could not be read');
+      });
+    }
   }
 
   /** The timer and a caller share one renewal. */

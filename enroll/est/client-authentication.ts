@@ -39,8 +39,8 @@ export interface PresentedCredential {
 export interface ClientAuthenticationOptions {
   readonly certificates: ClientCertificateDeps;
   readonly addresses: ClientAddresses;
-  readonly enrollments: RateLimit;
-  readonly renewals: RateLimit;
+  readonly enrollments: Pick<RateLimit, 'take'>;
+  readonly renewals: Pick<RateLimit, 'take'>;
   /** For every request that issues a certificate, which occupies the event loop for some milliseconds. */
   readonly workQueue: WorkQueue;
   /** 0 up to 1; spreads the retries of clients that were refused together. */
@@ -120,7 +120,7 @@ async function waitForTurn(
   throw new Problem('rate_limited', { retryAfter, reason: 'too many requests are waiting' });
 }
 
-function limitRate(limit: RateLimit, address: string): void {
+function limitRate(limit: Pick<RateLimit, 'take'>, address: string): void {
   const retryAfter = limit.take(address);
   if (retryAfter > 0) throw new Problem('rate_limited', { retryAfter });
 }

@@ -14,6 +14,7 @@ import {
   networkOf,
   type ProxyRefusal,
   type RateLimit,
+  type Rates,
   type RefusalLog,
 } from '../../limits/index.ts';
 import type { Counters } from '../counters.ts';
@@ -62,6 +63,10 @@ export class ConnectionLimiter {
     });
     this.#open = new ConnectionCounter(limits.openConnections, limits.openConnectionsPerAddress);
     this.#halfOpen = new ConnectionCounter(limits.halfOpenConnections, limits.halfOpenConnectionsPerAddress);
+  }
+
+  setRates(rates: Rates): void {
+    this.#rate.setRates(rates);
   }
 
   /** Counts the connection until it closes. False when it has to be closed: it is over a limit. */

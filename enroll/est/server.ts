@@ -17,6 +17,8 @@ import {
   createRateLimit,
   type HttpServer,
   ProxiedConnections,
+  type RateLimit,
+  type Rates,
   type RefusalLog,
   type RequestLimits,
   WorkQueue,
@@ -81,6 +83,8 @@ export interface EnrollServer {
   readonly port: number;
   /** Counters since the start, by metric name, or name and label: `enroll_refused_total/code=token_rejected`. */
   counters(): Readonly<Record<string, number>>;
+  /** Applies the rates among the limits at once; the others stay as they were. */
+  applyRates(limits: EnrollLimits): void;
   /** Accepts no more connections, gives requests two seconds to finish, then closes the rest. Idempotent. */
   close(): Promise<void>;
 }
@@ -122,7 +126,8 @@ export async function createEnrollServer(options: EnrollServerOptions): Promise<
 
   // 2. Requests: the budget of the client's network, then client authentication, then the route.
   const workQueue = new WorkQueue({ waiting: limits.waiting });
-  const authentication = createAuthentication(parts, workQueue);
+  const rates = createRates(parts);
+  const authentication = createAuthentication(parts, workQueue, rates);
   const { presented } = authentication;
   const responses = createErrorResponses({ ...parts, presented });
   const app = createApplication(responses, (handle) =>
@@ -151,6 +156,12 @@ export async function createEnrollServer(options: EnrollServerOptions): Promise<
     url: serverUrl('https', authority.hosts[0] as string, port),
     port,
     counters: () => ({ ...parts.counters.snapshot(), enroll_waiting: workQueue.waiting }),
+    applyRates(changed) {
+      const of = ratesOf(changed);
+      limiter.setRates(of.connections);
+      rates.enrollments.setRates(of.enrollments);
+      rates.renewals.setRates(of.renewals);
+    },
     close() {
       closing ??= close();
       return closing;
@@ -221,23 +232,37 @@ function createApplication(responses: ErrorResponses, attach: (handle: RequestLi
   return app;
 }
 
-function createAuthentication(parts: ServerParts, workQueue: WorkQueue): ClientAuthentication {
-  const { authority, registry, limits, monotonic, random, now } = parts;
+interface EnrollRates {
+  readonly enrollments: RateLimit;
+  readonly renewals: RateLimit;
+}
+
+function createRates({ limits, monotonic, random }: ServerParts): EnrollRates {
+  const of = ratesOf(limits);
+  return {
+    enrollments: createRateLimit({ monotonic, random, ...of.enrollments }),
+    renewals: createRateLimit({ monotonic, random, ...of.renewals }),
+  };
+}
+
+/** By what they limit. */
+function ratesOf(limits: EnrollLimits): Readonly<Record<'enrollments' | 'renewals' | 'connections', Rates>> {
+  return {
+    enrollments: {
+      perSecond: limits.enrollmentsPerSecond,
+      perSecondPerAddress: limits.enrollmentsPerSecondPerAddress,
+    },
+    renewals: { perSecond: limits.renewalsPerSecond, perSecondPerAddress: limits.renewalsPerSecondPerAddress },
+    connections: { perSecond: limits.connectionsPerSecond, perSecondPerAddress: limits.connectionsPerSecondPerAddress },
+  };
+}
+
+function createAuthentication(parts: ServerParts, workQueue: WorkQueue, rates: EnrollRates): ClientAuthentication {
+  const { authority, registry, now } = parts;
   return createClientAuthentication({
     ...parts,
     certificates: { issuer: authority.issuer, registry, now },
-    enrollments: createRateLimit({
-      monotonic,
-      random,
-      perSecond: limits.enrollmentsPerSecond,
-      perSecondPerAddress: limits.enrollmentsPerSecondPerAddress,
-    }),
-    renewals: createRateLimit({
-      monotonic,
-      random,
-      perSecond: limits.renewalsPerSecond,
-      perSecondPerAddress: limits.renewalsPerSecondPerAddress,
-    }),
+    ...rates,
     workQueue,
   });
 }

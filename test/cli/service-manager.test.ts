@@ -27,7 +27,7 @@ while True: print(s.recv(4096).decode().replace('\\n', ' '))`,
 }
 
 describeWithClients('a server that systemd supervises', ['python3', 'systemd-notify'], () => {
-  it('notifies systemd when it is ready, alive, and stopping, with the time that the stop may take', async () => {
+  it('notifies systemd when it is ready, alive, reloading and stopping, with the time that the stop may take', async () => {
     const directory = temporaryDirectory();
     const { path, receiver } = await notifySocket(directory);
     const environment = { NOTIFY_SOCKET: path, WATCHDOG_USEC: '400000', ROLLCALL_DRAIN_WITHIN: '20s' };
@@ -37,6 +37,9 @@ describeWithClients('a server that systemd supervises', ['python3', 'systemd-not
     });
     await receiver.line(/^READY=1 STATUS=EST https:\/\/localhost:\d+, MQTT mqtts:\/\/localhost:\d+$/);
     await receiver.line(/^WATCHDOG=1$/);
+    process.kill(server.pid, 'SIGHUP');
+    await receiver.line(/^RELOADING=1 MONOTONIC_USEC=\d+$/);
+    await server.untilLogged('configuration reloaded');
     const ended = server.end('SIGTERM');
     await receiver.line(/^STOPPING=1 STATUS=ending sessions EXTEND_TIMEOUT_USEC=50000000$/);
     expect((await ended).code).toBe(0);
