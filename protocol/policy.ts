@@ -36,8 +36,11 @@ export function policyScopes(identity: Identity, group: GroupName): readonly Pol
   return [`group/${group}`, DEFAULT_DEVICE_SCOPE];
 }
 
-const DEVICE_RECEIVES = [
-  'devices/${device.id}/commands/+/+',
+/** Clients often subscribe to everything below a topic. What is delivered is decided by the rules of `receive`. */
+const OWN_COMMANDS_FILTER = 'devices/${device.id}/commands/#';
+const OWN_COMMANDS = 'devices/${device.id}/commands/+/+';
+
+const DEVICE_RECEIVES_BESIDE_COMMANDS = [
   'devices/${device.id}/twin/desired',
   'devices/${device.id}/server/+',
   'groups/${device.group}/broadcast/+',
@@ -53,8 +56,8 @@ export const DEFAULT_DEVICE_POLICY: PolicyDocument = {
     'devices/${device.id}/responses/+',
     'devices/${device.id}/twin/reported',
   ],
-  subscribe: DEVICE_RECEIVES,
-  receive: DEVICE_RECEIVES,
+  subscribe: [OWN_COMMANDS_FILTER, ...DEVICE_RECEIVES_BESIDE_COMMANDS],
+  receive: [OWN_COMMANDS, ...DEVICE_RECEIVES_BESIDE_COMMANDS],
   retain: ['devices/${device.id}/twin/reported'],
 };
 
@@ -82,7 +85,7 @@ export const DEFAULT_SERVICE_POLICY: PolicyDocument = {
 export const QUARANTINE_POLICY: PolicyDocument = {
   connect: ['${device.id}'],
   publish: ['devices/${device.id}/responses/+'],
-  subscribe: ['devices/${device.id}/commands/+/+', TRUST_BUNDLE_TOPIC],
-  receive: ['devices/${device.id}/commands/+/+', TRUST_BUNDLE_TOPIC],
+  subscribe: [OWN_COMMANDS_FILTER, TRUST_BUNDLE_TOPIC],
+  receive: [OWN_COMMANDS, TRUST_BUNDLE_TOPIC],
   retain: [],
 };

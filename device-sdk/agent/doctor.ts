@@ -27,11 +27,13 @@ import type { IdentityStore, StoredIdentity } from '../identity-store.ts';
 import { proveBroker } from '../server-check.ts';
 import { agentClient } from './agent-client.ts';
 import type { AgentStatus } from './agent-device.ts';
-import type { AgentSettings } from './settings.ts';
+import { addressText, findPortFault } from './loopback-port.ts';
+import type { AgentSettings, LoopbackAddress } from './settings.ts';
 
 export interface Finding {
   readonly check:
     | 'agent'
+    | 'listen'
     | 'identity'
     | 'certificate'
     | 'names'
@@ -73,6 +75,7 @@ export async function diagnose({ settings, now }: DoctorOptions): Promise<readon
     .status()
     .catch(() => undefined);
   findings.push(agentFinding(running, settings));
+  if (settings.listen !== undefined && running === undefined) findings.push(await listenFinding(settings.listen));
 
   // 1. Who is this device?
   const [identityFinding, known] = await findIdentity(settings);
@@ -110,6 +113,19 @@ function agentFinding(running: AgentStatus | undefined, { socket }: AgentSetting
     outcome: isWell ? 'ok' : 'warning',
     found: `${state} since ${since}${waiting}${why}`,
     ...(!isWell && { fix: 'the checks below say more' }),
+  };
+}
+
+/** Of an agent that does not run: one that runs has the port. */
+async function listenFinding(address: LoopbackAddress): Promise<Finding> {
+  const fault = await findPortFault(address);
+  const text = addressText(address);
+  if (fault === undefined) return { check: 'listen', outcome: 'ok', found: `${text} is free for applications` };
+  return {
+    check: 'listen',
+    outcome: 'failed',
+    found: fault.message,
+    fix: 'the agent cannot start before; change "listen" in its settings, or end the other program',
   };
 }
 

@@ -4,8 +4,9 @@
  * hear each other, and nothing is retained.
  */
 
-import { createServer, type Server } from 'node:net';
+import { createServer } from 'node:net';
 import type { LocalServer } from './http-server.ts';
+import { listenOnLoopback } from './loopback-port.ts';
 import { type ApplicationOptions, MqttApplication } from './mqtt-application.ts';
 import type { LoopbackAddress } from './settings.ts';
 
@@ -19,7 +20,7 @@ export interface MqttListener extends LocalServer {
 
 const CONNECTIONS_MAX = 64;
 
-/** Rejects with the system's error. */
+/** Rejects with DeviceError `address_in_use` or `internal`. */
 export async function startMqttListener(options: MqttListenerOptions): Promise<MqttListener> {
   const open = new Set<MqttApplication>();
   const server = createServer({ noDelay: true }, (socket) => {
@@ -28,7 +29,7 @@ export async function startMqttListener(options: MqttListenerOptions): Promise<M
     socket.once('close', () => open.delete(application));
   });
   server.maxConnections = CONNECTIONS_MAX;
-  await listening(server, options.address);
+  await listenOnLoopback(server, options.address);
   const { port } = server.address() as { readonly port: number };
   return {
     port,
@@ -38,14 +39,4 @@ export async function startMqttListener(options: MqttListenerOptions): Promise<M
         for (const application of open) application.shutDown();
       }),
   };
-}
-
-function listening(server: Server, { host, port }: LoopbackAddress): Promise<void> {
-  return new Promise((resolve, reject) => {
-    server.once('error', reject);
-    server.listen(port, host, () => {
-      server.off('error', reject);
-      resolve();
-    });
-  });
 }

@@ -1,6 +1,7 @@
 /** `rollcall-device doctor` reports each cause that prevents a device from connecting, in one line. */
 
 import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseBootstrapToken } from '@rollcall/protocol';
@@ -55,6 +56,24 @@ it('doctor finds nothing wrong with a device that can connect, which still can a
   const text = (await place.command(['doctor'])).stdout;
   expect(text).toMatch(/^connection +ok +the broker accepted this device$/m);
   await (await place.run()).reached('connected');
+});
+
+it('an agent whose listen port is taken names the setting and the address, and so does its doctor', async () => {
+  const other = createServer();
+  await new Promise<void>((resolve) => other.listen(0, '127.0.0.1', resolve));
+  const { port } = other.address() as { readonly port: number };
+  const place = agentProgram.configure(temporaryDirectory(), [`listen = 127.0.0.1:${port}`]);
+  place.giveToken(await fleet.mint());
+  const started = await place.command(['run']);
+  expect(started).toMatchObject({ code: 1, stdout: '' });
+  expect(started.stderr).toContain(`listen = 127.0.0.1:${port}: another program listens there`);
+  expect(started.stderr).not.toContain('the reason is in its log');
+  const { code, of } = await examine(place);
+  expect({ code, outcome: of('listen')?.outcome }).toEqual({ code: 1, outcome: 'failed' });
+  expect(of('listen')?.found).toContain(`listen = 127.0.0.1:${port}`);
+
+  await new Promise((resolve) => other.close(resolve));
+  expect((await examine(place)).of('listen')).toMatchObject({ outcome: 'ok' });
 });
 
 it('doctor queries the running agent instead of taking over its session', async () => {
