@@ -1,7 +1,8 @@
 /** The diagnosis of a device in findings and sentences. */
 
 import type { ConsoleClient } from '../console/client.ts';
-import { type Finding, findingText } from './doctor-findings.ts';
+import type { Finding } from '../console/index.ts';
+import { findingText } from './doctor-findings.ts';
 
 export type Diagnosis = Awaited<ReturnType<ConsoleClient['diagnoseDevice']>>;
 type Refusal = Diagnosis['refusals'][number];

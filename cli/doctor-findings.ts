@@ -1,14 +1,6 @@
 /** Findings of the doctor as text: one line per check, and what to do below it, as `rollcall-device doctor` prints them. */
 
-export interface Finding {
-  readonly check: string;
-  /** `skipped`: an earlier check failed, or it does not apply. */
-  readonly outcome: 'ok' | 'warning' | 'failed' | 'skipped';
-  /** What was found, in words. */
-  readonly found: string;
-  /** What to do, unless the outcome is ok. */
-  readonly fix?: string;
-}
+import type { Finding } from '../console/index.ts';
 
 const MARKS = { ok: 'ok', warning: 'warning', failed: 'FAILED', skipped: '-' } as const;
 const CHECK_WIDTH = 13;

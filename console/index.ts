@@ -3,6 +3,7 @@
 export { type Console, createConsole } from './console.ts';
 export type { DeviceDiagnosis, DiagnosisOrder, Refusal } from './device-diagnosis.ts';
 export type { CommandOrder, CommandResult, DesiredChange, TwinView } from './device-messages.ts';
+export type { Finding, ServerExamination } from './finding.ts';
 export { createProbeServer } from './probes.ts';
 export type { CaControl, LiveSession } from './server-controls.ts';
 export { exceedsDepth } from './untrusted-json.ts';

@@ -2,6 +2,7 @@ import type { GroupName, Identity, PolicyDocument, ServiceName } from '@rollcall
 import type { Actor, CreatedToken, ExpiringItem, ExpiryFilter, ServiceRecord } from '../registry/index.ts';
 import type { DeviceDiagnosis, DiagnosisOrder } from './device-diagnosis.ts';
 import type { DeviceMessages } from './device-messages.ts';
+import type { ServerExamination } from './finding.ts';
 /** An MQTT session that is connected now. Times are milliseconds since the epoch. */
 export interface LiveSession {
   readonly identity: Identity;
@@ -104,6 +105,7 @@ export interface ServerControls {
   readonly ca: CaControl;
   readonly renewals: RenewalControl;
   readonly deviceMessages: DeviceMessages;
+  examineServer(): Promise<ServerExamination>;
   diagnoseDevice(order: DiagnosisOrder): Promise<DeviceDiagnosis>;
   /** The text form, with the root's fingerprint and the enroll URL. */
   formatToken(minted: CreatedToken): string;

@@ -38,10 +38,27 @@ function expectSocketPath(path: string, hint: string): void {
   });
 }
 
+/** The paths in a directory, which need not exist. */
+export function dataDirectoryAt(path: string): DataDirectory {
+  const root = resolve(path);
+  return {
+    path: root,
+    authority: join(root, 'ca'),
+    registryFile: join(root, 'registry.db'),
+    telemetry: join(root, 'telemetry'),
+    sessionFile: join(root, 'sessions.db'),
+    events: join(root, 'events'),
+    sinks: join(root, 'sinks'),
+    operatorKeyFile: join(root, 'operator.key'),
+    socket: join(root, CONSOLE_SOCKET),
+    trustBundle: join(root, 'trust-bundle.pem'),
+  };
+}
+
 /** Creates the directory (0700) if it is missing. Problem `data_directory_unusable` when it can't be used. */
 export function openDataDirectory(path: string): DataDirectory {
-  const root = resolve(path);
-  const socket = join(root, CONSOLE_SOCKET);
+  const data = dataDirectoryAt(path);
+  const { path: root, socket } = data;
   expectSocketPath(socket, 'choose a data directory with a shorter path');
   try {
     mkdirSync(root, { recursive: true, mode: 0o700 });
@@ -53,16 +70,5 @@ export function openDataDirectory(path: string): DataDirectory {
       cause: error,
     });
   }
-  return {
-    path: root,
-    authority: join(root, 'ca'),
-    registryFile: join(root, 'registry.db'),
-    telemetry: join(root, 'telemetry'),
-    sessionFile: join(root, 'sessions.db'),
-    events: join(root, 'events'),
-    sinks: join(root, 'sinks'),
-    operatorKeyFile: join(root, 'operator.key'),
-    socket,
-    trustBundle: join(root, 'trust-bundle.pem'),
-  };
+  return data;
 }

@@ -76,7 +76,7 @@ export class DescriptorMonitor {
 }
 
 /** The limit of open files on Linux; undefined on other systems. */
-function descriptorLimit(): number | undefined {
+export function descriptorLimit(): number | undefined {
   try {
     return parseDecimal(/^Max open files\s+(\d+)/m.exec(readFileSync('/proc/self/limits', 'utf8'))?.[1], 0);
   } catch {

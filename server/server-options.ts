@@ -18,6 +18,7 @@ import type { ServerContext } from './context.ts';
 import { DeviceCommands } from './device-commands.ts';
 import { DeviceTwins } from './device-twins.ts';
 import { diagnoseDevice } from './diagnosis/device-diagnosis.ts';
+import { examineServer } from './diagnosis/server-findings.ts';
 import { certificateHealth } from './health.ts';
 import type { PresenceRecorder } from './presence-recorder.ts';
 import { subjectOf } from './registry-lookups.ts';
@@ -125,6 +126,7 @@ export interface ConsoleParts {
   readonly presence: PresenceRecorder;
   readonly renewals: RenewalSchedule;
   readonly enrollUrl: string;
+  readonly enrollPort: number;
   readonly mqttUrl: string;
   readonly clock: () => 'ok' | 'behind';
 }
@@ -158,10 +160,12 @@ export function consoleOptions(
 
 /** Calls of the console to the broker and the certificate authority. */
 function serverControls(
-  { config, metrics, readiness, now }: ServerContext,
-  { registry, events, sessions }: Stores,
-  { authority, broker, presence, renewals, enrollUrl, mqttUrl, clock }: ConsoleParts,
+  context: ServerContext,
+  stores: Stores,
+  { authority, broker, presence, renewals, enrollUrl, enrollPort, mqttUrl, clock }: ConsoleParts,
 ): Parameters<typeof createConsole>[0]['controls'] {
+  const { config, metrics, readiness, now } = context;
+  const { registry, events, sessions } = stores;
   const { trust, issuer } = authority;
   const commands = new DeviceCommands({ broker, registry, now });
   const twins = new DeviceTwins({ broker, registry, packetBytes: config.mqtt.limits.packet });
@@ -178,6 +182,8 @@ function serverControls(
       twin: (device) => twins.read(device),
       changeDesired: (change) => twins.change(change),
     },
+    examineServer: () =>
+      examineServer({ context, stores, authority, expiry: expiryList, enrollPort, mqttPort: broker.port, clock }),
     diagnoseDevice: (order) =>
       diagnoseDevice(order, { registry, events: events.log, sessions: () => broker.sessions(), now }),
     formatToken: ({ record, secret }) =>

@@ -5,7 +5,7 @@
 
 import { lifecycleTopic, serverUrl, UNKNOWN_NAME } from '@rollcall/protocol';
 import type { Logger } from 'pino';
-import { type Broker, createBroker, inspectSessionFile, openSessionStore } from '../broker/index.ts';
+import { type Broker, createBroker, openSessionStore } from '../broker/index.ts';
 import { type Console, createConsole, createProbeServer } from '../console/index.ts';
 import {
   type Authority,
@@ -16,10 +16,10 @@ import {
   type RenewalSchedule,
 } from '../enroll/index.ts';
 import { createRequestLimits } from '../limits/index.ts';
-import { inspectRegistry, type Registry } from '../registry/index.ts';
+import type { Registry } from '../registry/index.ts';
 import { openRegistry } from '../registry/open.ts';
 import { lockDirectory } from '../storage/index.ts';
-import { inspectSinks, inspectTelemetry, openSinks, type SinkSettings } from '../telemetry/index.ts';
+import { openSinks } from '../telemetry/index.ts';
 import { openTelemetry } from '../telemetry/open.ts';
 import { type RestoredNote, readRestoredNote, removeRestoredNote } from './backup/restored-note.ts';
 import { openCertificateAuthority } from './certificate-authority.ts';
@@ -29,7 +29,7 @@ import { sinkSettings } from './config/sink-settings.ts';
 import type { ServerContext } from './context.ts';
 import { type DataDirectory, openDataDirectory } from './data-directory.ts';
 import { DescriptorMonitor } from './descriptor-monitor.ts';
-import { inspectFleetEvents, openFleetEvents } from './events/open.ts';
+import { openFleetEvents } from './events/open.ts';
 import { setLogLevel } from './logger.ts';
 import { type CounterSource, collectTelemetry, Metrics } from './metrics.ts';
 import { OpenParts } from './open-parts.ts';
@@ -40,6 +40,7 @@ import { applyConfig, type ReloadReport } from './reload.ts';
 import { runtimeText } from './runtime.ts';
 import { brokerOptions, consoleOptions, enrollOptions, renewalOptions } from './server-options.ts';
 import { reportOverShare } from './share-reports.ts';
+import { storeInspections } from './store-inspection.ts';
 import {
   eventOptions,
   type OpenedAfter,
@@ -183,7 +184,7 @@ async function openProbes(context: ServerContext, opened: OpenParts): Promise<st
 async function openStores(context: ServerContext, after: OpenedAfter, opened: OpenParts): Promise<Stores> {
   const { config, data, environment, now, log } = context;
   const settings = sinkSettings(config.sinks, { environment, now });
-  inspectStores(data, settings);
+  for (const [, inspect] of storeInspections(data, settings)) inspect();
   const registry = opened.add(await openRegistry(registryOptions(context)));
   const telemetry = opened.add(await openTelemetry(telemetryOptions(context, registry, after)));
   const events = opened.add(await openFleetEvents(eventOptions(context, registry, after)));
@@ -191,15 +192,6 @@ async function openStores(context: ServerContext, after: OpenedAfter, opened: Op
   const sinks = opened.add(await openSinks(sinkOptions(context, settings, { registry, telemetry, events })));
   const sessions = opened.add(await openSessionStore(sessionStoreOptions(context)));
   return { registry, telemetry, events, sinks, sessions };
-}
-
-/** Throws the errors of opening, and changes nothing, so that another version can still open all stores. */
-function inspectStores(data: DataDirectory, sinks: readonly SinkSettings[]): void {
-  inspectRegistry(data.registryFile);
-  inspectSessionFile(data.sessionFile);
-  inspectTelemetry(data.telemetry);
-  inspectFleetEvents(data.events);
-  inspectSinks({ settings: sinks, directory: data.sinks });
 }
 
 async function recordRestore(restored: RestoredNote, registry: Registry, { data, log }: ServerContext): Promise<void> {
@@ -245,7 +237,16 @@ async function openServers(
   collectTelemetry(metrics, telemetry);
   const console = opened.add(
     await createConsole(
-      consoleOptions(context, stores, { authority, broker, presence, renewals, enrollUrl, mqttUrl, clock }),
+      consoleOptions(context, stores, {
+        authority,
+        broker,
+        presence,
+        renewals,
+        enrollUrl,
+        enrollPort: enroll.port,
+        mqttUrl,
+        clock,
+      }),
     ),
   );
   return { broker, enroll, renewals, console, mqttUrl, enrollUrl };

@@ -1,4 +1,4 @@
-/** The diagnosis of a device: request and response. */
+/** The diagnosis of the server and of a device: requests and responses. */
 
 import { z } from 'zod';
 import { DEVICE_STATUSES } from '../../registry/index.ts';
@@ -36,7 +36,25 @@ const refusalView = z.object({
   remedy: z.string(),
 });
 
+const findingView = z.object({
+  check: z.string(),
+  outcome: z.enum(['ok', 'warning', 'failed', 'skipped']),
+  found: z.string(),
+  fix: z.string().optional().describe('what to do, unless the outcome is ok'),
+});
+
 export const diagnosisEndpoints = {
+  examineServer: {
+    method: 'GET',
+    path: '/v1/doctor',
+    access: 'operator',
+    summary: 'check what the server needs, and say what to do where something fails',
+    answer: z.object({
+      findings: z.array(findingView),
+      enrollUrls: z.array(z.string()).describe('one for each public host, to connect to from outside'),
+      rootSha256: z.string().describe('of the root that devices trust'),
+    }),
+  },
   diagnoseDevice: {
     method: 'GET',
     path: '/v1/devices/:id/diagnosis',

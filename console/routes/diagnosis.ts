@@ -1,4 +1,4 @@
-/** The diagnosis of a device, in the form of the API. `server/diagnosis/` makes it. */
+/** The diagnosis of the server and of a device, in the form of the API. `server/diagnosis/` makes it. */
 
 import type { FastifyInstance } from 'fastify';
 import { diagnosisEndpoints as endpoints } from '../api/diagnosis.ts';
@@ -11,6 +11,10 @@ import { viewSession } from './sessions.ts';
 const WEEK_MS = 7 * 86_400_000;
 
 export function addDiagnosisRoutes(app: FastifyInstance, { controls, now }: RoutesOptions): void {
+  addEndpoint(app, endpoints.examineServer, async () => {
+    const { findings, enrollUrls, rootSha256 } = await controls.examineServer();
+    return { findings: [...findings], enrollUrls: [...enrollUrls], rootSha256 };
+  });
   addEndpoint(app, endpoints.diagnoseDevice, async ({ params, query }) => {
     const since = query.since === undefined ? now() - WEEK_MS : Date.parse(query.since);
     const found = await controls.diagnoseDevice({ device: params.id, token: query.token, since });
