@@ -18,6 +18,7 @@ import { type BrokerContext, createBrokerContext } from './broker-context.ts';
 import { type BrokerLimits, topicLimits } from './broker-limits.ts';
 import type { BrokerEvent, DisconnectReason } from './events.ts';
 import { type ConnectionAdmission, openConnectionAdmission } from './listener/connection-admission.ts';
+import type { WebSocketOptions } from './listener/mqtt-listener.ts';
 import type { BrokerTls } from './listener/tls-listener.ts';
 import { type MessagePipeline, openMessagePipeline } from './message-pipeline.ts';
 import type { SessionChange } from './routing/bus.ts';
@@ -41,6 +42,8 @@ export interface BrokerOptions {
   readonly port: number;
   /** Networks of proxies whose connections begin with a header of the PROXY protocol; none by default. */
   readonly proxies?: readonly string[];
+  /** MQTT over WebSocket; not served by default. */
+  readonly webSocket?: WebSocketOptions;
   readonly tls: BrokerTls;
   /** The CAs whose client certificates are accepted, PEM, one or more. A chain to the root alone is not accepted. */
   readonly issuers: string | Buffer;
@@ -86,6 +89,8 @@ type LiveLimit = (typeof LIVE_LIMITS)[number];
 
 export interface Broker {
   readonly port: number;
+  /** Of MQTT over WebSocket; undefined when it is not served. */
+  readonly webSocketPort: number | undefined;
   /** New handshakes use it at once; no connection is dropped. */
   replaceTls(tls: BrokerTls, issuers?: string | Buffer): void;
   /**
@@ -206,6 +211,7 @@ function operations({ context, state, pipeline, admission }: BrokerParts): Omit<
   const confirmed = async (change: SessionChange) => sumOf(await bus.confirm(change));
   return {
     port: admission.listener.port,
+    webSocketPort: admission.listener.webSocketPort,
     replaceTls(replacement, issuers) {
       admission.listener.replaceTls(replacement);
       if (issuers !== undefined) admission.authorizer.setIssuers(readIssuers(issuers));

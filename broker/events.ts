@@ -35,6 +35,7 @@ const CONNECT_FAILURES = [
   'proxy_header_missing', // from a network of proxies; the PROXY protocol is required there
   'proxy_header_invalid',
   'handshake_failed',
+  'upgrade_refused', // an HTTP request that does not open a WebSocket connection for MQTT
   'connect_timeout',
   'certificate_missing',
   'certificate_untrusted', // OpenSSL refused it; the detail is its error code

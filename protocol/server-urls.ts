@@ -30,7 +30,7 @@ export function formatHostPort(host: string, port: number): string {
 }
 
 /** `scheme://host:port`; a port that is the scheme's default is left out. The host comes from {@link canonicalHost}. */
-export function serverUrl(scheme: 'http' | 'https' | 'mqtts', host: string, port: number): string {
+export function serverUrl(scheme: 'http' | 'https' | 'mqtts' | 'wss', host: string, port: number): string {
   const authority = formatHostPort(host, port);
   // The scheme "mqtts" has no registered default: devices of every version read a port that is written.
   return scheme === 'mqtts' ? `mqtts://${authority}` : new URL(`${scheme}://${authority}`).origin;

@@ -34,6 +34,7 @@ export function brokerOptions(
     host: config.mqtt.host,
     port: config.mqtt.port,
     proxies: config.mqtt.proxyProtocol.from,
+    ...(config.mqtt.webSocket.listen && { webSocket: config.mqtt.webSocket }),
     tls: authority.serverCertificates.current('broker'),
     issuers: authority.trust.issuersPem,
     trustDomain: config.trustDomain,

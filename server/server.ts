@@ -67,6 +67,8 @@ export interface FleetServerOptions {
 export interface FleetServer {
   readonly enrollUrl: string;
   readonly mqttUrl: string;
+  /** Of MQTT over WebSocket; undefined when it is not configured. */
+  readonly webSocketUrl: string | undefined;
   readonly consoleUrl: string;
   /** `http://host:port` of CRLs and OCSP; undefined when it is not configured. */
   readonly certificateStatusUrl: string | undefined;
@@ -129,6 +131,7 @@ async function start(options: FleetServerOptions, opened: OpenParts): Promise<Fl
   return {
     enrollUrl: servers.enrollUrl,
     mqttUrl: servers.mqttUrl,
+    webSocketUrl: webSocketUrl(context, servers.broker),
     consoleUrl: servers.console.url,
     certificateStatusUrl: statusUrl,
     healthUrl,
@@ -147,6 +150,12 @@ async function start(options: FleetServerOptions, opened: OpenParts): Promise<Fl
     },
     close: () => opened.close(),
   };
+}
+
+function webSocketUrl({ config, publicHost }: ServerContext, { webSocketPort }: Broker): string | undefined {
+  return webSocketPort === undefined
+    ? undefined
+    : `${serverUrl('wss', publicHost, webSocketPort)}${config.mqtt.webSocket.path}`;
 }
 
 function openContext(

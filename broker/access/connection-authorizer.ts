@@ -4,7 +4,6 @@
  */
 
 import { randomBytes, type X509Certificate } from 'node:crypto';
-import type { TLSSocket } from 'node:tls';
 import { formatIdentity, type Identity, identityName, identityUri, parseIdentityUri } from '@rollcall/protocol';
 import type { Logger } from 'pino';
 import type { CertificateStatus } from '../../registry/index.ts';
@@ -12,8 +11,11 @@ import type { BrokerCounters } from '../broker-counters.ts';
 import type { BrokerLimits } from '../broker-limits.ts';
 import { waitAtMost } from '../deadline.ts';
 import type { ConnectFailure } from '../events.ts';
-import type { ConnectionSlot } from '../listener/connection-slot.ts';
-import { PendingConnection, type PendingConnectionOwner } from '../listener/pending-connection.ts';
+import {
+  type ConnectionParts,
+  PendingConnection,
+  type PendingConnectionOwner,
+} from '../listener/pending-connection.ts';
 import type { MqttConnection } from '../mqtt/connection.ts';
 import type { ConnectPacket } from '../mqtt/packets.ts';
 import type { LiveSessions } from '../sessions/live-sessions.ts';
@@ -89,7 +91,7 @@ export class ConnectionAuthorizer implements PendingConnectionOwner {
     this.#verifier = new PeerCertificateVerifier(issuers);
     for (const pending of this.#pending) {
       if (pending.peer === undefined) continue;
-      const verified = this.#verifier.verify(pending.connection.socket);
+      const verified = this.#verifier.verify(pending.tls);
       if ('refusal' in verified) pending.refuse(verified.refusal.reason, verified.refusal.detail);
     }
   }
@@ -104,13 +106,13 @@ export class ConnectionAuthorizer implements PendingConnectionOwner {
     for (const pending of this.#pending) pending.refuse('server_shutdown');
   }
 
-  /** The TLS handshake of a connection is finished. */
-  handshakeFinished(socket: TLSSocket, slot: ConnectionSlot): void {
+  /** The TLS handshake of a connection is finished, and the upgrade to WebSocket where there is one. */
+  handshakeFinished(parts: ConnectionParts): void {
     try {
-      this.#verifyCertificate(socket, slot);
+      this.#verifyCertificate(parts);
     } catch (error) {
-      this.authorizationFailed(error, slot.address); // No certificate may end the process.
-      socket.destroy();
+      this.authorizationFailed(error, parts.slot.address); // No certificate may end the process.
+      parts.tls.destroy();
     }
   }
 
@@ -125,17 +127,17 @@ export class ConnectionAuthorizer implements PendingConnectionOwner {
     this.#pending.delete(pending);
   }
 
-  #verifyCertificate(socket: TLSSocket, slot: ConnectionSlot): void {
-    slot.handshakeFinished();
-    const verified = this.#verifier.verify(socket);
+  #verifyCertificate(parts: ConnectionParts): void {
+    parts.slot.handshakeFinished();
+    const verified = this.#verifier.verify(parts.tls);
     if ('refusal' in verified) {
       const { reason, detail, certificate } = verified.refusal;
-      const refused = new PendingConnection(this, socket, undefined, slot, this.#options.limits);
+      const refused = new PendingConnection(this, parts, undefined, this.#options.limits);
       this.#pending.add(refused);
       refused.refuse(reason, detail, certificate);
       return;
     }
-    const pending = new PendingConnection(this, socket, verified.peer, slot, this.#options.limits);
+    const pending = new PendingConnection(this, parts, verified.peer, this.#options.limits);
     this.#pending.add(pending);
     this.#authorize(pending, verified.peer).catch((error: unknown) => pending.failed(error));
   }

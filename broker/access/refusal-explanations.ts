@@ -25,6 +25,7 @@ const EXPLANATIONS: Readonly<Record<ConnectFailure, Explanation | undefined>> = 
   proxy_header_missing: undefined,
   proxy_header_invalid: undefined,
   handshake_failed: undefined,
+  upgrade_refused: undefined,
   connect_timeout: undefined,
   protocol_violation: undefined,
   certificate_missing: { code: notAuthorized, sentence: 'present a client certificate of this fleet' },

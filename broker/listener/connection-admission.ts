@@ -12,13 +12,15 @@ import type { BrokerContext } from '../broker-context.ts';
 import type { ConnectFailure } from '../events.ts';
 import type { SessionState } from '../sessions/session-state.ts';
 import { ConnectionLimiter } from './connection-limiter.ts';
-import { type BrokerTls, openTlsListener, type TlsListener } from './tls-listener.ts';
+import { type MqttListener, openMqttListener, type WebSocketOptions } from './mqtt-listener.ts';
+import type { BrokerTls } from './tls-listener.ts';
 
 export interface ConnectionAdmissionOptions {
   readonly host: string;
   readonly port: number;
   /** Networks of proxies whose connections begin with a header of the PROXY protocol. */
   readonly proxies?: readonly string[] | undefined;
+  readonly webSocket?: WebSocketOptions | undefined;
   readonly tls: BrokerTls;
   /** CAs whose client certificates are accepted. */
   readonly issuers: readonly X509Certificate[];
@@ -31,14 +33,14 @@ export interface ConnectionAdmission {
   readonly proxied: ProxiedConnections;
   readonly limiter: ConnectionLimiter;
   readonly authorizer: ConnectionAuthorizer;
-  readonly listener: TlsListener;
+  readonly listener: MqttListener;
 }
 
 /** Throws Problem `address_in_use`. */
 export async function openConnectionAdmission(
   context: BrokerContext,
   { sessions, policies, reporter }: SessionState,
-  { host, port, proxies = [], tls, issuers, trustDomain, directory, authorized }: ConnectionAdmissionOptions,
+  { host, port, proxies = [], tls, webSocket, issuers, trustDomain, directory, authorized }: ConnectionAdmissionOptions,
 ): Promise<ConnectionAdmission> {
   const { limits, log, now } = context;
   const refusals = new ConnectionRefusals({ ...context, onEvent: (event) => reporter.event(event) });
@@ -67,11 +69,8 @@ export async function openConnectionAdmission(
     ...(limits.handshakes > 0 && { waitingMax: limits.handshakes }),
     refused: (reason, address, detail) => refusals.report(CONNECT_FAILURES[reason], address, { detail }),
   });
-  const listener = await openTlsListener({
-    host,
-    port,
-    tls,
-    handshakeTimeout,
+  const listener = await openMqttListener({
+    ...{ host, port, tls, limits, webSocket, handshakeTimeout },
     proxied,
     limiter,
     authorizer,

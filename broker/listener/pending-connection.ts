@@ -11,6 +11,7 @@ import type { PeerCertificate } from '../access/peer-certificate.ts';
 import { refusalConnack, violationConnack } from '../access/refusal-explanations.ts';
 import type { BrokerLimits } from '../broker-limits.ts';
 import type { ConnectFailure } from '../events.ts';
+import type { ByteStream } from '../mqtt/byte-stream.ts';
 import { PROPERTY_LIMITS } from '../mqtt/codec/packet-limits.ts';
 import type { ProtocolViolation } from '../mqtt/codec/protocol-violations.ts';
 import { type ConnectionOwner, MqttConnection } from '../mqtt/connection.ts';
@@ -25,10 +26,20 @@ export interface PendingConnectionOwner {
   authorizationFailed(error: unknown, address: string): void;
 }
 
+/** What a listener hands over. */
+export interface ConnectionParts {
+  readonly tls: TLSSocket;
+  /** MQTT: the TLS socket itself, or a WebSocket connection on it. */
+  readonly stream: ByteStream;
+  readonly slot: ConnectionSlot;
+}
+
 /** How long a refused connection may take to send CONNECT, in ms, so that it is told why. */
 const ANSWER_WAIT_MS = 1_000;
 
 export class PendingConnection implements ConnectionOwner {
+  /** The certificate of the client is that of its TLS socket, also where a WebSocket connection carries the bytes. */
+  readonly tls: TLSSocket;
   readonly connection: MqttConnection;
   readonly address: string;
   /** Resolves with CONNECT; with undefined when the connection ended before it. */
@@ -50,12 +61,12 @@ export class PendingConnection implements ConnectionOwner {
 
   constructor(
     owner: PendingConnectionOwner,
-    socket: TLSSocket,
+    { tls, stream, slot }: ConnectionParts,
     peer: PeerCertificate | undefined,
-    slot: ConnectionSlot,
     limits: BrokerLimits,
   ) {
     this.#owner = owner;
+    this.tls = tls;
     this.peer = peer;
     this.address = slot.address;
     this.#slot = slot;
@@ -63,7 +74,7 @@ export class PendingConnection implements ConnectionOwner {
       this.#resolveConnect = resolve;
     });
     slot.onTimeout(() => this.#timedOut());
-    this.connection = new MqttConnection(socket, { ...limits, ...PROPERTY_LIMITS }, this);
+    this.connection = new MqttConnection(stream, { ...limits, ...PROPERTY_LIMITS }, this);
   }
 
   /** Reports the refusal at once, and answers as soon as CONNECT is there. */

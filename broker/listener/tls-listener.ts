@@ -14,6 +14,7 @@ import { clientTrust } from './client-trust.ts';
 import type { ConnectionLimiter } from './connection-limiter.ts';
 import type { ConnectionSlot } from './connection-slot.ts';
 import { type ListeningSockets, openListeningSockets } from './listening-sockets.ts';
+import type { WebSocketUpgrade } from './web-socket-upgrade.ts';
 
 /** PEM texts. */
 export interface BrokerTls {
@@ -30,6 +31,9 @@ export interface TlsListenerOptions {
   readonly tls: BrokerTls;
   /** Milliseconds for the TLS handshake alone; the limiter's deadline includes CONNECT. */
   readonly handshakeTimeout: number;
+  /** What clients speak over TLS; with `both` a client that offers no protocol (ALPN, RFC 7301) speaks MQTT. */
+  readonly speaks: 'mqtt' | 'web socket' | 'both';
+  readonly webSocket: WebSocketUpgrade | undefined;
   readonly proxied: ProxiedConnections;
   readonly limiter: ConnectionLimiter;
   readonly authorizer: ConnectionAuthorizer;
@@ -47,6 +51,10 @@ export interface TlsListener extends ListeningSockets {
  * listener still accepts 80 connections per second.
  */
 const ACCEPTED_PER_TURN = 8;
+
+const MQTT = 'mqtt';
+const HTTP = 'http/1.1';
+const PROTOCOLS = { mqtt: [MQTT], 'web socket': [HTTP], both: [MQTT, HTTP] } as const;
 
 /** Throws Problem `address_in_use`. */
 export async function openTlsListener(options: TlsListenerOptions): Promise<TlsListener> {
@@ -71,19 +79,22 @@ export async function openTlsListener(options: TlsListenerOptions): Promise<TlsL
 /** The server does not listen itself: it is given the connections that the limiter admitted. */
 function createTlsServer(
   slots: AsyncLocalStorage<ConnectionSlot>,
-  { tls: context, handshakeTimeout, authorizer, refusals }: TlsListenerOptions,
+  { tls: context, handshakeTimeout, speaks, webSocket, authorizer, refusals }: TlsListenerOptions,
 ): tls.Server {
   const server = tls.createServer({
     ...secureContext(context),
     requestCert: true,
     rejectUnauthorized: false, // The authorizer refuses, and states the reason.
     handshakeTimeout: Math.max(1, handshakeTimeout),
+    ALPNProtocols: [...PROTOCOLS[speaks]],
   });
   server.on('secureConnection', (socket) => {
     const slot = slots.getStore();
     if (slot === undefined)
       socket.destroy(); // Without a slot the limits would not hold.
-    else authorizer.handshakeFinished(socket, slot);
+    else if (webSocket !== undefined && (speaks === 'web socket' || socket.alpnProtocol === HTTP)) {
+      webSocket.accept(socket, slot);
+    } else authorizer.handshakeFinished({ tls: socket, stream: socket, slot });
   });
   server.on('tlsClientError', (error: NodeJS.ErrnoException, socket) => {
     socket.on('error', () => {});

@@ -3,7 +3,7 @@
  * The owner is first the pending connection, then the session. Knows no identity, no topic rights and no meaning of a packet.
  */
 
-import type { TLSSocket } from 'node:tls';
+import type { ByteStream } from './byte-stream.ts';
 import type { PacketLimits } from './codec/packet-limits.ts';
 import type { ProtocolVersion } from './packets.ts';
 import { type PauseReason, ReceiveLoop, type ReceiveOwner } from './receive-loop.ts';
@@ -23,19 +23,19 @@ export interface ConnectionOwner extends ReceiveOwner {
 }
 
 const CONNECTION = Symbol('connection');
-type ConnectionSocket = TLSSocket & { [CONNECTION]: MqttConnection };
+type ConnectionSocket = ByteStream & { [CONNECTION]: MqttConnection };
 
 /** How long a client may take to read the last bytes before its socket is destroyed, in ms. */
 const LINGER_MS = 2_000;
 
 export class MqttConnection {
-  readonly #socket: TLSSocket;
+  readonly #socket: ByteStream;
   readonly #receiveLoop: ReceiveLoop;
   readonly #sendBuffer: SendBuffer;
   #owner: ConnectionOwner;
   #isClosed = false;
 
-  constructor(socket: TLSSocket, limits: ConnectionLimits, owner: ConnectionOwner) {
+  constructor(socket: ByteStream, limits: ConnectionLimits, owner: ConnectionOwner) {
     this.#socket = socket;
     this.#owner = owner;
     this.#receiveLoop = new ReceiveLoop(socket, limits, owner);
@@ -48,10 +48,6 @@ export class MqttConnection {
     wired.on('close', onClose);
     wired.on('drain', onDrain);
     wired.on('error', ignore);
-  }
-
-  get socket(): TLSSocket {
-    return this.#socket;
   }
 
   /** The MQTT version that CONNECT states; undefined before it, and for one that the broker does not speak. */
@@ -185,20 +181,20 @@ export class MqttConnection {
   }
 }
 
-function onData(this: TLSSocket, chunk: Buffer): void {
+function onData(this: ByteStream, chunk: Buffer): void {
   (this as ConnectionSocket)[CONNECTION].received(chunk);
 }
 
-function onDrain(this: TLSSocket): void {
+function onDrain(this: ByteStream): void {
   (this as ConnectionSocket)[CONNECTION].drained();
 }
 
-function onClose(this: TLSSocket): void {
+function onClose(this: ByteStream): void {
   (this as ConnectionSocket)[CONNECTION].closed();
 }
 
 function ignore(): void {}
 
-function destroySocket(socket: TLSSocket): void {
+function destroySocket(socket: ByteStream): void {
   socket.destroy();
 }

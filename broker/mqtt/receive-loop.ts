@@ -3,7 +3,7 @@
  * the owner does not accept yet stays in the decoder, and the socket is not read meanwhile. Sends nothing, and ends no connection.
  */
 
-import type { TLSSocket } from 'node:tls';
+import type { ByteStream } from './byte-stream.ts';
 import { PacketDecoder } from './codec/packet-decoder.ts';
 import type { PacketLimits } from './codec/packet-limits.ts';
 import type { ProtocolViolation } from './codec/protocol-violations.ts';
@@ -26,7 +26,7 @@ export interface ReceiveOwner extends PacketHandlers {
 const READ_AHEAD = 64 * 1024;
 
 export class ReceiveLoop {
-  readonly #socket: TLSSocket;
+  readonly #socket: ByteStream;
   readonly #decoder: PacketDecoder;
   #owner: ReceiveOwner;
   #pauseReasons = 0;
@@ -35,7 +35,7 @@ export class ReceiveLoop {
   #hasEnded = false;
   #isStopped = false;
 
-  constructor(socket: TLSSocket, limits: PacketLimits, owner: ReceiveOwner) {
+  constructor(socket: ByteStream, limits: PacketLimits, owner: ReceiveOwner) {
     this.#socket = socket;
     this.#decoder = new PacketDecoder(limits);
     this.#owner = owner;

@@ -3,7 +3,7 @@
  * no other client; `length` and `stalledFor` tell how far it is behind.
  */
 
-import type { TLSSocket } from 'node:tls';
+import type { ByteStream } from './byte-stream.ts';
 
 /** Larger amounts are written piece by piece instead of concatenated. */
 const CONCATENATED_MAX = 64 * 1024;
@@ -11,7 +11,7 @@ const PUBACK = 0x40;
 const PUBACK_BYTES = 4;
 
 export class SendBuffer {
-  readonly #socket: TLSSocket;
+  readonly #socket: ByteStream;
   readonly #limit: number;
   readonly #overflowed: () => void;
   #pieces: Buffer[] = [];
@@ -26,7 +26,7 @@ export class SendBuffer {
   #unchangedSince = 0;
 
   /** `overflowed` is called when more than `limit` bytes wait. */
-  constructor(socket: TLSSocket, limit: number, overflowed: () => void) {
+  constructor(socket: ByteStream, limit: number, overflowed: () => void) {
     this.#socket = socket;
     this.#limit = limit;
     this.#overflowed = overflowed;
@@ -114,7 +114,7 @@ export class SendBuffer {
   }
 }
 
-function writeAll(socket: TLSSocket, pieces: readonly Buffer[], bytes: number): void {
+function writeAll(socket: ByteStream, pieces: readonly Buffer[], bytes: number): void {
   if (pieces.length === 1) socket.write(pieces[0] as Buffer);
   else if (bytes <= CONCATENATED_MAX) socket.write(Buffer.concat(pieces, bytes));
   else {

@@ -96,6 +96,7 @@ function loadServeConfig(options: ServeOptions): Config {
       [['runtime'], options.runtime],
       [['enroll', 'host'], options.host],
       [['mqtt', 'host'], options.host],
+      [['mqtt', 'webSocket', 'host'], options.host],
       [['enroll', 'port'], options.enrollPort],
       [['mqtt', 'port'], options.mqttPort],
       [['console', 'port'], options.consolePort],
@@ -104,11 +105,16 @@ function loadServeConfig(options: ServeOptions): Config {
   });
 }
 
-/** No test uses keys in a PKCS#11 token on Bun. */
-function refuseUntested({ runtime: wanted, certificates }: Config): void {
-  if (wanted !== 'bun' || certificates.keys.home !== 'pkcs11') return;
+/** No test uses keys in a PKCS#11 token on Bun, and Bun replaces the WebSocket library by its own, without our limits. */
+function refuseUntested({ runtime: wanted, certificates, mqtt }: Config): void {
+  if (wanted !== 'bun') return;
+  const unsupported = [
+    ...(certificates.keys.home === 'pkcs11' ? ['certificates.keys.home: pkcs11'] : []),
+    ...(mqtt.webSocket.listen ? ['mqtt.webSocket.listen'] : []),
+  ];
+  if (unsupported.length === 0) return;
   throw new Problem('config_invalid', {
-    reason: 'certificates.keys.home: pkcs11 is not supported on Bun',
+    reason: `${unsupported.join(' and ')} is not supported on Bun`,
     hint: 'use --runtime node',
   });
 }
@@ -123,15 +129,16 @@ async function otherRuntime(wanted: Config['runtime']): Promise<void> {
 }
 
 function announce(server: FleetServer, config: Config, form: OutputForm): void {
-  const { enrollUrl, mqttUrl, consoleUrl, healthUrl, trustBundle, socket } = server;
+  const { enrollUrl, mqttUrl, webSocketUrl, consoleUrl, healthUrl, trustBundle, socket } = server;
   const advice = publicNameAdvice(publicNames(config));
-  const health = healthUrl === undefined ? {} : { healthUrl };
-  if (form === 'json') printJson({ event: 'ready', enrollUrl, mqttUrl, consoleUrl, ...health, trustBundle, socket });
+  const optional = { ...(webSocketUrl && { webSocketUrl }), ...(healthUrl && { healthUrl }) };
+  if (form === 'json') printJson({ event: 'ready', enrollUrl, mqttUrl, consoleUrl, ...optional, trustBundle, socket });
   else {
     printResult(
       [
         `enroll    ${enrollUrl}`,
         `mqtt      ${mqttUrl}`,
+        ...(webSocketUrl === undefined ? [] : [`websocket ${webSocketUrl}`]),
         `console   ${consoleUrl}`,
         ...(healthUrl === undefined ? [] : [`health    ${healthUrl}`]),
         `root      ${trustBundle}`,

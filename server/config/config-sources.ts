@@ -9,7 +9,7 @@ import { type Config, configSchema } from './config.ts';
 const FILE_MAX_BYTES = 1_048_576;
 
 /** Options whose variables hold several values, with commas between them. */
-const LISTS: ReadonlySet<string | undefined> = new Set(['publicHosts', 'from']);
+const LISTS: ReadonlySet<string | undefined> = new Set(['publicHosts', 'from', 'origins']);
 
 type Path = readonly string[];
 

@@ -138,6 +138,24 @@ export const configSchema = z.strictObject({
     host: listener.prefault('127.0.0.1'),
     port: port.prefault(8883),
     proxyProtocol: section({ from: networks }),
+    webSocket: section({
+      listen: z.boolean().prefault(false),
+      host: listener.prefault('127.0.0.1'),
+      port: port.prefault(8884),
+      path: z
+        .string()
+        .max(200)
+        .regex(/^\/[A-Za-z0-9._~/-]*$/, 'expected a path such as /mqtt')
+        .prefault('/mqtt'),
+      origins: z
+        .array(
+          z
+            .string()
+            .regex(/^https:\/\/[a-z0-9.-]+(:\d{1,5})?$/, 'expected an origin such as https://console.example.com'),
+        )
+        .max(100)
+        .prefault([]),
+    }),
     serverReference: serverReference.prefault(''),
     limits: section({
       packet: size.prefault('256KiB'),

@@ -30,6 +30,10 @@ export const CONNECTION: Readonly<Record<ConnectFailure, Advice>> = {
     sentence: 'the TLS handshake failed before a certificate was checked',
     remedy: 'on the device run "rollcall-device doctor"; mostly it does not trust this server, or is not a TLS client',
   },
+  upgrade_refused: {
+    sentence: 'an HTTP request did not open a WebSocket connection for MQTT',
+    remedy: 'the detail says why: the path, the subprotocol mqtt or the origin of the page (docs/load-balancers.md)',
+  },
   connect_timeout: {
     sentence: 'the client completed no CONNECT in time',
     remedy: 'look for a port scanner, a health check of a load balancer, or packets that are lost on the way',

@@ -47,11 +47,13 @@ describe('rollcall serve --runtime', () => {
   });
 });
 
-it('rollcall serve on Bun refuses keys in a PKCS#11 token', async () => {
-  const directory = temporaryDirectory();
-  const environment = { ROLLCALL_CERTIFICATES_KEYS_HOME: 'pkcs11', ROLLCALL_RUNTIME: 'bun' };
-  const { code, stderr } = await rollcall(['serve', '--data', join(directory, 'data')], { environment });
-  expect([code, stderr]).toEqual([2, expect.stringContaining('pkcs11 is not supported on Bun')]);
+it.each([
+  ['ROLLCALL_CERTIFICATES_KEYS_HOME', 'pkcs11', 'certificates.keys.home: pkcs11'],
+  ['ROLLCALL_MQTT_WEB_SOCKET_LISTEN', 'true', 'mqtt.webSocket.listen'],
+])('rollcall serve on Bun refuses %s=%s', async (name, value, option) => {
+  const environment = { [name]: value, ROLLCALL_RUNTIME: 'bun' };
+  const { code, stderr } = await rollcall(['serve', '--data', join(temporaryDirectory(), 'data')], { environment });
+  expect([code, stderr]).toEqual([2, expect.stringContaining(`${option} is not supported on Bun`)]);
 });
 
 describe.skipIf(findBun() === undefined)('rollcall serve on Bun', () => {

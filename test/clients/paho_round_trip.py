@@ -23,13 +23,15 @@ class Party:
         version = {"3.1.1": mqtt.MQTTv311, "5": mqtt.MQTTv5}[settings.get("version", "3.1.1")]
         # paho 2 requires the version of its callbacks.
         callbacks = [mqtt.CallbackAPIVersion.VERSION1] if hasattr(mqtt, "CallbackAPIVersion") else []
-        self.client = mqtt.Client(*callbacks, client_id=self.id, protocol=version)
+        self.client = mqtt.Client(*callbacks, client_id=self.id, protocol=version, transport=settings.get("transport", "tcp"))
         self.client.tls_set(
             ca_certs=settings["ca"],
             certfile=settings.get("certificate"),
             keyfile=settings.get("key"),
             tls_version=ssl.PROTOCOL_TLS_CLIENT,
         )
+        if "path" in settings:
+            self.client.ws_set_options(path=settings["path"])
         self.client.on_connect = self.connected
         self.client.on_subscribe = self.subscribed
         self.client.on_message = self.received
