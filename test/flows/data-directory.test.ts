@@ -31,6 +31,11 @@ async function served(data = join(temporaryDirectory(), 'data')): Promise<Runnin
   return { ...server, data };
 }
 
+/** Readers of an SQLite database mark in its shared memory which part of the log they read. */
+function withoutSharedMemory(tree: Readonly<Record<string, string>>): Record<string, string> {
+  return Object.fromEntries(Object.entries(tree).filter(([name]) => !name.endsWith('-shm')));
+}
+
 describe('a data directory that other users can enter', () => {
   it.each(['0777', '0750', '0701', '0720'])('is refused with mode %s, and nothing is created in it', async (octal) => {
     const mode = Number.parseInt(octal, 8);
@@ -78,8 +83,10 @@ describe('a data directory in use', () => {
     change(data);
     process.kill(pid, 'SIGSTOP'); // so that the server writes nothing in the meantime
     const before = treeSnapshot(data);
-    const { code, stderr } = await rollcall(['serve', '--data', data, ...FREE_PORTS]);
+    const environment = { ROLLCALL_HEALTH_LISTEN: 'true', ROLLCALL_HEALTH_PORT: '0' };
+    const { code, stderr } = await rollcall(['serve', '--data', data, ...FREE_PORTS], { environment });
     expect(code).toBe(1);
+    expect(stderr).not.toContain('probes are answered');
     expect(stderr).toContain('rollcall: error: another process of Rollcall uses this data directory');
     expect(stderr).toContain(`${data} is locked by process ${pid}\n`);
     expect(treeSnapshot(data)).toEqual(before);
@@ -127,9 +134,11 @@ describe('a data directory in use', () => {
     ];
     writeFileSync(passphrase, 'a passphrase of this test\n', { mode: 0o600 });
     const secret = ['--passphrase-file', passphrase];
-    expect((await rollcall(['backup', file, '--data', data, ...secret])).code).toBe(0);
-
     process.kill(pid, 'SIGSTOP');
+    const inUse = withoutSharedMemory(treeSnapshot(data));
+    expect((await rollcall(['backup', file, '--data', data, ...secret])).code).toBe(0);
+    expect(withoutSharedMemory(treeSnapshot(data))).toEqual(inUse);
+
     const before = treeSnapshot(data);
     const onto = await rollcall(['restore', file, '--data', data, ...secret]);
     expect([onto.code, onto.stderr]).toEqual([1, expect.stringContaining('expected an empty directory or none')]);
