@@ -6,7 +6,7 @@
 import { X509Certificate } from 'node:crypto';
 import { formatIdentity, type Identity, type PolicyScope, parseIdentity } from '@rollcall/protocol';
 import type { Logger } from 'pino';
-import type { RefusalLog } from '../limits/index.ts';
+import type { LoadTestExemptions, RefusalLog } from '../limits/index.ts';
 import type { TerminationReport } from '../registry/index.ts';
 import { type PolicyVerb, Rights, type Subject } from './access/acl.ts';
 import type { CloneSuspicion } from './access/clone-detector.ts';
@@ -63,6 +63,8 @@ export interface BrokerOptions {
   readonly onEvent?: (event: BrokerEvent) => void;
   /** Shared with the fleet's other servers. By default the broker has its own, with the rate of `limits`. */
   readonly refusalLog?: RefusalLog;
+  /** Addresses without limits per address, shared with the fleet's other servers. By default there are none. */
+  readonly loadTests?: Pick<LoadTestExemptions, 'find'> | undefined;
   /** Sequence numbers of connections, each greater than the one before. By default they start with 1 at each start. */
   readonly nextSequence?: () => number;
 }

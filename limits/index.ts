@@ -3,6 +3,7 @@
 export { ClientAddresses } from './client-addresses.ts';
 export { networkOf } from './client-network.ts';
 export { createHttpServer, type HttpServer } from './http-server.ts';
+export { type LoadTest, LoadTestExemptions, LoadTestRate } from './load-test-exemptions.ts';
 export { type AcceptedClient, ProxiedConnections, type ProxyRefusal } from './proxied-connections.ts';
 export { createRateLimit, type RateLimit, type Rates } from './rate-limit.ts';
 export { RefusalLog } from './refusal-log.ts';

@@ -1,11 +1,12 @@
 /** A rate for each client network, and one for all clients together. */
 
 import { networkOf } from './client-network.ts';
+import { type LoadTest, LoadTestRate } from './load-test-exemptions.ts';
 import { TokenBuckets } from './token-buckets.ts';
 
 export interface RateLimit {
-  /** 0 when the request is within the limit; otherwise the seconds until a retry, at least 1. */
-  take(address: string): number;
+  /** `loadTest`: of an exempt address. 0 when the request is within the limit; otherwise the seconds until a retry, at least 1. */
+  take(address: string, loadTest?: LoadTest): number;
   /** Takes effect at once. */
   setRates(rates: Rates): void;
 }
@@ -30,15 +31,18 @@ const BURST_SECONDS = 2;
 export function createRateLimit({ perSecond, perSecondPerAddress, monotonic, random }: RateLimitOptions): RateLimit {
   const all = new TokenBuckets(withBurst(perSecond));
   const addresses = new TokenBuckets(withBurst(perSecondPerAddress));
+  const loadTests = new LoadTestRate(perSecond);
   return {
     setRates: (rates) => {
       all.setRate(withBurst(rates.perSecond));
       addresses.setRate(withBurst(rates.perSecondPerAddress));
+      loadTests.setRate(rates.perSecond);
     },
-    take: (address) => {
+    take: (address, loadTest) => {
       const now = monotonic();
       // The limit of the address is checked first: a client over it must not use up the limit for all.
-      const seconds = addresses.take(networkOf(address), now) || all.take('', now);
+      const own = loadTest === undefined ? addresses.take(networkOf(address), now) : loadTests.take(loadTest, now);
+      const seconds = own || all.take('', now);
       return seconds === 0 ? 0 : Math.ceil(seconds + random() * Math.max(2, seconds));
     },
   };

@@ -9,6 +9,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import type { ClientAddresses } from './client-addresses.ts';
 import { networkOf } from './client-network.ts';
+import { type LoadTestExemptions, LoadTestRate } from './load-test-exemptions.ts';
 import { TokenBuckets } from './token-buckets.ts';
 
 export interface RequestBudgetOptions {
@@ -18,6 +19,7 @@ export interface RequestBudgetOptions {
   readonly monotonic: () => number;
   /** 0 up to 1; spreads the retries of clients that were refused together. */
   readonly random: () => number;
+  readonly loadTests?: Pick<LoadTestExemptions, 'find'>;
 }
 
 export interface RequestHandlers {
@@ -45,12 +47,15 @@ export class RequestBudget {
   readonly #buckets: TokenBuckets;
   readonly #monotonic: () => number;
   readonly #random: () => number;
+  readonly #loadTests: Pick<LoadTestExemptions, 'find'> | undefined;
+  readonly #loadTestRate = new LoadTestRate(0);
   readonly #connections = new WeakMap<Socket, Connection>();
 
-  constructor({ perSecondPerAddress, monotonic, random }: RequestBudgetOptions) {
+  constructor({ perSecondPerAddress, monotonic, random, loadTests }: RequestBudgetOptions) {
     this.#buckets = new TokenBuckets({ perSecond: perSecondPerAddress, burst: perSecondPerAddress * BURST_SECONDS });
     this.#monotonic = monotonic;
     this.#random = random;
+    this.#loadTests = loadTests;
   }
 
   /** Takes effect at once. */
@@ -76,7 +81,7 @@ export class RequestBudget {
       return;
     }
     const address = addresses === undefined ? (socket.remoteAddress ?? LOCAL) : addresses.of(socket);
-    const wait = this.#buckets.take(networkOf(address), this.#monotonic());
+    const wait = this.#take(address);
     if (wait > 0 || connection.pending >= PIPELINED_MAX) {
       connection.state = 'refused';
       setImmediate(() => {
@@ -91,6 +96,14 @@ export class RequestBudget {
       connection.pending -= 1;
     });
     handle(request, response);
+  }
+
+  #take(address: string): number {
+    const now = this.#monotonic();
+    const loadTest = this.#loadTests?.find(address);
+    return loadTest === undefined
+      ? this.#buckets.take(networkOf(address), now)
+      : this.#loadTestRate.take(loadTest, now);
   }
 
   #connectionOf(socket: Socket): Connection {

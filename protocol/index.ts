@@ -1,5 +1,6 @@
 /** Definitions that devices and servers share: identities, topics, token text, EST paths, problem codes, policies. Imports no other module. */
 
+export { ADDRESS_NETWORK_RULE, type AddressNetwork, parseAddressNetwork } from './address-network.ts';
 export {
   type BootstrapToken,
   formatBootstrapToken,

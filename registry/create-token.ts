@@ -4,18 +4,21 @@
  */
 
 import { createHash } from 'node:crypto';
-import { Problem, TOKEN_SECRET_BYTES } from '@rollcall/protocol';
+import { ADDRESS_NETWORK_RULE, Problem, parseAddressNetwork, TOKEN_SECRET_BYTES } from '@rollcall/protocol';
 import { auditTime, recordDone } from './audit.ts';
 import { belongsToService } from './client-id-ownership.ts';
 import type { RegistryDatabase } from './database.ts';
 import { checkLabels, writeLabels } from './labels.ts';
 import type { Actor } from './registry.ts';
-import { type CreatedToken, findToken, type TokenRecord, type TokenRequest } from './tokens.ts';
+import { type CreatedToken, findToken, type LoadTestOrder, type TokenRecord, type TokenRequest } from './tokens.ts';
 import type { Transaction } from './transaction.ts';
 
 const TOKEN_ID_BYTES = 8;
 const MAX_USES = 1_000_000;
 const MAX_TTL_SECONDS = 30 * 24 * 3600;
+const LOAD_TEST_TTL_SECONDS = 24 * 3600;
+const LOAD_TEST_RATE = 10_000;
+const LOAD_TEST_NETWORKS = 16;
 
 /** Throws Problem `token_order_invalid`. */
 export function createToken(
@@ -33,8 +36,8 @@ export function createToken(
     }
     const expiresAt = tx.now + request.ttlSeconds * 1000;
     tx.run(
-      `INSERT INTO tokens (id, secret_hash, max_uses, group_name, labels, device_id, minted_at, minted_by, expires_at)
-       VALUES (@id, @hash, @maxUses, @group, @labels, @device, @now, @actor, @expiresAt)`,
+      `INSERT INTO tokens (id, secret_hash, max_uses, group_name, labels, device_id, minted_at, minted_by, expires_at, load_test)
+       VALUES (@id, @hash, @maxUses, @group, @labels, @device, @now, @actor, @expiresAt, @loadTest)`,
       {
         id,
         hash: hashTokenSecret(secret),
@@ -45,6 +48,7 @@ export function createToken(
         now: tx.now,
         actor,
         expiresAt,
+        loadTest: request.loadTest === undefined ? null : JSON.stringify(request.loadTest),
       },
     );
     recordDone(tx, {
@@ -57,6 +61,9 @@ export function createToken(
         group: request.group,
         labels: writeLabels(request.labels),
         ...(request.device === undefined ? {} : { device: request.device }),
+        ...(request.loadTest === undefined
+          ? {}
+          : { loadTestFrom: request.loadTest.from.join(' '), loadTestPerSecond: request.loadTest.perSecond }),
       },
     });
     return created(tx, id);
@@ -80,6 +87,24 @@ function checkTokenRequest(request: TokenRequest): void {
     throw invalid(`expected one use for a token that names its device, found ${maxUses}`);
   }
   checkLabels(request.labels, 'token_order_invalid');
+  if (request.loadTest !== undefined) checkLoadTest(request.loadTest, ttlSeconds);
+}
+
+function checkLoadTest({ from, perSecond }: LoadTestOrder, ttlSeconds: number): void {
+  if (ttlSeconds > LOAD_TEST_TTL_SECONDS) throw invalid('expected a load test of at most a day (86400 seconds)');
+  if (!Number.isInteger(perSecond) || perSecond < 1 || perSecond > LOAD_TEST_RATE) {
+    throw invalid(`expected a rate of 1 to ${LOAD_TEST_RATE} per second, found ${Number(perSecond)}`);
+  }
+  if (from.length < 1 || from.length > LOAD_TEST_NETWORKS) {
+    throw invalid(`expected 1 to ${LOAD_TEST_NETWORKS} addresses of a load test, found ${from.length}`);
+  }
+  for (const text of from) {
+    const network = parseAddressNetwork(text);
+    if (network === undefined) throw invalid(`expected as address of a load test ${ADDRESS_NETWORK_RULE}`);
+    const least = network.family === 'ipv4' ? 16 : 48;
+    if (network.prefix < least)
+      throw invalid(`expected a network of /${least} or smaller for a load test, found ${text}`);
+  }
 }
 
 function invalid(detail: string): Problem {

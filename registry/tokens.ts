@@ -17,6 +17,15 @@ export interface TokenRequest {
   readonly labels: Labels;
   /** The only device that may use it; then `maxUses` is 1. It may also re-enroll a device that exists or was revoked. */
   readonly device?: DeviceId;
+  readonly loadTest?: LoadTestOrder;
+}
+
+/** Exempts addresses from the limits per address while the token lives, at most a day, whether it was used up or not. */
+export interface LoadTestOrder {
+  /** Texts that `parseAddressNetwork` accepts; 1 to 16, of /16 or longer for IPv4 and /48 or longer for IPv6. */
+  readonly from: readonly string[];
+  /** Of each kind of request and connection: 1 to 10,000. */
+  readonly perSecond: number;
 }
 
 export interface TokenRecord {
@@ -30,6 +39,7 @@ export interface TokenRecord {
   readonly createdBy: Actor;
   readonly expiresAt: number;
   readonly revokedAt: number | undefined;
+  readonly loadTest: LoadTestOrder | undefined;
   readonly state: 'usable' | 'spent' | 'expired' | 'void';
 }
 
@@ -44,6 +54,8 @@ export interface TokenStore {
   createToken(request: TokenRequest, actor: Actor): Promise<CreatedToken>;
   /** Oldest first. */
   listTokens(): Promise<readonly TokenRecord[]>;
+  /** Tokens with a load test that are neither expired nor revoked, oldest end first, at most 100. */
+  listLoadTests(): Promise<readonly TokenRecord[]>;
   /** Undefined when there is no such token. Revoking twice changes nothing the second time. */
   revokeToken(id: string, actor: Actor): Promise<TokenRecord | undefined>;
 }
@@ -52,6 +64,7 @@ export function createTokenStore(database: RegistryDatabase, randomBytes: (size:
   return {
     createToken: async (request, actor) => createToken(database, randomBytes, request, actor),
     listTokens: async () => listTokens(database),
+    listLoadTests: async () => listLoadTests(database),
     revokeToken: async (id, actor) => revokeToken(database, id, actor),
   };
 }
@@ -68,12 +81,25 @@ interface TokenRow {
   readonly minted_by: Actor;
   readonly expires_at: number;
   readonly voided_at: number | null;
+  readonly load_test: string | null;
 }
 
 /** Oldest first. */
 export function listTokens(database: RegistryDatabase): readonly TokenRecord[] {
   return database.read((tx) =>
     tx.all<TokenRow>('SELECT * FROM tokens ORDER BY minted_at, id', {}).map((row) => readRow(row, tx.now)),
+  );
+}
+
+function listLoadTests(database: RegistryDatabase): readonly TokenRecord[] {
+  return database.read((tx) =>
+    tx
+      .all<TokenRow>(
+        `SELECT * FROM tokens WHERE load_test IS NOT NULL AND voided_at IS NULL AND expires_at > @now
+         ORDER BY expires_at LIMIT 100`,
+        { now: tx.now },
+      )
+      .map((row) => readRow(row, tx.now)),
   );
 }
 
@@ -120,6 +146,7 @@ function readRow(row: TokenRow, now: number): TokenRecord {
     createdBy: row.minted_by,
     expiresAt: row.expires_at,
     revokedAt: row.voided_at ?? undefined,
+    loadTest: row.load_test === null ? undefined : (JSON.parse(row.load_test) as LoadTestOrder),
     state: stateOf(row, now),
   };
 }

@@ -28,6 +28,7 @@ export type MetricSource =
   | 'sinks'
   | 'descriptors'
   | 'refusals'
+  | 'loadTests'
   | 'logLines';
 
 function counter(name: MetricDefinition['name'], help: string, from: string): MetricDefinition {
@@ -283,6 +284,13 @@ export const METRICS: Readonly<Record<MetricSource, readonly MetricDefinition[]>
       'rollcall_descriptors_exhausted',
       '1 while the process has no free file descriptor, else 0.',
       'descriptors_exhausted',
+    ),
+  ],
+  loadTests: [
+    gauge(
+      'rollcall_load_test_exemptions',
+      'Bootstrap tokens that exempt addresses from the limits per address at the moment.',
+      'load_test_exemptions',
     ),
   ],
   refusals: [

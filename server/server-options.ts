@@ -44,6 +44,7 @@ export function brokerOptions(
     limits: config.mqtt.limits,
     serverReference: config.mqtt.serverReference === '' ? undefined : config.mqtt.serverReference,
     refusalLog: limits.refusalLog,
+    loadTests: limits.loadTests,
     now,
     log: log.child({ component: 'broker' }),
     onEvent: (event) => {

@@ -30,6 +30,7 @@ import type { ServerContext } from './context.ts';
 import { type DataDirectory, openDataDirectory } from './data-directory.ts';
 import { DescriptorMonitor } from './descriptor-monitor.ts';
 import { openFleetEvents } from './events/open.ts';
+import { LoadTestFollower } from './load-test-follower.ts';
 import { setLogLevel } from './logger.ts';
 import { type CounterSource, collectTelemetry, Metrics } from './metrics.ts';
 import { OpenParts } from './open-parts.ts';
@@ -124,6 +125,13 @@ async function start(options: FleetServerOptions, opened: OpenParts): Promise<Fl
   const { authority, statusUrl } = opened.add(await openCertificateAuthority(context, stores.registry));
   if (restored !== undefined) await recordRestore(restored, stores.registry, context);
 
+  opened.add(
+    await LoadTestFollower.start({
+      registry: stores.registry,
+      loadTests: context.limits.loadTests,
+      log: log.child({ component: 'registry' }),
+    }),
+  );
   const servers = await openServers(context, stores, { authority, clock }, opened);
   await connectParts(context, stores, { authority, servers }, opened);
   readiness.serving(stores);
@@ -164,13 +172,17 @@ function openContext(
   opened: OpenParts,
 ): ServerContext {
   const descriptors = opened.add(new DescriptorMonitor({ log, now: () => performance.now() }));
-  const limits = createRequestLimits({
-    requestsPerSecondPerAddress: config.requests.perSecondPerAddress,
-    refusalLogsPerMinute: config.mqtt.limits.refusalLogsPerMinute,
-  });
+  const limits = createRequestLimits(
+    {
+      requestsPerSecondPerAddress: config.requests.perSecondPerAddress,
+      refusalLogsPerMinute: config.mqtt.limits.refusalLogsPerMinute,
+    },
+    now,
+  );
   const metrics = new Metrics({ version, runtime: runtimeText, log });
   metrics.collectFrom('descriptors', descriptors);
   metrics.collectFrom('refusals', limits.refusalLog);
+  metrics.collectFrom('loadTests', limits.loadTests);
   if (logLines !== undefined) metrics.collectFrom('logLines', logLines);
   const publicHost = config.publicHosts[0] as string;
   const readiness = new Readiness();

@@ -46,6 +46,7 @@ export async function openConnectionAdmission(
   const refusals = new ConnectionRefusals({ ...context, onEvent: (event) => reporter.event(event) });
   const limiter = new ConnectionLimiter({
     limits,
+    loadTests: context.loadTests,
     now,
     refused: (reason, address) => refusals.report(reason, address),
   });

@@ -4,13 +4,21 @@
  */
 
 import type { Socket } from 'node:net';
-import { type AcceptedClient, networkOf, TokenBuckets } from '../../limits/index.ts';
+import {
+  type AcceptedClient,
+  type LoadTestExemptions,
+  LoadTestRate,
+  networkOf,
+  TokenBuckets,
+} from '../../limits/index.ts';
 import type { BrokerLimits } from '../broker-limits.ts';
 import type { ConnectFailure } from '../events.ts';
 import { ConnectionSlot, type ConnectionSlotOwner } from './connection-slot.ts';
 
 export interface ConnectionLimiterOptions {
   readonly limits: BrokerLimits;
+  /** Exempt addresses have half of the pending connections of all, in place of the limits per address. */
+  readonly loadTests?: Pick<LoadTestExemptions, 'find'> | undefined;
   readonly now: () => number;
   readonly refused: (reason: ConnectFailure, address: string) => void;
 }
@@ -19,8 +27,12 @@ export class ConnectionLimiter implements ConnectionSlotOwner {
   readonly #options: ConnectionLimiterOptions;
   readonly #rate: TokenBuckets;
   readonly #sockets = new Set<Socket>();
+  /** Pending connections of load tests. */
+  readonly #exempt = new WeakSet<ConnectionSlot>();
   readonly #pendingPerNetwork = new Map<string, number>();
+  readonly #loadTestRate = new LoadTestRate(0);
   #pending = 0;
+  #pendingOfLoadTests = 0;
   #begun = 0;
   #finished = 0;
   #abandoned = 0;
@@ -60,16 +72,23 @@ export class ConnectionLimiter implements ConnectionSlotOwner {
     if (limits.handshakes > 0 && this.#pending >= limits.handshakes) {
       return this.#refuse(socket, 'too_many_handshakes', address);
     }
-    if (limits.handshakesPerAddress > 0 && pending >= limits.handshakesPerAddress) {
+    const loadTest = this.#options.loadTests?.find(address);
+    const most = loadTest === undefined ? limits.handshakesPerAddress : limits.handshakes / 2;
+    if (most > 0 && (loadTest === undefined ? pending : this.#pendingOfLoadTests) >= most) {
       return this.#refuse(socket, 'too_many_handshakes', address);
     }
-    if (this.#rate.take(network, now()) > 0) return this.#refuse(socket, 'rate_limited', address);
+    const wait = loadTest === undefined ? this.#rate.take(network, now()) : this.#loadTestRate.take(loadTest, now());
+    if (wait > 0) return this.#refuse(socket, 'rate_limited', address);
 
     const timeout = Math.max(0, limits.connectTimeout - waitedMs);
     const slot = new ConnectionSlot(socket, address, network, timeout, this);
     this.#begun += 1;
     this.#pending += 1;
-    this.#pendingPerNetwork.set(network, pending + 1);
+    if (loadTest === undefined) this.#pendingPerNetwork.set(network, pending + 1);
+    else {
+      this.#pendingOfLoadTests += 1;
+      this.#exempt.add(slot);
+    }
     this.#sockets.add(socket);
     socket.once('close', () => {
       slot.abandon();
@@ -85,8 +104,13 @@ export class ConnectionLimiter implements ConnectionSlotOwner {
     this.#milliseconds += milliseconds;
   }
 
-  released({ network }: ConnectionSlot): void {
+  released(slot: ConnectionSlot): void {
+    const { network } = slot;
     this.#pending -= 1;
+    if (this.#exempt.delete(slot)) {
+      this.#pendingOfLoadTests -= 1;
+      return;
+    }
     const left = (this.#pendingPerNetwork.get(network) ?? 1) - 1;
     if (left > 0) this.#pendingPerNetwork.set(network, left);
     else this.#pendingPerNetwork.delete(network);

@@ -16,7 +16,7 @@ import {
   type SavedIdentities,
   saveIdentities,
 } from '../simulation-files.ts';
-import { createOperatorAccess } from '../simulation-operator.ts';
+import { createOperatorAccess, runName, simulationTokens } from '../simulation-operator.ts';
 import { startTemporaryServer } from '../simulation-server.ts';
 import { untilStopped } from '../stop-signals.ts';
 import { EXIT, note, type OutputForm, printJson, printResult } from '../terminal.ts';
@@ -40,6 +40,7 @@ export interface ScenarioOptions extends FleetOptions {
   readonly identities?: string;
   readonly service?: string;
   readonly keep?: string;
+  readonly loadTest?: readonly string[];
   readonly workers?: number;
   readonly sourceAddress?: readonly string[];
   readonly report?: string;
@@ -52,8 +53,13 @@ export interface ScenarioOptions extends FleetOptions {
   readonly secret?: string;
 }
 
+/** A server of the run's own has no other devices. */
+const TEMPORARY_RUN = 'sim';
+
 interface ServerAccess {
   readonly operator: OperatorAccess | undefined;
+  /** Before the names of all devices, and the value of their label. */
+  readonly prefix: string;
   readonly server: ServerControl | undefined;
   readonly mqttUrl: string | undefined;
   close(): Promise<void>;
@@ -117,7 +123,7 @@ async function play(loaded: LoadedScenario, options: PlayOptions, form: OutputFo
       server: access.server,
       ...(saved !== undefined && { identities: saved.identities, rootPem: saved.rootPem }),
       ...(options.service !== undefined && { serviceIdentity: loadIdentity(options.service) }),
-      prefix: access.server === undefined ? `sim${Date.now().toString(36)}` : 'sim',
+      prefix: access.prefix,
       placement:
         joinedHosts?.placement ??
         localThreads({ workers: options.workers, sourceAddresses: options.sourceAddress ?? [] }),
@@ -158,17 +164,26 @@ function adjusted(scenario: Scenario, { seed, duration, mqtt }: ScenarioOptions)
 
 /** A server that was named, a broker that was named, or a server of its own. */
 async function openServerAccess(options: ScenarioOptions, scenario: Scenario): Promise<ServerAccess> {
+  const prefix = runName();
   if (options.data !== undefined || options.socket !== undefined || process.env.ROLLCALL_DATA !== undefined) {
     const console = openConsoleClient({ socketPath: socketPathOf(options) });
+    const tokens = simulationTokens(console, { run: prefix, loadTest: options.loadTest });
     return {
-      operator: createOperatorAccess(console),
+      operator: createOperatorAccess(console, tokens),
+      prefix,
       server: undefined,
       mqttUrl: undefined,
-      close: () => console.close(),
+      close: async () => {
+        await tokens.revokeAll();
+        await console.close();
+      },
     };
   }
+  if (options.loadTest !== undefined) {
+    throw new Problem('usage', { reason: 'expected --load-test with --data or --socket of a running server' });
+  }
   if (options.target !== undefined) {
-    return { operator: undefined, server: undefined, mqttUrl: options.target, close: async () => {} };
+    return { operator: undefined, prefix, server: undefined, mqttUrl: options.target, close: async () => {} };
   }
   const server = await startTemporaryServer({
     settings: scenario.server.settings,
@@ -176,7 +191,8 @@ async function openServerAccess(options: ScenarioOptions, scenario: Scenario): P
   });
   const console = openConsoleClient({ socketPath: server.socket });
   return {
-    operator: createOperatorAccess(console),
+    operator: createOperatorAccess(console, simulationTokens(console, { run: TEMPORARY_RUN })),
+    prefix: TEMPORARY_RUN,
     server,
     mqttUrl: server.mqttUrl,
     close: async () => {

@@ -69,6 +69,7 @@ const CAUSES_LISTED = 12;
 interface DevicesOptions {
   readonly keep: string;
   readonly count: number;
+  readonly loadTest?: readonly string[];
 }
 
 const devices = run<DevicesOptions & { readonly data?: string; readonly socket?: string }>(
@@ -77,9 +78,11 @@ const devices = run<DevicesOptions & { readonly data?: string; readonly socket?:
     const { readScenario } = await import('../../simulator/index.ts');
     const { openConsoleClient } = await import('../../console/client.ts');
     const { socketPathOf } = await import('../command-line.ts');
-    const { createOperatorAccess } = await import('../simulation-operator.ts');
+    const { createOperatorAccess, runName, simulationTokens } = await import('../simulation-operator.ts');
     const { saveIdentities } = await import('../simulation-files.ts');
     const console = openConsoleClient({ socketPath: socketPathOf(options) });
+    const prefix = runName();
+    const tokens = simulationTokens(console, { run: prefix, loadTest: options.loadTest });
     try {
       const read = readScenario(
         `name: devices\nduration: ${PATIENCE}\nsettle: 0s\ndevices: { kept: { count: ${options.count}, arrive: { curve: constant, over: 0s } } }\nexpect: [devices.enrolled == 100%]\nlimits: { lag: 1h }`,
@@ -93,8 +96,8 @@ const devices = run<DevicesOptions & { readonly data?: string; readonly socket?:
         return runScenario({
           scenario: read.scenario,
           recordings: new Map(),
-          operator: createOperatorAccess(console),
-          prefix: `sim${Date.now().toString(36)}`,
+          operator: createOperatorAccess(console, tokens),
+          prefix,
           versions: {},
           signal: ending.signal,
           onSecond: (snapshot) => {
@@ -117,6 +120,7 @@ const devices = run<DevicesOptions & { readonly data?: string; readonly socket?:
       }
       if (result.verdict === 'failed') process.exitCode = EXIT.failed;
     } finally {
+      await tokens.revokeAll();
       await console.close();
     }
   },
@@ -126,6 +130,10 @@ function enrollmentLine({ at, totals, devices }: RunSnapshot): string {
   const slowed = totals.throttled === 0 ? '' : `; the server limited the rate ${totals.throttled} times`;
   return `${at.toFixed(0)} s: ${totals.enrolled} of ${devices} devices enrolled${slowed}`;
 }
+
+/** Of commands that create bootstrap tokens for a run. */
+export const LOAD_TEST_HELP =
+  'exempt this address or network of the devices from the limits per address during the run; repeatable';
 
 export function simulateTools(): readonly Command[] {
   return [
@@ -141,6 +149,7 @@ export function simulateTools(): readonly Command[] {
     withServerOptions(new Command('devices').description('enroll devices and keep their identities for many runs'))
       .requiredOption('--keep <dir>', 'where each device gets a directory')
       .requiredOption('--count <n>', 'how many', integerBetween(1, 100_000))
+      .option('--load-test <address>', LOAD_TEST_HELP, repeated)
       .action(devices),
     withJsonOption(new Command('check').description('say what is wrong with a scenario, with lines'))
       .argument('<scenario>', 'file, or name of a ready one')

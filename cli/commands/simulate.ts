@@ -27,12 +27,13 @@ import {
   withServerOptions,
 } from '../command-line.ts';
 import { readSecretArgument } from '../secret-argument.ts';
+import { runName, type SimulationTokens, simulationTokens } from '../simulation-operator.ts';
 import { untilStopped } from '../stop-signals.ts';
 import { EXIT, note, type OutputForm, printJson, printResult } from '../terminal.ts';
 import { type JoinRunOptions, joinAsHost } from './simulate-hosts.ts';
 import { simulateScenario } from './simulate-scenario.ts';
 import { type TargetOptions, targetBrokerOf } from './simulate-target.ts';
-import { simulateTools } from './simulate-tools.ts';
+import { LOAD_TEST_HELP, simulateTools } from './simulate-tools.ts';
 
 interface SimulateOptions extends Partial<JoinRunOptions>, TargetOptions {
   readonly devices?: number;
@@ -42,13 +43,12 @@ interface SimulateOptions extends Partial<JoinRunOptions>, TargetOptions {
   readonly mqtt?: number;
   readonly rate: number;
   readonly seconds?: number;
+  readonly loadTest?: readonly string[];
 }
 
 const PROGRESS_EVERY_MS = 1_000;
 /** On the line of each second. */
 const LIVE_CAUSES = 2;
-/** A token that this command mints for itself is of no use to anyone after it. */
-const OWN_TOKEN_TTL_SECONDS = 3_600;
 
 interface PlainOptions extends SimulateOptions, FleetOptions {
   readonly devices: number;
@@ -77,11 +77,15 @@ const simulate = run<SimulateOptions & FleetOptions>(async ({ options, form }) =
 
 async function simulatePlainly(options: PlainOptions, form: OutputForm): Promise<void> {
   const { SdkFleet } = await import('../../simulator/index.ts');
-  const token = options.token === undefined ? await mintToken(options) : readSecretArgument(options.token, '--token');
+  const { token, loadTest } = options;
+  if (token !== undefined && loadTest !== undefined) {
+    throw new Problem('usage', { reason: 'expected --load-test at "rollcall token create" for a token that is given' });
+  }
+  const own = token === undefined ? await createToken(options) : undefined;
   const report = await untilStopped(async (stopped) => {
     const fleet = await SdkFleet.start({
       devices: options.devices,
-      token,
+      token: own?.text ?? readSecretArgument(token as string, '--token'),
       rate: options.rate,
       ...(options.seconds !== undefined && { seconds: options.seconds }),
       ...(options.mqtt !== undefined && { mqtt: options.mqtt }),
@@ -90,25 +94,33 @@ async function simulatePlainly(options: PlainOptions, form: OutputForm): Promise
     const progress = setInterval(() => tell(fleet, form), PROGRESS_EVERY_MS);
     void stopped.then(() => fleet.stop());
     return fleet.done.finally(() => clearInterval(progress));
-  });
+  }).finally(() => own?.revoke());
   if (form === 'json') printJson({ event: 'report', ...report });
   else printResult(describeReport(report));
   if (!isSuccess(report)) process.exitCode = EXIT.failed;
 }
 
-async function mintToken(options: PlainOptions): Promise<string> {
-  const server = openConsoleClient({ socketPath: socketPathOf(options) });
+/** A token with the label of simulated devices; `revoke` ends it and its exemption. */
+async function createToken(options: PlainOptions): Promise<{ readonly text: string; revoke(): Promise<void> }> {
+  const run = runName();
+  const withServer = async <T>(act: (tokens: SimulationTokens) => Promise<T>): Promise<T> => {
+    const server = openConsoleClient({ socketPath: socketPathOf(options) });
+    try {
+      return await act(simulationTokens(server, { run, loadTest: options.loadTest }));
+    } finally {
+      await server.close();
+    }
+  };
   try {
-    const { text } = await server.createToken({ uses: options.devices, ttlSeconds: OWN_TOKEN_TTL_SECONDS });
-    return text;
+    const { id, text } = await withServer((tokens) => tokens.create({ uses: options.devices }));
+    note(`the devices have the label simulated=${run}; "rollcall simulate cleanup --run ${run}" removes them`);
+    return { text, revoke: () => withServer((tokens) => tokens.revoke(id)) };
   } catch (error) {
     if (!(error instanceof Problem) || error.code !== 'server_unreachable') throw error;
     throw new Problem('server_unreachable', {
       reason: error.message,
       hint: 'say where the server runs with --data or --socket, or bring a bootstrap token with --token',
     });
-  } finally {
-    await server.close();
   }
 }
 
@@ -203,6 +215,7 @@ export function simulateCommand(): Command {
     .option('--name <name>', 'with --join: of this host (default: its host name)')
     .option('--secret <source>', 'of the run on several hosts: @FILE, or - for standard input; or ROLLCALL_JOIN_SECRET')
     .option('--devices <n>', 'without a scenario: so many devices of the SDK', integerBetween(1, 100_000))
+    .option('--load-test <address>', LOAD_TEST_HELP, repeated)
     .option('--token <token>', 'bootstrap token: its text, @FILE, or - for standard input; without it one is created')
     .option('--rate <n>', 'messages per second and device', rateBetween(0, 1_000), 1)
     .option('--seconds <n>', 'end after so many seconds; without it, at Ctrl-C', rateBetween(0.1, 1_000_000))

@@ -1,5 +1,5 @@
 import { type DeviceId, type GroupName, Problem } from '@rollcall/protocol';
-import { Command, Option } from 'commander';
+import { Command } from 'commander';
 import type { ConsoleClient } from '../../console/client.ts';
 import {
   addRenamed,
@@ -8,6 +8,7 @@ import {
   groupName,
   integerBetween,
   label,
+  repeated,
   runWithServer,
   withServerOptions,
 } from '../command-line.ts';
@@ -17,17 +18,26 @@ import { loopbackAdvice } from '../public-names.ts';
 import { counted, note, type OutputForm, printJson, printResult, printTable } from '../terminal.ts';
 import { type ConfirmOptions, confirmOf, printProof, printSelection, withConfirmOptions } from './device-operations.ts';
 
+const TTL_MS = 86_400_000;
+/** An exemption should not outlast its test. */
+const LOAD_TEST_TTL_MS = 3_600_000;
+
 interface CreateOptions {
   readonly uses: number;
-  readonly ttl: number;
+  readonly ttl?: number;
   readonly group?: GroupName;
   readonly device?: DeviceId;
   readonly label?: Readonly<Record<string, string>>;
   readonly out?: string;
+  readonly loadTest?: readonly string[];
+  readonly loadTestRate?: number;
 }
 
 const create = runWithServer<CreateOptions>(async (server, { options, form }) => {
-  const { out } = options;
+  const { out, loadTest, loadTestRate } = options;
+  if (loadTest === undefined && loadTestRate !== undefined) {
+    throw new Problem('usage', { reason: 'expected --load-test ADDRESS with --load-test-rate' });
+  }
   const file = out === undefined ? undefined : createPrivateFile(out);
   const created = await createToken(server, options).catch((error: unknown) => {
     file?.discard();
@@ -46,9 +56,14 @@ const create = runWithServer<CreateOptions>(async (server, { options, form }) =>
 });
 
 function createToken(server: ConsoleClient, options: CreateOptions): Promise<Created> {
+  const { loadTest, loadTestRate } = options;
+  const ttl = options.ttl ?? (loadTest === undefined ? TTL_MS : LOAD_TEST_TTL_MS);
   return server.createToken({
     uses: options.uses,
-    ttlSeconds: Math.round(options.ttl / 1000),
+    ttlSeconds: Math.round(ttl / 1000),
+    ...(loadTest !== undefined && {
+      loadTest: { from: [...loadTest], ...(loadTestRate !== undefined && { perSecond: loadTestRate }) },
+    }),
     ...(options.group !== undefined && { group: options.group }),
     ...(options.device !== undefined && { device: options.device }),
     ...(options.label !== undefined && { labels: options.label }),
@@ -69,8 +84,16 @@ const list = runWithServer(async (server, { form }) => {
   );
   if (form === 'json') return printJson(tokens);
   printTable(
-    ['TOKEN', 'STATE', 'USES', 'GROUP', 'DEVICE', 'EXPIRES'],
-    tokens.map((t) => [t.id, stateText(t.state), `${t.uses}/${t.maxUses}`, t.group, t.device ?? '', t.expiresAt]),
+    ['TOKEN', 'STATE', 'USES', 'GROUP', 'DEVICE', 'EXPIRES', 'LOAD TEST FROM'],
+    tokens.map((t) => [
+      t.id,
+      stateText(t.state),
+      `${t.uses}/${t.maxUses}`,
+      t.group,
+      t.device ?? '',
+      t.expiresAt,
+      t.loadTest?.from.join(' ') ?? '',
+    ]),
     { nothing: 'there is no bootstrap token: "rollcall token create" makes one' },
   );
 });
@@ -148,15 +171,25 @@ export function tokenCommand(): Command {
   addRenamed(token, { name: 'create', formerName: 'mint' }, (command) => {
     withServerOptions(command.description('create a bootstrap token and print its text, once'))
       .option('--uses <n>', 'how many devices may enroll with it', integerBetween(1, 1_000_000), 1)
-      .addOption(
-        new Option('--ttl <duration>', 'time until it expires, at most 30d')
-          .argParser(duration)
-          .default(86_400_000, '24h'),
+      .option(
+        '--ttl <duration>',
+        'time until it expires, at most 30d (default: 24h; 1h with --load-test, at most 24h)',
+        duration,
       )
       .option('--group <group>', 'group of the devices that enroll with it', groupName)
       .option('--device <id>', 'the only device that may enroll with it', deviceId)
       .option('--label <k=v>', 'label of the devices that enroll with it; may be repeated', label)
       .option('--out <file>', 'write it to a new file that only its owner can read, instead of printing it')
+      .option(
+        '--load-test <address>',
+        'until it expires, exempt this address or network from the limits per address; may be repeated',
+        repeated,
+      )
+      .option(
+        '--load-test-rate <n>',
+        'with --load-test: connections and requests per second (default: 200)',
+        integerBetween(1, 10_000),
+      )
       .action(create);
   });
   withServerOptions(token.command('list').description('list bootstrap tokens, without their secrets')).action(list);

@@ -10,6 +10,11 @@ import { deviceId, groupName, labels, longPageLimit, reason, time, tokenId } fro
 
 const tokenParams = z.strictObject({ id: tokenId });
 
+const loadTest = z.strictObject({
+  from: z.array(z.string().max(43)).min(1).max(16).describe('IP addresses, or networks such as 10.1.0.0/24'),
+  perSecond: z.int().min(1).max(10_000).default(200).describe('of each kind of request and connection'),
+});
+
 const createRequest = z.strictObject({
   uses: z.int().min(1).max(1_000_000).default(1).describe('how many devices may enroll with it'),
   ttlSeconds: z
@@ -20,6 +25,7 @@ const createRequest = z.strictObject({
   group: groupName.prefault(DEFAULT_GROUP),
   device: deviceId.optional().describe('the only device that may use it'),
   labels: labels.default({}),
+  loadTest: loadTest.optional().describe('exempts these addresses from the limits per address until the token ends'),
 });
 
 const tokenView = z.object({
@@ -34,6 +40,7 @@ const tokenView = z.object({
   mintedBy: z.string(),
   expiresAt: time,
   voidedAt: time.optional(),
+  loadTest: loadTest.optional(),
 });
 
 const createdToken = z.object({

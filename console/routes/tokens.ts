@@ -16,8 +16,12 @@ type TokenView = Answer<typeof endpoints.listTokens>[number];
 
 export function addTokenRoutes(app: FastifyInstance, { registry, controls, now }: RoutesOptions): void {
   addEndpoint(app, endpoints.createToken, async ({ body, actor }) => {
-    const { uses, ttlSeconds, group, labels, device } = body;
-    const order = { maxUses: uses, ttlSeconds, group, labels, ...(device !== undefined && { device }) };
+    const { uses, ttlSeconds, group, labels, device, loadTest } = body;
+    const order = {
+      ...{ maxUses: uses, ttlSeconds, group, labels },
+      ...(device !== undefined && { device }),
+      ...(loadTest !== undefined && { loadTest }),
+    };
     const minted = await registry.createToken(order, actor);
     return { token: viewToken(minted.record), text: controls.formatToken(minted) };
   });
@@ -72,7 +76,7 @@ async function tokenOf(registry: Registry, id: string): Promise<TokenRecord> {
 }
 
 function viewToken(record: TokenRecord): TokenView {
-  const { createdAt, createdBy, revokedAt, expiresAt, ...rest } = record;
+  const { createdAt, createdBy, revokedAt, expiresAt, loadTest, ...rest } = record;
   return {
     ...rest,
     labels: { ...record.labels },
@@ -80,5 +84,6 @@ function viewToken(record: TokenRecord): TokenView {
     mintedBy: createdBy,
     expiresAt: isoTime(expiresAt),
     voidedAt: isoTimeIfAny(revokedAt),
+    ...(loadTest !== undefined && { loadTest: { ...loadTest, from: [...loadTest.from] } }),
   };
 }

@@ -28,6 +28,7 @@ function openRoutes(waiting: number) {
     certificates: {} as ClientCertificateDeps, // no client presents a certificate here
     enrollments: unlimited,
     renewals: unlimited,
+    loadTests: { find: () => undefined },
     workQueue: new WorkQueue({ waiting, nextTurn: (run) => turns.push(run) }),
     random: () => 0.5,
     counters,

@@ -7,7 +7,7 @@
 import type { TLSSocket } from 'node:tls';
 import { type DeviceId, type Identity, Problem } from '@rollcall/protocol';
 import type { FastifyRequest } from 'fastify';
-import type { ClientAddresses, RateLimit, WorkQueue } from '../../limits/index.ts';
+import type { ClientAddresses, LoadTest, LoadTestExemptions, RateLimit, WorkQueue } from '../../limits/index.ts';
 import type { Counters } from '../counters.ts';
 import {
   type CertificateHolder,
@@ -41,6 +41,7 @@ export interface ClientAuthenticationOptions {
   readonly addresses: ClientAddresses;
   readonly enrollments: Pick<RateLimit, 'take'>;
   readonly renewals: Pick<RateLimit, 'take'>;
+  readonly loadTests: Pick<LoadTestExemptions, 'find'>;
   /** For every request that issues a certificate, which occupies the event loop for some milliseconds. */
   readonly workQueue: WorkQueue;
   /** 0 up to 1; spreads the retries of clients that were refused together. */
@@ -52,14 +53,18 @@ export interface ClientAuthenticationOptions {
 const RETRY_OVERLOADED_S = 5;
 
 export function createClientAuthentication(options: ClientAuthenticationOptions): ClientAuthentication {
-  const { enrollments, renewals, addresses } = options;
+  const { enrollments, renewals, loadTests, addresses } = options;
   const credentials = new WeakMap<FastifyRequest, EnrollmentCredential>();
   const holders = new WeakMap<FastifyRequest, CertificateHolder>();
   const refusedHolders = new WeakMap<FastifyRequest, Identity>();
 
   const authenticateToken = async (request: FastifyRequest): Promise<void> => {
-    limitRate(enrollments, addresses.of(request.raw.socket));
-    const credential = parseCredential(request.headers.authorization);
+    const address = addresses.of(request.raw.socket);
+    // A credential from an exempt address is read before the rate is charged: other tokens have the limits of an address there.
+    const early = loadTests.find(address) && parseCredential(request.headers.authorization);
+    const isRead = early !== undefined && !(early instanceof Problem);
+    limitRate(enrollments, address, isRead ? loadTests.find(address, early.token.id) : undefined);
+    const credential = early ?? parseCredential(request.headers.authorization);
     if (credential instanceof Problem) throw credential;
     credentials.set(request, credential);
     await waitForTurn(request, options);
@@ -74,7 +79,8 @@ export function createClientAuthentication(options: ClientAuthenticationOptions)
     holders.set(request, result.holder);
     if (request.method === 'GET') return;
     // After the check: a client without a certificate of this fleet cannot use up the rate of renewals.
-    limitRate(renewals, addresses.of(request.raw.socket));
+    const address = addresses.of(request.raw.socket);
+    limitRate(renewals, address, loadTests.find(address));
     await waitForTurn(request, options);
   };
 
@@ -120,8 +126,8 @@ async function waitForTurn(
   throw new Problem('rate_limited', { retryAfter, reason: 'too many requests are waiting' });
 }
 
-function limitRate(limit: Pick<RateLimit, 'take'>, address: string): void {
-  const retryAfter = limit.take(address);
+function limitRate(limit: Pick<RateLimit, 'take'>, address: string, loadTest: LoadTest | undefined): void {
+  const retryAfter = limit.take(address, loadTest);
   if (retryAfter > 0) throw new Problem('rate_limited', { retryAfter });
 }
 

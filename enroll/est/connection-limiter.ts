@@ -11,6 +11,8 @@ import {
   type AcceptedClient,
   type ClientAddresses,
   createRateLimit,
+  type LoadTest,
+  type LoadTestExemptions,
   networkOf,
   type ProxyRefusal,
   type RateLimit,
@@ -31,6 +33,8 @@ export interface ConnectionLimiterOptions {
   readonly random: () => number;
   readonly log: Logger;
   readonly refusalLog: RefusalLog;
+  /** Exempt addresses have half of the connections of all, in place of the limits per address. */
+  readonly loadTests: Pick<LoadTestExemptions, 'find'>;
   readonly counters: Counters;
 }
 
@@ -40,6 +44,7 @@ interface Handshake {
   readonly socket: Socket;
   readonly address: string;
   readonly network: string;
+  readonly isExempt: boolean;
   /** After a proxy's header, where Node's `handshakeTimeout` begins anew. */
   readonly deadline: NodeJS.Timeout | undefined;
   isFinished: boolean;
@@ -72,20 +77,22 @@ export class ConnectionLimiter {
   /** Counts the connection until it closes. False when it has to be closed: it is over a limit. */
   admit(socket: Socket, { address, waitedMs }: AcceptedClient): boolean {
     const network = networkOf(address);
-    const refusal = this.#refusalOf(address, network);
+    const loadTest = this.#options.loadTests.find(address);
+    const isExempt = loadTest !== undefined;
+    const refusal = this.#refusalOf(address, network, loadTest);
     if (refusal !== undefined) {
       this.#report(address, refusal);
       return false;
     }
     const left = Math.max(0, this.#options.timeoutMs - waitedMs);
     const deadline = waitedMs === 0 ? undefined : setTimeout(() => socket.destroy(), left);
-    const handshake: Handshake = { socket, address, network, deadline, isFinished: false };
+    const handshake: Handshake = { socket, address, network, isExempt, deadline, isFinished: false };
     const key = peerKey(socket);
-    this.#open.add(network);
-    this.#halfOpen.add(network);
+    this.#open.add(network, isExempt);
+    this.#halfOpen.add(network, isExempt);
     this.#handshakes.set(key, handshake);
     socket.once('close', () => {
-      this.#open.remove(network);
+      this.#open.remove(network, isExempt);
       this.#finish(key, handshake);
     });
     return true;
@@ -116,10 +123,11 @@ export class ConnectionLimiter {
     for (const { socket } of this.#handshakes.values()) socket.destroy();
   }
 
-  #refusalOf(address: string, network: string): Refusal | undefined {
-    if (this.#open.isFull(network)) return 'too many open';
-    if (this.#halfOpen.isFull(network)) return 'too many handshakes';
-    return this.#rate.take(address) > 0 ? 'too many per second' : undefined;
+  #refusalOf(address: string, network: string, loadTest: LoadTest | undefined): Refusal | undefined {
+    const isExempt = loadTest !== undefined;
+    if (this.#open.isFull(network, isExempt)) return 'too many open';
+    if (this.#halfOpen.isFull(network, isExempt)) return 'too many handshakes';
+    return this.#rate.take(address, loadTest) > 0 ? 'too many per second' : undefined;
   }
 
   #report(address: string, reason: Refusal | ProxyRefusal, detail?: string): void {
@@ -130,7 +138,7 @@ export class ConnectionLimiter {
 
   #finish(key: string, handshake: Handshake): void {
     clearTimeout(handshake.deadline);
-    if (!handshake.isFinished) this.#halfOpen.remove(handshake.network);
+    if (!handshake.isFinished) this.#halfOpen.remove(handshake.network, handshake.isExempt);
     handshake.isFinished = true;
     // A new connection may have the same port before the old one is known to be closed.
     if (this.#handshakes.get(key) === handshake) this.#handshakes.delete(key);
@@ -147,24 +155,33 @@ class ConnectionCounter {
   readonly #maxPerNetwork: number;
   readonly #counts = new Map<string, number>();
   #total = 0;
+  /** Of load tests; not counted per network. */
+  #exempt = 0;
 
   constructor(max: number, maxPerNetwork: number) {
     this.#max = max || Number.POSITIVE_INFINITY;
     this.#maxPerNetwork = maxPerNetwork || Number.POSITIVE_INFINITY;
   }
 
-  isFull(network: string): boolean {
-    return this.#total >= this.#max || (this.#counts.get(network) ?? 0) >= this.#maxPerNetwork;
+  isFull(network: string, isExempt: boolean): boolean {
+    if (this.#total >= this.#max) return true;
+    if (isExempt) return this.#exempt >= this.#max / 2;
+    return (this.#counts.get(network) ?? 0) >= this.#maxPerNetwork;
   }
 
-  add(network: string): void {
+  add(network: string, isExempt: boolean): void {
     this.#total += 1;
-    this.#counts.set(network, (this.#counts.get(network) ?? 0) + 1);
+    if (isExempt) this.#exempt += 1;
+    else this.#counts.set(network, (this.#counts.get(network) ?? 0) + 1);
   }
 
-  remove(network: string): void {
-    const left = (this.#counts.get(network) ?? 1) - 1;
+  remove(network: string, isExempt: boolean): void {
     this.#total -= 1;
+    if (isExempt) {
+      this.#exempt -= 1;
+      return;
+    }
+    const left = (this.#counts.get(network) ?? 1) - 1;
     if (left === 0) this.#counts.delete(network);
     else this.#counts.set(network, left);
   }

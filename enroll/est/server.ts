@@ -16,6 +16,7 @@ import {
   createHttpServer,
   createRateLimit,
   type HttpServer,
+  type LoadTestExemptions,
   ProxiedConnections,
   type RateLimit,
   type Rates,
@@ -98,7 +99,7 @@ const CLOSE_GRACE_MS = 2_000;
 /** Throws Problem `address_in_use`, or `config_invalid` for an address that is not this machine's. */
 export async function createEnrollServer(options: EnrollServerOptions): Promise<EnrollServer> {
   const { authority, timeoutMs = TIMEOUT_MS } = options;
-  const { requests, refusalLog } = options.requestLimits;
+  const { requests, refusalLog, loadTests } = options.requestLimits;
   const clocks = { monotonic: () => performance.now(), random: Math.random };
   const limits = { ...DEFAULT_ENROLL_LIMITS, ...options.limits };
   const addresses = new ClientAddresses();
@@ -109,6 +110,7 @@ export async function createEnrollServer(options: EnrollServerOptions): Promise<
     limits,
     addresses,
     refusalLog,
+    loadTests,
     counters: new Counters(),
   };
 
@@ -170,6 +172,7 @@ export async function createEnrollServer(options: EnrollServerOptions): Promise<
 }
 
 interface ServerParts extends Omit<EnrollServerOptions, 'limits'>, Clocks {
+  readonly loadTests: LoadTestExemptions;
   readonly limits: EnrollLimits;
   readonly addresses: ClientAddresses;
   readonly timeoutMs: number;

@@ -110,6 +110,46 @@ export function tokenBehaviour(openFresh: OpenFreshRegistry): void {
       expect((await fleet.audit()).filter((line) => line.startsWith('token.voided'))).toHaveLength(1);
     });
 
+    const loadTest = { from: ['10.0.0.5', '2001:db8::/64'], perSecond: 200 };
+
+    it('list their load tests until they are revoked or expire, used up or not', async () => {
+      const fleet = await RegistryFixture.open(openFresh);
+      const [first, second] = [
+        await fleet.mint({ loadTest, ttlSeconds: 120 }),
+        await fleet.mint({ loadTest, ttlSeconds: 60, labels: { simulated: 'run-1' } }),
+      ];
+      await fleet.mint();
+      await fleet.enroll('pump-1', { token: second });
+      const listed = async () => (await fleet.registry.listLoadTests()).map(({ id, loadTest }) => ({ id, loadTest }));
+      expect(await listed()).toEqual([second, first].map(({ record }) => ({ id: record.id, loadTest })));
+      fleet.pass(MINUTE);
+      expect(await listed()).toEqual([{ id: first.record.id, loadTest }]);
+      await fleet.registry.revokeToken(first.record.id, OPERATOR);
+      expect(await listed()).toEqual([]);
+      expect(
+        (await fleet.registry.listAudit({ subject: `token/${first.record.id}`, limit: 2 })).at(-1)?.details,
+      ).toMatchObject({
+        loadTestFrom: '10.0.0.5 2001:db8::/64',
+        loadTestPerSecond: 200,
+      });
+    });
+
+    it.each<[string, Partial<TokenRequest>]>([
+      ['of more than a day', { loadTest, ttlSeconds: 86_401 }],
+      ['without an address', { loadTest: { ...loadTest, from: [] } }],
+      ['of 17 addresses', { loadTest: { ...loadTest, from: Array.from({ length: 17 }, () => '10.0.0.5') } }],
+      ['of a name', { loadTest: { ...loadTest, from: ['localhost'] } }],
+      ['of every address', { loadTest: { ...loadTest, from: ['0.0.0.0/0'] } }],
+      ['of a network larger than /16', { loadTest: { ...loadTest, from: ['10.0.0.0/15'] } }],
+      ['of an IPv6 network larger than /48', { loadTest: { ...loadTest, from: ['2001:db8::/47'] } }],
+      ['without a bound', { loadTest: { ...loadTest, perSecond: 0 } }],
+      ['with a bound too high', { loadTest: { ...loadTest, perSecond: 10_001 } }],
+    ])('are not created for a load test %s', async (_, order) => {
+      const fleet = await RegistryFixture.open(openFresh);
+      await expect(fleet.mint(order)).rejects.toMatchObject({ code: 'token_order_invalid' });
+      expect(await fleet.registry.listLoadTests()).toEqual([]);
+    });
+
     it('are refused without their secret, and with an unknown id', async () => {
       const fleet = await RegistryFixture.open(openFresh);
       const [token, other] = [await fleet.mint(), await fleet.mint()];

@@ -1,7 +1,7 @@
 /** SDK devices after a network outage, which they wait out, and after a power loss, when they start from their disk. */
 
 import { describe, expect, it, onTestFinished } from 'vitest';
-import { createOperatorAccess } from '../../cli/simulation-operator.ts';
+import { createOperatorAccess, simulationTokens } from '../../cli/simulation-operator.ts';
 import { localThreads, type RunResult, readScenario, runScenario } from '../../simulator/index.ts';
 import { startFleet } from '../fixtures/fleet.ts';
 
@@ -35,7 +35,7 @@ ${timeline}
     { fileExists: () => false },
   );
   if ('flaws' in read) throw new Error(JSON.stringify(read.flaws));
-  const operator = createOperatorAccess(fleet.operator);
+  const operator = createOperatorAccess(fleet.operator, simulationTokens(fleet.operator, { run: 'test' }));
   const result = await runScenario({
     ...{ scenario: read.scenario, recordings: new Map(), prefix: 'gate', versions: {}, operator },
     placement: localThreads({ workers: 1 }),

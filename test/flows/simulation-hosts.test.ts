@@ -1,7 +1,7 @@
 /** The same scenario and seed on one host and on three have the same devices, names and payload sequences. */
 
 import { describe, expect, it, onTestFinished } from 'vitest';
-import { createOperatorAccess } from '../../cli/simulation-operator.ts';
+import { createOperatorAccess, simulationTokens } from '../../cli/simulation-operator.ts';
 import { Coordinator, joinRun, readScenario, runScenario } from '../../simulator/index.ts';
 import { startFleet } from '../fixtures/fleet.ts';
 
@@ -34,7 +34,7 @@ async function play(hosts: number): Promise<ReadonlyMap<string, readonly number[
     joinRun({ ...place, port, fingerprint, secret, name: `hall-${at}`, workers: 1 }),
   );
   await Promise.race([coordinator.waitForHosts(60_000), ...joined]);
-  const operator = createOperatorAccess(fleet.operator);
+  const operator = createOperatorAccess(fleet.operator, simulationTokens(fleet.operator, { run: 'test' }));
   const result = await runScenario({
     ...{ scenario: read.scenario, recordings: new Map(), prefix: 'same', versions: {}, operator },
     placement: coordinator.placement,

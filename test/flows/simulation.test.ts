@@ -1,5 +1,5 @@
 import { afterEach, describe, expect, it } from 'vitest';
-import { createOperatorAccess } from '../../cli/simulation-operator.ts';
+import { createOperatorAccess, simulationTokens } from '../../cli/simulation-operator.ts';
 import { localThreads, RunRefused, readScenario, runScenario, type Scenario } from '../../simulator/index.ts';
 import type { RunOptions } from '../../simulator/run/run-options.ts';
 import { startFleet, type TestFleet } from '../fixtures/fleet.ts';
@@ -26,7 +26,7 @@ async function run(text: string, options: Partial<RunOptions> = {}) {
   return runScenario({
     scenario: scenario(text),
     recordings: new Map(),
-    operator: createOperatorAccess(fleet.operator),
+    operator: createOperatorAccess(fleet.operator, simulationTokens(fleet.operator, { run: 'test' })),
     prefix: 'test',
     placement: localThreads({ workers: 2 }),
     versions: {},
@@ -41,7 +41,11 @@ interface ExportedMessage {
 
 async function exported(fleet: TestFleet): Promise<readonly ExportedMessage[]> {
   const chunks: Buffer[] = [];
-  for await (const chunk of createOperatorAccess(fleet.operator).exportTelemetry(new Date(0))) chunks.push(chunk);
+  for await (const chunk of createOperatorAccess(
+    fleet.operator,
+    simulationTokens(fleet.operator, { run: 'test' }),
+  ).exportTelemetry(new Date(0)))
+    chunks.push(chunk);
   const lines = Buffer.concat(chunks).toString().split('\n');
   return lines.filter((line) => line !== '').map((line) => JSON.parse(line) as ExportedMessage);
 }
@@ -117,7 +121,7 @@ devices:
   gateways: ${mixed('sdk')}
 expect: [connects.mqtt5 == 2, connects.mqtt311 == 2, lost.journal == 0, lost.service == 0]
 `,
-      { operator: createOperatorAccess(fleet.operator) },
+      { operator: createOperatorAccess(fleet.operator, simulationTokens(fleet.operator, { run: 'test' })) },
     );
     expect(result.problems).toEqual([]);
     expect(result.assertions.filter(({ holds }) => !holds)).toEqual([]);
