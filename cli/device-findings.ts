@@ -63,19 +63,18 @@ function certificateFindings({ certificate, device, serverTime }: Diagnosis): re
   return [{ check: 'certificate', outcome: 'failed', found, fix }];
 }
 
-function sessionFinding({ session, lastConnected, lastDisconnected, status }: Diagnosis): Finding {
+function sessionFinding({ session, connectedAt, lastSeenAt, lastAddress, lastDisconnect, status }: Diagnosis): Finding {
   if (session !== undefined) {
     const found = `connected since ${session.connectedAt} from ${session.address}, with serial ${session.serial}`;
     return { check: 'session', outcome: 'ok', found };
   }
-  if (lastConnected === undefined) {
-    const found = 'not connected, and no connection is in the events';
+  if (connectedAt === undefined) {
+    const found = 'not connected, and it never was';
     if (status === 'unknown') return { check: 'session', outcome: 'skipped', found };
     return { check: 'session', outcome: 'warning', found, fix: UNHEARD };
   }
-  const end =
-    lastDisconnected === undefined ? '' : `; disconnected ${lastDisconnected.at} (${lastDisconnected.reason ?? '-'})`;
-  const found = `not connected; connected last ${lastConnected.at} from ${lastConnected.address ?? '-'}${end}`;
+  const end = lastDisconnect === undefined ? '' : `; disconnected ${lastDisconnect.at} (${lastDisconnect.reason})`;
+  const found = `not connected; connected last ${connectedAt} from ${lastAddress ?? '-'}, last seen ${lastSeenAt ?? '-'}${end}`;
   return { check: 'session', outcome: 'warning', found, fix: UNHEARD };
 }
 
@@ -87,12 +86,12 @@ function tokenFindings({ tokens }: Diagnosis): readonly Finding[] {
   }));
 }
 
-function refusalFinding({ device, refusals, since, session, lastConnected }: Diagnosis): Finding {
+function refusalFinding({ device, refusals, since, session, connectedAt }: Diagnosis): Finding {
   const [newest] = refusals;
   if (newest === undefined) return { check: 'refusals', outcome: 'ok', found: `none since ${since}` };
   const kinds = refusals.length === 1 ? 'of one kind' : `of ${refusals.length} kinds`;
   const found = `${kinds} since ${since}, the newest ${newest.lastAt}: ${newest.sentence}`;
-  const isOver = session !== undefined || (lastConnected !== undefined && lastConnected.at > newest.lastAt);
+  const isOver = session !== undefined || (connectedAt !== undefined && connectedAt > newest.lastAt);
   if (isOver) return { check: 'refusals', outcome: 'ok', found: `${found}; the device connected after it` };
   return { check: 'refusals', outcome: 'failed', found, fix: fill(newest.remedy, device, newest.token) };
 }

@@ -50,13 +50,11 @@ export interface DeviceDiagnosis {
   readonly serverTime: number;
   /** The beginning of the time in which refusals were looked for. */
   readonly since: number;
-  /** Undefined for a device that never enrolled, or was deleted. */
+  /** With its presence. Undefined for a device that never enrolled, or was deleted. */
   readonly record: DeviceRecord | undefined;
   /** The newest one. */
   readonly certificate: CertificateRecord | undefined;
   readonly session: LiveSession | undefined;
-  readonly lastConnected: { readonly at: number; readonly address: string | undefined } | undefined;
-  readonly lastDisconnected: { readonly at: number; readonly reason: string | undefined } | undefined;
   /** Those that were created for the device. */
   readonly tokens: readonly TokenRecord[];
   /** Newest first, at most 20. */

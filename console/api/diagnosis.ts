@@ -77,8 +77,12 @@ export const diagnosisEndpoints = {
       revocationReason: reason.optional(),
       certificate: certificateView.optional().describe('the newest one'),
       session: sessionView.optional().describe('absent while the device is not connected'),
-      lastConnected: z.object({ at: time, address: z.string().optional() }).optional(),
-      lastDisconnected: z.object({ at: time, reason: z.string().optional() }).optional(),
+      connectedAt: time.optional().describe('begin of the newest session'),
+      lastSeenAt: time.optional().describe('the last packet of the last session'),
+      lastAddress: z.string().optional(),
+      mqttVersion: z.string().optional(),
+      sdkVersion: z.string().optional(),
+      lastDisconnect: z.object({ at: time, reason: z.string() }).optional(),
       tokens: z
         .array(
           z.object({

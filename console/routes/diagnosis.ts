@@ -18,7 +18,8 @@ export function addDiagnosisRoutes(app: FastifyInstance, { controls, now }: Rout
   addEndpoint(app, endpoints.diagnoseDevice, async ({ params, query }) => {
     const since = query.since === undefined ? now() - WEEK_MS : Date.parse(query.since);
     const found = await controls.diagnoseDevice({ device: params.id, token: query.token, since });
-    const { record, certificate, session, lastConnected, lastDisconnected } = found;
+    const { record, certificate, session } = found;
+    const presence = record?.presence;
     return {
       device: found.device,
       serverTime: isoTime(found.serverTime),
@@ -31,8 +32,15 @@ export function addDiagnosisRoutes(app: FastifyInstance, { controls, now }: Rout
       revocationReason: record?.revocationReason,
       certificate: certificate && viewCertificate(certificate, found.serverTime),
       session: session && viewSession(session),
-      lastConnected: lastConnected && { ...lastConnected, at: isoTime(lastConnected.at) },
-      lastDisconnected: lastDisconnected && { ...lastDisconnected, at: isoTime(lastDisconnected.at) },
+      connectedAt: isoTimeIfAny(presence?.connectedAt),
+      lastSeenAt: isoTimeIfAny(presence?.lastSeenAt),
+      lastAddress: presence?.address,
+      mqttVersion: presence?.mqttVersion,
+      sdkVersion: presence?.sdkVersion,
+      lastDisconnect: presence?.lastDisconnect && {
+        at: isoTime(presence.lastDisconnect.at),
+        reason: presence.lastDisconnect.reason,
+      },
       tokens: found.tokens.map(({ id, state, uses, maxUses, expiresAt }) => {
         return { id, state, uses, maxUses, expiresAt: isoTime(expiresAt) };
       }),

@@ -1,6 +1,5 @@
 /** Why a device cannot enroll, connect or renew: what the registry, the sessions and the events say about it, in one answer. */
 
-import type { LifecycleEvent } from '@rollcall/protocol';
 import type { DeviceDiagnosis, DiagnosisOrder, LiveSession } from '../../console/index.ts';
 import type { Registry } from '../../registry/index.ts';
 import type { EventLog } from '../events/event-log.ts';
@@ -25,10 +24,8 @@ export async function diagnoseDevice(
   const certificates = await registry.listCertificates({ kind: 'device', id: device }, CERTIFICATES_MAX);
   const tokens = (await registry.listTokens()).filter((one) => one.device === device || one.id === token);
   const session = sessions().find(({ identity }) => identity.kind === 'device' && identity.id === device);
-  const connected = await newestOf('presence.connected', device, events);
-  const disconnected = await newestOf('presence.disconnected', device, events);
   const newest = certificates.at(-1);
-  const address = session?.address ?? textOf(connected, 'ip') ?? newest?.address;
+  const address = session?.address ?? record?.presence?.address ?? newest?.address;
   const refusals = await refusalsOf(
     {
       device,
@@ -46,23 +43,7 @@ export async function diagnoseDevice(
     record,
     certificate: newest,
     session,
-    lastConnected: connected && { at: Date.parse(connected.time), address: textOf(connected, 'ip') },
-    lastDisconnected: disconnected && { at: Date.parse(disconnected.time), reason: textOf(disconnected, 'reason') },
     tokens,
     refusals,
   };
-}
-
-async function newestOf(
-  type: 'presence.connected' | 'presence.disconnected',
-  name: string,
-  events: Pick<EventLog, 'newest'>,
-): Promise<LifecycleEvent | undefined> {
-  const [newest] = await events.newest({ type, name, limit: 1 });
-  return newest && (JSON.parse(Buffer.from(newest.json).toString()) as LifecycleEvent);
-}
-
-function textOf(event: LifecycleEvent | undefined, field: string): string | undefined {
-  const value = event?.data[field];
-  return typeof value === 'string' ? value : undefined;
 }

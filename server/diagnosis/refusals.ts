@@ -22,7 +22,7 @@ export interface RefusalQuery {
 
 const TYPES = ['presence.connect_failed', 'enroll.refused', 'cert.renewal_refused'] as const;
 /** The newest events that are read of each type and name. */
-const EVENTS_MAX = 5_000;
+const EVENTS_MAX = 2_000;
 const REFUSALS_MAX = 20;
 
 /** Failures in which no certificate names the device. */

@@ -3,7 +3,7 @@
 import { once } from 'node:events';
 import { connect as connectTls } from 'node:tls';
 import { enrollOnce, memoryIdentityStore, type StoredIdentity } from '@rollcall/device-sdk';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { makeDatedAuthority } from '../fixtures/dated-authority.ts';
 import { startFleet, type TestFleet } from '../fixtures/fleet.ts';
 import { openMqtt } from '../fixtures/mqtt.ts';
@@ -40,6 +40,18 @@ describe('the doctor of a device', () => {
     expect(stdout).toMatch(/^device {7}ok {7}dev-1 is active, in group default, enrolled /);
     expect(stdout).toMatch(/^session {6}ok {7}connected since \S+ from 127\.0\.0\.1, with serial [0-9a-f]+$/m);
     expect(stdout).toMatch(/^refusals {5}ok {7}none since /m);
+  });
+
+  it('says when a device that is away was seen last, from where, and how its session ended', async () => {
+    const { lastDisconnect } = await vi.waitUntil(async () => {
+      const device = await fleet.operator.showDevice({ id: 'dev-1' });
+      return device.lastDisconnect && device;
+    });
+    const { stdout } = await doctor('dev-1');
+    expect(lastDisconnect?.reason).toBe('client_disconnected');
+    expect(stdout).toMatch(
+      /^session {6}warning {2}not connected; connected last \S+ from 127\.0\.0\.1, last seen \S+; disconnected \S+ \(client_disconnected\)$/m,
+    );
   });
 
   it('explains that a certificate with its name is of another CA: issuer, serial, dates, and what to do', async () => {
