@@ -5,6 +5,7 @@ export { backoffDelay, retryAfterDelay } from './backoff.ts';
 export { holderOf, leafOf, parseCertificates } from './certificate-chain.ts';
 export { findPath, isIssuedBy } from './certification-path.ts';
 export { readCertsOnly } from './certs-only.ts';
+export { CredentialRenewer, isRenewalDue, renewCredentials } from './credential-renewer.ts';
 export { writeCsr } from './csr.ts';
 export { BIT_STRING, BOOLEAN, INTEGER, OCTET_STRING, oid, SET, sequence, UTF8_STRING, writeElement } from './der.ts';
 export { asDeviceError, DeviceError, type DeviceErrorCode } from './device-error.ts';

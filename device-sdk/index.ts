@@ -8,6 +8,13 @@ export type { Command, CommandHandler, CommandOptions } from './commands.ts';
 export { Device } from './device.ts';
 export type { ClockStatus } from './device-clock.ts';
 export { DeviceError, type DeviceErrorCode } from './device-error.ts';
+export {
+  DeviceIdentity,
+  type DeviceIdentityOptions,
+  type DeviceIdentitySettings,
+  type MqttTlsOptions,
+  type ReconnectingClient,
+} from './device-identity.ts';
 export type {
   DeviceOptions,
   DeviceSettings,

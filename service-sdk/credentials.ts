@@ -2,4 +2,3 @@
 
 export { openServiceDirectory, SERVICE_FILE, type ServiceAddresses, serviceFileText } from './service-directory.ts';
 export type { ServiceIdentity } from './service-identity.ts';
-export { isRenewalDue, type RenewalEnd, renewService, ServiceRenewer } from './service-renewer.ts';

@@ -3,11 +3,16 @@
  * `rollcall service renew`, has replaced them.
  */
 
-import { asDeviceError, type DeviceLog, type Schedule, validityOf } from '@rollcall/device-sdk/building-blocks';
+import {
+  asDeviceError,
+  CredentialRenewer,
+  type DeviceLog,
+  type Schedule,
+  validityOf,
+} from '@rollcall/device-sdk/building-blocks';
 import { openServiceDirectory, type ServiceDirectory } from './service-directory.ts';
 import { asServiceError, type ServiceError } from './service-error.ts';
 import type { ServiceIdentity } from './service-identity.ts';
-import { ServiceRenewer } from './service-renewer.ts';
 
 export interface ServiceCredentialsOptions {
   readonly directory: string;
@@ -27,7 +32,7 @@ const READ_AT_LEAST_MS = 3_600_000;
 
 export class ServiceCredentials {
   readonly #options: ServiceCredentialsOptions;
-  readonly #renewer: ServiceRenewer;
+  readonly #renewer: CredentialRenewer<ServiceIdentity>;
   #identity: ServiceIdentity;
   #cancel: (() => void) | undefined;
   #isClosed = false;
@@ -36,7 +41,7 @@ export class ServiceCredentials {
     const { log, now, random, schedule, onError } = options;
     this.#options = options;
     this.#identity = identity;
-    this.#renewer = new ServiceRenewer({
+    this.#renewer = new CredentialRenewer({
       ...{ store, identity, log, now, random, schedule },
       onRenewed: (next) => this.#adopt(next),
       onRefused: (error) => onError(asServiceError(error, 'renewal_refused')),

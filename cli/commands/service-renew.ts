@@ -7,14 +7,9 @@ import { spawn } from 'node:child_process';
 import { X509Certificate } from 'node:crypto';
 import { once } from 'node:events';
 import type { DeviceError } from '@rollcall/device-sdk';
+import { CredentialRenewer, isRenewalDue, renewCredentials } from '@rollcall/device-sdk/building-blocks';
 import { Problem } from '@rollcall/protocol';
-import {
-  isRenewalDue,
-  openServiceDirectory,
-  renewService,
-  type ServiceIdentity,
-  ServiceRenewer,
-} from '@rollcall/service-sdk/credentials';
+import { openServiceDirectory, type ServiceIdentity } from '@rollcall/service-sdk/credentials';
 import type { Command } from 'commander';
 import { run, withJsonOption } from '../command-line.ts';
 import { sdkProblem, withProblems } from '../sdk-errors.ts';
@@ -39,7 +34,7 @@ const renew = run<RenewOptions>(async ({ args, options, form }) => {
       return report(identity, { form, renewed: false, due: due.at });
     }
   }
-  const next = await withProblems(() => renewService(store, identity), hintFor);
+  const next = await withProblems(() => renewCredentials(store, identity), hintFor);
   await runHook(options.exec);
   report(next, { form, renewed: true });
 });
@@ -52,7 +47,7 @@ interface DaemonParts extends Awaited<ReturnType<typeof openServiceDirectory>> {
 /** Runs until a signal, or until the server refuses the service. */
 async function runDaemon({ store, identity, options, form }: DaemonParts): Promise<void> {
   const refused = Promise.withResolvers<DeviceError>();
-  const renewer = new ServiceRenewer({
+  const renewer = new CredentialRenewer({
     ...{ store, identity },
     onRenewed: async (next) => {
       report(next, { form, renewed: true, due: renewer.due });

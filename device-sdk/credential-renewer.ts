@@ -1,26 +1,20 @@
 /**
- * Renews the certificate of a service: once, or when it is due for as long as a process runs. It follows the roots of the
- * fleet on the way. The old pair stays on disk until the new one is; the server accepts both until the old one ends.
+ * Renews the credentials of a device or service whose connections are those of another program: once, or when they are due
+ * for as long as a process runs. It follows the roots of the fleet on the way. The old pair stays on disk until the new one is.
  */
 
-import {
-  asDeviceError,
-  DeviceError,
-  type DeviceLog,
-  evaluateCertificates,
-  fetchCaCertificates,
-  fetchRenewalInfo,
-  fetchRootRevocationLists,
-  type IdentityStore,
-  Renewer,
-  realTimers,
-  renewalTime,
-  requestRenewal,
-  type Schedule,
-  SILENT_LOG,
-  validityOf,
-} from '@rollcall/device-sdk/building-blocks';
-import type { ServiceIdentity } from './service-identity.ts';
+import { asDeviceError, DeviceError } from './device-error.ts';
+import { withoutUndefined } from './device-options.ts';
+import { type DeviceLog, SILENT_LOG } from './device-state.ts';
+import { requestRenewal } from './enrollment.ts';
+import { fetchCaCertificates, fetchRootRevocationLists } from './est-client.ts';
+import type { Credentials, IdentityStore } from './identity-store.ts';
+import type { KeyProvider } from './key-provider.ts';
+import { fetchRenewalInfo } from './renewal-info.ts';
+import { renewalTime } from './renewal-plan.ts';
+import { Renewer, validityOf } from './renewer.ts';
+import { realTimers, type Schedule } from './schedule.ts';
+import { evaluateCertificates } from './trust-bundle.ts';
 
 export interface RenewalDue {
   readonly isDue: boolean;
@@ -34,7 +28,7 @@ export interface RenewalDue {
  * Whether a renewal is due: from the start of the window on that the server names for this certificate; from two thirds of
  * the life on when the server does not answer.
  */
-export async function isRenewalDue(identity: ServiceIdentity, now: number, signal?: AbortSignal): Promise<RenewalDue> {
+export async function isRenewalDue(identity: Credentials, now: number, signal?: AbortSignal): Promise<RenewalDue> {
   const own = renewalTime(validityOf(identity.certificatePem), () => 0);
   try {
     const notice = await fetchRenewalInfo(identity, { signal });
@@ -50,23 +44,23 @@ export async function isRenewalDue(identity: ServiceIdentity, now: number, signa
  * Requests the next certificate with a new key and replaces the pair on disk. Rejects with a DeviceError; the pair on disk
  * is unchanged then, and the next call repeats the request with the same key.
  */
-export async function renewService(
-  store: IdentityStore<ServiceIdentity>,
-  current: ServiceIdentity,
-  signal?: AbortSignal,
-): Promise<ServiceIdentity> {
+export async function renewCredentials<Identity extends Credentials>(
+  store: IdentityStore<Identity>,
+  current: Identity,
+  { signal, keys }: { readonly signal?: AbortSignal; readonly keys?: KeyProvider | undefined } = {},
+): Promise<Identity> {
   const trusting = await trustNewRoots(store, current, signal);
-  const next = await requestRenewal(store, trusting, signal === undefined ? {} : { signal });
+  const next = await requestRenewal(store, trusting, withoutUndefined({ signal, keys }));
   await store.commit(next);
   return next;
 }
 
 /** A new root is accepted when a trusted one vouches for it, whoever sends it (RFC 7030, section 4.1.3). */
-async function trustNewRoots(
-  store: IdentityStore<ServiceIdentity>,
-  current: ServiceIdentity,
+async function trustNewRoots<Identity extends Credentials>(
+  store: IdentityStore<Identity>,
+  current: Identity,
   signal: AbortSignal | undefined,
-): Promise<ServiceIdentity> {
+): Promise<Identity> {
   const peer = { url: current.enrollUrl, root: 'unverified', signal } as const;
   const offered = await fetchCaCertificates(peer);
   const update = evaluateCertificates(current, offered, await fetchRootRevocationLists(peer));
@@ -76,15 +70,17 @@ async function trustNewRoots(
   return next;
 }
 
-/** Why a {@link ServiceRenewer} renews no more: the server refused this service for good. */
+/** Why a {@link CredentialRenewer} renews no more: the server refused this holder for good. */
 export type RenewalEnd = (error: DeviceError) => void;
 
-export interface ServiceRenewerOptions {
-  readonly store: IdentityStore<ServiceIdentity>;
-  readonly identity: ServiceIdentity;
+export interface CredentialRenewerOptions<Identity extends Credentials> {
+  readonly store: IdentityStore<Identity>;
+  readonly identity: Identity;
+  /** Who holds the private keys. */
+  readonly keys?: KeyProvider | undefined;
   /** Called with each new identity; it is on disk. */
-  readonly onRenewed: (identity: ServiceIdentity) => void | Promise<void>;
-  /** Called once, when the server refuses this service: it was revoked, or its certificate has ended. */
+  readonly onRenewed: (identity: Identity) => void | Promise<void>;
+  /** Called once, when the server refuses this holder: it was revoked, or its certificate has ended. */
   readonly onRefused: RenewalEnd;
   readonly log?: DeviceLog;
   readonly now?: () => number;
@@ -100,27 +96,28 @@ const POLL_MAX_MS = 6 * 3_600_000;
 /** Statuses of HTTP with which a server refuses a certificate. */
 const REFUSED = [401, 403];
 
-export class ServiceRenewer {
-  readonly #options: ServiceRenewerOptions & Required<Pick<ServiceRenewerOptions, 'now' | 'random' | 'schedule'>>;
+export class CredentialRenewer<Identity extends Credentials> {
+  readonly #options: CredentialRenewerOptions<Identity> &
+    Required<Pick<CredentialRenewerOptions<Identity>, 'now' | 'random' | 'schedule'>>;
   readonly #renewer: Renewer;
   readonly #ending = new AbortController();
-  #identity: ServiceIdentity;
+  #identity: Identity;
   #renewal: Promise<void> | undefined;
   #cancelPoll: (() => void) | undefined;
 
-  constructor(options: ServiceRenewerOptions) {
+  constructor(options: CredentialRenewerOptions<Identity>) {
     const { log = SILENT_LOG, now = Date.now, random = Math.random, schedule = realTimers } = options;
     this.#options = { ...options, now, random, schedule };
     this.#identity = options.identity;
     this.#renewer = new Renewer(options.identity.certificatePem, {
       renew: () => this.renew(),
-      fetchNotice: () => fetchRenewalInfo(this.#identity, { signal: this.#ending.signal }),
+      fetchNotice: () => fetchRenewalInfo(this.#identity, { signal: this.#ending.signal, keys: options.keys }),
       ...{ now, random, schedule, log },
     });
   }
 
   /** The identity that is on disk. */
-  get identity(): ServiceIdentity {
+  get identity(): Identity {
     return this.#identity;
   }
 
@@ -162,10 +159,10 @@ export class ServiceRenewer {
   }
 
   async #renew(): Promise<void> {
-    const { store, onRenewed, onRefused } = this.#options;
+    const { store, keys, onRenewed, onRefused } = this.#options;
     if (this.#ending.signal.aborted) throw new DeviceError('closed');
     try {
-      this.#identity = await renewService(store, this.#identity, this.#ending.signal);
+      this.#identity = await renewCredentials(store, this.#identity, { signal: this.#ending.signal, keys });
     } catch (thrown) {
       const error = asDeviceError(thrown, 'internal');
       if (error.status !== undefined && REFUSED.includes(error.status)) {
@@ -179,13 +176,13 @@ export class ServiceRenewer {
     await onRenewed(this.#identity);
   }
 
-  /** A window may be pulled forward at any time, and a service has no message that says so. */
+  /** A window may be pulled forward at any time, and a holder of credentials alone has no message that says so. */
   #waitToPoll(): void {
-    const { schedule, random } = this.#options;
+    const { schedule, random, keys } = this.#options;
     const { notBefore, notAfter } = validityOf(this.#identity.certificatePem);
     const interval = Math.min(Math.max((notAfter - notBefore) / POLLS_PER_LIFE, POLL_MIN_MS), POLL_MAX_MS);
     this.#cancelPoll = schedule(Math.ceil(interval * (0.9 + random() / 5)), () => {
-      fetchRenewalInfo(this.#identity, { signal: this.#ending.signal })
+      fetchRenewalInfo(this.#identity, { signal: this.#ending.signal, keys })
         .then((notice) => this.#renewer.applyNotice(notice))
         .catch(() => {}) // The renewal itself reports a server that cannot be reached.
         .finally(() => {
