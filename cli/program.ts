@@ -25,6 +25,8 @@ const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   audit: async () => (await import('./commands/audit.ts')).auditCommand(),
   backup: async () => (await import('./commands/backup.ts')).backupCommand(),
   restore: async () => (await import('./commands/restore.ts')).restoreCommand(),
+  completion: async () => (await import('./commands/completion.ts')).completionCommand(),
+  man: async () => (await import('./commands/completion.ts')).manCommand(),
   demo: async () => (await import('./commands/demo.ts')).demoCommand(),
 };
 
@@ -36,7 +38,8 @@ export async function buildProgram(name = ''): Promise<Command> {
     // An option behind a command belongs to that command.
     .enablePositionalOptions();
   const loaders = Object.hasOwn(COMMANDS, name) ? [COMMANDS[name]] : Object.values(COMMANDS);
-  for (const load of loaders) if (load !== undefined) program.addCommand(await load());
+  for (const load of loaders)
+    if (load !== undefined) program.addCommand(await load(), { hidden: load === COMMANDS.man });
   for (const { command } of commandsOf(program)) for (const option of command.options) describeDefault(option);
   return program;
 }

@@ -1,6 +1,6 @@
 /** The configuration of a server, and what commands use without starting a server. */
 
-export { expectPlausibleClock } from '../clock.ts';
+export { expectPlausibleClock, RELEASED_AT } from '../clock.ts';
 export { CONSOLE_SOCKET } from '../data-directory.ts';
 export { createLogger } from '../logger.ts';
 export { runtime } from '../runtime.ts';

@@ -49,6 +49,7 @@ const DURATIONS: Readonly<Record<string, readonly string[] | undefined>> = {
   'device command --wait': ['dev-1', 'reboot'],
   'device command --expires': ['dev-1', 'reboot'],
   'telemetry prune --older-than': undefined,
+  'device list --expiring': undefined,
   'ca sign --life': undefined,
   'drill ca-compromise --within': undefined,
   'simulate --duration': undefined,
