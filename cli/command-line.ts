@@ -86,7 +86,7 @@ export function runWithServer<Options>(
 /** The data directory that a command names; without one ./data, and where that is missing the one of the server that a package installed. */
 export function dataDirectoryOf({ data }: Pick<FleetOptions, 'data'>): string {
   const { ROLLCALL_DATA, ROLLCALL_SYSTEM_DATA } = process.env;
-  const installed = existsSync('data') ? undefined : ROLLCALL_SYSTEM_DATA;
+  const installed = existsSync('data/registry.db') ? undefined : ROLLCALL_SYSTEM_DATA;
   return resolve(data ?? ROLLCALL_DATA ?? (installed || './data'));
 }
 

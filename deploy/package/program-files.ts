@@ -33,15 +33,19 @@ export function readManifest(folder: string): Manifest {
   return JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8')) as Manifest;
 }
 
-/** Expects `outDirectory` to be empty. Workspaces are written below its node_modules. */
+/** Expects `outDirectory` to be empty. The workspaces that the program uses are written below its node_modules. */
 export async function writeProgram(repository: string, outDirectory: string): Promise<void> {
   const manifest = readManifest(repository);
   const workspaces = new Map(
-    manifest.workspaces.map((folder) => [folder, readManifest(join(repository, folder))] as const),
+    manifest.workspaces
+      .map((folder) => [folder, readManifest(join(repository, folder))] as const)
+      .filter(([, { name }]) => name in (manifest.dependencies ?? {})),
   );
   for (const path of programFiles(repository)) {
     const workspace = manifest.workspaces.find((folder) => path.startsWith(`${folder}/`));
     const name = workspace === undefined ? undefined : workspaces.get(workspace)?.name;
+    // A package of applications that the program does not use.
+    if (workspace !== undefined && name === undefined) continue;
     const place = name === undefined ? path : join('node_modules', name, path.slice((workspace as string).length + 1));
     writeProgramFile(join(repository, path), join(outDirectory, place));
   }

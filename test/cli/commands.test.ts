@@ -33,6 +33,7 @@ describe('a command without --data', () => {
     const environment = { ROLLCALL_SYSTEM_DATA: fleet.data };
     expect(await rollcall(['token', 'list'], { cwd, environment })).toMatchObject({ code: 0, stderr: '' });
     mkdirSync(join(cwd, 'data'));
+    writeFileSync(join(cwd, 'data/registry.db'), '');
     const { code, stderr } = await rollcall(['token', 'list'], { cwd, environment });
     expect(code).not.toBe(0);
     expect(stderr).toContain(`there is no operator socket in ${join(cwd, 'data')}`);
