@@ -25,7 +25,7 @@ const run = (file: string, args: readonly string[]) =>
 beforeAll(async () => {
   const tarball = await buildPackage(directory);
   await run('npm', ['install', '--offline', '--no-audit', '--no-fund', tarball]);
-}, 120_000);
+}, 300_000);
 
 afterAll(() => rmSync(directory, { recursive: true, force: true }));
 
@@ -55,7 +55,7 @@ it('a server from the package enrolls a device and makes an image with the agent
     server.kill('SIGTERM');
     await once(server, 'exit');
   }
-}, 60_000);
+}, 120_000);
 
 it('every file that the program names by a relative path is in the package', () => {
   const code = filesIn('').filter(
