@@ -52,6 +52,7 @@ export interface CreatedToken {
 export interface TokenStore {
   /** Problem `token_order_invalid` for a request outside the limits. */
   createToken(request: TokenRequest, actor: Actor): Promise<CreatedToken>;
+  findToken(id: string): Promise<TokenRecord | undefined>;
   /** Oldest first. */
   listTokens(): Promise<readonly TokenRecord[]>;
   /** Tokens with a load test that are neither expired nor revoked, oldest end first, at most 100. */
@@ -63,6 +64,7 @@ export interface TokenStore {
 export function createTokenStore(database: RegistryDatabase, randomBytes: (size: number) => Buffer): TokenStore {
   return {
     createToken: async (request, actor) => createToken(database, randomBytes, request, actor),
+    findToken: async (id) => database.read((tx) => findToken(tx, id)),
     listTokens: async () => listTokens(database),
     listLoadTests: async () => listLoadTests(database),
     revokeToken: async (id, actor) => revokeToken(database, id, actor),

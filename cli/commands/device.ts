@@ -4,52 +4,11 @@ import { Command } from 'commander';
 import { deviceId, groupName, label, run, runWithServer, withJsonOption, withServerOptions } from '../command-line.ts';
 import { withProblems } from '../sdk-errors.ts';
 import { readSecretArgument } from '../secret-argument.ts';
-import { printJson, printResult, table } from '../terminal.ts';
+import { printJson, printResult } from '../terminal.ts';
 import { addDeviceList } from './device-list.ts';
 import { addDeviceMessages } from './device-messages.ts';
 import { addDeviceOperations } from './device-operations.ts';
-
-const show = runWithServer(async (server, { args, form }) => {
-  const device = await server.showDevice({ id: args[0] as string });
-  if (form === 'json') {
-    printJson(device);
-    return;
-  }
-  const labels = Object.entries(device.labels).map(([key, value]) => `${key}=${value}`);
-  const session = device.session;
-  printResult(
-    [
-      `device    ${device.id}`,
-      `group     ${device.group}`,
-      `labels    ${labels.join(' ') || 'none'}`,
-      `status    ${device.status}${since(device)}`,
-      `enrolled  ${device.enrolledAt} by ${device.enrolledBy}`,
-      `session   ${session === undefined ? 'not connected' : `from ${session.address} since ${session.connectedAt}`}`,
-      '',
-      table(
-        ['CERTIFICATE', 'STATUS', 'ISSUED', 'NOT AFTER', 'FROM', 'ADDRESS', 'OPERATOR'],
-        device.certificates.map((c) => [
-          c.serial,
-          c.status,
-          c.issuedAt,
-          c.notAfter,
-          c.parentSerial ?? (c.token === undefined ? '' : `token ${c.token}`),
-          c.address ?? '',
-          c.operator ?? '',
-        ]),
-      ),
-    ].join('\n'),
-  );
-});
-
-function since(device: {
-  readonly revocationReason?: string | undefined;
-  readonly revokedAt?: string | undefined;
-  readonly restrictedAt?: string | undefined;
-}): string {
-  if (device.revokedAt !== undefined) return ` (${device.revocationReason}, ${device.revokedAt})`;
-  return device.restrictedAt === undefined ? '' : ` (since ${device.restrictedAt})`;
-}
+import { addDeviceShow } from './device-show.ts';
 
 interface SetOptions {
   readonly group?: GroupName;
@@ -97,9 +56,7 @@ export function deviceCommand(): Command {
     'devices: list, show, enroll, revoke, suspend, resume, quarantine, disconnect, delete, command, twin',
   );
   addDeviceList(withServerOptions(device.command('list')));
-  withServerOptions(
-    device.command('show').argument('<id>').description('show a device, its certificates and its session'),
-  ).action(show);
+  addDeviceShow(withServerOptions(device.command('show')));
   withServerOptions(
     device
       .command('set')

@@ -10,7 +10,7 @@ const auditQuery = z.strictObject({
   limit: pageLimit,
 });
 
-const auditView = z.object({
+export const auditView = z.object({
   id: z.int(),
   at: time,
   actor: z.string(),

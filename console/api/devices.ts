@@ -1,6 +1,7 @@
 /** Devices: requests and responses. */
 
 import { z } from 'zod';
+import { auditView } from './audit.ts';
 import { deviceQuery, deviceView, listedDevice } from './device-list.ts';
 import type { Endpoint } from './endpoint.ts';
 import { deviceId, groupName, reason, time } from './schemas.ts';
@@ -18,11 +19,25 @@ export const certificateView = z.object({
   token: z.string().optional().describe('the bootstrap token that it was issued from, directly or by renewal'),
   operator: z.string().optional().describe('the operator that created that token'),
   address: z.string().optional().describe('of the client that requested it'),
+  firstUsedAt: time.optional().describe('when the broker or EST server first saw a renewed certificate'),
+  recovered: z.boolean().describe('issued again for a key whose certificate had expired'),
   revokedAt: time.optional(),
   revocationReason: reason.optional(),
 });
 
+const lineageToken = z.object({
+  id: z.string(),
+  state: z.enum(['usable', 'spent', 'expired', 'void']),
+  group: z.string(),
+  createdAt: time,
+  createdBy: z.string(),
+  usedBy: z.int().describe('how many enrollments it has served'),
+});
+
 const deviceDetail = deviceView.extend({
+  token: lineageToken.optional().describe('the bootstrap token with which it enrolled last'),
+  children: z.array(z.string()).describe('devices with the label gateway=ID, the first 100'),
+  audit: z.array(auditView).describe('what was done to the device, the newest 50 entries, newest first'),
   certificates: z.array(certificateView).describe('the newest 1,000, oldest first'),
   session: sessionView.optional().describe('absent while the device is not connected'),
 });
@@ -45,7 +60,8 @@ export const deviceEndpoints = {
     method: 'GET',
     path: '/v1/devices/:id',
     access: 'operator',
-    summary: 'show a device, its certificates and its live session',
+    summary:
+      'show a device: presence, live session, certificates, the token that they go back to, and what was done to it',
     params: deviceParams,
     answer: deviceDetail,
   },

@@ -46,6 +46,6 @@ async function* lines(registry: Registry, after: number): AsyncGenerator<string>
   }
 }
 
-function viewAudit(entry: AuditEntry): AuditView {
+export function viewAudit(entry: AuditEntry): AuditView {
   return { ...entry, at: isoTime(entry.at), details: { ...entry.details } };
 }

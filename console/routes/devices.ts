@@ -1,6 +1,6 @@
 /** Devices: listed, shown with their certificates and live session, and their settings changed. */
 
-import { type Identity, Problem } from '@rollcall/protocol';
+import { formatIdentity, type Identity, Problem } from '@rollcall/protocol';
 import type { FastifyInstance } from 'fastify';
 import {
   type CertificateRecord,
@@ -8,20 +8,25 @@ import {
   type DeviceRecord,
   deviceCursor,
   parseAddressRange,
+  type TokenRecord,
 } from '../../registry/index.ts';
 import { deviceEndpoints as endpoints } from '../api/devices.ts';
 import type { Answer, Checked } from '../api/endpoint.ts';
 import { addEndpoint } from '../application.ts';
 import { isoTime, isoTimeIfAny } from '../iso-time.ts';
 import { pageOf } from '../paging.ts';
+import { viewAudit } from './audit.ts';
 import type { RoutesOptions } from './routes.ts';
 import { viewSession } from './sessions.ts';
 
 type DeviceView = Answer<typeof endpoints.setDevice>;
+type LineageToken = NonNullable<Answer<typeof endpoints.showDevice>['token']>;
 type CertificateView = Answer<typeof endpoints.showDevice>['certificates'][number];
 
 /** Shown of one device, which may have renewed any number of times. */
 export const MAX_CERTIFICATES = 1_000;
+const MAX_CHILDREN = 100;
+const MAX_AUDIT = 50;
 
 export function addDeviceRoutes(app: FastifyInstance, { registry, controls, now }: RoutesOptions): void {
   addEndpoint(app, endpoints.listDevices, async ({ query, reply }) => {
@@ -44,8 +49,15 @@ export function addDeviceRoutes(app: FastifyInstance, { registry, controls, now 
     const certificates = await registry.listCertificates(holder, MAX_CERTIFICATES);
     const session = controls.sessions().find(({ identity }) => identity.kind === 'device' && identity.id === params.id);
     const at = now();
+    const [, tokenId] = /^token\/(.+)$/.exec(record.enrolledBy) ?? [];
+    const token = tokenId === undefined ? undefined : await registry.findToken(tokenId);
+    const children = await registry.listDevices({ labels: { gateway: params.id }, limit: MAX_CHILDREN });
+    const audit = await registry.listAudit({ subject: formatIdentity(holder), limit: MAX_AUDIT });
     return {
       ...viewDevice(record),
+      token: token && viewLineageToken(token),
+      children: children.map(({ id }) => id),
+      audit: audit.map(viewAudit),
       certificates: certificates.map((certificate) => viewCertificate(certificate, at)),
       session: session && viewSession(session),
     };
@@ -93,6 +105,10 @@ function viewDevice({ presence, certificateEndsAt, ...record }: DeviceRecord): D
   };
 }
 
+function viewLineageToken({ id, state, group, createdAt, createdBy, uses }: TokenRecord): LineageToken {
+  return { id, state, group, createdAt: isoTime(createdAt), createdBy, usedBy: uses };
+}
+
 export function viewCertificate(record: CertificateRecord, now: number): CertificateView {
   return {
     serial: record.serial,
@@ -104,6 +120,8 @@ export function viewCertificate(record: CertificateRecord, now: number): Certifi
     token: record.tokenId,
     operator: record.operator,
     address: record.address,
+    firstUsedAt: isoTimeIfAny(record.firstUsedAt),
+    recovered: record.isRecovered,
     revokedAt: isoTimeIfAny(record.revokedAt),
     revocationReason: record.revocationReason,
   };
