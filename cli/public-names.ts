@@ -29,8 +29,12 @@ export function publicNameAdvice({ isLocal, loopbackName }: PublicNames): string
 }
 
 /** What is wrong with a token for other machines; undefined when it names a host that they can call. */
-export function loopbackAdvice(tokenText: string): string | undefined {
-  const enrollUrl = parseBootstrapToken(tokenText)?.enrollUrl;
+export function tokenAdvice(tokenText: string): string | undefined {
+  return loopbackAdvice('the token', parseBootstrapToken(tokenText)?.enrollUrl);
+}
+
+/** The same of `what`, in which devices or services find the URL of the EST server. */
+export function loopbackAdvice(what: string, enrollUrl: string | undefined): string | undefined {
   if (enrollUrl === undefined || !isLoopbackHost(urlHost(enrollUrl))) return undefined;
-  return `the token names ${enrollUrl}: only this machine can use it; for others start the server with ${HOW}`;
+  return `${what} names ${enrollUrl}: only this machine can use it; for others start the server with ${HOW}`;
 }

@@ -16,7 +16,7 @@ import {
 import { connectFromHere } from '../image/connect-from-here.ts';
 import { type ImageOptions, type ImageToken, makeImage, makeKits } from '../image/make-image.ts';
 import { verifyImages } from '../image/verify-image.ts';
-import { loopbackAdvice } from '../public-names.ts';
+import { tokenAdvice } from '../public-names.ts';
 import { printJson, printResult } from '../terminal.ts';
 
 interface MakeOptions {
@@ -55,7 +55,7 @@ const make = runWithServer<MakeOptions>(async (server, { options, form }) => {
     });
     if (form === 'json') return printJson(manifest);
     return printResult(
-      `image for ${token.maxUses} devices of group ${options.group} written to ${options.out}; its token expires at ${token.expiresAt}`,
+      `image for ${token.maxUses} devices of group ${options.group} written to ${options.out}; its token expires at ${token.expiresAt}${localOnly(token)}`,
     );
   }
   const tokens: ImageToken[] = [];
@@ -68,17 +68,23 @@ const make = runWithServer<MakeOptions>(async (server, { options, form }) => {
     return makeKits(order, tokens);
   });
   if (form === 'json') return printJson(manifests);
-  printResult(`${ids.length} kits written to ${options.out}/kits, listed in ${options.out}/kits.csv`);
+  printResult(
+    `${ids.length} kits written to ${options.out}/kits, listed in ${options.out}/kits.csv${localOnly(tokens[0] as ImageToken)}`,
+  );
 });
 
 /** Throws Problem `usage` for a token that a gateway cannot use. */
 function expectReachable({ text }: ImageToken, { allowLoopback }: MakeOptions): void {
-  const advice = loopbackAdvice(text);
+  const advice = tokenAdvice(text);
   if (advice === undefined || allowLoopback === true) return;
   throw new Problem('usage', {
     reason: advice,
     hint: 'name the server, and make the image again; --allow-loopback makes one for this machine',
   });
+}
+
+function localOnly({ text }: ImageToken): string {
+  return tokenAdvice(text) === undefined ? '' : '; only this machine can use it';
 }
 
 /** Revokes the tokens when the image cannot be made. */

@@ -5,7 +5,8 @@ import type { ConsoleClient } from '../../console/client.ts';
 import { runWithServer, withServerOptions } from '../command-line.ts';
 import { prepareCredentials } from '../credential-files.ts';
 import { everyPage } from '../every-page.ts';
-import { printJson, printResult, printTable } from '../terminal.ts';
+import { loopbackAdvice } from '../public-names.ts';
+import { note, printJson, printResult, printTable } from '../terminal.ts';
 import { addRenew } from './service-renew.ts';
 
 interface IssueOptions {
@@ -27,6 +28,8 @@ const issue = runWithServer<IssueOptions>(async (server, { args, options, form }
       `service ${name}: credentials written to ${options.out}; client ids ${name} and ${name}-*; ` +
         `valid until ${issued.service.expiresAt}: "rollcall service renew ${options.out}" renews them`,
     );
+    const advice = loopbackAdvice('service.json', issued.enrollUrl);
+    if (advice !== undefined) note(advice);
   }
 });
 

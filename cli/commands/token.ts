@@ -14,7 +14,7 @@ import {
 } from '../command-line.ts';
 import { everyPage } from '../every-page.ts';
 import { createPrivateFile, isOutputReadableByOthers } from '../new-file.ts';
-import { loopbackAdvice } from '../public-names.ts';
+import { tokenAdvice } from '../public-names.ts';
 import { counted, note, type OutputForm, printJson, printResult, printTable } from '../terminal.ts';
 import { type ConfirmOptions, confirmOf, printProof, printSelection, withConfirmOptions } from './device-operations.ts';
 
@@ -51,7 +51,7 @@ const create = runWithServer<CreateOptions>(async (server, { options, form }) =>
   if (file === undefined && isOutputReadableByOthers()) {
     note('other users can read the file that holds the token: chmod 600 FILE, or use --out FILE instead of > FILE');
   }
-  const advice = form === 'json' ? undefined : loopbackAdvice(text);
+  const advice = form === 'json' ? undefined : tokenAdvice(text);
   if (advice !== undefined) note(advice);
 });
 

@@ -39,6 +39,12 @@ describe('a server that other machines can reach and that has no name for them',
     const token = await rollcall(['token', 'create', '--data', data]);
     expect([token.code, token.stderr]).toEqual([0, expect.stringMatching(ofThisMachine)]);
     expect(token.stdout).toMatch(/^rc1\.\S+\n$/);
+    const service = join(temporaryDirectory(), 'service');
+    const issued = await rollcall(['service', 'issue', 'dash', '--data', data, '--out', service]);
+    expect([issued.code, issued.stderr]).toEqual([
+      0,
+      expect.stringMatching(/service\.json names https:\/\/localhost:\d+: only this machine can use it/),
+    ]);
 
     const out = join(temporaryDirectory(), 'image');
     for (const kind of [
