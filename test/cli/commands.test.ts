@@ -57,7 +57,7 @@ describe('rollcall token', () => {
       'line=b',
     );
     const text = stdout.trim();
-    expect(stderr).toBe('');
+    expect(stderr).toContain('only this machine can use it');
     expect(text).toMatch(/^rc1\.[0-9a-f]{16}\./);
     const [, id, secret] = text.split('.') as [string, string, string];
     const list = await run('token', 'list', '--json');

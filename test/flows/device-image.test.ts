@@ -75,7 +75,7 @@ describe('rollcall image make', () => {
     ['both', ['--uses', '2', '--count', '2'], 'expected one of --uses'],
     ['ids that are none', ['--count', '2', '--prefix', 'a/b'], 'expected device ids of'],
     ['a Node that is not there', ['--uses', '1', '--node', '/nowhere/node'], 'ENOENT'],
-    ['a token that lives too long', ['--uses', '1', '--ttl', '31d'], 'expected at most 2592000'],
+    ['a token that lives too long', ['--uses', '1', '--ttl', '31d'], 'expected at most 30d'],
   ])('refuses %s, and leaves neither files nor a token behind', async (_, options, complaint) => {
     const parent = temporaryDirectory();
     const before = (await fleet.operator.listTokens()).filter(({ state }) => state === 'usable').length;
