@@ -12,5 +12,5 @@ export { RequestBudget, type RequestHandlers } from './request-budget.ts';
 export { createRequestLimits, type RequestLimits } from './request-limits.ts';
 export { TokenBucket } from './token-bucket.ts';
 export { TokenBuckets } from './token-buckets.ts';
-export { parseNetwork } from './trusted-networks.ts';
+export { parseNetwork, TrustedNetworks } from './trusted-networks.ts';
 export { WorkQueue } from './work-queue.ts';

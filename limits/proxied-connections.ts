@@ -31,6 +31,8 @@ export interface AcceptedClient {
   readonly address: string;
   /** Milliseconds that the connection has waited for its header. */
   readonly waitedMs: number;
+  /** A load balancer's header came first: the bytes may be those of any client. */
+  readonly isProxied: boolean;
 }
 
 /** As many as have an unfinished handshake by default: a header takes one round trip of a near network. */
@@ -60,7 +62,7 @@ export class ProxiedConnections {
       return;
     }
     const address = canonicalAddress(socket.remoteAddress);
-    if (this.#trusted.isEmpty || !this.#trusted.includes(address)) accepted({ address, waitedMs: 0 });
+    if (this.#trusted.isEmpty || !this.#trusted.includes(address)) accepted({ address, waitedMs: 0, isProxied: false });
     else this.#readHeader(socket, address, accepted);
   }
 
@@ -87,7 +89,7 @@ export class ProxiedConnections {
       if (found.state !== 'complete') return;
       finish();
       header.putBack(found.length);
-      accepted({ address: found.source ?? proxy, waitedMs: performance.now() - acceptedAt });
+      accepted({ address: found.source ?? proxy, waitedMs: performance.now() - acceptedAt, isProxied: true });
     };
     const finish = () => {
       clearTimeout(timer);

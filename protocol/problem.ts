@@ -19,6 +19,11 @@ export const PROBLEMS = {
     status: 403,
     sentence: 'the client certificate has ended; only a new one for the same key may be asked for with it',
   },
+  client_cert_header_refused: {
+    status: 403,
+    sentence: 'the headers Client-Cert and Client-Cert-Chain are accepted from the configured proxies alone',
+  },
+  client_cert_header_invalid: { status: 400, sentence: 'the header Client-Cert is not the one of RFC 9440' },
   certificate_superseded: { status: 403, sentence: 'another certificate has taken the place of this one' },
   recovery_refused: { status: 403, sentence: 'the client certificate ended too long ago, or was recovered too often' },
   group_full: { status: 409, sentence: 'the group has as many devices as it may' },

@@ -94,6 +94,7 @@ export function enrollOptions(
     host: config.enroll.host,
     port: config.enroll.port,
     proxies: config.enroll.proxyProtocol.from,
+    certificateProxies: config.enroll.clientCertHeader.from,
     authority,
     registry,
     mqttUrl,

@@ -25,6 +25,7 @@ function openRoutes(waiting: number) {
   const counters = new Counters();
   const authentication = createClientAuthentication({
     addresses,
+    clientCertHeader: { clientOf: () => undefined },
     certificates: {} as ClientCertificateDeps, // no client presents a certificate here
     enrollments: unlimited,
     renewals: unlimited,

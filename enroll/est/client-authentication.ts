@@ -4,14 +4,17 @@
  * is available to the route of the same request only.
  */
 
+import type { X509Certificate } from 'node:crypto';
 import type { TLSSocket } from 'node:tls';
 import { type DeviceId, type Identity, Problem } from '@rollcall/protocol';
 import type { FastifyRequest } from 'fastify';
 import type { ClientAddresses, LoadTest, LoadTestExemptions, RateLimit, WorkQueue } from '../../limits/index.ts';
 import type { Counters } from '../counters.ts';
+import type { ClientCertHeader } from './client-cert-header.ts';
 import {
   type CertificateHolder,
   type ClientCertificateDeps,
+  type ClientSocket,
   checkClientCertificate,
   type RequiredStatus,
 } from './client-certificate.ts';
@@ -34,11 +37,14 @@ export interface PresentedCredential {
   readonly deviceId: DeviceId | undefined;
   /** The holder of the client certificate, which this fleet issued. */
   readonly holder: Identity | undefined;
+  /** The client certificate, of the TLS handshake or passed on by a proxy. */
+  readonly certificate: X509Certificate | undefined;
 }
 
 export interface ClientAuthenticationOptions {
   readonly certificates: ClientCertificateDeps;
   readonly addresses: ClientAddresses;
+  readonly clientCertHeader: ClientCertHeader;
   readonly enrollments: Pick<RateLimit, 'take'>;
   readonly renewals: Pick<RateLimit, 'take'>;
   readonly loadTests: Pick<LoadTestExemptions, 'find'>;
@@ -53,7 +59,8 @@ export interface ClientAuthenticationOptions {
 const RETRY_OVERLOADED_S = 5;
 
 export function createClientAuthentication(options: ClientAuthenticationOptions): ClientAuthentication {
-  const { enrollments, renewals, loadTests, addresses } = options;
+  const { enrollments, renewals, loadTests, addresses, clientCertHeader } = options;
+  const forwarded = new WeakMap<FastifyRequest, ClientSocket>();
   const credentials = new WeakMap<FastifyRequest, EnrollmentCredential>();
   const holders = new WeakMap<FastifyRequest, CertificateHolder>();
   const refusedHolders = new WeakMap<FastifyRequest, Identity>();
@@ -71,7 +78,8 @@ export function createClientAuthentication(options: ClientAuthenticationOptions)
   };
 
   const authenticateCertificate = async (request: FastifyRequest, required: RequiredStatus): Promise<void> => {
-    const result = await checkClientCertificate(request.raw.socket as TLSSocket, options.certificates, required);
+    const client = forwarded.get(request) ?? (request.raw.socket as TLSSocket);
+    const result = await checkClientCertificate(client, options.certificates, required);
     if (!result.ok) {
       if (result.holder !== undefined) refusedHolders.set(request, result.holder);
       throw result.problem;
@@ -86,6 +94,8 @@ export function createClientAuthentication(options: ClientAuthenticationOptions)
 
   return {
     authenticate: async (request) => {
+      const client = clientCertHeader.clientOf(request);
+      if (client !== undefined) forwarded.set(request, client);
       switch (routeAuthentication(request)) {
         case 'public':
         case undefined: // no such route; the router answers 404
@@ -106,6 +116,8 @@ export function createClientAuthentication(options: ClientAuthenticationOptions)
         tokenId: token?.id,
         deviceId,
         holder: holders.get(request)?.identity ?? refusedHolders.get(request),
+        // A test may inject a request without a TLS connection.
+        certificate: (forwarded.get(request) ?? (request.raw.socket as Partial<TLSSocket>)).getPeerX509Certificate?.(),
       };
     },
   };

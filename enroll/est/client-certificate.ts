@@ -42,7 +42,8 @@ export type ClientCertificateResult =
       readonly holder?: Identity;
     };
 
-type ClientSocket = Pick<TLSSocket, 'authorized' | 'authorizationError' | 'getPeerX509Certificate'>;
+/** What the check reads of a TLS socket. */
+export type ClientSocket = Pick<TLSSocket, 'authorized' | 'authorizationError' | 'getPeerX509Certificate'>;
 
 export async function checkClientCertificate(
   socket: ClientSocket,

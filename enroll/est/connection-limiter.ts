@@ -42,7 +42,7 @@ type Refusal = 'too many open' | 'too many handshakes' | 'too many per second';
 
 interface Handshake {
   readonly socket: Socket;
-  readonly address: string;
+  readonly client: AcceptedClient;
   readonly network: string;
   readonly isExempt: boolean;
   /** After a proxy's header, where Node's `handshakeTimeout` begins anew. */
@@ -75,7 +75,8 @@ export class ConnectionLimiter {
   }
 
   /** Counts the connection until it closes. False when it has to be closed: it is over a limit. */
-  admit(socket: Socket, { address, waitedMs }: AcceptedClient): boolean {
+  admit(socket: Socket, client: AcceptedClient): boolean {
+    const { address, waitedMs } = client;
     const network = networkOf(address);
     const loadTest = this.#options.loadTests.find(address);
     const isExempt = loadTest !== undefined;
@@ -86,7 +87,7 @@ export class ConnectionLimiter {
     }
     const left = Math.max(0, this.#options.timeoutMs - waitedMs);
     const deadline = waitedMs === 0 ? undefined : setTimeout(() => socket.destroy(), left);
-    const handshake: Handshake = { socket, address, network, isExempt, deadline, isFinished: false };
+    const handshake: Handshake = { socket, client, network, isExempt, deadline, isFinished: false };
     const key = peerKey(socket);
     this.#open.add(network, isExempt);
     this.#halfOpen.add(network, isExempt);
@@ -102,13 +103,13 @@ export class ConnectionLimiter {
     const key = peerKey(socket);
     const handshake = this.#handshakes.get(key);
     if (handshake === undefined) return;
-    this.#options.addresses.record(socket, handshake.address);
+    this.#options.addresses.record(socket, handshake.client);
     this.#finish(key, handshake);
   }
 
   handshakeFailed(error: NodeJS.ErrnoException, socket: TLSSocket): void {
     const { log, refusalLog } = this.#options;
-    const address = this.#handshakes.get(peerKey(socket))?.address ?? 'gone';
+    const address = this.#handshakes.get(peerKey(socket))?.client.address ?? 'gone';
     refusalLog.write(log, 'debug', address, { address, code: error.code }, 'handshake failed');
     socket.destroy();
   }

@@ -21,7 +21,7 @@ it.each([
     log: pino({ level: 'silent' }),
     ...createRequestLimits(NO_REQUEST_LIMITS),
     counters: new Counters(),
-    presented: () => ({ tokenId: undefined, deviceId: undefined, holder: undefined }),
+    presented: () => ({ tokenId: undefined, deviceId: undefined, holder: undefined, certificate: undefined }),
   });
   app.setErrorHandler(responses.error);
   app.get('/', () => {

@@ -3,10 +3,8 @@
  * server's time, and a log line with the reason. Never logs a body or an Authorization header.
  */
 
-import type { X509Certificate } from 'node:crypto';
 import type { ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
-import type { TLSSocket } from 'node:tls';
 import {
   asProblem,
   EST_PATHS,
@@ -88,8 +86,8 @@ export function createErrorResponses(options: {
 
   const refused = (request: FastifyRequest, problem: Problem, fields: { readonly address: string }): void => {
     const { address } = fields;
-    const certificate = describeRefusedCertificate(peerCertificateOf(request));
-    const { holder, tokenId, deviceId } = presented(request);
+    const { holder, tokenId, deviceId, certificate: shown } = presented(request);
+    const certificate = describeRefusedCertificate(shown);
     const identity = holder && formatIdentity(holder);
     refusalLog.write(log, 'info', address, { ...fields, identity, tokenId, ...certificate }, 'request refused');
     const operation = operationOf(request);
@@ -136,11 +134,6 @@ function operationOf(request: FastifyRequest): RefusedRequest['operation'] | und
   const authentication = routeAuthentication(request);
   if (authentication === 'token') return 'enroll';
   return authentication === 'certificate' || authentication === 'renewal' ? 'renew' : undefined;
-}
-
-/** A test may inject a request without a TLS connection. */
-function peerCertificateOf({ raw: { socket } }: FastifyRequest): X509Certificate | undefined {
-  return (socket as Partial<TLSSocket>).getPeerX509Certificate?.();
 }
 
 function pathOf(request: FastifyRequest): string {

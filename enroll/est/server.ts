@@ -30,6 +30,7 @@ import type { ServerCredentials } from '../ca/server-certificates.ts';
 import { Counters } from '../counters.ts';
 import type { RandomBytes } from '../x509/profile.ts';
 import { type ClientAuthentication, createClientAuthentication } from './client-authentication.ts';
+import { createClientCertHeader } from './client-cert-header.ts';
 import type { CertificateHolder } from './client-certificate.ts';
 import { ConnectionLimiter } from './connection-limiter.ts';
 import { createErrorResponses, type ErrorResponses, respondToClientError } from './error-responses.ts';
@@ -74,6 +75,8 @@ export interface EnrollServerOptions {
   readonly randomBytes?: RandomBytes;
   /** Networks of proxies whose connections begin with a header of the PROXY protocol; none by default. */
   readonly proxies?: readonly string[];
+  /** Networks of proxies that terminate TLS and pass the client certificate on (RFC 9440); none by default. */
+  readonly certificateProxies?: readonly string[];
   /** Milliseconds for a proxy's header and the TLS handshake, for the headers of a request, and for the whole request; 10 s. */
   readonly timeoutMs?: number;
 }
@@ -265,6 +268,11 @@ function createAuthentication(parts: ServerParts, workQueue: WorkQueue, rates: E
   return createClientAuthentication({
     ...parts,
     certificates: { issuer: authority.issuer, registry, now },
+    clientCertHeader: createClientCertHeader({
+      ...parts,
+      from: parts.certificateProxies ?? [],
+      issuer: authority.issuer,
+    }),
     ...rates,
     workQueue,
   });

@@ -120,6 +120,7 @@ export const configSchema = z.strictObject({
     host: listener.prefault('127.0.0.1'),
     port: port.prefault(8443),
     proxyProtocol: section({ from: networks }),
+    clientCertHeader: section({ from: networks }),
     limits: section({
       enrollmentsPerSecond: limit.prefault(20),
       enrollmentsPerSecondPerAddress: limit.prefault(5),

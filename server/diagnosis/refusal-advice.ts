@@ -152,6 +152,16 @@ export const REQUESTS: Partial<Readonly<Record<ProblemCode, Advice>>> = {
     sentence: 'the client presented no certificate to renew with',
     remedy: 'present the current certificate; a proxy in front must pass TLS through',
   },
+  client_cert_header_refused: {
+    sentence: 'a request had the header Client-Cert, and its peer is not a listed proxy',
+    remedy:
+      'for a proxy of your own that terminates TLS see docs/load-balancers.md; otherwise the client must not send it',
+  },
+  client_cert_header_invalid: {
+    sentence: 'the Client-Cert of a listed proxy is not one certificate as RFC 9440 writes it',
+    remedy:
+      'let the proxy delete the header of its client and set its own; docs/load-balancers.md has tested configurations',
+  },
   certificate_rejected: {
     sentence: 'the client certificate was not accepted',
     remedy: `compare the issuer with "rollcall ca show"; ${NEW_TOKEN}`,
