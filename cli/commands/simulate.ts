@@ -30,6 +30,7 @@ import { readSecretArgument } from '../secret-argument.ts';
 import { runName, type SimulationTokens, simulationTokens } from '../simulation-operator.ts';
 import { untilStopped } from '../stop-signals.ts';
 import { EXIT, note, type OutputForm, printJson, printResult } from '../terminal.ts';
+import { cleanupCommand } from './simulate-cleanup.ts';
 import { type JoinRunOptions, joinAsHost } from './simulate-hosts.ts';
 import { simulateScenario } from './simulate-scenario.ts';
 import { type TargetOptions, targetBrokerOf } from './simulate-target.ts';
@@ -221,6 +222,6 @@ export function simulateCommand(): Command {
     .option('--seconds <n>', 'end after so many seconds; without it, at Ctrl-C', rateBetween(0.1, 1_000_000))
     .action(simulate);
   command.enablePositionalOptions(); // --keep after "devices" is its own, not ours
-  for (const tool of simulateTools()) command.addCommand(tool);
+  for (const tool of [...simulateTools(), cleanupCommand()]) command.addCommand(tool);
   return command;
 }

@@ -115,6 +115,28 @@ describe('a fleet that is enrolled once', () => {
   });
   afterAll(() => fleet.stop());
 
+  it('is listed by its run, and cleaned up with proof after a confirmation', async () => {
+    const own = ['--socket', fleet.socket];
+    const cleanup = (...args: readonly string[]) => rollcall(['simulate', 'cleanup', ...own, ...args]);
+    await fleet.enroll('real-1');
+    await rollcall(['simulate', 'devices', '--keep', join(directory, 'cleaned'), '--count', '3', ...own]);
+    const runs = JSON.parse((await cleanup('--json')).stdout) as readonly { run: string; devices: number }[];
+    // The first device of a run asks for the address of the broker.
+    expect(runs).toEqual([{ run: expect.stringMatching(/^sim/), devices: 4 }]);
+    const [{ run } = { run: '' }] = runs;
+    const listed = await cleanup('--run', run, '--dry-run');
+    expect(listed.stdout.trim().split('\n')).toHaveLength(4);
+    const unconfirmed = await cleanup('--run', run);
+    expect(unconfirmed.code).not.toBe(0);
+    const [, confirmation] = /--confirm (\S+)/.exec(listed.stderr) as RegExpExecArray;
+    const cleaned = await cleanup('--run', run, '--confirm', confirmation as string);
+    expect(cleaned.stdout).toContain('4 deleted');
+    expect(cleaned.code).toBe(0);
+    const again = await cleanup('--yes');
+    expect(again.stderr).toContain('there is no simulated device');
+    expect(await fleet.operator.listDevices({})).toMatchObject([{ id: 'real-1' }]);
+  }, 60_000);
+
   it('is stored in files that only their owner can read, and used again without a token', async () => {
     const keep = join(directory, 'fleet');
     const kept = await rollcall(['simulate', 'devices', '--keep', keep, '--count', '5', '--socket', fleet.socket]);
