@@ -33,7 +33,7 @@ import type { SqlValue } from './transaction.ts';
 const SLICE = 1_000;
 const FIRST_SLICE = 64;
 /** A criterion that so few devices match is cheaper to sort than to look for; fewer where an index has the order already. */
-const FEW = 5_000;
+const FEW = 10_000;
 const FEW_IN_ORDER = 1_000;
 
 /** The conditions of those criteria that are given: at most a few thousand texts, of which operators use a few. */
