@@ -1,5 +1,6 @@
 /** Clients' addresses, and limits for clients: request budgets, rate limits, limited refusal logs, and a work queue. */
 
+export { AddressNetworks } from './address-networks.ts';
 export { ClientAddresses } from './client-addresses.ts';
 export { networkOf } from './client-network.ts';
 export { createHttpServer, type HttpServer } from './http-server.ts';
@@ -12,5 +13,4 @@ export { RequestBudget, type RequestHandlers } from './request-budget.ts';
 export { createRequestLimits, type RequestLimits } from './request-limits.ts';
 export { TokenBucket } from './token-bucket.ts';
 export { TokenBuckets } from './token-buckets.ts';
-export { parseNetwork, TrustedNetworks } from './trusted-networks.ts';
 export { WorkQueue } from './work-queue.ts';

@@ -3,13 +3,15 @@
  * place of them; the limits for all clients together stay, and all exempt addresses together get at most half of each.
  */
 
-import { BlockList, isIP } from 'node:net';
+import type { AddressNetwork } from '@rollcall/protocol';
+import { AddressNetworks } from './address-networks.ts';
+import { canonicalAddress } from './client-network.ts';
 import { TokenBucket } from './token-bucket.ts';
 
 export interface LoadTest {
   /** Of the bootstrap token. */
   readonly tokenId: string;
-  readonly networks: readonly { readonly address: string; readonly prefix: number; readonly family: 'ipv4' | 'ipv6' }[];
+  readonly networks: readonly AddressNetwork[];
   /** Of each kind of request and connection. */
   readonly perSecond: number;
   /** Milliseconds since the epoch. */
@@ -17,7 +19,7 @@ export interface LoadTest {
 }
 
 interface ActiveLoadTest extends LoadTest {
-  readonly addresses: BlockList;
+  readonly addresses: AddressNetworks;
 }
 
 export class LoadTestExemptions {
@@ -35,26 +37,19 @@ export class LoadTestExemptions {
 
   /** These in place of all former ones. */
   replace(loadTests: readonly LoadTest[]): void {
-    this.#active = loadTests.map((loadTest) => {
-      const addresses = new BlockList();
-      for (const { address, prefix, family } of loadTest.networks) addresses.addSubnet(address, prefix, family);
-      return { ...loadTest, addresses };
-    });
+    this.#active = loadTests.map((loadTest) => ({ ...loadTest, addresses: new AddressNetworks(loadTest.networks) }));
   }
 
   /** The load test of an address, of this token where one is given. Nothing is parsed while there is none. */
   find(address: string, tokenId?: string): LoadTest | undefined {
     if (this.#active.length === 0) return undefined;
-    const bare = address.replace(/^::ffff:(?=\d+\.)/i, '');
-    const version = isIP(bare);
-    if (version === 0) return undefined;
-    const family = version === 4 ? 'ipv4' : 'ipv6';
+    const canonical = canonicalAddress(address);
     const now = this.#now();
     return this.#active.find(
       (loadTest) =>
         loadTest.expiresAt > now &&
         (tokenId === undefined || loadTest.tokenId === tokenId) &&
-        loadTest.addresses.check(bare, family),
+        loadTest.addresses.includes(canonical),
     );
   }
 }

@@ -5,9 +5,9 @@
  */
 
 import type { Socket } from 'node:net';
+import { AddressNetworks } from './address-networks.ts';
 import { canonicalAddress } from './client-network.ts';
 import { type ProxyHeader, parseProxyHeader } from './proxy-header.ts';
-import { TrustedNetworks } from './trusted-networks.ts';
 
 export type ProxyRefusal =
   | 'proxy_header_missing'
@@ -40,12 +40,12 @@ const WAITING_MAX = 1_000;
 
 export class ProxiedConnections {
   readonly #options: ProxiedConnectionsOptions;
-  readonly #trusted: TrustedNetworks;
+  readonly #trusted: AddressNetworks;
   readonly #waiting = new Set<Socket>();
 
   constructor(options: ProxiedConnectionsOptions) {
     this.#options = options;
-    this.#trusted = new TrustedNetworks(options.from);
+    this.#trusted = new AddressNetworks(options.from);
   }
 
   get waiting(): number {

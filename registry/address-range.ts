@@ -1,7 +1,7 @@
 /** IP addresses as text that compares in their order: 32 hexadecimal digits of IPv6, in which IPv4 is mapped (RFC 4291, section 2.5.5.2). */
 
 import { isIPv4, isIPv6 } from 'node:net';
-import { parseDecimal } from '@rollcall/protocol';
+import { parseAddressNetwork, parseDecimal } from '@rollcall/protocol';
 
 /** From `least` to `most`, both included. */
 export interface AddressRange {
@@ -9,7 +9,6 @@ export interface AddressRange {
   readonly most: string;
 }
 
-const NETWORK = /^([^/]*)(?:\/([^/]*))?$/;
 const DIGITS = 32;
 const MAPPED = '00000000000000000000ffff';
 
@@ -20,15 +19,12 @@ export function addressKey(address: string): string | undefined {
   return isIPv6(plain) ? hexOfIPv6(plain) : undefined;
 }
 
-/** Reads an address, or a network such as `10.1.0.0/16` or `2001:db8::/32`. Undefined for other text. */
+/** Reads an address or a network, as `parseAddressNetwork` does. Undefined for other text. */
 export function parseAddressRange(text: string): AddressRange | undefined {
-  const [, address = '', length] = NETWORK.exec(text) ?? [];
-  const key = addressKey(address);
-  if (key === undefined) return undefined;
-  const bits = isIPv4(address) ? 32 : 128;
-  const prefix = length === undefined ? bits : parseDecimal(length, 0, bits);
-  if (prefix === undefined) return undefined;
-  const open = BigInt(bits - prefix);
+  const network = parseAddressNetwork(text);
+  const key = network && addressKey(network.address);
+  if (network === undefined || key === undefined) return undefined;
+  const open = BigInt((network.family === 'ipv4' ? 32 : 128) - network.prefix);
   const least = (BigInt(`0x${key}`) >> open) << open;
   const most = least + (1n << open) - 1n;
   return { least: hex(least), most: hex(most) };

@@ -21,7 +21,7 @@ const CONVERT_VALIDATED_NUMBERS = new Set([
   'enroll/est/renewal-windows.ts',
   'enroll/x509/rsa-weakness.ts',
   'limits/client-network.ts',
-  'limits/trusted-networks.ts',
+  'limits/address-networks.ts',
   'test/fixtures/enroll/killed-issuance.ts',
   'test/fixtures/enroll/killed-rotation.ts',
   'server/events/event-log.ts',

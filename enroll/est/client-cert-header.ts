@@ -7,7 +7,7 @@
 import { X509Certificate } from 'node:crypto';
 import { Problem } from '@rollcall/protocol';
 import type { FastifyRequest } from 'fastify';
-import { type ClientAddresses, TrustedNetworks } from '../../limits/index.ts';
+import { AddressNetworks, type ClientAddresses } from '../../limits/index.ts';
 import type { ClientCertificateIssuer } from '../ca/leaf-certificates.ts';
 import type { ClientSocket } from './client-certificate.ts';
 
@@ -30,7 +30,7 @@ export function createClientCertHeader(options: {
   readonly now: () => number;
 }): ClientCertHeader {
   const { addresses, issuer, now } = options;
-  const proxies = new TrustedNetworks(options.from);
+  const proxies = new AddressNetworks(options.from);
 
   return {
     clientOf: ({ raw, headers }) => {

@@ -4,9 +4,16 @@
  */
 
 import { isIP } from 'node:net';
-import { canonicalHost, isTrustDomain, listenAddress, NAME_RULE, parseGroupName } from '@rollcall/protocol';
+import {
+  ADDRESS_NETWORK_RULE,
+  canonicalHost,
+  isTrustDomain,
+  listenAddress,
+  NAME_RULE,
+  parseAddressNetwork,
+  parseGroupName,
+} from '@rollcall/protocol';
 import { z } from 'zod';
-import { parseNetwork } from '../../limits/index.ts';
 import { sinksSchema } from './sink-config.ts';
 import { DURATION_RULE, PERCENT_RULE, parseDuration, parsePercent, parseSize, SIZE_RULE } from './units.ts';
 
@@ -32,10 +39,7 @@ const serverReference = z
   .regex(/^$|^(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\]):\d{1,5}$/, 'expected HOST:PORT');
 const network = z
   .string()
-  .refine(
-    (text) => parseNetwork(text) !== undefined,
-    'expected an address, or a network such as 10.0.0.0/8 with a prefix above 0',
-  );
+  .refine((text) => parseAddressNetwork(text) !== undefined, `expected ${ADDRESS_NETWORK_RULE}, with a prefix above 0`);
 /** The operator's own proxies. Empty: none. */
 const networks = z.array(network).max(100).prefault([]);
 const groupName = z
