@@ -2,7 +2,7 @@
 
 import { existsSync, statSync } from 'node:fs';
 import { join, resolve } from 'node:path';
-import { standardOutput } from '@rollcall/output';
+import { closestWord, standardOutput } from '@rollcall/output';
 import {
   type DeviceId,
   type GroupName,
@@ -200,9 +200,14 @@ export function someOf<Choice extends string>(
   choices: readonly Choice[],
 ): (text: string, list?: readonly Choice[]) => readonly Choice[] {
   return (text, list = []) => {
-    const found = text.split(',').map((part) => choices.find((choice) => choice === part));
-    if (found.includes(undefined)) throw new InvalidArgumentError(`expected some of ${choices.join(', ')}`);
-    return [...list, ...(found as readonly Choice[])];
+    const found = text.split(',').map((part) => {
+      const choice = choices.find((each) => each === part);
+      if (choice !== undefined) return choice;
+      const meant = closestWord(part, choices);
+      const suggestion = meant === undefined ? '' : ` (Did you mean ${meant}?)`;
+      throw new InvalidArgumentError(`expected some of ${choices.join(', ')}${suggestion}`);
+    });
+    return [...list, ...found];
   };
 }
 

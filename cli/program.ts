@@ -1,6 +1,7 @@
 /** The table of commands. A command's module is loaded when it is called, so that it starts without the modules of the others. */
 
-import { Command, type Option } from 'commander';
+import { closestWord } from '@rollcall/output';
+import { type Argument, Command, InvalidArgumentError, type Option } from 'commander';
 import { formatDuration, runtime, version } from '../server/config/index.ts';
 import { findBun } from './bun.ts';
 import { isDurationParser } from './command-line.ts';
@@ -40,7 +41,10 @@ export async function buildProgram(name = ''): Promise<Command> {
   const loaders = Object.hasOwn(COMMANDS, name) ? [COMMANDS[name]] : Object.values(COMMANDS);
   for (const load of loaders)
     if (load !== undefined) program.addCommand(await load(), { hidden: load === COMMANDS.man });
-  for (const { command } of commandsOf(program)) for (const option of command.options) describeDefault(option);
+  for (const { command } of commandsOf(program)) {
+    for (const option of command.options) describeDefault(option);
+    for (const each of [...command.options, ...command.registeredArguments]) suggestChoice(each);
+  }
   return program;
 }
 
@@ -55,6 +59,21 @@ export function* commandsOf(command: Command, path = ''): Generator<NamedCommand
   yield { path, command };
   for (const child of command.commands)
     yield* commandsOf(child, path === '' ? child.name() : `${path} ${child.name()}`);
+}
+
+/** The error about a value that is none of a closed list names the one that was probably meant. */
+function suggestChoice(choosing: Option | Argument): void {
+  const { argChoices, parseArg } = choosing;
+  if (argChoices === undefined || parseArg === undefined) return;
+  choosing.parseArg = <T>(text: string, previous: T): T => {
+    try {
+      return parseArg(text, previous);
+    } catch (error) {
+      const meant = closestWord(text, argChoices);
+      if (!(error instanceof InvalidArgumentError) || meant === undefined) throw error;
+      throw new InvalidArgumentError(`${error.message} (Did you mean ${meant}?)`);
+    }
+  };
 }
 
 /** Help shows a default duration as a person writes it. */

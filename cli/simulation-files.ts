@@ -3,6 +3,7 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { closestWord } from '@rollcall/output';
 import { NAME_RULE, Problem, parseDeviceId } from '@rollcall/protocol';
 import {
   describeFlaw,
@@ -33,8 +34,9 @@ export function builtInScenarios(): readonly string[] {
 export function loadScenario(nameOrFile: string): LoadedScenario {
   const file = builtInScenarios().includes(nameOrFile) ? join(READY, `${nameOrFile}.yaml`) : resolve(nameOrFile);
   if (!existsSync(file)) {
+    const meant = closestWord(nameOrFile, builtInScenarios());
     throw new Problem('config_invalid', {
-      reason: `expected a scenario file, found nothing at ${nameOrFile}`,
+      reason: `expected a scenario file, found nothing at ${nameOrFile}${meant === undefined ? '' : ` (did you mean ${meant}?)`}`,
       hint: `or name one of the ready ones: ${builtInScenarios().join(', ')}`,
     });
   }

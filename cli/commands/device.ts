@@ -1,7 +1,17 @@
 import { enrollOnce, fileIdentityStore } from '@rollcall/device-sdk';
 import { type DeviceId, type GroupName, Problem } from '@rollcall/protocol';
 import { Command } from 'commander';
-import { deviceId, groupName, label, run, runWithServer, withJsonOption, withServerOptions } from '../command-line.ts';
+import { openConsoleClient } from '../../console/client.ts';
+import {
+  deviceId,
+  type FleetOptions,
+  groupName,
+  label,
+  run,
+  runWithServer,
+  socketPathOf,
+  withServerOptions,
+} from '../command-line.ts';
 import { withProblems } from '../sdk-errors.ts';
 import { readSecretArgument } from '../secret-argument.ts';
 import { printJson, printResult } from '../terminal.ts';
@@ -27,14 +37,15 @@ const set = runWithServer<SetOptions>(async (server, { args, options, form }) =>
   printResult(`device ${device.id}: group ${device.group}, labels ${text.join(' ') || 'none'}`);
 });
 
-interface EnrollOptions {
-  readonly token: string;
+interface EnrollOptions extends FleetOptions {
+  readonly token?: string;
   readonly id?: DeviceId;
   readonly out: string;
 }
 
 const enroll = run<EnrollOptions>(async ({ options, form }) => {
-  const token = readSecretArgument(options.token, '--token');
+  const token =
+    options.token === undefined ? await createOwnToken(options) : readSecretArgument(options.token, '--token');
   const identity = await withProblems(() =>
     enrollOnce(fileIdentityStore(options.out), { token, ...(options.id !== undefined && { deviceId: options.id }) }),
   );
@@ -50,6 +61,32 @@ const enroll = run<EnrollOptions>(async ({ options, form }) => {
       `device ${id} is enrolled; its key, certificate and root are in ${options.out}; its broker is ${mqttUrl}`,
     );
 });
+
+/** Time in which this command uses the token that it creates. */
+const OWN_TOKEN_TTL_SECONDS = 600;
+
+/** Of the running server on this machine, for one device. */
+async function createOwnToken(options: EnrollOptions): Promise<string> {
+  const server = openConsoleClient({ socketPath: enrollSocket(options) });
+  try {
+    // Not a token for the device, which would let a revoked one in again.
+    return (await server.createToken({ ttlSeconds: OWN_TOKEN_TTL_SECONDS })).text;
+  } finally {
+    await server.close();
+  }
+}
+
+function enrollSocket(options: EnrollOptions): string {
+  try {
+    return socketPathOf(options);
+  } catch (error) {
+    if (!(error instanceof Problem) || error.code !== 'server_unreachable') throw error;
+    throw new Problem('usage', {
+      reason: 'expected --token, or a running server on this machine that creates one',
+      hint: 'create a token where the server runs: rollcall token create --out FILE; then --token @FILE here',
+    });
+  }
+}
 
 export function deviceCommand(): Command {
   const device = new Command('device').description(
@@ -68,10 +105,13 @@ export function deviceCommand(): Command {
     .action(set);
   addDeviceOperations(device);
   addDeviceMessages(device);
-  withJsonOption(
+  withServerOptions(
     device.command('enroll').description('enroll this machine as a device, and write its credentials into a directory'),
   )
-    .requiredOption('--token <token>', 'bootstrap token: its text, @FILE, or - for standard input')
+    .option(
+      '--token <token>',
+      'bootstrap token: its text, @FILE, or - for standard input; without it the server on this machine creates one',
+    )
     .option('--id <id>', 'requested device id; without it the server chooses one', deviceId)
     .requiredOption('--out <dir>', 'directory for key.pem, cert.pem and ca.pem')
     .action(enroll);

@@ -84,7 +84,7 @@ describe('a scenario that is wrong is refused with its line and what was expecte
       'an unknown key',
       'count: 100',
       'cuont: 100',
-      /^hall.yaml:5:5: devices.sensors.cuont: expected a known key, found "cuont"/,
+      /^hall.yaml:5:5: devices.sensors.cuont: expected a known key, found "cuont"; did you mean "count"\?/,
     ],
     [
       'a negative rate',

@@ -3,8 +3,9 @@
  * and what was found. It runs nothing.
  */
 
+import { closestWord } from '@rollcall/output';
 import { type Document, isMap, isNode, isScalar, LineCounter, type Node, type Pair, parseDocument } from 'yaml';
-import type { core } from 'zod';
+import { type core, z } from 'zod';
 import { type Flaw, flawsOf, type Path } from './checks.ts';
 import { type Scenario, scenarioSchema } from './schema.ts';
 
@@ -71,10 +72,28 @@ export function describeFlaw(file: string, { line, column, where, message }: Sce
 function flawsInIssue(issue: core.$ZodIssue): readonly Flaw[] {
   const path = issue.path as Path;
   if (issue.code === 'unrecognized_keys') {
-    return issue.keys.map((key) => ({ path: [...path, key], message: `expected a known key, found "${key}"` }));
+    return issue.keys.map((key) => {
+      const meant = closestWord(key, knownKeys());
+      const suggestion = meant === undefined ? '' : `; did you mean "${meant}"?`;
+      return { path: [...path, key], message: `expected a known key, found "${key}"${suggestion}` };
+    });
   }
   if (issue.code === 'invalid_key') return [{ path, message: issue.issues[0]?.message ?? issue.message }];
   return [{ path, message: plainly(issue) }];
+}
+
+/** The keys of all parts of a scenario. */
+function knownKeys(): ReadonlySet<string> {
+  const keys = new Set<string>();
+  const visit = (schema: unknown): void => {
+    if (typeof schema !== 'object' || schema === null) return;
+    for (const [name, value] of Object.entries(schema)) {
+      if (name === 'properties') for (const key of Object.keys(value as object)) keys.add(key);
+      visit(value);
+    }
+  };
+  visit(z.toJSONSchema(scenarioSchema, { io: 'input', target: 'draft-7' }));
+  return keys;
 }
 
 /** Zod's own sentences, in the words of ours. */

@@ -177,6 +177,40 @@ describe('a bootstrap token', () => {
   });
 });
 
+describe('rollcall device enroll', () => {
+  it('without a token enrolls at the server on this machine, with one that the server creates', async () => {
+    const enrolled = await run('device', 'enroll', '--id', 'bench-1', '--out', 'bench-1');
+    expect(enrolled).toMatchObject({ code: 0, stderr: '' });
+    expect(enrolled.stdout).toContain('device bench-1 is enrolled');
+    expect((await fleet.operator.listTokens()).at(-1)).toMatchObject({ uses: 1, maxUses: 1 });
+    // A device that exists is let in again by a token for it alone.
+    expect((await run('device', 'enroll', '--id', 'bench-1', '--out', 'again')).code).toBe(3);
+  });
+
+  it('without a token and without a server says what it needs', async () => {
+    const { code, stderr } = await rollcall(['device', 'enroll', '--out', 'none', '--data', 'nowhere'], {
+      cwd: directory,
+    });
+    expect({ code, stderr }).toEqual({
+      code: 2,
+      stderr: expect.stringContaining('expected --token, or a running server'),
+    });
+  });
+});
+
+it.each([
+  [['tokn'], 'Did you mean token?'],
+  [['token', 'create', '--tll', '1h'], 'Did you mean --ttl?'],
+  [['device', 'list', '--status', 'activ'], 'Did you mean active?'],
+  [['policy', 'explain', 'press-1', 'publsh', 't'], 'Did you mean publish?'],
+  [['completion', 'bsh'], 'Did you mean bash?'],
+  [['certificates', 'expiring', '--kind', 'crl,rot'], 'Did you mean root?'],
+  [['simulate', '--scenario', 'smok'], 'did you mean smoke?'],
+])('a misspelt word in "rollcall %j" is answered with the one that was meant', async (words, answer) => {
+  const { code, stderr } = await rollcall(words);
+  expect({ code, stderr }).toEqual({ code: 2, stderr: expect.stringContaining(answer) });
+});
+
 it('a policy that refuses ends "policy explain" with exit code 1, also as JSON', async () => {
   await fleet.enroll('press-1');
   const explain = (...more: readonly string[]) => run('policy', 'explain', 'press-1', 'publish', ...more);
