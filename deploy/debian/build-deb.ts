@@ -28,6 +28,7 @@ import { parseArgs } from 'node:util';
 import { gzipSync } from 'node:zlib';
 import { REPOSITORY, writeInstallation } from '../package/build-package.ts';
 import { readManifest } from '../package/program-files.ts';
+import { writeCommandDocuments } from './command-documents.ts';
 import { type Platform, writeNode } from './node-executable.ts';
 
 const PLATFORMS = { amd64: 'linux-x64', arm64: 'linux-arm64' } as const satisfies Record<string, Platform>;
@@ -93,6 +94,7 @@ async function writeRoot(root: string, architecture: Architecture): Promise<void
   for (const name of DOCUMENTS) compressed(name, readFileSync(join(REPOSITORY, name)));
   compressed('LICENSE.node', readFileSync(license));
   compressed('changelog', changelog(manifest.version, manifest.released));
+  writeCommandDocuments(REPOSITORY, root);
 
   setModes(root);
   writeControl(root, { architecture, version: manifest.version });
