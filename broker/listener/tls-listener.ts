@@ -1,6 +1,7 @@
 /**
  * Accepts TCP connections, learns the client's address, applies the connection limiter, and performs the TLS handshake. Every client is asked for its
- * certificate; the connection authorizer judges it. TLS sessions are never resumed.
+ * certificate; the connection authorizer judges it. TLS sessions are never resumed, and no OCSP response is stapled
+ * (docs/decisions/0018-no-ocsp-stapling.md).
  */
 
 import { AsyncLocalStorage } from 'node:async_hooks';
