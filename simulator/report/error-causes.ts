@@ -67,5 +67,5 @@ export function causeSentences(errors: Readonly<Record<string, number>>, most: n
 /** What to do where the server slowed the run down; undefined where it did not. */
 export function throttlingNote(throttled: number): string | undefined {
   if (throttled === 0) return undefined;
-  return `the server limited the rate of enrollments: ${throttled} requests had to wait; docs/load-test.md says how an operator exempts a load test`;
+  return `the server limited the rate of enrollments: ${throttled} requests had to wait; --load-test ADDRESS exempts a load test (docs/load-test.md)`;
 }
