@@ -85,7 +85,7 @@ const QUERIES: Readonly<Record<RecordedExpiringKind, KindQuery>> = {
 /** Greater than any id. */
 const AFTER_EVERY_ID = 'g';
 /** Rows that a count reads in one turn of the event loop: a few milliseconds. */
-const SLICE = 2_000;
+const SLICE = 250;
 
 export function createExpiryStore(database: RegistryDatabase): ExpiryStore {
   return {
