@@ -12,6 +12,7 @@ import { createHash } from 'node:crypto';
 import {
   chmodSync,
   cpSync,
+  existsSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
@@ -38,6 +39,7 @@ const FILES = fileURLToPath(new URL('files/', import.meta.url));
 const MAINTAINER_SCRIPTS = ['postinst', 'prerm', 'postrm'];
 const DOCUMENTS = ['README.md', 'CHANGELOG.md', 'SECURITY.md'];
 const PROGRAM = 'usr/lib/rollcall';
+const COMPILED_ADDON = 'build/Release/pkcs11.node';
 const DOC = 'usr/share/doc/rollcall';
 
 export interface DebOptions {
@@ -74,6 +76,7 @@ async function writeRoot(root: string, architecture: Architecture): Promise<void
   await writeInstallation(at(PROGRAM));
   const addons = join(root, PROGRAM, 'node_modules/better-sqlite3/prebuilds');
   keepPrebuilt(addons, platform);
+  copyTokenAddon(join(root, PROGRAM), platform);
   for (const name of [...DOCUMENTS, 'LICENSE', 'rollcall.example.yaml']) rmSync(join(root, PROGRAM, name));
   // The Node beside it starts cli/main.js.
   for (const name of ['rollcall', 'child.js', 'find-node.js']) rmSync(join(root, PROGRAM, 'bin', name));
@@ -105,6 +108,17 @@ async function writeRoot(root: string, architecture: Architecture): Promise<void
 /** The prebuilt addon of one platform, of glibc. */
 function keepPrebuilt(folder: string, platform: Platform): void {
   for (const name of readdirSync(folder)) if (name !== `${platform}.node`) rmSync(join(folder, name));
+}
+
+/**
+ * The addon for CA keys in a PKCS#11 token, where `npm run build:pkcs11` has compiled it; it runs on the architecture of this machine alone.
+ */
+function copyTokenAddon(program: string, platform: Platform): void {
+  const folder = 'node_modules/pkcs11js';
+  if (!existsSync(join(REPOSITORY, folder, COMPILED_ADDON)) || platform !== `linux-${process.arch}`) return;
+  for (const file of ['package.json', 'index.js', 'LICENSE', COMPILED_ADDON]) {
+    cpSync(join(REPOSITORY, folder, file), join(program, folder, file));
+  }
 }
 
 /** Files 0644 and folders 0755, whatever the umask of this machine and of the makers of packages; programs 0755. */
