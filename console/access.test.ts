@@ -1,7 +1,6 @@
 import { execFile, spawnSync } from 'node:child_process';
-import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { connect as tlsConnect } from 'node:tls';
 import { promisify } from 'node:util';
@@ -11,10 +10,10 @@ import { createRequestLimits } from '../limits/index.ts';
 import { NO_REQUEST_LIMITS } from '../limits/request-limits.ts';
 import { makeCertificate, openTestConsole, send, type TestConsole } from '../test/fixtures/console/test-console.ts';
 import { describeWithClients } from '../test/fixtures/real-client.ts';
+import { openBearerKey } from './bearer-key.ts';
 import { openConsoleClient } from './client.ts';
 import { createConsole } from './console.ts';
 import { endpoints } from './endpoints.ts';
-import { openOperatorKey } from './operator-key.ts';
 
 let fixture: TestConsole;
 const logged: string[] = [];
@@ -86,41 +85,6 @@ describe('the unix socket', () => {
   });
 });
 
-describe('the operator key', () => {
-  const dir = mkdtempSync(join(tmpdir(), 'key-'));
-  afterAll(() => rmSync(dir, { recursive: true }));
-  const path = join(dir, 'operator.key');
-
-  it('is made once, with 256 bits, for its owner only', async () => {
-    await openOperatorKey(path);
-    const text = readFileSync(path, 'utf8').trim();
-    expect(Buffer.from(text, 'base64url')).toHaveLength(32);
-    expect(modeOf(path)).toBe('600');
-    const key = await openOperatorKey(path);
-    expect(readFileSync(path, 'utf8').trim()).toBe(text);
-    expect(key.matches(text)).toBe(true);
-    expect(key.matches(`${text.slice(0, -1)}!`)).toBe(false);
-    expect(key.matches('')).toBe(false);
-  });
-
-  it.each(['640', '604', '660', '644'])('is refused with mode %s', async (mode) => {
-    chmodSync(path, Number.parseInt(mode, 8));
-    await expect(openOperatorKey(path)).rejects.toMatchObject({
-      code: 'private_key_exposed',
-      reason: expect.stringContaining(`found ${mode}`),
-    });
-    chmodSync(path, 0o600);
-  });
-
-  it('is made again when a start was killed before it was written, and refused when it is something else', async () => {
-    writeFileSync(path, '', { mode: 0o600 });
-    await openOperatorKey(path);
-    expect(readFileSync(path, 'utf8')).toMatch(/^[A-Za-z0-9_-]{43}\n$/);
-    writeFileSync(path, 'short');
-    await expect(openOperatorKey(path)).rejects.toMatchObject({ code: 'data_directory_unusable' });
-  });
-});
-
 describe('the TCP listener', () => {
   let minted: string;
 
@@ -157,6 +121,28 @@ describe('the TCP listener', () => {
       const answer = await send(fixture, { listener: 'tcp', method, path: path.replace(/:[a-z]+/g, 'x') });
       expect([path, answer.status]).toEqual([path, open.includes(path) ? 200 : 401]);
     }
+  });
+
+  it('accepts the metrics key for metrics and refuses it on every other route', async () => {
+    const allowed: string[] = [];
+    for (const { method, path, access } of Object.values(endpoints)) {
+      if (access === 'anyone' || access === 'probe') continue;
+      fixture.clock.now += 3_600_000;
+      const headers = withKey(fixture.metricsKey);
+      const answer = await send(fixture, { listener: 'tcp', method, path: path.replace(/:[a-z]+/g, 'x'), headers });
+      if (answer.status === 200) allowed.push(`${method} ${path}`);
+      else expect([path, answer.status, answer.json.code]).toEqual([path, 401, 'operator_required']);
+    }
+    expect(allowed).toEqual(['GET /metrics']);
+    expect((await overTcp(withKey(), '/metrics')).status).toBe(200);
+  });
+
+  it('limits wrong keys for metrics, and still accepts the right one', async () => {
+    fixture.clock.now += 3_600_000;
+    const statuses: number[] = [];
+    for (let i = 0; i < 11; i += 1) statuses.push((await overTcp(withKey('B'.repeat(43)), '/metrics')).status);
+    expect(statuses).toEqual([...new Array(10).fill(401), 429]);
+    expect((await overTcp(withKey(fixture.metricsKey), '/metrics')).status).toBe(200);
   });
 
   it('answers probes under any host, because a supervisor names an address', async () => {
@@ -252,6 +238,7 @@ describe('the TCP listener', () => {
   it('never logged the key or a bootstrap token', () => {
     expect(logged.join('')).toContain('operator key refused');
     expect(logged.join('')).not.toContain(fixture.operatorKey);
+    expect(logged.join('')).not.toContain(fixture.metricsKey);
     expect(logged.join('')).not.toContain(minted.split('.')[2]);
   });
 });
@@ -279,9 +266,10 @@ describe('a route that does not declare its access', () => {
   it('stops the server from starting', async () => {
     const { createApplication } = await import('./application.ts');
     const { AccessControl } = await import('./access.ts');
-    const { now, log, version, operatorKeyFile } = fixture.options;
+    const { now, log, version, operatorKeyFile, metricsKeyFile } = fixture.options;
     const access = new AccessControl({
-      key: await openOperatorKey(operatorKeyFile),
+      key: await openBearerKey('operator', operatorKeyFile),
+      metricsKey: await openBearerKey('metrics', metricsKeyFile),
       hosts: [],
       now,
       log,

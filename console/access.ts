@@ -1,7 +1,7 @@
 /**
  * Authenticates operators by the listener that accepted the request. The unix socket is protected by its file permissions.
- * The TCP listener requires the operator key, and a Host header that names this console, which stops DNS rebinding by web
- * pages. Knows of a route only the access that it declares.
+ * The TCP listener requires the operator key, or for metrics the metrics key, and a Host header that names this console, which
+ * stops DNS rebinding by web pages. Knows of a route only the access that it declares.
  */
 
 import type { IncomingMessage } from 'node:http';
@@ -10,12 +10,14 @@ import type { Logger } from 'pino';
 import { networkOf, type RefusalLog, TokenBuckets } from '../limits/index.ts';
 import type { Actor } from '../registry/index.ts';
 import type { Access } from './api/endpoint.ts';
-import type { OperatorKey } from './operator-key.ts';
+import type { BearerKey } from './bearer-key.ts';
 
 export type ListenerKind = 'unix' | 'tcp';
 
 export interface AccessOptions {
-  readonly key: OperatorKey;
+  readonly key: BearerKey;
+  /** Admits to endpoints with access `metrics` and to nothing else. */
+  readonly metricsKey: BearerKey;
   /** Names and addresses that a Host header may contain beside those of loopback. */
   readonly hosts: readonly string[];
   readonly now: () => number;
@@ -28,7 +30,8 @@ const BEARER = /^Bearer +([A-Za-z0-9_-]{1,128})$/i;
 const FAILURES = { perSecond: 1 / 6, burst: 10, keys: 1_000 };
 
 export class AccessControl {
-  readonly #key: OperatorKey;
+  readonly #key: BearerKey;
+  readonly #metricsKey: BearerKey;
   readonly #hosts: ReadonlySet<string>;
   readonly #log: Logger;
   readonly #refusalLog: RefusalLog;
@@ -39,6 +42,7 @@ export class AccessControl {
 
   constructor(options: AccessOptions) {
     this.#key = options.key;
+    this.#metricsKey = options.metricsKey;
     this.#hosts = new Set(['localhost', '127.0.0.1', '::1', ...options.hosts.map(hostText)]);
     this.#log = options.log;
     this.#refusalLog = options.refusalLog;
@@ -55,8 +59,7 @@ export class AccessControl {
     if (access === 'probe') return 'operator/unknown';
     this.#expectOwnHost(request);
     if (access === 'anyone') return 'operator/unknown';
-    this.#expectKey(request);
-    return 'operator/key';
+    return this.#expectKey(request, access);
   }
 
   #expectOwnHost(request: IncomingMessage): void {
@@ -67,10 +70,13 @@ export class AccessControl {
     throw new Problem('request_invalid', { detail: 'expected a Host header that names this console' });
   }
 
-  #expectKey(request: IncomingMessage): void {
+  #expectKey(request: IncomingMessage, access: Access): Actor {
     const presented = BEARER.exec(request.headers.authorization ?? '')?.[1];
     // The right key is accepted even while wrong keys from the same address are limited.
-    if (presented !== undefined && this.#key.matches(presented)) return;
+    if (presented !== undefined) {
+      if (this.#key.matches(presented)) return 'operator/key';
+      if (access === 'metrics' && this.#metricsKey.matches(presented)) return 'operator/metrics-key';
+    }
     const address = request.socket.remoteAddress ?? 'unknown';
     const wait = this.#failures.take(networkOf(address), this.#now());
     if (wait > 0) throw new Problem('rate_limited', { retryAfter: Math.ceil(wait) });

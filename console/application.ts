@@ -36,6 +36,15 @@ declare module 'fastify' {
 export const MAX_BODY_BYTES = 1_048_576;
 const MAX_BODY_DEPTH = 16;
 
+const BEARER = { type: 'http', scheme: 'bearer' } as const;
+/** Each entry is an alternative. */
+const SECURITY = {
+  operator: [{ operatorKey: [] }],
+  metrics: [{ operatorKey: [] }, { metricsKey: [] }],
+  anyone: [],
+  probe: [],
+} satisfies Readonly<Record<Access, readonly Readonly<Record<string, string[]>>[]>>;
+
 export interface ApplicationOptions {
   readonly access: AccessControl;
   readonly version: string;
@@ -71,8 +80,8 @@ export async function createApplication(options: ApplicationOptions): Promise<Fa
     openapi: {
       openapi: '3.1.0',
       info: { title: 'Rollcall console', version: options.version, description: 'What operators can ask and order.' },
-      components: { securitySchemes: { operatorKey: { type: 'http', scheme: 'bearer' } } },
-      security: [{ operatorKey: [] }],
+      components: { securitySchemes: { operatorKey: BEARER, metricsKey: BEARER } },
+      security: SECURITY.operator,
     },
     transform: createJsonSchemaTransform({}),
   });
@@ -155,7 +164,7 @@ export function addEndpoint<const E extends Endpoint>(
     config: { access: endpoint.access },
     schema: {
       summary: endpoint.summary,
-      ...(endpoint.access !== 'operator' && { security: [] }),
+      ...(endpoint.access !== 'operator' && { security: SECURITY[endpoint.access] }),
       querystring: endpoint.query ?? nothing,
       ...(endpoint.params !== undefined && { params: endpoint.params }),
       ...(endpoint.method !== 'GET' && { body: endpoint.body ?? nothing.prefault({}) }),

@@ -11,9 +11,9 @@ import type { Registry } from '../registry/index.ts';
 import type { Telemetry } from '../telemetry/index.ts';
 import { AccessControl, type ListenerKind } from './access.ts';
 import { createApplication } from './application.ts';
+import { openBearerKey } from './bearer-key.ts';
 import { Followers } from './followers.ts';
 import { HTTP_LIMITS, Listener, listenOnTcp } from './listener.ts';
-import { openOperatorKey } from './operator-key.ts';
 import type { EventFeed } from './routes/events.ts';
 import { addRoutes } from './routes/routes.ts';
 import type { SinkControl } from './routes/sinks.ts';
@@ -37,6 +37,8 @@ export interface ConsoleOptions {
   readonly tls: ConsoleTls;
   /** Made at the first start, mode 0600. */
   readonly operatorKeyFile: string;
+  /** Made at the first start, mode 0600: reads `/metrics` and nothing else. */
+  readonly metricsKeyFile: string;
   readonly registry: Registry;
   readonly telemetry: Telemetry;
   readonly events: EventFeed;
@@ -75,9 +77,11 @@ const LOCAL_REQUESTS_PER_SECOND = 1_000;
 export async function createConsole(options: ConsoleOptions): Promise<Console> {
   const { registry, telemetry, controls, version, runtime, now, log, requestLimits } = options;
   const { refusalLog } = requestLimits;
-  const key = await openOperatorKey(options.operatorKeyFile);
+  const key = await openBearerKey('operator', options.operatorKeyFile);
+  const metricsKey = await openBearerKey('metrics', options.metricsKeyFile);
   const access = new AccessControl({
     key,
+    metricsKey,
     hosts: [options.host, ...(options.publicHosts ?? [])],
     now,
     log,

@@ -27,12 +27,15 @@ const bracketed = (path: string) => path.replace(/:([a-z]+)/g, '{$1}');
 const keysOf = (schema: z.ZodType | undefined) =>
   schema === undefined ? [] : Object.keys((z.toJSONSchema(schema, { io: 'input' }).properties ?? {}) as object).sort();
 
+const SECURITY = { operator: undefined, metrics: [{ operatorKey: [] }, { metricsKey: [] }], anyone: [], probe: [] };
+
 describe('the OpenAPI document', () => {
   it('is of version 3.1 and describes how operators authenticate', () => {
+    const bearer = { type: 'http', scheme: 'bearer' };
     expect(document).toMatchObject({
       openapi: '3.1.0',
       info: { title: 'Rollcall console', version: '1.2.3' },
-      components: { securitySchemes: { operatorKey: { type: 'http', scheme: 'bearer' } } },
+      components: { securitySchemes: { operatorKey: bearer, metricsKey: bearer } },
       security: [{ operatorKey: [] }],
     });
   });
@@ -59,7 +62,7 @@ describe('the OpenAPI document', () => {
         endpoint.mediaType ?? 'application/json',
       ]);
       expect(Object.keys(operation.responses.default?.content ?? {})).toEqual(['application/problem+json']);
-      expect(operation.security).toEqual(endpoint.access === 'operator' ? undefined : []);
+      expect(operation.security).toEqual(SECURITY[endpoint.access]);
     },
   );
 

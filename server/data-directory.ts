@@ -20,6 +20,8 @@ export interface DataDirectory {
   /** The position of each sink, and its dead letters. */
   readonly sinks: string;
   readonly operatorKeyFile: string;
+  /** For `/metrics` alone. */
+  readonly metricsKeyFile: string;
   readonly socket: string;
   /** Root certificate that clients of this fleet trust, PEM. */
   readonly trustBundle: string;
@@ -50,6 +52,7 @@ export function dataDirectoryAt(path: string): DataDirectory {
     events: join(root, 'events'),
     sinks: join(root, 'sinks'),
     operatorKeyFile: join(root, 'operator.key'),
+    metricsKeyFile: join(root, 'metrics.key'),
     socket: join(root, CONSOLE_SOCKET),
     trustBundle: join(root, 'trust-bundle.pem'),
   };

@@ -15,6 +15,7 @@ const SECRET_FIELDS: ReadonlySet<string> = new Set([
   'privateKey',
   'authorization',
   'operatorKey',
+  'metricsKey',
   'pfx',
 ]);
 

@@ -148,6 +148,7 @@ export function consoleOptions(
     publicHosts: config.publicHosts,
     tls: parts.authority.serverCertificates.current('console'),
     operatorKeyFile: data.operatorKeyFile,
+    metricsKeyFile: data.metricsKeyFile,
     registry,
     telemetry,
     events: events.log,

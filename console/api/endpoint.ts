@@ -3,10 +3,10 @@
 import type { z } from 'zod';
 
 /**
- * `operator`: over the unix socket, or with the operator key. `anyone`: who can reach the listener. `probe`: the same under any Host
+ * `operator`: over the unix socket, or with the operator key. `metrics`: with the metrics key as well. `anyone`: who can reach the listener. `probe`: the same under any Host
  * header, because a probe names an address; its answer says nothing that a web page could use.
  */
-export type Access = 'operator' | 'anyone' | 'probe';
+export type Access = 'operator' | 'metrics' | 'anyone' | 'probe';
 
 export interface Endpoint {
   readonly method: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';

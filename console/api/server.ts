@@ -66,7 +66,7 @@ export const serverEndpoints = {
   metrics: {
     method: 'GET',
     path: '/metrics',
-    access: 'operator',
+    access: 'metrics',
     summary: 'counters in the text format of Prometheus',
     answer: z.string(),
     mediaType: 'text/plain; version=0.0.4; charset=utf-8',

@@ -92,6 +92,7 @@ async function writeRoot(root: string, architecture: Architecture): Promise<void
   cpSync(join(FILES, 'rollcall.yaml'), at('etc/rollcall/rollcall.yaml'));
   cpSync(join(FILES, 'copyright'), at(`${DOC}/copyright`));
   cpSync(join(REPOSITORY, 'rollcall.example.yaml'), at(`${DOC}/rollcall.example.yaml`));
+  cpSync(join(REPOSITORY, 'deploy/prometheus/rollcall-alerts.yml'), at(`${DOC}/rollcall-alerts.yml`));
   const compressed = (name: string, text: Buffer | string) =>
     writeFileSync(at(`${DOC}/${name}.gz`), gzipSync(text, { level: 9 }));
   for (const name of DOCUMENTS) compressed(name, readFileSync(join(REPOSITORY, name)));

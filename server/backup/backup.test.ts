@@ -35,6 +35,7 @@ function fleet(parent = temporaryDirectory()) {
   writeFileSync(join(data, 'ca/root.pem'), CERTIFICATE);
   writeFileSync(join(data, 'ca/root.key'), 'the secret of the fleet', { mode: 0o600 });
   writeFileSync(join(data, 'operator.key'), 'the secret of operators', { mode: 0o600 });
+  writeFileSync(join(data, 'metrics.key'), 'the secret of Prometheus', { mode: 0o600 });
   writeFileSync(join(data, 'sinks/one.position'), '17\n');
   const open = (name: string) => {
     const database = new Database(join(data, name));

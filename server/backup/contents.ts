@@ -11,7 +11,7 @@ import { join } from 'node:path';
 const COPY_ORDER = ['sinks', 'events', 'telemetry', 'sessions.db', 'registry.db'];
 
 /** Only stored encrypted. */
-const SECRET_ENTRIES = ['ca', 'operator.key'];
+const SECRET_ENTRIES = ['ca', 'operator.key', 'metrics.key'];
 
 /** Created at each start, or part of a database that is copied as a snapshot. */
 const EXCLUDED = /(-wal|-shm|-journal|\.new|\.sock|\.lock|\.pid|\.partial)$/;

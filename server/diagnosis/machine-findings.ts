@@ -38,13 +38,14 @@ export function directoryFinding(path: string, euid = process.geteuid?.()): Find
   return ok('data', `${path}, mode ${octal(mode)}`);
 }
 
-/** Private keys and the operator key, which nobody but their owner may read. */
-export function keyFilesFinding({ authority, operatorKeyFile }: DataDirectory): Finding {
+/** Private keys and the keys of the console, which nobody but their owner may read. */
+export function keyFilesFinding({ authority, operatorKeyFile, metricsKeyFile }: DataDirectory): Finding {
   const files = [
     ...namesIn(authority)
       .filter((name) => name.endsWith('.key'))
       .map((name) => join(authority, name)),
     operatorKeyFile,
+    metricsKeyFile,
   ];
   const present = files.flatMap((file) => {
     const found = lstatSync(file, { throwIfNoEntry: false });

@@ -135,7 +135,7 @@ describe('rollcall serve', () => {
     const mode = (path: string) => statSync(join(data, path)).mode & 0o777;
     expect(mode('.')).toBe(0o700);
     expect(mode('ca')).toBe(0o700);
-    for (const file of ['ca/root.key', 'ca/issuing.key', 'operator.key', 'registry.db'])
+    for (const file of ['ca/root.key', 'ca/issuing.key', 'operator.key', 'metrics.key', 'registry.db'])
       expect(mode(file), file).toBe(0o600);
   });
 

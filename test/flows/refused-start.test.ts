@@ -40,7 +40,7 @@ beforeAll(async () => {
     createSegmentFile(segmentName(journal, 1, '2030-01-31').file, { firstPosition: 1 });
   }
   cpSync(upgraded, killed, { recursive: true });
-  for (const name of ['registry.db', 'ca', 'trust-bundle.pem', 'operator.key']) {
+  for (const name of ['registry.db', 'ca', 'trust-bundle.pem', 'operator.key', 'metrics.key']) {
     rmSync(join(upgraded, name), { recursive: true });
   }
   writeOlderRegistry(join(upgraded, 'registry.db'));

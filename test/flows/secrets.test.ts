@@ -43,7 +43,9 @@ describe('a secret', () => {
     const { id, secret } = parseBootstrapToken(token) as NonNullable<ReturnType<typeof parseBootstrapToken>>;
     device = await enrollOnce(memoryIdentityStore(), { token, deviceId: 'dev-1' });
     const operatorKey = readFileSync(join(fleet.data, 'operator.key'), 'utf8').trim();
-    secrets.push(secret, keyMaterial(device.keyPem), operatorKey, 'the-payload-of-a-message', 'the-password-of-nobody');
+    const metricsKey = readFileSync(join(fleet.data, 'metrics.key'), 'utf8').trim();
+    secrets.push(secret, keyMaterial(device.keyPem), operatorKey, metricsKey);
+    secrets.push('the-payload-of-a-message', 'the-password-of-nobody');
 
     // Takes every path that handles a secret, refusals included.
     const wrong = token.replace(secret, `${'A'.repeat(26)}g`);
@@ -53,7 +55,12 @@ describe('a secret', () => {
     const client = await openMqtt(device, { username: 'dev-1', password: 'the-password-of-nobody' });
     await client.publishAsync('devices/dev-1/telemetry/t', 'the-payload-of-a-message', { qos: 1 });
     client.publish('devices/dev-2/telemetry/t', 'the-payload-of-a-message');
-    for (const authorization of [`Bearer ${operatorKey}x`, `Bearer ${token}`, `Basic ${btoa(`x:${token}`)}`]) {
+    for (const authorization of [
+      `Bearer ${operatorKey}x`,
+      `Bearer ${metricsKey}`,
+      `Bearer ${token}`,
+      `Basic ${btoa(`x:${token}`)}`,
+    ]) {
       await fetch(`${fleet.consoleUrl}/v1/tokens`, { headers: { authorization } }).catch(() => {});
     }
     await fleet.operator.revokeDevices({ ids: ['dev-1'], reason: 'keyCompromise' });

@@ -1,4 +1,7 @@
-/** The operator key, which the console's TCP listener requires: its file, and the only comparison with it. Never logs it. */
+/**
+ * The keys that the console's TCP listener accepts, the operator key and the metrics key: their files, and the only comparison
+ * with them. Never logs them.
+ */
 
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
 import { type FileHandle, open } from 'node:fs/promises';
@@ -7,7 +10,10 @@ import { Problem } from '@rollcall/protocol';
 const KEY_BYTES = 32;
 const KEY = /^[A-Za-z0-9_-]{43}$/;
 
-export class OperatorKey {
+/** What its holder may do. */
+export type KeyKind = 'operator' | 'metrics';
+
+export class BearerKey {
   readonly #digest: Buffer;
 
   constructor(text: string) {
@@ -24,12 +30,12 @@ export class OperatorKey {
  * Reads the key, or makes one of 256 random bits where there is none. Problem `private_key_exposed` when others than the
  * owner may use the file, `data_directory_unusable` when it cannot be read or holds something else.
  */
-export async function openOperatorKey(path: string): Promise<OperatorKey> {
+export async function openBearerKey(kind: KeyKind, path: string): Promise<BearerKey> {
   try {
-    return new OperatorKey((await createKey(path)) ?? (await readKey(path)) ?? (await fillEmptyKey(path)));
+    return new BearerKey((await createKey(path)) ?? (await readKey(kind, path)) ?? (await fillEmptyKey(path)));
   } catch (error) {
     if (error instanceof Problem) throw error;
-    throw new Problem('data_directory_unusable', { reason: `operator key ${path}: ${(error as Error).message}` });
+    throw new Problem('data_directory_unusable', { reason: `${kind} key ${path}: ${(error as Error).message}` });
   }
 }
 
@@ -44,20 +50,20 @@ async function createKey(path: string): Promise<string | undefined> {
 }
 
 /** Undefined when the file is empty: a start was killed between creating and writing it. */
-async function readKey(path: string): Promise<string | undefined> {
+async function readKey(kind: KeyKind, path: string): Promise<string | undefined> {
   return await withFile(await open(path, 'r'), async (file) => {
     const mode = (await file.stat()).mode & 0o777;
     if ((mode & 0o077) !== 0) {
       throw new Problem('private_key_exposed', {
-        reason: `expected mode 600 on operator key ${path}, found ${mode.toString(8)}`,
-        hint: 'remove the file: a new operator key is made at the next start',
+        reason: `expected mode 600 on ${kind} key ${path}, found ${mode.toString(8)}`,
+        hint: `remove the file: a new ${kind} key is made at the next start`,
       });
     }
     const text = (await file.readFile('utf8')).trimEnd();
     if (text === '' || KEY.test(text)) return text || undefined;
     throw new Problem('data_directory_unusable', {
-      reason: `expected an operator key of 43 characters in ${path}, found ${text.length}`,
-      hint: 'remove the file: a new operator key is made at the next start',
+      reason: `expected 43 characters as ${kind} key in ${path}, found ${text.length}`,
+      hint: `remove the file: a new ${kind} key is made at the next start`,
     });
   });
 }

@@ -1,0 +1,71 @@
+/** A real Prometheus scrapes a server with the configuration of docs/metrics.md and the metrics key. */
+
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterAll, beforeAll, expect, it, vi } from 'vitest';
+import { type RunningServer, serve } from '../fixtures/program.ts';
+import { type PrometheusServer, startPrometheus } from '../fixtures/prometheus.ts';
+import { describeWithClients } from '../fixtures/real-client.ts';
+
+const ROOT = fileURLToPath(new URL('../../', import.meta.url));
+
+describeWithClients('Prometheus', ['prometheus'], () => {
+  const directory = mkdtempSync(join(tmpdir(), 'rollcall-prometheus-'));
+  const data = join(directory, 'data');
+  let server: RunningServer;
+  let prometheus: PrometheusServer;
+
+  beforeAll(async () => {
+    server = await serve(data);
+    prometheus = await startPrometheus(directory, configurationOfThePage());
+  });
+  afterAll(async () => {
+    await prometheus?.end();
+    await server?.end('SIGTERM');
+    rmSync(directory, { recursive: true });
+  });
+
+  /** The block of docs/metrics.md, with this server's address and files in place of the installed ones. */
+  function configurationOfThePage(): string {
+    const page = readFileSync(join(ROOT, 'docs/metrics.md'), 'utf8');
+    const block = /```yaml\n(scrape_configs:[^`]+)```/.exec(page)?.[1] as string;
+    const places = {
+      '127.0.0.1:8444': new URL(server.ready.consoleUrl).host,
+      '/etc/prometheus/rollcall-metrics.key': join(data, 'metrics.key'),
+      '/etc/prometheus/rollcall-ca.pem': join(data, 'trust-bundle.pem'),
+      '/etc/prometheus/rollcall-alerts.yml': join(ROOT, 'deploy/prometheus/rollcall-alerts.yml'),
+    };
+    let text = block;
+    for (const [place, here] of Object.entries(places)) {
+      expect(text).toContain(place);
+      text = text.replace(place, here);
+    }
+    return `global: {scrape_interval: 200ms, scrape_timeout: 200ms, evaluation_interval: 200ms}\n${text}`;
+  }
+
+  it('scrapes the server with the metrics key, over TLS that it verifies', async () => {
+    await vi.waitFor(
+      async () => {
+        const targets = await prometheus.targets();
+        expect(targets).toMatchObject([{ health: 'up', lastError: '' }]);
+      },
+      { timeout: 20_000, interval: 200 },
+    );
+    const [info] = await prometheus.query('rollcall_info');
+    expect(info).toMatchObject({ metric: { job: 'rollcall' }, value: [expect.any(Number), '1'] });
+    expect(server.log()).not.toContain('operator key refused');
+  });
+
+  it('loads the alert rules, of which none has an error', async () => {
+    await vi.waitFor(
+      async () => {
+        const rules = await prometheus.rules();
+        expect(rules.length).toBeGreaterThan(5);
+        expect(rules.filter(({ health }) => health !== 'ok')).toEqual([]);
+      },
+      { timeout: 20_000, interval: 200 },
+    );
+  });
+});
