@@ -19,6 +19,7 @@ export interface MetricDefinition {
 
 /** The modules whose counters are exported. */
 export type MetricSource =
+  | 'server'
   | 'broker'
   | 'telemetry'
   | 'heaviestDevices'
@@ -44,6 +45,14 @@ function sinkMetric(type: MetricDefinition['type'], suffix: string, help: string
 }
 
 export const METRICS: Readonly<Record<MetricSource, readonly MetricDefinition[]>> = {
+  server: [
+    gauge(
+      'rollcall_ready',
+      '1 while the server takes devices and stores what they send, else 0; the same as /readyz.',
+      'ready',
+    ),
+    gauge('rollcall_start_time_seconds', 'When the server started, in seconds since 1970.', 'start_time_seconds'),
+  ],
   broker: [
     gauge('rollcall_sessions', 'Connected MQTT clients.', 'sessions'),
     counter('rollcall_connections_accepted_total', 'CONNECT packets that were accepted.', 'connected'),
@@ -310,6 +319,13 @@ export const INFO = {
   name: 'rollcall_info',
   help: 'Version of the server, and the runtime that it runs on.',
   labels: ['version', 'runtime'],
+} as const;
+
+/** In seconds. PUBACK and PUBREC follow the commit at once. */
+export const COMMIT_SECONDS = {
+  name: 'rollcall_telemetry_commit_seconds',
+  help: 'Time from the receipt of the first message of a commit until the commit was on disk and its messages were acknowledged.',
+  buckets: [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30],
 } as const;
 
 /** In seconds. The target is 0.1 s. */

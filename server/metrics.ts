@@ -6,13 +6,20 @@
 import type { Logger } from 'pino';
 import { Counter, Gauge, Histogram, Registry } from 'prom-client';
 import type { Telemetry } from '../telemetry/index.ts';
-import { INFO, METRICS, type MetricDefinition, type MetricSource, TERMINATION_SECONDS } from './metric-definitions.ts';
+import {
+  COMMIT_SECONDS,
+  INFO,
+  METRICS,
+  type MetricDefinition,
+  type MetricSource,
+  TERMINATION_SECONDS,
+} from './metric-definitions.ts';
 
 /** Values by key; true counts as 1. */
 export type CounterRecord = Readonly<Record<string, number | boolean>>;
 
 export interface CounterSource {
-  counters(): CounterRecord;
+  counters(): CounterRecord | Promise<CounterRecord>;
 }
 
 export interface MetricsOptions {
@@ -27,9 +34,10 @@ type Metric = Counter<string> | Gauge<string>;
 export class Metrics {
   readonly #registry = new Registry();
   readonly #log: Logger;
-  readonly #sources = new Map<MetricSource, () => CounterRecord>();
+  readonly #sources = new Map<MetricSource, CounterSource>();
   readonly #metrics = new Map<MetricDefinition, Metric>();
   readonly #termination: Histogram;
+  readonly #commits: Histogram;
   readonly #reported = new Set<string>();
 
   constructor({ version, runtime, log }: MetricsOptions) {
@@ -37,7 +45,10 @@ export class Metrics {
     const registers = [this.#registry];
     const { name, help, labels } = INFO;
     new Gauge({ name, help, labelNames: labels, registers }).set({ version, runtime }, 1);
-    this.#termination = new Histogram({ ...TERMINATION_SECONDS, buckets: [...TERMINATION_SECONDS.buckets], registers });
+    const histogram = (options: typeof TERMINATION_SECONDS | typeof COMMIT_SECONDS) =>
+      new Histogram({ ...options, buckets: [...options.buckets], registers });
+    this.#termination = histogram(TERMINATION_SECONDS);
+    this.#commits = histogram(COMMIT_SECONDS);
     for (const definition of Object.values(METRICS).flat()) {
       const { name, type, help, label } = definition;
       const options = { name, help, labelNames: label === undefined ? [] : [label].flat(), registers };
@@ -47,15 +58,19 @@ export class Metrics {
 
   /** Reads the counters at each scrape. */
   collectFrom(source: MetricSource, module: CounterSource): void {
-    this.#sources.set(source, () => module.counters());
+    this.#sources.set(source, module);
   }
 
   observeTermination(seconds: number): void {
     this.#termination.observe(seconds);
   }
 
+  observeCommit(seconds: number): void {
+    this.#commits.observe(seconds);
+  }
+
   async text(): Promise<string> {
-    for (const [source, counters] of this.#sources) this.#collect(source, counters());
+    for (const [source, module] of this.#sources) this.#collect(source, await module.counters());
     return this.#registry.metrics();
   }
 

@@ -186,6 +186,10 @@ function openContext(
   if (logLines !== undefined) metrics.collectFrom('logLines', logLines);
   const publicHost = config.publicHosts[0] as string;
   const readiness = new Readiness();
+  const startTime = now() / 1_000;
+  metrics.collectFrom('server', {
+    counters: async () => ({ ready: await readiness.isReady(), start_time_seconds: startTime }),
+  });
   return { config, data, environment, publicHost, version, limits, metrics, readiness, now, log };
 }
 

@@ -42,7 +42,7 @@ export function registryOptions({
 }
 
 export function telemetryOptions(
-  { config, data, now, log }: ServerContext,
+  { config, data, metrics, now, log }: ServerContext,
   registry: Registry,
   after: OpenedAfter,
 ): Parameters<typeof openTelemetry>[0] {
@@ -57,6 +57,7 @@ export function telemetryOptions(
     diskFloor,
     devicesOf: (group) => devicesOf(group, registry),
     removed: (segments) => recordRemoval(segments, registry),
+    observeCommit: (seconds) => metrics.observeCommit(seconds),
     now,
     log: log.child({ component: 'telemetry' }),
   };

@@ -39,6 +39,8 @@ export interface IntakeOptions<Source extends string> {
    * anything else when it is of no use to try again.
    */
   write(messages: readonly TelemetryMessage<Source>[]): Promise<Written>;
+  /** Called at each commit, with the seconds since its first message was received. */
+  observeCommit?(seconds: number): void;
 }
 
 /** Bytes that a message is counted with besides its payload and its MQTT 5 properties. */
@@ -53,6 +55,7 @@ const STORED = Promise.resolve<Accepted>('stored');
 export class Intake<Source extends string = DeviceId> {
   readonly #limits: IntakeLimits;
   readonly #log: Logger;
+  readonly #observeCommit: (messages: readonly TelemetryMessage<Source>[]) => void;
   readonly #commits: GroupCommit<TelemetryMessage<Source>, AcceptCallbacks, Written>;
   readonly #listeners = new Set<(isUnderPressure: boolean) => void>();
   readonly #counts = { stored: 0, storedQos0: 0, droppedQos0: 0, refused: 0, repeated: 0 };
@@ -60,9 +63,11 @@ export class Intake<Source extends string = DeviceId> {
   #durable: Promise<void> | undefined;
   #stored: Promise<Accepted> = STORED;
 
-  constructor({ limits, now, log, write }: IntakeOptions<Source>) {
+  constructor({ limits, now, log, write, observeCommit }: IntakeOptions<Source>) {
     this.#limits = limits;
     this.#log = log;
+    // The system's clock may be set back meanwhile.
+    this.#observeCommit = ([first]) => observeCommit?.(Math.max(0, now() - (first?.receivedAt ?? 0)) / 1_000);
     this.#commits = new GroupCommit({
       limits,
       now,
@@ -157,12 +162,9 @@ export class Intake<Source extends string = DeviceId> {
     this.#counts.stored += messages.length - repeated.length;
     this.#counts.storedQos0 += qos0In(messages);
     this.#counts.repeated += repeated.length;
-    if (repeated.length === 0) {
-      this.#tell(waiters, (waiter) => waiter.stored());
-      return;
-    }
-    const again = new Set(repeated);
-    this.#tell(waiters, (waiter, index) => (again.has(index) ? waiter.repeated() : waiter.stored()));
+    const again = repeated.length === 0 ? undefined : new Set(repeated);
+    this.#tell(waiters, (waiter, index) => (again?.has(index) === true ? waiter.repeated() : waiter.stored()));
+    this.#observeCommit(messages);
   }
 
   #discarded(

@@ -34,6 +34,8 @@ export interface TelemetryOptions {
   removed?(segments: readonly SegmentStats[]): Promise<void>;
   /** Nothing is stored while the disk has fewer bytes free, or fewer than a tenth of it where that is less; 0: not monitored. */
   readonly diskFloor?: number;
+  /** Called at each commit, with the seconds since its first message was received. */
+  observeCommit?(seconds: number): void;
   readonly disk?: Pick<DiskSpaceOptions, 'checkEvery' | 'spaceOf'>;
   /**
    * For a journal that was restored from a backup: messages after the backup had positions, which readers may know. Skips more
@@ -120,6 +122,7 @@ async function openParts<Source extends string>(
     limits: { ...INTAKE_LIMITS, ...options.limits },
     now,
     log,
+    ...(options.observeCommit !== undefined && { observeCommit: options.observeCommit }),
     write: async (messages) => {
       const appended = await writer.append(messages, disk);
       shares.shares.stored(messages, appended.repeated);

@@ -93,6 +93,7 @@ async function writeRoot(root: string, architecture: Architecture): Promise<void
   cpSync(join(FILES, 'copyright'), at(`${DOC}/copyright`));
   cpSync(join(REPOSITORY, 'rollcall.example.yaml'), at(`${DOC}/rollcall.example.yaml`));
   cpSync(join(REPOSITORY, 'deploy/prometheus/rollcall-alerts.yml'), at(`${DOC}/rollcall-alerts.yml`));
+  cpSync(join(REPOSITORY, 'deploy/grafana/rollcall.json'), at(`${DOC}/grafana-dashboard.json`));
   const compressed = (name: string, text: Buffer | string) =>
     writeFileSync(at(`${DOC}/${name}.gz`), gzipSync(text, { level: 9 }));
   for (const name of DOCUMENTS) compressed(name, readFileSync(join(REPOSITORY, name)));

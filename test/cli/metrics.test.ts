@@ -1,16 +1,15 @@
 /** The metrics of a whole server: each is defined, documented and exported with its type, and promtool accepts them. */
 
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { enrollOnce, memoryIdentityStore } from '@rollcall/device-sdk';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { openConsoleClient } from '../../console/client.ts';
-import { INFO, METRICS, TERMINATION_SECONDS } from '../../server/metric-definitions.ts';
+import { COMMIT_SECONDS, INFO, METRICS, TERMINATION_SECONDS } from '../../server/metric-definitions.ts';
 import { clientCommand, installed } from '../fixtures/client-programs.ts';
-import { closed, openMqtt } from '../fixtures/mqtt.ts';
-import { type RunningServer, rollcall, serve } from '../fixtures/program.ts';
+import type { RunningServer } from '../fixtures/program.ts';
+import { serveWithSink, useEverything } from '../fixtures/used-server.ts';
 
 interface Documented {
   readonly name: string;
@@ -21,7 +20,7 @@ interface Documented {
 
 const DEFINED: readonly Documented[] = [
   { name: INFO.name, type: 'gauge', label: INFO.labels.join(), help: INFO.help },
-  { name: TERMINATION_SECONDS.name, type: 'histogram', label: '', help: TERMINATION_SECONDS.help },
+  ...[TERMINATION_SECONDS, COMMIT_SECONDS].map(({ name, help }) => ({ name, type: 'histogram', label: '', help })),
   ...Object.values(METRICS)
     .flat()
     .map(({ name, type, label = '', help }) => ({ name, type, label: [label].flat().join(), help })),
@@ -36,38 +35,18 @@ describe('the metrics of a server', () => {
   let text: string;
 
   beforeAll(async () => {
-    const config = join(data, 'rollcall.yaml');
-    writeFileSync(config, `sinks:\n  - name: out\n    kind: file\n    path: ${join(data, 'out.ndjson')}\n`);
-    server = await serve(join(data, 'fleet'), ['--config', config]);
-    text = await useEverything();
+    server = await serveWithSink(data);
+    await useEverything(server);
+    const operator = openConsoleClient({ socketPath: server.ready.socket });
+    // Counters that do not match their definitions are logged at the first scrape.
+    await operator.metrics();
+    text = await operator.metrics();
+    await operator.close();
   }, 60_000);
   afterAll(async () => {
     await server.end('SIGTERM');
     rmSync(data, { recursive: true });
   });
-
-  /** Causes one of each: a certificate, a refusal, a session, a denial, a message, a takeover, a revocation. */
-  async function useEverything(): Promise<string> {
-    const operator = openConsoleClient({ socketPath: server.ready.socket });
-    const { stdout: token } = await rollcall(['token', 'create', '--socket', server.ready.socket]);
-    const identity = await enrollOnce(memoryIdentityStore(), { token: token.trim(), deviceId: 'dev-1' });
-    await enrollOnce(memoryIdentityStore(), { token: token.trim(), deviceId: 'dev-2' }).catch(() => {});
-    const first = await openMqtt(identity);
-    const firstClosed = closed(first);
-    const second = await openMqtt(identity);
-    await firstClosed;
-    await second.publishAsync('devices/dev-1/telemetry/temperature', '21.5', { qos: 1 });
-    await second.subscribeAsync('devices/dev-2/commands/+/+').catch(() => {});
-    const secondClosed = closed(second);
-    await operator.revokeDevices({ ids: ['dev-1' as never], reason: 'keyCompromise', confirm: 'yes' });
-    await secondClosed;
-    await openMqtt(identity).catch(() => {});
-    // Counters that do not match their definitions are logged at the first scrape.
-    await operator.metrics();
-    const metrics = await operator.metrics();
-    await operator.close();
-    return metrics;
-  }
 
   it('are exactly those that are defined, each with its type and help', () => {
     const types = [...text.matchAll(/^# TYPE (\S+) (\S+)$/gm)].map(([, name, type]) => ({
@@ -97,6 +76,8 @@ describe('the metrics of a server', () => {
       'rollcall_enroll_refused_total{code="token_rejected"} 1',
       'rollcall_sink_up{sink="out"} 1',
       'rollcall_revocation_propagation_seconds_count 1',
+      'rollcall_telemetry_commit_seconds_count 1',
+      'rollcall_ready 1',
     ]) {
       expect(text).toContain(`${sample}\n`);
     }

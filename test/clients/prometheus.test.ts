@@ -1,25 +1,40 @@
-/** A real Prometheus scrapes a server with the configuration of docs/metrics.md and the metrics key. */
+/** A real Prometheus scrapes a server with the configuration of docs/metrics.md, and evaluates the rules and the dashboard. */
 
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, expect, it, vi } from 'vitest';
-import { type RunningServer, serve } from '../fixtures/program.ts';
+import type { RunningServer } from '../fixtures/program.ts';
 import { type PrometheusServer, startPrometheus } from '../fixtures/prometheus.ts';
 import { describeWithClients } from '../fixtures/real-client.ts';
+import { serveWithSink, useEverything } from '../fixtures/used-server.ts';
+
+interface Panel {
+  readonly title: string;
+  readonly type: string;
+  readonly targets?: readonly { readonly expr: string }[];
+}
+
+interface Dashboard {
+  readonly panels: readonly Panel[];
+  readonly annotations: { readonly list: readonly { readonly expr: string }[] };
+}
 
 const ROOT = fileURLToPath(new URL('../../', import.meta.url));
+const DASHBOARD = JSON.parse(readFileSync(join(ROOT, 'deploy/grafana/rollcall.json'), 'utf8')) as Dashboard;
+const POLL = { timeout: 20_000, interval: 200 };
 
 describeWithClients('Prometheus', ['prometheus'], () => {
   const directory = mkdtempSync(join(tmpdir(), 'rollcall-prometheus-'));
-  const data = join(directory, 'data');
+  const data = join(directory, 'fleet');
   let server: RunningServer;
   let prometheus: PrometheusServer;
 
   beforeAll(async () => {
-    server = await serve(data);
+    server = await serveWithSink(directory);
     prometheus = await startPrometheus(directory, configurationOfThePage());
+    await useEverything(server);
   });
   afterAll(async () => {
     await prometheus?.end();
@@ -45,27 +60,38 @@ describeWithClients('Prometheus', ['prometheus'], () => {
     return `global: {scrape_interval: 200ms, scrape_timeout: 200ms, evaluation_interval: 200ms}\n${text}`;
   }
 
+  /** With the values that Grafana would use; the range holds all samples of this test. */
+  const asGrafana = (expression: string) =>
+    expression.replaceAll('$instance', '.*').replaceAll('$__rate_interval', '1m');
+
   it('scrapes the server with the metrics key, over TLS that it verifies', async () => {
-    await vi.waitFor(
-      async () => {
-        const targets = await prometheus.targets();
-        expect(targets).toMatchObject([{ health: 'up', lastError: '' }]);
-      },
-      { timeout: 20_000, interval: 200 },
-    );
+    await vi.waitFor(async () => {
+      expect(await prometheus.targets()).toMatchObject([{ health: 'up', lastError: '' }]);
+    }, POLL);
     const [info] = await prometheus.query('rollcall_info');
     expect(info).toMatchObject({ metric: { job: 'rollcall' }, value: [expect.any(Number), '1'] });
     expect(server.log()).not.toContain('operator key refused');
   });
 
   it('loads the alert rules, of which none has an error', async () => {
-    await vi.waitFor(
-      async () => {
-        const rules = await prometheus.rules();
-        expect(rules.length).toBeGreaterThan(5);
-        expect(rules.filter(({ health }) => health !== 'ok')).toEqual([]);
-      },
-      { timeout: 20_000, interval: 200 },
-    );
+    await vi.waitFor(async () => {
+      const rules = await prometheus.rules();
+      expect(rules.length).toBeGreaterThan(5);
+      expect(rules.filter(({ health }) => health !== 'ok')).toEqual([]);
+    }, POLL);
+  });
+
+  it('finds data for every panel of the dashboard', async () => {
+    const targets = DASHBOARD.panels.flatMap(({ title, targets: of = [] }) => of.map(({ expr }) => ({ title, expr })));
+    expect(targets.length).toBeGreaterThan(40);
+    expect(targets.filter(({ expr }) => !expr.includes('{instance=~"$instance"}'))).toEqual([]);
+    await vi.waitFor(async () => {
+      const answers = await Promise.all(targets.map(({ expr }) => prometheus.query(asGrafana(expr))));
+      expect(targets.filter((_, index) => answers[index]?.length === 0)).toEqual([]);
+    }, POLL);
+  });
+
+  it('evaluates the annotations of the dashboard', async () => {
+    for (const { expr } of DASHBOARD.annotations.list) expect(await prometheus.query(asGrafana(expr))).toEqual([]);
   });
 });
