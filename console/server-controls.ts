@@ -52,7 +52,10 @@ export interface CaView {
 }
 
 export interface PulledRenewals {
+  /** Devices. */
   readonly pulled: number;
+  /** Certificates of services. */
+  readonly services: number;
   readonly until: number;
   readonly perSecond: number;
 }

@@ -8,10 +8,11 @@ export interface PulledWindow {
   readonly reason: 'pulled_forward' | 'ca_rotation';
 }
 
-/** A device's current certificate. */
+/** The current certificate of a device, or any valid one of a service: a service may run on several machines. */
 export interface CurrentCertificate {
-  readonly device: DeviceId;
-  readonly group: GroupName;
+  /** Device and group are undefined for a service. */
+  readonly device: DeviceId | undefined;
+  readonly group: GroupName | undefined;
   readonly serial: string;
   readonly issuerId: string | undefined;
   readonly notBefore: number;
@@ -28,9 +29,19 @@ export interface CurrentFilter {
   readonly limit: number;
 }
 
+export interface ServiceCertificateFilter {
+  readonly issuerId?: string | undefined;
+  /** The page after this serial. */
+  readonly after?: string | undefined;
+  /** 1 to 10,000. */
+  readonly limit: number;
+}
+
 export interface RenewalWindowStore {
   /** Of devices that are not revoked and hold a valid certificate; a page, in the order of device ids. */
   listCurrentCertificates(filter: CurrentFilter): Promise<readonly CurrentCertificate[]>;
+  /** Valid certificates of services, of one CA if it is given; a page, in the order of serials. */
+  listServiceCertificates(filter: ServiceCertificateFilter): Promise<readonly CurrentCertificate[]>;
   /** Valid certificates of devices and services. */
   countLiveCertificates(): Promise<number>;
   /** Undefined when the serial's window was not pulled forward. */
@@ -42,6 +53,7 @@ export interface RenewalWindowStore {
 export function createRenewalWindowStore(database: RegistryDatabase): RenewalWindowStore {
   return {
     listCurrentCertificates: async (filter) => database.read((tx) => listCurrent(tx, filter)),
+    listServiceCertificates: async (filter) => database.read((tx) => listOfServices(tx, filter)),
     countLiveCertificates: async () =>
       database.read(
         (tx) =>
@@ -64,8 +76,8 @@ export function createRenewalWindowStore(database: RegistryDatabase): RenewalWin
 }
 
 interface CurrentRow {
-  readonly device: DeviceId;
-  readonly group_name: GroupName;
+  readonly device: DeviceId | null;
+  readonly group_name: GroupName | null;
   readonly serial: string;
   readonly issuer_id: string | null;
   readonly not_before: number;
@@ -90,18 +102,40 @@ function listCurrent(tx: Transaction, { group, issuerId, after, limit }: Current
        ORDER BY devices.id LIMIT @limit`,
       { now: tx.now, after: after ?? '', group: group ?? null, issuer: issuerId ?? null, limit },
     )
-    .map((row) => ({
-      device: row.device,
-      group: row.group_name,
-      serial: row.serial,
-      issuerId: row.issuer_id ?? undefined,
-      notBefore: row.not_before,
-      notAfter: row.not_after,
-      pulled:
-        row.window_start === null || row.window_end === null || row.reason === null
-          ? undefined
-          : { start: row.window_start, end: row.window_end, reason: row.reason },
-    }));
+    .map(readRow);
+}
+
+function listOfServices(
+  tx: Transaction,
+  { issuerId, after, limit }: ServiceCertificateFilter,
+): readonly CurrentCertificate[] {
+  return tx
+    .all<CurrentRow>(
+      `SELECT NULL AS device, NULL AS group_name, c.serial, c.issuer_id, c.not_before, c.not_after,
+         w.window_start, w.window_end, w.reason
+       FROM certificates AS c INDEXED BY certificates_by_service
+       LEFT JOIN renewal_windows AS w ON w.serial = c.serial
+       WHERE c.service_name IS NOT NULL AND c.revoked_at IS NULL AND c.not_after > @now AND c.serial > @after
+         AND (@issuer IS NULL OR c.issuer_id = @issuer)
+       ORDER BY c.serial LIMIT @limit`,
+      { now: tx.now, after: after ?? '', issuer: issuerId ?? null, limit },
+    )
+    .map(readRow);
+}
+
+function readRow(row: CurrentRow): CurrentCertificate {
+  return {
+    device: row.device ?? undefined,
+    group: row.group_name ?? undefined,
+    serial: row.serial,
+    issuerId: row.issuer_id ?? undefined,
+    notBefore: row.not_before,
+    notAfter: row.not_after,
+    pulled:
+      row.window_start === null || row.window_end === null || row.reason === null
+        ? undefined
+        : { start: row.window_start, end: row.window_end, reason: row.reason },
+  };
 }
 
 function pull(tx: Transaction, { serial, start, end, reason }: PulledWindow & { readonly serial: string }): number {

@@ -56,7 +56,7 @@ const taint = runWithServer<WithinOption>(async (server, { args, options, form }
   const id = args[0] ?? only(await server.listCas(), ['outgoing'], 'issuing');
   const answer = await server.taintCa({ id, withinSeconds: seconds(options.within) });
   if (form === 'json') printJson({ id, ...answer });
-  else printResult(`CA ${id} is tainted; ${answer.pulled} devices are asked to renew until ${answer.until}`);
+  else printResult(`CA ${id} is tainted; ${askedToRenew(answer)} until ${answer.until}`);
 });
 
 const retire = runWithServer<StrandOption>(async (server, { args, options, form }) => {
@@ -164,6 +164,12 @@ function readText(file: string): string {
 
 function seconds(ms: number | undefined): number {
   return Math.round((ms ?? 3_600_000) / 1000);
+}
+
+/** `3 devices are asked to renew`, with the certificates of services if there are any. */
+export function askedToRenew({ pulled, services }: { readonly pulled: number; readonly services: number }): string {
+  const also = services === 0 ? '' : ` and ${services} certificates of services`;
+  return `${pulled} devices${also} are asked to renew`;
 }
 
 export function parseCaId(text: string): string {

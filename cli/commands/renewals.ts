@@ -2,7 +2,7 @@ import { type GroupName, Problem } from '@rollcall/protocol';
 import { Command } from 'commander';
 import { duration, groupName, runWithServer, withServerOptions } from '../command-line.ts';
 import { printJson, printResult } from '../terminal.ts';
-import { parseCaId } from './ca.ts';
+import { askedToRenew, parseCaId } from './ca.ts';
 
 interface PullOptions {
   readonly group?: GroupName;
@@ -21,10 +21,7 @@ const pull = runWithServer<PullOptions>(async (server, { options: { group, issue
     ...(issuer !== undefined && { issuer }),
   });
   if (form === 'json') printJson(answer);
-  else
-    printResult(
-      `${answer.pulled} devices are asked to renew until ${answer.until}, ${answer.perSecond.toFixed(2)} a second`,
-    );
+  else printResult(`${askedToRenew(answer)} until ${answer.until}, ${answer.perSecond.toFixed(2)} a second`);
 });
 
 const status = runWithServer<{ readonly group?: GroupName }>(async (server, { options, form }) => {
@@ -45,17 +42,17 @@ const status = runWithServer<{ readonly group?: GroupName }>(async (server, { op
 
 export function renewalsCommand(): Command {
   const renewals = new Command('renewals').description(
-    'certificate renewals: show what is due, ask devices to renew earlier',
+    'certificate renewals: show what is due, ask devices and services to renew earlier',
   );
   withServerOptions(
     renewals.command('status').description('show how many devices are due, late or near the end of their certificate'),
   )
     .option('--group <name>', 'only devices of this group', groupName)
     .action(status);
-  withServerOptions(renewals.command('pull').description('ask devices to renew earlier'))
+  withServerOptions(renewals.command('pull').description('ask devices and services to renew earlier'))
     .option('--group <name>', 'devices of this group', groupName)
-    .option('--issuer <ca>', 'devices whose certificate this CA issued', parseCaId)
-    .option('--all', 'every device')
+    .option('--issuer <ca>', 'devices and services whose certificate this CA issued', parseCaId)
+    .option('--all', 'every device and service')
     .option(
       '--within <duration>',
       'time in which all of them renew; longer if the renewal budget requires it',

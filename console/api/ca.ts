@@ -26,7 +26,12 @@ const caView = z.object({
   stranded: count,
 });
 const caAnswer = z.object({ id: z.string() });
-const pulled = z.object({ pulled: count, until: time, perSecond: z.number() });
+const pulled = z.object({
+  pulled: count.describe('devices'),
+  services: count.describe('certificates of services'),
+  until: time,
+  perSecond: z.number(),
+});
 const pemText = z.string().min(1).max(65_536);
 
 export const caEndpoints = {

@@ -42,6 +42,6 @@ export function addCaRoutes(app: FastifyInstance, { controls: { ca, renewals } }
   addEndpoint(app, endpoints.renewalStatus, ({ query }) => renewals.status({ group: query.group }));
 }
 
-function viewPulled({ pulled, until, perSecond }: PulledRenewals) {
-  return { pulled, until: isoTime(until), perSecond };
+function viewPulled({ pulled, services, until, perSecond }: PulledRenewals) {
+  return { pulled, services, until: isoTime(until), perSecond };
 }

@@ -10,7 +10,7 @@ const START = Date.UTC(2030, 0, 1);
 const ACTOR = 'operator/test';
 
 /** A fleet of so many devices, all enrolled in the same minute. */
-function fleetOf(count: number, perSecond: number) {
+function fleetOf(count: number, perSecond: number, serviceSerials: readonly string[] = []) {
   const clock = { now: START };
   const pulled = new Map<string, PulledWindow>();
   const told = new Map<string, RenewalNotice | undefined>();
@@ -22,6 +22,7 @@ function fleetOf(count: number, perSecond: number) {
     notBefore: START,
     notAfter: START + 90 * DAY,
   }));
+  const services = serviceSerials.map((serial) => ({ serial, notBefore: START, notAfter: START + 90 * DAY }));
   const acts: unknown[] = [];
   const registry: Parameters<typeof createRenewalSchedule>[0]['registry'] = {
     listProfiles: async () => new Map(),
@@ -30,7 +31,12 @@ function fleetOf(count: number, perSecond: number) {
         .filter((each) => (group === undefined || each.group === group) && each.device > (after ?? ''))
         .slice(0, limit)
         .map((each): CurrentCertificate => ({ ...each, issuerId: undefined, pulled: pulled.get(each.serial) })),
-    countLiveCertificates: async () => devices.length,
+    listServiceCertificates: async ({ after, limit }) =>
+      services
+        .filter(({ serial }) => serial > (after ?? ''))
+        .slice(0, limit)
+        .map((each) => ({ ...each, device: undefined, group: undefined, issuerId: undefined, pulled: undefined })),
+    countLiveCertificates: async () => devices.length + services.length,
     findPulledWindow: async (serial) => pulled.get(serial),
     pullWindows: async (windows) => {
       for (const { serial, ...window } of windows) pulled.set(serial, window);
@@ -139,4 +145,14 @@ it('the status counts windows that are open or late, and certificates that expir
   expect(status.due).toBeGreaterThan(50);
   expect(status.late).toBeGreaterThan(200);
   expect(status).toMatchObject({ endingIn7Days: 0, endingIn30Days: 500 });
+});
+
+it('services are pulled forward with the whole fleet and not with a group, and receive no notice', async () => {
+  const { renewals, pulled, told } = fleetOf(3, 2, ['50', '51']);
+  const order = { withinMs: 60_000, reason: 'ca_rotation', actor: ACTOR } as const;
+  expect(await renewals.pull({ ...order, group: 'even' as GroupName })).toMatchObject({ pulled: 2, services: 0 });
+  expect(await renewals.pull(order)).toMatchObject({ services: 2 });
+  expect(pulled.get('50')).toMatchObject({ reason: 'ca_rotation' });
+  expect(pulled.has('51')).toBe(true);
+  expect(told.size).toBe(3);
 });

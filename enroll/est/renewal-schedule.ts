@@ -1,6 +1,7 @@
 /**
- * When the devices of a fleet renew: the window of each certificate, windows that an operator pulls forward for a group
- * or for every certificate of one CA, and counts of what is due. Issues nothing; devices renew on their own.
+ * When devices and services of a fleet renew: the window of each certificate, windows that an operator pulls forward for a group
+ * or for every certificate of one CA, and counts of what is due. Issues nothing; its holders renew on their own. Devices receive a
+ * notice; services ask for their window.
  */
 
 import type { DeviceId, GroupName, RenewalNotice } from '@rollcall/protocol';
@@ -25,7 +26,7 @@ import {
 } from './renewal-windows.ts';
 
 export interface PullRequest {
-  /** Undefined: every group. */
+  /** Undefined: every group, and services. */
   readonly group?: GroupName | undefined;
   /** Only the certificates of this CA. */
   readonly issuerId?: string | undefined;
@@ -38,6 +39,8 @@ export interface PullRequest {
 export interface PullResult {
   /** Devices whose window is earlier than it was. */
   readonly pulled: number;
+  /** Certificates of services whose window is earlier than it was. */
+  readonly services: number;
   /** When the last window ends, milliseconds since the epoch. */
   readonly until: number;
   /** The resulting renewals per second. */
@@ -118,14 +121,14 @@ class Schedule implements RenewalSchedule {
     const { group, issuerId, withinMs, reason, actor } = request;
     const subject = issuerId === undefined ? `group/${group ?? '*'}` : `ca/${issuerId}`;
     const details = { withinSeconds: Math.round(withinMs / 1000), reason };
-    const outcome = ({ pulled, until }: PullResult) => [
-      { action: 'renewals.pulled', details: { pulled, until: new Date(until).toISOString() } },
+    const outcome = ({ pulled, services, until }: PullResult) => [
+      { action: 'renewals.pulled', details: { pulled, services, until: new Date(until).toISOString() } },
     ];
     // Windows are set a page at a time and devices are notified, so one transaction cannot hold the action.
     const action = { name: 'renewals.pull', actor, subject, details, outcome };
     const result = await performAnnouncedAction(registry, action, () => this.#pullForward(request));
-    const { pulled, until } = result;
-    log.info({ subject, pulled, until: new Date(until).toISOString(), reason }, 'renewals pulled forward');
+    const { pulled, services, until } = result;
+    log.info({ subject, pulled, services, until: new Date(until).toISOString(), reason }, 'renewals pulled forward');
     return result;
   }
 
@@ -174,6 +177,9 @@ class Schedule implements RenewalSchedule {
     const { registry, perSecond, now } = this.#options;
     const certificates: CurrentCertificate[] = [];
     for await (const certificate of this.#currentCertificates({ group, issuerId })) certificates.push(certificate);
+    if (group === undefined) {
+      for await (const certificate of this.#serviceCertificates(issuerId)) certificates.push(certificate);
+    }
     // A stable order that does not follow from names: neighbouring devices must not renew one after the other.
     certificates.sort((a, b) => serialPosition(a.serial) - serialPosition(b.serial) || (a.serial < b.serial ? -1 : 1));
     const from = now();
@@ -181,7 +187,7 @@ class Schedule implements RenewalSchedule {
     const length = Math.max(span * PULLED_FRACTION, PULLED_MIN_MS);
     const fleetMs = await this.#fleetRenewalMs();
     const profiles = await registry.listProfiles();
-    let pulled = 0;
+    let [changed, services] = [0, 0];
     let until = from;
     for (let at = 0; at < certificates.length; at += PAGE) {
       const page = certificates.slice(at, at + PAGE).map((certificate, index) => {
@@ -191,22 +197,24 @@ class Schedule implements RenewalSchedule {
       const earlier = page.filter(
         ({ certificate, window }) => window.end < windowOf(certificate, fleetMs, profiles).end,
       );
-      pulled += await registry.pullWindows(
+      changed += await registry.pullWindows(
         earlier.map(({ certificate, window }) => ({ serial: certificate.serial, ...window })),
       );
-      for (const { window } of earlier) until = Math.max(until, window.end);
+      for (const { certificate, window } of earlier) {
+        if (certificate.device === undefined) services += 1;
+        until = Math.max(until, window.end);
+      }
       // Together: each one waits for a commit, and simultaneous ones share it.
       await Promise.all(earlier.map(({ certificate, window }) => this.#publish(certificate, window)));
       await new Promise((resolve) => setImmediate(resolve));
     }
-    return { pulled, until, perSecond: pulled === 0 ? 0 : pulled / (span / 1000) };
+    return { pulled: changed - services, services, until, perSecond: changed === 0 ? 0 : changed / (span / 1000) };
   }
 
-  async #publish(
-    certificate: CertificateValidity & { readonly device: DeviceId },
-    window: RenewalWindow,
-  ): Promise<void> {
+  /** Services receive no notice. */
+  async #publish(certificate: CurrentCertificate, window: RenewalWindow): Promise<void> {
     const { notify, now } = this.#options;
+    if (certificate.device === undefined) return;
     await notify(certificate.device, renewalNotice(effectiveWindow(window, certificate, now()), now()));
   }
 
@@ -233,8 +241,20 @@ class Schedule implements RenewalSchedule {
       await new Promise((resolve) => setImmediate(resolve));
     }
   }
+
+  async *#serviceCertificates(issuerId: string | undefined): AsyncGenerator<CurrentCertificate> {
+    let after: string | undefined;
+    for (;;) {
+      const page = await this.#options.registry.listServiceCertificates({ issuerId, after, limit: PAGE });
+      yield* page;
+      after = page.at(-1)?.serial;
+      if (page.length < PAGE) return;
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+  }
 }
 
 function windowOf(certificate: CurrentCertificate, fleetMs: number, profiles: Profiles): RenewalWindow {
-  return certificate.pulled ?? scheduledWindow(certificate, fleetMs, profiles.get(certificate.group)?.renewal);
+  const profile = certificate.group === undefined ? undefined : profiles.get(certificate.group);
+  return certificate.pulled ?? scheduledWindow(certificate, fleetMs, profile?.renewal);
 }

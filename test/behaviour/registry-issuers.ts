@@ -3,7 +3,7 @@
 import type { GroupName } from '@rollcall/protocol';
 import { describe, expect, it } from 'vitest';
 import type { NewIssuer } from '../../registry/index.ts';
-import { DAY, device, OPERATOR, type OpenFreshRegistry, RegistryFixture } from './registry-fixture.ts';
+import { DAY, device, OPERATOR, type OpenFreshRegistry, RegistryFixture, service } from './registry-fixture.ts';
 
 const ca = (digit: string, role: NewIssuer['role'], rootId?: string): NewIssuer => ({
   id: digit.repeat(40),
@@ -204,6 +204,23 @@ export function renewalWindowBehaviour(openFresh: OpenFreshRegistry): void {
       await fleet.reopen();
       expect(await fleet.registry.findPulledWindow(serial)).toEqual({ start: 100, end: 150, reason: 'ca_rotation' });
       expect(await fleet.registry.findPulledWindow('abc')).toBeUndefined();
+    });
+
+    it('belongs to each valid certificate of a service, because a service may run on several machines', async () => {
+      const fleet = await twoCas(openFresh);
+      const { registry } = fleet;
+      const first = await fleet.issueService('dashboard');
+      const again = fleet.issue('key of a second machine');
+      await registry.commitService(service('dashboard'), again, { actor: OPERATOR, again: true });
+      await fleet.issueService('archive');
+      await registry.revokeService(service('archive'), 'unspecified', OPERATOR);
+      await registry.pullWindows([{ serial: first, start: 1, end: 2, reason: 'ca_rotation' }]);
+      const expected = [first, again.serial].sort();
+      const listed = await registry.listServiceCertificates({ limit: 10 });
+      expect(listed.map(({ serial }) => serial)).toEqual(expected);
+      expect(listed.find(({ serial }) => serial === first)).toMatchObject({ device: undefined, pulled: { end: 2 } });
+      expect(await registry.listServiceCertificates({ limit: 10, after: expected[0] })).toHaveLength(1);
+      expect(await registry.listServiceCertificates({ limit: 10, issuerId: SECOND.id })).toEqual([]);
     });
 
     it('belongs to the newest certificate of each device that is not revoked', async () => {

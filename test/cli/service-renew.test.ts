@@ -5,7 +5,7 @@ import { once } from 'node:events';
 import { existsSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
 import { collect, type Ended, ended } from '../fixtures/child-process.ts';
 import { startFleet, type TestFleet } from '../fixtures/fleet.ts';
 import { connectMqtt } from '../fixtures/mqtt.ts';
@@ -73,6 +73,17 @@ describe('rollcall service renew', () => {
     expect(after.certificatePem.match(/BEGIN/g)).toHaveLength(2);
     for (const pair of [after, before])
       await connectMqtt({ ...pair, deviceId: `late-${serialOf(pair).slice(-4)}`, mqttUrl: late.mqttUrl });
+  });
+
+  it('renews a certificate whose renewal an operator has pulled forward', async () => {
+    const pulled = await startFleet();
+    onTestFinished(() => pulled.stop());
+    const directory = await issue('pulled', pulled);
+    const before = serialOf(pairIn(directory));
+    const { stdout } = await rollcall(['renewals', 'pull', '--all', '--data', pulled.data]);
+    expect(stdout).toMatch(/^0 devices and 1 certificates of services are asked to renew until 20/);
+    expect((await renew(directory)).stdout).toContain('service pulled: certificate renewed');
+    expect(serialOf(pairIn(directory))).not.toBe(before);
   });
 
   it('with --force renews before the time, and runs the command of --exec', async () => {
