@@ -117,9 +117,11 @@ describe('services', () => {
   it('are issued, listed and revoked', async () => {
     const csrPem = '-----BEGIN CERTIFICATE REQUEST-----\n';
     expect(await fixture.client.issueService({ name: 'dash', csrPem })).toEqual({
-      service: { name: 'dash', status: 'active', issuedAt: at(START) },
+      service: { name: 'dash', status: 'active', issuedAt: at(START), expiresAt: at(START + 24 * 3_600_000) },
       certificatePem: 'chain',
       caPem: 'root',
+      enrollUrl: 'https://a:1',
+      mqttUrl: 'mqtts://a:2',
     });
     expect((await fixture.client.listServices()).map(({ name }) => name)).toEqual(['dash']);
     expect(await fixture.client.revokeService({ name: 'dash' })).toMatchObject({
