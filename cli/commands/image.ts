@@ -78,7 +78,7 @@ function expectReachable({ text }: ImageToken, { allowLoopback }: MakeOptions): 
   const advice = tokenAdvice(text);
   if (advice === undefined || allowLoopback === true) return;
   throw new Problem('usage', {
-    reason: advice,
+    detail: advice,
     hint: 'name the server, and make the image again; --allow-loopback makes one for this machine',
   });
 }
