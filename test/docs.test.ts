@@ -61,6 +61,10 @@ describe.each(PAGES)('%s', (page) => {
     expect(missing).toEqual([]);
   });
 
+  it.skipIf(page === 'CHANGELOG.md')('uses no word that the glossary replaces for persons', () => {
+    expect(text.match(/\b[Ww]ho(?:so)?ever\b/g)).toBeNull();
+  });
+
   it('links only to files and headings that exist', () => {
     const wrong = links(text).filter(({ path, anchor }) => {
       const target = path === '' ? page : join(dirname(page), path);
@@ -69,6 +73,11 @@ describe.each(PAGES)('%s', (page) => {
     });
     expect(wrong).toEqual([]);
   });
+});
+
+it('no page redirects a token into a file, which others could read', () => {
+  const redirecting = PAGES.filter((page) => /rollcall token create[^\n`]*(?<![<=-])> *[\w./]/.test(read(page)));
+  expect(redirecting).toEqual([]);
 });
 
 it('the pages name only metrics that docs/metrics.md lists', () => {
