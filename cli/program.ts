@@ -13,6 +13,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   image: async () => (await import('./commands/image.ts')).imageCommand(),
   service: async () => (await import('./commands/service.ts')).serviceCommand(),
   certificates: async () => (await import('./commands/certificates.ts')).certificatesCommand(),
+  operator: async () => (await import('./commands/operator.ts')).operatorCommand(),
   group: async () => (await import('./commands/group.ts')).groupCommand(),
   policy: async () => (await import('./commands/policy.ts')).policyCommand(),
   telemetry: async () => (await import('./commands/telemetry.ts')).telemetryCommand(),

@@ -270,6 +270,7 @@ describe('a route that does not declare its access', () => {
     const access = new AccessControl({
       key: await openBearerKey('operator', operatorKeyFile),
       metricsKey: await openBearerKey('metrics', metricsKeyFile),
+      registry: fixture.registry,
       hosts: [],
       now,
       log,

@@ -1,23 +1,43 @@
 /**
- * Authenticates operators by the listener that accepted the request. The unix socket is protected by its file permissions.
- * The TCP listener requires the operator key, or for metrics the metrics key, and a Host header that names this console, which
- * stops DNS rebinding by web pages. Knows of a route only the access that it declares.
+ * Authenticates operators by the listener that accepted the request, and compares their role with the one that the route
+ * needs. The unix socket is protected by its file permissions. The TCP listener requires an API key or the operator key,
+ * or for metrics the metrics key, and a Host header that names this console, which stops DNS rebinding by web pages. Knows
+ * of a route only the access that it declares.
  */
 
 import type { IncomingMessage } from 'node:http';
 import { canonicalHost, Problem } from '@rollcall/protocol';
 import type { Logger } from 'pino';
 import { networkOf, type RefusalLog, TokenBuckets } from '../limits/index.ts';
-import type { Actor } from '../registry/index.ts';
+import { type Actor, isRoleWithin, type OperatorRole, type Registry, type RequestOrigin } from '../registry/index.ts';
 import type { Access } from './api/endpoint.ts';
+import { parseApiKey } from './api-key.ts';
 import type { BearerKey } from './bearer-key.ts';
 
 export type ListenerKind = 'unix' | 'tcp';
+
+/** Who sends a request, and what they may do. */
+export interface Admission {
+  /** For audit entries. */
+  readonly actor: Actor;
+  /** Undefined without a proof of who it is. */
+  readonly role: OperatorRole | undefined;
+  /** For the details of audit entries; undefined on the unix socket. */
+  readonly origin?: RequestOrigin;
+  /** Of an API key. */
+  readonly apiKey?: {
+    readonly id: string;
+    readonly operator: string;
+    /** Milliseconds since the epoch. */
+    readonly expiresAt: number;
+  };
+}
 
 export interface AccessOptions {
   readonly key: BearerKey;
   /** Admits to endpoints with access `metrics` and to nothing else. */
   readonly metricsKey: BearerKey;
+  readonly registry: Pick<Registry, 'admitOperator'>;
   /** Names and addresses that a Host header may contain beside those of loopback. */
   readonly hosts: readonly string[];
   readonly now: () => number;
@@ -25,6 +45,9 @@ export interface AccessOptions {
   readonly refusalLog: RefusalLog;
 }
 
+const NOBODY: Admission = { actor: 'operator/unknown', role: undefined };
+/** Whoever has the metrics key, on an endpoint that accepts it. */
+const METRICS_READER: Admission = { actor: 'operator/metrics-key', role: undefined };
 const BEARER = /^Bearer +([A-Za-z0-9_-]{1,128})$/i;
 /** Per address: a burst of ten wrong keys, and one more every six seconds. */
 const FAILURES = { perSecond: 1 / 6, burst: 10, keys: 1_000 };
@@ -32,6 +55,7 @@ const FAILURES = { perSecond: 1 / 6, burst: 10, keys: 1_000 };
 export class AccessControl {
   readonly #key: BearerKey;
   readonly #metricsKey: BearerKey;
+  readonly #registry: AccessOptions['registry'];
   readonly #hosts: ReadonlySet<string>;
   readonly #log: Logger;
   readonly #refusalLog: RefusalLog;
@@ -43,6 +67,7 @@ export class AccessControl {
   constructor(options: AccessOptions) {
     this.#key = options.key;
     this.#metricsKey = options.metricsKey;
+    this.#registry = options.registry;
     this.#hosts = new Set(['localhost', '127.0.0.1', '::1', ...options.hosts.map(hostText)]);
     this.#log = options.log;
     this.#refusalLog = options.refusalLog;
@@ -53,37 +78,67 @@ export class AccessControl {
     this.#listeners.set(request, listener);
   }
 
-  /** The actor for audit entries. Problem `request_invalid`, `operator_required` or `rate_limited` when refused. */
-  admit(request: IncomingMessage, access: Access): Actor {
-    if (this.#listeners.get(request) === 'unix') return 'operator/unix';
-    if (access === 'probe') return 'operator/unknown';
+  /** Problem `request_invalid`, `operator_required`, `role_insufficient` or `rate_limited` when refused. */
+  async admit(request: IncomingMessage, access: Access): Promise<Admission> {
+    if (this.#listeners.get(request) === 'unix') return { actor: 'operator/unix', role: 'admin' };
+    if (access === 'probe') return NOBODY;
     this.#expectOwnHost(request);
-    if (access === 'anyone') return 'operator/unknown';
-    return this.#expectKey(request, access);
+    if (access === 'anyone') return NOBODY;
+    const admission = await this.#authenticate(request, access);
+    const needed = access === 'metrics' ? 'viewer' : access;
+    if (admission === METRICS_READER || (admission.role !== undefined && isRoleWithin(needed, admission.role))) {
+      return admission;
+    }
+    const address = addressOf(request);
+    const fields = { address, actor: admission.actor, role: admission.role, needed };
+    this.#refusalLog.write(this.#log, 'warn', address, fields, 'operator role insufficient');
+    throw new Problem('role_insufficient', { detail: `this needs the role ${needed}` });
   }
 
   #expectOwnHost(request: IncomingMessage): void {
     const host = (request.headers.host ?? '').replace(/:\d{1,5}$/, '');
     if (this.#hosts.has(hostText(host))) return;
-    const address = request.socket.remoteAddress ?? 'unknown';
+    const address = addressOf(request);
     this.#refusalLog.write(this.#log, 'warn', address, { address }, 'foreign host header refused');
     throw new Problem('request_invalid', { detail: 'expected a Host header that names this console' });
   }
 
-  #expectKey(request: IncomingMessage, access: Access): Actor {
+  async #authenticate(request: IncomingMessage, access: Access): Promise<Admission> {
+    const address = addressOf(request);
     const presented = BEARER.exec(request.headers.authorization ?? '')?.[1];
     // The right key is accepted even while wrong keys from the same address are limited.
     if (presented !== undefined) {
-      if (this.#key.matches(presented)) return 'operator/key';
-      if (access === 'metrics' && this.#metricsKey.matches(presented)) return 'operator/metrics-key';
+      const admission = await this.#admissionOf(presented, address);
+      if (admission !== undefined) return admission;
+      if (access === 'metrics' && this.#metricsKey.matches(presented)) return METRICS_READER;
     }
-    const address = request.socket.remoteAddress ?? 'unknown';
     const wait = this.#failures.take(networkOf(address), this.#now());
     if (wait > 0) throw new Problem('rate_limited', { retryAfter: Math.ceil(wait) });
     const fields = { address, presented: presented !== undefined };
     this.#refusalLog.write(this.#log, 'warn', address, fields, 'operator key refused');
     throw new Problem('operator_required');
   }
+
+  async #admissionOf(presented: string, address: string): Promise<Admission | undefined> {
+    const apiKey = parseApiKey(presented);
+    if (apiKey === undefined) {
+      if (!this.#key.matches(presented)) return undefined;
+      return { actor: 'operator/key', role: 'admin', origin: { apiKey: undefined, address } };
+    }
+    const admitted = await this.#registry.admitOperator(apiKey);
+    if (admitted === undefined) return undefined;
+    const { operator, role, keyId: id, expiresAt } = admitted;
+    return {
+      actor: `operator/${operator}`,
+      role,
+      origin: { apiKey: id, address },
+      apiKey: { id, operator, expiresAt },
+    };
+  }
+}
+
+function addressOf(request: IncomingMessage): string {
+  return request.socket.remoteAddress ?? 'unknown';
 }
 
 /** Canonical form of a configured host and of a Host header. */

@@ -17,8 +17,8 @@ import { createJsonSchemaTransform, serializerCompiler } from 'fastify-type-prov
 import type { Logger } from 'pino';
 import { z } from 'zod';
 import type { RefusalLog } from '../limits/index.ts';
-import type { Actor } from '../registry/index.ts';
-import type { AccessControl } from './access.ts';
+import { type Actor, runWithOrigin } from '../registry/index.ts';
+import type { AccessControl, Admission } from './access.ts';
 import type { Access, Answer, Checked, Endpoint } from './api/endpoint.ts';
 import { problemView } from './api/schemas.ts';
 import { exceedsDepth } from './untrusted-json.ts';
@@ -29,7 +29,8 @@ declare module 'fastify' {
     access?: Access;
   }
   interface FastifyRequest {
-    actor: Actor;
+    /** Set before the handler of any route runs. */
+    admission: Admission | undefined;
   }
 }
 
@@ -39,7 +40,9 @@ const MAX_BODY_DEPTH = 16;
 const BEARER = { type: 'http', scheme: 'bearer' } as const;
 /** Each entry is an alternative. */
 const SECURITY = {
+  viewer: [{ operatorKey: [] }],
   operator: [{ operatorKey: [] }],
+  admin: [{ operatorKey: [] }],
   metrics: [{ operatorKey: [] }, { metricsKey: [] }],
   anyone: [],
   probe: [],
@@ -80,8 +83,13 @@ export async function createApplication(options: ApplicationOptions): Promise<Fa
     openapi: {
       openapi: '3.1.0',
       info: { title: 'Rollcall console', version: options.version, description: 'What operators can ask and order.' },
-      components: { securitySchemes: { operatorKey: BEARER, metricsKey: BEARER } },
-      security: SECURITY.operator,
+      components: {
+        securitySchemes: {
+          operatorKey: { ...BEARER, description: 'an API key, or the operator key' },
+          metricsKey: BEARER,
+        },
+      },
+      security: SECURITY.viewer,
     },
     transform: createJsonSchemaTransform({}),
   });
@@ -111,11 +119,11 @@ function problemAnswers({ log, refusalLog, now }: ApplicationOptions): AnswerPro
 }
 
 function addHooks(app: FastifyInstance, access: AccessControl): void {
-  app.decorateRequest('actor', 'operator/unknown');
+  app.decorateRequest('admission', undefined);
   app.addHook('onRequest', async (request, reply) => {
     reply.headers({ 'cache-control': 'no-store', 'x-content-type-options': 'nosniff' });
-    // A path without a route has no config and needs an operator too: the answer does not show which paths exist.
-    request.actor = access.admit(request.raw, request.routeOptions.config?.access ?? 'operator');
+    // A path without a route has no config and needs a role too: the answer does not show which paths exist.
+    request.admission = await access.admit(request.raw, request.routeOptions.config?.access ?? 'viewer');
   });
   // Escapes the JSON of every route, problem documents included, so that a terminal can print it.
   app.addHook('onSend', async (_request, _reply, payload) =>
@@ -147,6 +155,7 @@ export interface CheckedRequest<E extends Endpoint> {
   readonly body: Checked<E, 'body'>;
   /** The operator, for audit entries. */
   readonly actor: Actor;
+  readonly admission: Admission;
   readonly reply: FastifyReply;
 }
 
@@ -164,7 +173,7 @@ export function addEndpoint<const E extends Endpoint>(
     config: { access: endpoint.access },
     schema: {
       summary: endpoint.summary,
-      ...(endpoint.access !== 'operator' && { security: SECURITY[endpoint.access] }),
+      ...accessDescription(endpoint.access),
       querystring: endpoint.query ?? nothing,
       ...(endpoint.params !== undefined && { params: endpoint.params }),
       ...(endpoint.method !== 'GET' && { body: endpoint.body ?? nothing.prefault({}) }),
@@ -174,17 +183,29 @@ export function addEndpoint<const E extends Endpoint>(
       },
     },
     handler: async (request: FastifyRequest, reply: FastifyReply) => {
-      const answer = await handler({
-        params: request.params as Checked<E, 'params'>,
-        query: request.query as Checked<E, 'query'>,
-        body: request.body as Checked<E, 'body'>,
-        actor: request.actor,
-        reply,
-      });
+      const { admission } = request;
+      if (admission === undefined) throw new Problem('operator_required');
+      const work = () =>
+        handler({
+          params: request.params as Checked<E, 'params'>,
+          query: request.query as Checked<E, 'query'>,
+          body: request.body as Checked<E, 'body'>,
+          actor: admission.actor,
+          admission,
+          reply,
+        });
+      const answer = await (admission.origin === undefined ? work() : runWithOrigin(admission.origin, work));
       if (reply.sent) return reply;
       return reply.type(mediaType).send(answer);
     },
   });
+}
+
+/** Of the OpenAPI document. */
+function accessDescription(access: Access) {
+  const isOpen = access === 'anyone' || access === 'probe';
+  const needed = access === 'metrics' ? 'the role viewer, or the metrics key' : `the role ${access}`;
+  return { security: SECURITY[access], ...(!isOpen && { description: `Needs ${needed}.` }) };
 }
 
 /** Strict UTF-8, bounded nesting, no key that could reach a prototype. Bodies of other media types are not read. */

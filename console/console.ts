@@ -82,12 +82,14 @@ export async function createConsole(options: ConsoleOptions): Promise<Console> {
   const access = new AccessControl({
     key,
     metricsKey,
+    registry,
     hosts: [options.host, ...(options.publicHosts ?? [])],
     now,
     log,
     refusalLog,
   });
   const followers = new Followers({ now });
+  const stopWatching = registry.onOperatorAccessEnded((ended) => followers.end(ended));
   const app = await createApplication({ access, version, now, log, refusalLog });
   addRoutes(app, {
     registry,
@@ -132,6 +134,7 @@ export async function createConsole(options: ConsoleOptions): Promise<Console> {
   try {
     await tcp.open((server) => listenOnTcp(server, options.host, options.port));
   } catch (error) {
+    stopWatching();
     await Promise.all([unix.close(), app.close()]);
     throw error;
   }
@@ -145,6 +148,7 @@ export async function createConsole(options: ConsoleOptions): Promise<Console> {
     socketPath: options.socketPath,
     replaceTls: (tls) => tcp.server.setSecureContext({ ...tls, minVersion: MIN_TLS_VERSION }),
     close: async () => {
+      stopWatching();
       followers.close();
       await Promise.all([unix.close(), tcp.close()]);
       await app.close();

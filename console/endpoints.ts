@@ -13,6 +13,7 @@ import { deviceEndpoints } from './api/devices.ts';
 import { diagnosisEndpoints } from './api/diagnosis.ts';
 import { eventEndpoints } from './api/events.ts';
 import { groupEndpoints } from './api/groups.ts';
+import { operatorEndpoints } from './api/operators.ts';
 import { policyEndpoints } from './api/policies.ts';
 import { serverEndpoints } from './api/server.ts';
 import { serviceEndpoints } from './api/services.ts';
@@ -31,6 +32,7 @@ export const endpoints = {
   ...serviceEndpoints,
   ...certificateEndpoints,
   ...groupEndpoints,
+  ...operatorEndpoints,
   ...policyEndpoints,
   ...telemetryEndpoints,
   ...eventEndpoints,

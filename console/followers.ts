@@ -6,16 +6,23 @@
 import type { ServerResponse } from 'node:http';
 import { escapeJson } from '@rollcall/output';
 import { Problem, problemDocument } from '@rollcall/protocol';
+import type { OperatorAccessEnded } from '../registry/index.ts';
+import type { Admission } from './access.ts';
+
 /** Unsent bytes per follower; more drop it. */
 export const MAX_FOLLOWER_BACKLOG = 1_048_576;
 export const MAX_FOLLOWERS = 64;
 const CLOSE_GRACE_MS = 10_000;
+/** The longest that `setTimeout` accepts. */
+const MAX_TIMER_MS = 2 ** 31 - 1;
 
 const MEDIA_TYPES = { lines: 'application/x-ndjson', sse: 'text/event-stream' } as const;
 
 export interface FollowRequest {
   readonly headers: Readonly<Record<string, string>>;
   readonly form: keyof typeof MEDIA_TYPES;
+  /** Of the reader: the stream ends when its key does. */
+  readonly admission: Admission;
   /** Calls `send` with text in that form for each message. Returns a function that stops it. */
   readonly subscribe: (send: (text: string) => void) => () => void;
 }
@@ -24,42 +31,75 @@ export interface FollowersOptions {
   readonly now: () => number;
 }
 
+interface Follower {
+  readonly apiKey: Admission['apiKey'];
+  drop(problem: Problem): void;
+}
+
 export class Followers {
   readonly #now: () => number;
-  readonly #live = new Set<(reason: string) => void>();
+  readonly #live = new Set<Follower>();
 
   constructor(options: FollowersOptions) {
     this.#now = options.now;
   }
 
   /** Streams until the client disconnects. Problem `unavailable` when there are too many followers. */
-  start(response: ServerResponse, { headers, form, subscribe }: FollowRequest): void {
+  start(response: ServerResponse, { headers, form, admission, subscribe }: FollowRequest): void {
     if (this.#live.size >= MAX_FOLLOWERS) {
       throw new Problem('unavailable', { detail: `there are ${MAX_FOLLOWERS} followers already` });
     }
+    const { apiKey } = admission;
     const stop = subscribe((text) => {
-      if (response.writableLength > MAX_FOLLOWER_BACKLOG) drop('this follower reads too slowly and was dropped');
-      else response.write(escapeJson(text));
+      if (this.#isExpired(apiKey)) drop(keyEnded());
+      else if (response.writableLength > MAX_FOLLOWER_BACKLOG) {
+        drop(new Problem('unavailable', { detail: 'this follower reads too slowly and was dropped' }));
+      } else response.write(escapeJson(text));
     });
+    const expiry = this.#watchExpiry(apiKey, () => drop(keyEnded()));
     const leave = () => {
       stop();
-      this.#live.delete(drop);
+      clearInterval(expiry);
+      this.#live.delete(follower);
     };
-    const drop = (reason: string) => {
+    const drop = (problem: Problem) => {
       leave();
-      const last = JSON.stringify(problemDocument(new Problem('unavailable', { detail: reason }), this.#now()));
+      const last = JSON.stringify(problemDocument(problem, this.#now()));
       response.end(form === 'sse' ? `event: problem\ndata: ${last}\n\n` : `${last}\n`);
       const grace = setTimeout(() => response.destroy(), CLOSE_GRACE_MS).unref();
       response.once('close', () => clearTimeout(grace));
     };
-    this.#live.add(drop);
+    const follower: Follower = { apiKey, drop };
+    this.#live.add(follower);
     response.once('close', leave);
     response.socket?.setTimeout(0); // a stream may be silent for long
     response.writeHead(200, { ...headers, 'content-type': MEDIA_TYPES[form], connection: 'close' });
     response.flushHeaders();
   }
 
-  close(): void {
-    for (const drop of [...this.#live]) drop('the server is closing');
+  /** Ends the streams of an operator, or of one of its keys. */
+  end({ operator, keyId }: OperatorAccessEnded): void {
+    for (const { apiKey, drop } of [...this.#live]) {
+      if (apiKey?.operator === operator && (keyId === undefined || apiKey.id === keyId)) drop(keyEnded());
+    }
   }
+
+  close(): void {
+    for (const { drop } of [...this.#live]) drop(new Problem('unavailable', { detail: 'the server is closing' }));
+  }
+
+  #isExpired(apiKey: Admission['apiKey']): boolean {
+    return apiKey !== undefined && apiKey.expiresAt <= this.#now();
+  }
+
+  /** A stream without messages ends too. The timer fires again until the clock has reached the end. */
+  #watchExpiry(apiKey: Admission['apiKey'], end: () => void): NodeJS.Timeout | undefined {
+    if (apiKey === undefined) return undefined;
+    const wait = Math.min(Math.max(apiKey.expiresAt - this.#now(), 1_000), MAX_TIMER_MS);
+    return setInterval(() => this.#isExpired(apiKey) && end(), wait).unref();
+  }
+}
+
+function keyEnded(): Problem {
+  return new Problem('operator_required', { detail: 'the API key of this stream is no longer accepted' });
 }

@@ -27,7 +27,12 @@ const bracketed = (path: string) => path.replace(/:([a-z]+)/g, '{$1}');
 const keysOf = (schema: z.ZodType | undefined) =>
   schema === undefined ? [] : Object.keys((z.toJSONSchema(schema, { io: 'input' }).properties ?? {}) as object).sort();
 
-const SECURITY = { operator: undefined, metrics: [{ operatorKey: [] }, { metricsKey: [] }], anyone: [], probe: [] };
+const BY_ROLE = [{ operatorKey: [] }];
+const SECURITY = {
+  ...{ viewer: BY_ROLE, operator: BY_ROLE, admin: BY_ROLE },
+  metrics: [...BY_ROLE, { metricsKey: [] }],
+  ...{ anyone: [], probe: [] },
+};
 
 describe('the OpenAPI document', () => {
   it('is of version 3.1 and describes how operators authenticate', () => {

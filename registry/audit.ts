@@ -12,6 +12,7 @@ import type {
 } from './audit-store.ts';
 import type { RegistryDatabase } from './database.ts';
 import type { Actor } from './registry.ts';
+import { originDetails } from './request-origin.ts';
 import type { SqlValue, Transaction } from './transaction.ts';
 
 export interface NewAuditEntry {
@@ -170,7 +171,7 @@ export function expectLimit(limit: number): number {
 
 function append(tx: Transaction, line: NewAuditEntry, outcome: AuditEntry['outcome']): number {
   const { actor, action, subject } = line;
-  const details = canonicalDetails(line.details ?? {});
+  const details = canonicalDetails({ ...line.details, ...originDetails(actor) });
   if (details.length > MAX_DETAILS_LENGTH)
     throw new Problem('internal', { reason: `details of ${action} are too long` });
   const head = headOf(tx);

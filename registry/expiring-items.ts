@@ -3,7 +3,7 @@
 import type { GroupName } from '@rollcall/protocol';
 
 /** Kinds that the registry lists: each can have a row per device. */
-export const RECORDED_EXPIRING_KINDS = ['device', 'service', 'token'] as const;
+export const RECORDED_EXPIRING_KINDS = ['device', 'service', 'token', 'operator-key'] as const;
 
 /**
  * Kinds that the certificate authority of a server lists: a few of each. `server` is the certificate of a listener, also
@@ -27,9 +27,9 @@ export type ExpiringKind = (typeof EXPIRING_KINDS)[number];
 /** Times are milliseconds since the epoch. */
 export interface ExpiringRecord<Kind extends ExpiringKind = ExpiringKind> {
   readonly kind: Kind;
-  /** Of its holder; of a token `device/ID` or `group/NAME`. */
+  /** Of its holder; of a token `device/ID` or `group/NAME`, of an API key its operator. */
   readonly name: string;
-  /** Unique in its kind: serial of a certificate, id of a token or CA. Lower-case hexadecimal. */
+  /** Unique in its kind: serial of a certificate, id of a token, API key or CA. Lower-case hexadecimal. */
   readonly id: string;
   /** Of a device. */
   readonly group?: GroupName;
@@ -74,12 +74,14 @@ export function lateSince({ notBefore, expiresAt }: Pick<ExpiringRecord, 'notBef
   return expiresAt - Math.floor((expiresAt - notBefore) / 10);
 }
 
+const NEVER_LATE: ReadonlySet<ExpiringKind> = new Set(['ocsp-signer', 'token', 'operator-key']);
+
 /**
- * Whether it should have been renewed. Nobody renews a token, and an OCSP signer is renewed when a request needs it, so
- * neither is late.
+ * Whether it should have been renewed. Nobody renews a token or an API key, and an OCSP signer is renewed when a request
+ * needs it, so none of them is late.
  */
 export function isLate(item: ExpiringRecord, now: number): boolean {
-  if (item.kind === 'ocsp-signer' || item.kind === 'token') return false;
+  if (NEVER_LATE.has(item.kind)) return false;
   const since = lateSince(item);
   return since <= now && since > now - LATE_FOR_MS;
 }

@@ -20,8 +20,8 @@ import type { Transaction } from './transaction.ts';
 
 export interface ExpiryStore {
   /**
-   * Devices, services and tokens, in the order of `compareExpiryCursors`; other kinds of the filter are ignored. Omits
-   * certificates that are revoked, superseded or renewed, and tokens that are consumed or revoked.
+   * Devices, services, tokens and API keys of operators, in the order of `compareExpiryCursors`; other kinds of the filter are ignored. Omits
+   * certificates that are revoked, superseded or renewed, tokens that are consumed or revoked, and keys that are revoked or of a disabled operator.
    */
   listExpiring(filter: ExpiryFilter): Promise<readonly ExpiringRecord<RecordedExpiringKind>[]>;
   /** How many of one kind end before each time. The times ascend. */
@@ -79,6 +79,15 @@ const QUERIES: Readonly<Record<RecordedExpiringKind, KindQuery>> = {
     at: { ending: 't.expires_at', late: undefined },
     indexed: 't.voided_at IS NULL AND t.uses < t.max_uses',
     current: 'TRUE',
+  },
+  'operator-key': {
+    from: 'operator_keys AS k',
+    columns: 'k.operator_name AS name, k.id AS id, k.created_at AS notBefore, k.expires_at AS expiresAt',
+    id: 'k.id',
+    at: { ending: 'k.expires_at', late: undefined },
+    indexed: 'k.revoked_at IS NULL',
+    current:
+      'EXISTS (SELECT 1 FROM operators WHERE operators.name = k.operator_name AND operators.disabled_at IS NULL)',
   },
 };
 

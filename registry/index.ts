@@ -44,6 +44,9 @@ export {
 } from './group-profiles.ts';
 export type { EnrollmentRefusal, RecoveryRefusal, RenewalRefusal } from './issuance-store.ts';
 export type { IssuerRecord, IssuerStore, NewIssuer } from './issuers.ts';
+export type { AdmittedOperator, CreatedOperatorKey, OperatorKeyRecord } from './operator-keys.ts';
+export { isRoleWithin, OPERATOR_ROLES, type OperatorRole } from './operator-roles.ts';
+export type { OperatorAccessEnded, OperatorRecord } from './operators.ts';
 export { type DevicePresence, type PresenceChange, type PresenceStore, SERVER_LOST } from './presence.ts';
 export type { OnHoldEntry, PublishedStatus, PublishedStatusStore } from './published-status.ts';
 export type { RecoveryStore } from './recovery.ts';
@@ -63,4 +66,5 @@ export {
   type ServiceRecord,
 } from './registry.ts';
 export type { CurrentCertificate, PulledWindow, RenewalWindowStore } from './renewal-windows.ts';
+export { type RequestOrigin, runWithOrigin } from './request-origin.ts';
 export type { CreatedToken, TokenRecord } from './tokens.ts';

@@ -12,6 +12,8 @@ import { createGroupProfileStore } from './group-profiles.ts';
 import { createIssuanceStore } from './issuance-store.ts';
 import { createIssuerStore } from './issuers.ts';
 import { Listeners } from './listeners.ts';
+import { createOperatorKeyStore } from './operator-keys.ts';
+import { createOperatorStore, type OperatorAccessEnded } from './operators.ts';
 import { createPolicyStore } from './policies.ts';
 import { createPresenceStore } from './presence.ts';
 import { createPublishedStatusStore } from './published-status.ts';
@@ -51,11 +53,13 @@ export async function openRegistry(options: RegistryOptions): Promise<Registry> 
     observeTermination,
   };
   const { revocations } = listeners;
+  const accessEnded = new Listeners<OperatorAccessEnded>('operator access', log);
+  const random = options.randomBytes ?? randomBytes;
   // Logs usually leave the machine: an attacker who rewrites the database cannot change this copy of the audit head.
   log.info({ audit: auditHead(database) }, 'audit opened');
 
   return {
-    ...createTokenStore(database, options.randomBytes ?? randomBytes),
+    ...createTokenStore(database, random),
     ...createIssuanceStore(database, revocations, options.overlapMs ?? DEFAULT_OVERLAP_MS),
     ...createRecoveryStore(database, options.recovery ?? DEFAULT_RECOVERY),
     ...createDeviceStore(database, listeners),
@@ -68,6 +72,8 @@ export async function openRegistry(options: RegistryOptions): Promise<Registry> 
     ...createIssuerStore(database),
     ...createGroupProfileStore(database),
     ...createPolicyStore(database, log),
+    ...createOperatorStore(database, accessEnded),
+    ...createOperatorKeyStore(database, accessEnded, random),
     ...createAuditStore(database),
     certificateStatus: async (serial) => findCertificateStatus(database, serial),
     onRevocation: (listener) => revocations.add(listener),

@@ -6,6 +6,8 @@ import type { ExpiryStore } from './expiry.ts';
 import type { GroupProfileStore } from './group-profiles.ts';
 import type { IssuanceStore } from './issuance-store.ts';
 import type { IssuerStore } from './issuers.ts';
+import type { OperatorKeyStore } from './operator-keys.ts';
+import type { OperatorStore } from './operators.ts';
 import type { PolicyStore } from './policies.ts';
 import type { DevicePresence, PresenceStore } from './presence.ts';
 import type { CrlStore, PublishedStatusStore } from './published-status.ts';
@@ -15,7 +17,7 @@ import type { CertificateRevocationStore } from './revoke-certificate.ts';
 import type { ServiceStore } from './services.ts';
 import type { TokenStore } from './tokens.ts';
 
-/** The acting identity in audit entries: `operator/local`, `token/9f…`, `device/dev-7`, `server/enroll`. */
+/** The acting identity in audit entries: `operator/NAME` of an API key, `operator/unix`, `operator/key`, `token/9f…`, `device/dev-7`, `server/enroll`. */
 export type Actor = `${'operator' | 'token' | 'device' | 'service' | 'server'}/${string}`;
 
 export type Labels = Readonly<Record<string, string>>;
@@ -151,6 +153,8 @@ export interface Registry
     IssuerStore,
     GroupProfileStore,
     PolicyStore,
+    OperatorStore,
+    OperatorKeyStore,
     AuditStore {
   /** Asked for every connection: one indexed read. */
   certificateStatus(serial: string): Promise<CertificateStatus>;

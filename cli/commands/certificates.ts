@@ -59,6 +59,7 @@ const KIND_NOUNS: Readonly<Record<ExpiringKind, string>> = {
   device: 'device',
   service: 'service',
   token: 'bootstrap token',
+  'operator-key': 'API key',
   server: 'server certificate',
   root: 'root',
   'issuing-ca': 'issuing CA',

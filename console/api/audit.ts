@@ -42,7 +42,7 @@ export const auditEndpoints = {
   listAudit: {
     method: 'GET',
     path: '/v1/audit',
-    access: 'operator',
+    access: 'viewer',
     summary: 'list audit entries, newest first',
     query: auditQuery,
     answer: z.array(auditView),
@@ -50,7 +50,7 @@ export const auditEndpoints = {
   verifyAudit: {
     method: 'GET',
     path: '/v1/audit/verify',
-    access: 'operator',
+    access: 'viewer',
     summary: 'read the whole audit, and say whether an entry was changed or is missing',
     query: verifyQuery,
     answer: verdict,
@@ -58,7 +58,7 @@ export const auditEndpoints = {
   exportAudit: {
     method: 'GET',
     path: '/v1/audit/export',
-    access: 'operator',
+    access: 'viewer',
     summary: 'the whole audit, oldest first, one entry a line with the hash of the one before it',
     query: z.strictObject({ after: decimal(0).optional().describe('entries after this one') }),
     answer: z.string(),

@@ -38,14 +38,14 @@ export const caEndpoints = {
   listCas: {
     method: 'GET',
     path: '/v1/ca',
-    access: 'operator',
+    access: 'viewer',
     summary: 'list root and issuing CAs',
     answer: z.array(caView),
   },
   prepareCa: {
     method: 'POST',
     path: '/v1/ca/prepare',
-    access: 'operator',
+    access: 'admin',
     summary: 'make a CA that is trusted and signs nothing yet',
     body: z.strictObject({ role: z.enum(['root', 'issuing']).default('issuing') }),
     answer: caAnswer,
@@ -53,7 +53,7 @@ export const caEndpoints = {
   activateCa: {
     method: 'POST',
     path: '/v1/ca/:id/activate',
-    access: 'operator',
+    access: 'admin',
     summary: 'make the prepared CA the active one',
     params: caParams,
     body: z.strictObject({ strand }),
@@ -62,7 +62,7 @@ export const caEndpoints = {
   taintCa: {
     method: 'POST',
     path: '/v1/ca/:id/taint',
-    access: 'operator',
+    access: 'admin',
     summary: 'ask all holders of certificates of an outgoing CA to renew',
     params: caParams,
     body: z.strictObject({ withinSeconds }),
@@ -71,7 +71,7 @@ export const caEndpoints = {
   retireCa: {
     method: 'POST',
     path: '/v1/ca/:id/retire',
-    access: 'operator',
+    access: 'admin',
     summary: 'remove a CA from the trust bundle',
     params: caParams,
     body: z.strictObject({ strand }),
@@ -80,14 +80,14 @@ export const caEndpoints = {
   requestCa: {
     method: 'POST',
     path: '/v1/ca/request',
-    access: 'operator',
+    access: 'admin',
     summary: 'a certificate request for an issuing CA, for a root elsewhere to sign',
     answer: z.object({ csrPem: z.string() }),
   },
   importCa: {
     method: 'POST',
     path: '/v1/ca/import',
-    access: 'operator',
+    access: 'admin',
     summary: 'import the certificate for that request, with its chain up to the root',
     body: z.strictObject({ pem: pemText }),
     answer: caAnswer,
@@ -95,7 +95,7 @@ export const caEndpoints = {
   exportRoot: {
     method: 'POST',
     path: '/v1/ca/root/export',
-    access: 'operator',
+    access: 'admin',
     summary: 'the root key under a passphrase',
     body: z.strictObject({ passphrase: z.string().min(8).max(1_024) }),
     answer: z.object({ id: z.string(), pem: z.string() }),
@@ -103,7 +103,7 @@ export const caEndpoints = {
   removeRootKey: {
     method: 'POST',
     path: '/v1/ca/root/forget',
-    access: 'operator',
+    access: 'admin',
     summary: 'remove the root key from this machine',
     body: z.strictObject({ id: caId }),
     answer: caAnswer,
@@ -119,7 +119,7 @@ export const caEndpoints = {
   renewalStatus: {
     method: 'GET',
     path: '/v1/renewals',
-    access: 'operator',
+    access: 'viewer',
     summary: 'what is due to renew',
     query: z.strictObject({ group: groupName.optional() }),
     answer: z.object({

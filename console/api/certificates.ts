@@ -27,7 +27,7 @@ export const certificateEndpoints = {
   listExpiring: {
     method: 'GET',
     path: '/v1/certificates/expiring',
-    access: 'operator',
+    access: 'viewer',
     summary: 'list everything that expires soon, or is late to renew, the most urgent first',
     query: z.strictObject({
       which: z.enum(['ending', 'late']).default('ending').describe('late: nine tenths of its life are over'),

@@ -78,7 +78,7 @@ export const deviceMessageEndpoints = {
   showTwin: {
     method: 'GET',
     path: '/v1/devices/:id/twin',
-    access: 'operator',
+    access: 'viewer',
     summary: 'show the desired and the reported state of a device',
     params: deviceParams,
     answer: twinView,

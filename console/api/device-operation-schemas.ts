@@ -76,7 +76,7 @@ export const deviceOperationEndpoints = {
   selectDevices: {
     method: 'POST',
     path: '/v1/devices/select',
-    access: 'operator',
+    access: 'viewer',
     summary: 'list the devices that an operation would change, without changing them: a dry run',
     body: selectRequest,
     answer: selection,

@@ -51,7 +51,7 @@ export const deviceEndpoints = {
   listDevices: {
     method: 'GET',
     path: '/v1/devices',
-    access: 'operator',
+    access: 'viewer',
     summary: 'find devices by any of the criteria, in the order of their ids or of another value',
     query: deviceQuery,
     answer: z.array(listedDevice),
@@ -59,7 +59,7 @@ export const deviceEndpoints = {
   showDevice: {
     method: 'GET',
     path: '/v1/devices/:id',
-    access: 'operator',
+    access: 'viewer',
     summary:
       'show a device: presence, live session, certificates, the token that they go back to, and what was done to it',
     params: deviceParams,

@@ -47,7 +47,7 @@ export const diagnosisEndpoints = {
   examineServer: {
     method: 'GET',
     path: '/v1/doctor',
-    access: 'operator',
+    access: 'viewer',
     summary: 'check what the server needs, and say what to do where something fails',
     answer: z.object({
       findings: z.array(findingView),
@@ -58,7 +58,7 @@ export const diagnosisEndpoints = {
   diagnoseDevice: {
     method: 'GET',
     path: '/v1/devices/:id/diagnosis',
-    access: 'operator',
+    access: 'viewer',
     summary: 'explain why a device cannot enroll, connect or renew; also one that never enrolled',
     params: z.strictObject({ id: deviceId }),
     query: z.strictObject({

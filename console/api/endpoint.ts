@@ -1,12 +1,14 @@
 /** The type of an endpoint's description, and the types derived from it. */
 
 import type { z } from 'zod';
+import type { OperatorRole } from '../../registry/index.ts';
 
 /**
- * `operator`: over the unix socket, or with the operator key. `metrics`: with the metrics key as well. `anyone`: who can reach the listener. `probe`: the same under any Host
- * header, because a probe names an address; its answer says nothing that a web page could use.
+ * The least role that may call it; the unix socket and the operator key have the role admin. `metrics`: the role viewer, or
+ * the metrics key. `anyone`: who can reach the listener. `probe`: the same under any Host header, because a probe names an
+ * address; its answer says nothing that a web page could use.
  */
-export type Access = 'operator' | 'metrics' | 'anyone' | 'probe';
+export type Access = OperatorRole | 'metrics' | 'anyone' | 'probe';
 
 export interface Endpoint {
   readonly method: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';

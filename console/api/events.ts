@@ -38,7 +38,7 @@ export const eventEndpoints = {
   listEvents: {
     method: 'GET',
     path: '/v1/events',
-    access: 'operator',
+    access: 'viewer',
     summary: 'list events, oldest first',
     query: eventQuery,
     answer: z.array(eventView),
@@ -46,7 +46,7 @@ export const eventEndpoints = {
   followEvents: {
     method: 'GET',
     path: '/v1/events/follow',
-    access: 'operator',
+    access: 'viewer',
     summary: 'follow events, one per line; as server-sent events when the client accepts text/event-stream',
     query: eventFilter,
     answer: eventView,

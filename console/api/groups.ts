@@ -31,7 +31,7 @@ export const groupEndpoints = {
   showGroupProfile: {
     method: 'GET',
     path: '/v1/groups/:group/profile',
-    access: 'operator',
+    access: 'viewer',
     summary: 'show the certificate profile of a group',
     params: groupParams,
     answer: groupProfile,

@@ -52,7 +52,7 @@ export const policyEndpoints = {
   showPolicy: {
     method: 'GET',
     path: '/v1/policies/:kind/:name',
-    access: 'operator',
+    access: 'viewer',
     summary: 'show the policy that applies to group/NAME, service/NAME or service/*',
     params: policyParams,
     answer: effectivePolicy,
@@ -69,7 +69,7 @@ export const policyEndpoints = {
   explainPolicy: {
     method: 'POST',
     path: '/v1/policies/explain',
-    access: 'operator',
+    access: 'viewer',
     summary: 'explain which rule allows or refuses a topic',
     body: explainRequest,
     answer: explanation,

@@ -58,7 +58,7 @@ export const serverEndpoints = {
   trustBundle: {
     method: 'GET',
     path: '/v1/trust-bundle',
-    access: 'operator',
+    access: 'viewer',
     summary: 'the root certificates that devices of this fleet trust',
     answer: z.string(),
     mediaType: 'application/pem-certificate-chain',
@@ -74,7 +74,7 @@ export const serverEndpoints = {
   describeApi: {
     method: 'GET',
     path: '/openapi.json',
-    access: 'operator',
+    access: 'viewer',
     summary: 'this document',
     answer: z.record(z.string(), z.unknown()),
   },

@@ -60,7 +60,7 @@ export const serviceEndpoints = {
   listServices: {
     method: 'GET',
     path: '/v1/services',
-    access: 'operator',
+    access: 'viewer',
     summary: 'list services in the order of their names',
     query: serviceQuery,
     answer: z.array(serviceView),

@@ -22,7 +22,7 @@ export const sessionEndpoints = {
   listSessions: {
     method: 'GET',
     path: '/v1/sessions',
-    access: 'operator',
+    access: 'viewer',
     summary: 'list live sessions in the order of their client ids',
     query: sessionQuery,
     answer: z.array(sessionView),

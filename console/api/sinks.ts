@@ -49,7 +49,7 @@ export const sinkEndpoints = {
   listSinks: {
     method: 'GET',
     path: '/v1/sinks',
-    access: 'operator',
+    access: 'viewer',
     summary: 'list sinks and their positions',
     answer: z.array(sinkView),
   },

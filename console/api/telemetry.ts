@@ -125,7 +125,7 @@ export const telemetryEndpoints = {
   queryTelemetry: {
     method: 'GET',
     path: '/v1/telemetry',
-    access: 'operator',
+    access: 'viewer',
     summary: 'query accepted messages of a device or of a group',
     query: telemetryQuery,
     answer: z.array(messageView),
@@ -133,7 +133,7 @@ export const telemetryEndpoints = {
   lastTelemetry: {
     method: 'GET',
     path: '/v1/telemetry/last',
-    access: 'operator',
+    access: 'viewer',
     summary: 'the newest message of each stream of each device',
     query: lastQuery,
     answer: z.array(messageView),
@@ -141,7 +141,7 @@ export const telemetryEndpoints = {
   seriesTelemetry: {
     method: 'GET',
     path: '/v1/telemetry/series',
-    access: 'operator',
+    access: 'viewer',
     summary: 'aggregate a number in the payloads of one stream per interval',
     query: seriesQuery,
     answer: seriesView,
@@ -149,7 +149,7 @@ export const telemetryEndpoints = {
   exportTelemetry: {
     method: 'GET',
     path: '/v1/telemetry/export',
-    access: 'operator',
+    access: 'viewer',
     summary: 'any number of messages, oldest first, one a line; CSV when asked for',
     query: exportQuery,
     answer: z.string(),
@@ -159,14 +159,14 @@ export const telemetryEndpoints = {
   telemetryStats: {
     method: 'GET',
     path: '/v1/telemetry/stats',
-    access: 'operator',
+    access: 'viewer',
     summary: 'show the size of the journal and the intake counters',
     answer: telemetryStats,
   },
   pruneTelemetry: {
     method: 'POST',
     path: '/v1/telemetry/prune',
-    access: 'operator',
+    access: 'admin',
     summary: 'remove messages past their retention, by days and by groups',
     body: pruneRequest,
     answer: pruneAnswer,
@@ -174,7 +174,7 @@ export const telemetryEndpoints = {
   followTelemetry: {
     method: 'GET',
     path: '/v1/telemetry/follow',
-    access: 'operator',
+    access: 'viewer',
     summary: 'follow messages, one per line; a follower that reads too slowly gets a problem as its last line',
     query: ofOneDevice,
     answer: messageView,

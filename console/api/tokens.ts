@@ -87,7 +87,7 @@ export const tokenEndpoints = {
   listTokens: {
     method: 'GET',
     path: '/v1/tokens',
-    access: 'operator',
+    access: 'viewer',
     summary: 'list bootstrap tokens, oldest first, never their secrets',
     query: tokenQuery,
     answer: z.array(tokenView),
@@ -103,7 +103,7 @@ export const tokenEndpoints = {
   showIssuedFrom: {
     method: 'GET',
     path: '/v1/tokens/:id/blast',
-    access: 'operator',
+    access: 'viewer',
     summary: 'show every certificate that was issued from a bootstrap token, directly or by renewal',
     params: tokenParams,
     query: issuedFromQuery,

@@ -35,10 +35,11 @@ export function addEventRoutes(app: FastifyInstance, { events, followers, now }:
     });
     return found.map(({ json }) => JSON.parse(Buffer.from(json).toString()));
   });
-  addEndpoint(app, endpoints.followEvents, async ({ query, reply }) => {
+  addEndpoint(app, endpoints.followEvents, async ({ query, admission, reply }) => {
     const { type, device: name } = query;
     const asSse = /\btext\/event-stream\b/.test(reply.request.headers.accept ?? '');
     followers.start(reply.raw, {
+      admission,
       headers: reply.getHeaders() as Record<string, string>,
       form: asSse ? 'sse' : 'lines',
       subscribe: (send) =>

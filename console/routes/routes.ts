@@ -14,6 +14,7 @@ import { addDeviceRoutes } from './devices.ts';
 import { addDiagnosisRoutes } from './diagnosis.ts';
 import { addEventRoutes, type EventFeed } from './events.ts';
 import { addGroupRoutes } from './groups.ts';
+import { addOperatorRoutes } from './operators.ts';
 import { addPolicyRoutes } from './policies.ts';
 import { addServerRoutes } from './server.ts';
 import { addServiceRoutes } from './services.ts';
@@ -44,6 +45,7 @@ export function addRoutes(app: FastifyInstance, options: RoutesOptions): void {
   addServiceRoutes(app, options);
   addCertificateRoutes(app, options);
   addGroupRoutes(app, options);
+  addOperatorRoutes(app, options);
   addPolicyRoutes(app, options);
   addTelemetryRoutes(app, options);
   addEventRoutes(app, options);

@@ -103,8 +103,9 @@ function addJournalRoutes(app: FastifyInstance, { registry, telemetry }: RoutesO
 }
 
 function addFollowRoute(app: FastifyInstance, { telemetry, followers }: RoutesOptions): void {
-  addEndpoint(app, endpoints.followTelemetry, async ({ query, reply }) => {
+  addEndpoint(app, endpoints.followTelemetry, async ({ query, admission, reply }) => {
     followers.start(reply.raw, {
+      admission,
       headers: reply.getHeaders() as Record<string, string>,
       form: 'lines',
       subscribe: (send) => telemetry.follow(query.device, (message) => send(messageJson(message))),

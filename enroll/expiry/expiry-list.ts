@@ -51,6 +51,7 @@ const RENEWAL: Readonly<Record<RecordedExpiringKind, Pick<ExpiringItem, 'renewed
   device: { renewedBy: 'device', action: 'the device' },
   service: { renewedBy: 'service', action: 'its application, or rollcall service renew' },
   token: { renewedBy: 'nobody', action: 'nobody: rollcall token create makes another' },
+  'operator-key': { renewedBy: 'nobody', action: 'nobody: rollcall operator key create makes another' },
 };
 
 function withRenewal(record: ExpiringRecord<RecordedExpiringKind>): ExpiringItem {

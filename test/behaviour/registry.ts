@@ -12,6 +12,7 @@ import { findBehaviour } from './registry-find.ts';
 import type { OpenFreshRegistry } from './registry-fixture.ts';
 import { issuerBehaviour, renewalWindowBehaviour } from './registry-issuers.ts';
 import { nameBehaviour } from './registry-names.ts';
+import { operatorBehaviour } from './registry-operators.ts';
 import { profileBehaviour } from './registry-profiles.ts';
 import { recordBehaviour } from './registry-records.ts';
 import { recoveryBehaviour } from './registry-recovery.ts';
@@ -38,5 +39,6 @@ export function registryBehaviour(name: string, openFresh: OpenFreshRegistry): v
     profileBehaviour(openFresh);
     expiryBehaviour(openFresh);
     findBehaviour(openFresh);
+    operatorBehaviour(openFresh);
   });
 }

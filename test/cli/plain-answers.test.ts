@@ -41,6 +41,7 @@ describe('help', () => {
 const DURATIONS: Readonly<Record<string, readonly string[] | undefined>> = {
   'certificates expiring --within': [],
   'token create --ttl': [],
+  'operator key create --ttl': ['dashboard', '--out', 'dashboard.key'],
   'image make --ttl': ['--out', 'card', '--group', 'press', '--uses', '1'],
   'ca rotate taint --within': ['0'.repeat(40)],
   'renewals pull --within': ['--all'],
@@ -103,6 +104,8 @@ const LISTS: Readonly<Record<string, readonly string[] | undefined>> = {
   'token issued': undefined, // of a token that exists, below
   'device list': [],
   'service list': [],
+  'operator list': [],
+  'operator key list': [],
   'certificates expiring': ['--kind', 'device'],
   'telemetry query': ['--device', 'dev-1'],
   'telemetry last': [],

@@ -1,0 +1,71 @@
+/** Every route of the real console, called with each role and with none, against the table in docs/operators.md. */
+
+import { readFileSync } from 'node:fs';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { OPERATOR_ROLES, type OperatorRole } from '../registry/index.ts';
+import { openTestConsole, sendAndWaitForHead, type TestConsole } from '../test/fixtures/console/test-console.ts';
+import type { Endpoint } from './api/endpoint.ts';
+import { formatApiKey } from './api-key.ts';
+import { endpoints } from './endpoints.ts';
+
+const all: readonly Endpoint[] = Object.values(endpoints);
+const nameOf = ({ method, path }: Endpoint) => `${method} ${path}`;
+
+let fixture: TestConsole;
+const keys = new Map<OperatorRole, string>();
+beforeAll(async () => {
+  fixture = await openTestConsole();
+  for (const role of OPERATOR_ROLES) {
+    await fixture.registry.addOperator({ name: `a-${role}`, role: 'admin' }, 'operator/test');
+    const order = { operator: `a-${role}`, role, ttlSeconds: 365 * 86_400 };
+    const { record, secret } = await fixture.registry.createOperatorKey(order, 'operator/test');
+    keys.set(role, formatApiKey({ id: record.id, secret }));
+  }
+});
+afterAll(() => fixture.close());
+
+async function statusOf({ method, path }: Endpoint, key: string | undefined): Promise<number> {
+  fixture.clock.now += 3_600_000; // refusals that were counted against this address are forgotten
+  const response = await sendAndWaitForHead(fixture, {
+    listener: 'tcp',
+    method,
+    path: path.replace(/:[a-z]+/g, 'x'),
+    headers: key === undefined ? {} : { authorization: `Bearer ${key}` },
+    ...(method !== 'GET' && { body: '{}' }),
+  });
+  response.on('error', () => {}).destroy(); // some answers do not end
+  return response.statusCode as number;
+}
+
+describe('a role', () => {
+  it.each(all.map((endpoint) => [nameOf(endpoint), endpoint] as const))('decides on %s', async (_, endpoint) => {
+    const { access } = endpoint;
+    if (access === 'anyone' || access === 'probe') {
+      expect(await statusOf(endpoint, undefined)).toBe(200);
+      return;
+    }
+    expect(await statusOf(endpoint, undefined)).toBe(401);
+    for (const role of OPERATOR_ROLES) {
+      const status = await statusOf(endpoint, keys.get(role));
+      const needed = access === 'metrics' ? 'viewer' : access;
+      const isAllowed = OPERATOR_ROLES.indexOf(role) >= OPERATOR_ROLES.indexOf(needed);
+      expect([role, status === 403]).toEqual([role, !isAllowed]);
+      expect(status).not.toBe(401);
+    }
+  });
+
+  it('is declared by every route as docs/operators.md states it, and the page has no other routes', () => {
+    const page = readFileSync(new URL('../docs/operators.md', import.meta.url), 'utf8');
+    const stated = [...page.matchAll(/^\| `([A-Z]+ \/\S*)` \|.*\| (\S+) \|$/gm)].map(([, route, role]) => [
+      route,
+      role,
+    ]);
+    expect(stated.sort()).toEqual(all.map((endpoint) => [nameOf(endpoint), endpoint.access]).sort());
+  });
+
+  it('is in the description of each route in the OpenAPI document', async () => {
+    const { paths } = (await fixture.client.describeApi()) as { paths: Record<string, Record<string, object>> };
+    expect(paths['/v1/ca/prepare']?.post).toMatchObject({ description: 'Needs the role admin.' });
+    expect(paths['/livez']?.get).toMatchObject({ security: [] });
+  });
+});

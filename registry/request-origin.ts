@@ -1,0 +1,28 @@
+/**
+ * What the audit says of the request behind an act of an operator, beside the actor. The console runs each request of
+ * the network inside `runWithOrigin()`; every implementation of the registry adds `originDetails()` to the entries that it writes
+ * meanwhile, also those of another module.
+ */
+
+import { AsyncLocalStorage } from 'node:async_hooks';
+
+export interface RequestOrigin {
+  /** Id of the API key; undefined for the operator key of the machine. */
+  readonly apiKey: string | undefined;
+  /** Of the client. */
+  readonly address: string;
+}
+
+const current = new AsyncLocalStorage<RequestOrigin>();
+
+/** Runs `work`, and what it starts, as the request that came from there. */
+export function runWithOrigin<Result>(origin: RequestOrigin, work: () => Result): Result {
+  return current.run(origin, work);
+}
+
+/** `apiKey` and `fromAddress`, where a request of the network causes the entry. */
+export function originDetails(actor: string): Readonly<Record<string, string>> {
+  const origin = current.getStore();
+  if (origin === undefined || !actor.startsWith('operator/')) return {};
+  return { fromAddress: origin.address, ...(origin.apiKey !== undefined && { apiKey: origin.apiKey }) };
+}

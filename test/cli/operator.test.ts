@@ -1,0 +1,84 @@
+/** `rollcall operator` against a running server, and its keys over HTTPS. */
+
+import { mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { openConsoleClient } from '../../console/client.ts';
+import { type RunningServer, rollcall, serve } from '../fixtures/program.ts';
+
+const directory = mkdtempSync(join(tmpdir(), 'rollcall-operator-'));
+let server: RunningServer;
+beforeAll(async () => {
+  server = await serve(join(directory, 'data'));
+});
+afterAll(async () => {
+  await server.end('SIGTERM');
+  rmSync(directory, { recursive: true });
+});
+
+const operator = (...args: string[]) => rollcall(['operator', ...args, '--socket', server.ready.socket]);
+
+function clientWith(file: string) {
+  return openConsoleClient({
+    url: server.ready.consoleUrl,
+    operatorKey: readFileSync(file, 'utf8').trim(),
+    ca: readFileSync(server.ready.trustBundle, 'utf8'),
+  });
+}
+
+describe('rollcall operator', () => {
+  it('adds an operator, whose key acts over HTTPS with its role and under its name, until it is disabled', async () => {
+    const file = join(directory, 'ada.key');
+    expect(await operator('add', 'ada', '--role', 'operator')).toMatchObject({ code: 0, stderr: '' });
+    const created = await operator('key', 'create', 'ada', '--role', 'operator', '--ttl', '7d', '--out', file);
+    expect(created).toMatchObject({ code: 0, stderr: '' });
+    const key = readFileSync(file, 'utf8').trim();
+    expect(created.stdout).not.toContain(key.slice(-43));
+    expect(statSync(file).mode & 0o777).toBe(0o600);
+
+    const client = clientWith(file);
+    await client.createToken({});
+    expect(await client.listAudit({ limit: 1 })).toMatchObject([{ action: 'token.minted', actor: 'operator/ada' }]);
+    await expect(client.listOperators()).rejects.toMatchObject({ code: 'role_insufficient' });
+    const listed = await operator('key', 'list', 'ada');
+    expect(listed.stdout).toMatch(/^[0-9a-f]{16} +ada +operator +usable /m);
+    const expiring = await rollcall([
+      ...['certificates', 'expiring', '--kind', 'operator-key', '--json'],
+      ...['--socket', server.ready.socket],
+    ]);
+    expect(expiring.stdout).toContain('"name":"ada"');
+
+    expect(await operator('disable', 'ada')).toMatchObject({ code: 0 });
+    await expect(client.createToken({})).rejects.toMatchObject({ code: 'operator_required' });
+    expect((await operator('list')).stdout).toMatch(/^ada +operator +disabled /m);
+    expect(await operator('reset', 'ada', '--role', 'viewer')).toMatchObject({ code: 0 });
+    expect((await operator('key', 'list', 'ada')).stdout).toMatch(/ revoked /);
+    expect(server.log()).not.toContain(key.slice(-43));
+  });
+
+  it('overwrites no file with a key, and leaves no file without one', async () => {
+    const file = join(directory, 'bob.key');
+    expect(await operator('key', 'create', 'bob', '--out', file)).toMatchObject({
+      code: 3,
+      stderr: expect.stringContaining('there is no such operator'),
+    });
+    await operator('add', 'bob');
+    expect(await operator('key', 'create', 'bob', '--out', file)).toMatchObject({ code: 0 });
+    const before = readFileSync(file, 'utf8');
+    expect((await operator('key', 'create', 'bob', '--out', file)).stderr).toContain('is not overwritten');
+    expect(readFileSync(file, 'utf8')).toBe(before);
+  });
+
+  it('explains what it does not accept, and repeats no key', async () => {
+    const key = `rollcall_${'a'.repeat(16)}_${'S'.repeat(43)}`;
+    const revoked = await operator('key', 'revoke', key);
+    expect(revoked.stderr).toContain('expected the id of an API key, not the key itself');
+    expect(revoked.stderr).not.toContain('SSS');
+    expect((await operator('add', 'Ada Lovelace')).stderr).toContain('expected an operator name');
+    expect((await operator('add', 'unix')).stderr).toContain('reserved');
+    expect((await operator('add', 'eve', '--role', 'root')).stderr).toContain('viewer, operator, admin');
+    const tooLong = await operator('key', 'create', 'ada', '--ttl', '366d', '--out', join(directory, 'x.key'));
+    expect(tooLong.stderr).toContain('expected 1s to 365d');
+  });
+});
