@@ -30,6 +30,8 @@ beforeAll(async () => {
   const device = await fleet.enroll('gateway-1');
   await issueService(fleet, 'dashboard');
   await fleet.mint({ uses: 5 });
+  await fleet.operator.addOperator({ name: 'ada' });
+  await fleet.operator.createOperatorKey({ operator: 'ada' });
   await fleet.operator.prepareCa({ role: 'root' });
   await fleet.operator.activateCa({ id: await preparedCa('issuing'), strand: 1_000 });
   await fleet.operator.prepareCa({ role: 'issuing' });
@@ -90,7 +92,7 @@ describe('the list of everything that expires', () => {
     expect([...new Set(items.map(({ kind }) => kind))].sort()).toEqual([...EXPIRING_KINDS].sort());
   });
 
-  it('has every certificate that was recorded, every CA that is not retired, and every usable token', () => {
+  it('has every certificate that was recorded, every CA that is not retired, and every usable token and API key', () => {
     const listed = new Map(items.map(({ id, expiresAt }) => [id, Date.parse(expiresAt)]));
     type Expiring = { readonly id: string; readonly until: number };
     const recorded = [
@@ -99,8 +101,9 @@ describe('the list of everything that expires', () => {
         OR NOT EXISTS (SELECT 1 FROM certificates AS other WHERE other.server_name = own.server_name AND other.rowid > own.rowid)`),
       ...inRegistry<Expiring>(`SELECT id, not_after AS until FROM issuers WHERE state <> 'retired'`),
       ...inRegistry<Expiring>('SELECT id, expires_at AS until FROM tokens WHERE uses < max_uses'),
+      ...inRegistry<Expiring>('SELECT id, expires_at AS until FROM operator_keys'),
     ];
-    expect(recorded.length).toBeGreaterThanOrEqual(11);
+    expect(recorded.length).toBeGreaterThanOrEqual(12);
     for (const { id, until } of recorded) expect(listed.get(id), id).toBe(until);
   });
 
@@ -123,6 +126,7 @@ describe('the list of everything that expires', () => {
     expect(columns.map(({ name }) => name).sort()).toEqual([
       'certificates.not_after',
       'issuers.not_after',
+      'operator_keys.expires_at',
       'renewal_windows.window_end', // inside the life of its certificate
       'tokens.expires_at',
     ]);
