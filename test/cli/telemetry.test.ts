@@ -52,7 +52,10 @@ it('telemetry series aggregates a number over time, and reports on standard erro
     );
   const { stdout } = await of('climate');
   expect(stdout.replace(/^\S+/gm, 'T')).toBe('T  3x  20  22  25  25\n');
-  expect(await of('note')).toMatchObject({ stdout: '', stderr: 'rollcall: 1 messages had no number at /celsius\n' });
+  expect(await of('note')).toMatchObject({
+    stdout: '',
+    stderr: 'rollcall: no message with a number matches\nrollcall: 1 messages had no number at /celsius\n',
+  });
 });
 
 it('telemetry is exported as lines of JSON to standard output, and as CSV into a file that only its owner can read', async () => {
