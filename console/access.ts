@@ -46,7 +46,7 @@ export interface AccessOptions {
 }
 
 const NOBODY: Admission = { actor: 'operator/unknown', role: undefined };
-/** Whoever has the metrics key, on an endpoint that accepts it. */
+/** A client with the metrics key, on an endpoint that accepts it. */
 const METRICS_READER: Admission = { actor: 'operator/metrics-key', role: undefined };
 const BEARER = /^Bearer +([A-Za-z0-9_-]{1,128})$/i;
 /** Per address: a burst of ten wrong keys, and one more every six seconds. */

@@ -55,7 +55,7 @@ export async function renewCredentials<Identity extends Credentials>(
   return next;
 }
 
-/** A new root is accepted when a trusted one vouches for it, whoever sends it (RFC 7030, section 4.1.3). */
+/** A new root is accepted when a trusted one vouches for it, from any sender (RFC 7030, section 4.1.3). */
 async function trustNewRoots<Identity extends Credentials>(
   store: IdentityStore<Identity>,
   current: Identity,

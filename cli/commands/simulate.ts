@@ -83,6 +83,9 @@ async function simulatePlainly(options: PlainOptions, form: OutputForm): Promise
     throw new Problem('usage', { reason: 'expected --load-test at "rollcall token create" for a token that is given' });
   }
   const own = token === undefined ? await createToken(options) : undefined;
+  if (own !== undefined && form === 'text') {
+    note(`the devices have the label simulated=${own.run}; "rollcall simulate cleanup --run ${own.run}" removes them`);
+  }
   const report = await untilStopped(async (stopped) => {
     const fleet = await SdkFleet.start({
       devices: options.devices,
@@ -96,13 +99,15 @@ async function simulatePlainly(options: PlainOptions, form: OutputForm): Promise
     void stopped.then(() => fleet.stop());
     return fleet.done.finally(() => clearInterval(progress));
   }).finally(() => own?.revoke());
-  if (form === 'json') printJson({ event: 'report', ...report });
+  if (form === 'json') printJson({ event: 'report', ...(own && { run: own.run }), ...report });
   else printResult(describeReport(report));
   if (!isSuccess(report)) process.exitCode = EXIT.failed;
 }
 
 /** A token with the label of simulated devices; `revoke` ends it and its exemption. */
-async function createToken(options: PlainOptions): Promise<{ readonly text: string; revoke(): Promise<void> }> {
+async function createToken(
+  options: PlainOptions,
+): Promise<{ readonly run: string; readonly text: string; revoke(): Promise<void> }> {
   const run = runName();
   const withServer = async <T>(act: (tokens: SimulationTokens) => Promise<T>): Promise<T> => {
     const server = openConsoleClient({ socketPath: socketPathOf(options) });
@@ -114,8 +119,7 @@ async function createToken(options: PlainOptions): Promise<{ readonly text: stri
   };
   try {
     const { id, text } = await withServer((tokens) => tokens.create({ uses: options.devices }));
-    note(`the devices have the label simulated=${run}; "rollcall simulate cleanup --run ${run}" removes them`);
-    return { text, revoke: () => withServer((tokens) => tokens.revoke(id)) };
+    return { run, text, revoke: () => withServer((tokens) => tokens.revoke(id)) };
   } catch (error) {
     if (!(error instanceof Problem) || error.code !== 'server_unreachable') throw error;
     throw new Problem('server_unreachable', {

@@ -26,7 +26,7 @@ const CHECKOUT_ONLY =
   /^bin\/(build-pkcs11|pinned|ready)\.js$|^(device|service)-sdk\/examples\/|^(device|service)-sdk\/(api-reference|build-package|library-package)\.ts$/;
 const NOT_READ = /\.(test|d)\.ts$|\.md$|\.png$/;
 const ROOT_FILES = ['LICENSE', 'README.md', 'CHANGELOG.md', 'SECURITY.md', 'rollcall.example.yaml'];
-/** Compiled or large, and needed by few: whoever needs one installs it beside the package. */
+/** Compiled or large, and needed by few, who install it beside the package. */
 const OPTIONAL_PEERS = ['pkcs11js'];
 
 export function readManifest(folder: string): Manifest {
