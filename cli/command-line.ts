@@ -1,13 +1,10 @@
 /** What all commands need: options that find the running server, parsers of option values, and the exit code of an error. */
 
-import { existsSync, statSync } from 'node:fs';
-import { join, resolve } from 'node:path';
 import { closestWord, standardOutput } from '@rollcall/output';
 import {
   type DeviceId,
   type GroupName,
   NAME_RULE,
-  Problem,
   parseDecimal,
   parseDeviceId,
   parseFraction,
@@ -15,15 +12,10 @@ import {
 } from '@rollcall/protocol';
 import { type Command, InvalidArgumentError } from 'commander';
 import { type ConsoleClient, openConsoleClient } from '../console/client.ts';
-import { CONSOLE_SOCKET, DURATION_RULE, formatDuration, parseDuration } from '../server/config/index.ts';
+import { DURATION_RULE, formatDuration, parseDuration } from '../server/config/index.ts';
+import { consoleAddressOf, type FleetOptions } from './console-address.ts';
 import { inWordsOfCommand } from './request-errors.ts';
 import { explainFailure, type OutputForm } from './terminal.ts';
-
-export interface FleetOptions {
-  readonly data?: string;
-  readonly socket?: string;
-  readonly json?: boolean;
-}
 
 /** Adds `--json`: standard output is one JSON document, or one JSON value a line. */
 export function withJsonOption(command: Command): Command {
@@ -34,7 +26,13 @@ export function withJsonOption(command: Command): Command {
 export function withServerOptions(command: Command): Command {
   return withJsonOption(command)
     .option('--data <dir>', 'data directory of the running server (default: ./data, or that of the installed server)')
-    .option('--socket <path>', 'operator socket of the running server');
+    .option('--socket <path>', 'operator socket of the running server')
+    .option('--server <url>', 'console of the running server, https://HOST:PORT, in place of its socket')
+    .option('--api-key <file>', 'with --server: file with the API key of an operator')
+    .option(
+      '--server-ca <file>',
+      'with --server: roots of the fleet (default: trust-bundle.pem in the data directory)',
+    );
 }
 
 /** Adds a command under its name, and hidden from help under the name that scripts may still use. */
@@ -74,47 +72,13 @@ export function runWithServer<Options>(
   handler: (server: ConsoleClient, call: Call<Options & FleetOptions>) => Promise<void>,
 ): (...parts: unknown[]) => Promise<void> {
   return run<Options & FleetOptions>(async (call) => {
-    const server = openConsoleClient({ socketPath: socketPathOf(call.options) });
+    const server = openConsoleClient(consoleAddressOf(call.options));
     try {
       await handler(server, call);
     } finally {
       await server.close();
     }
   });
-}
-
-/** The data directory that a command names; without one ./data, and where that is missing the one of the server that a package installed. */
-export function dataDirectoryOf({ data }: Pick<FleetOptions, 'data'>): string {
-  const { ROLLCALL_DATA, ROLLCALL_SYSTEM_DATA } = process.env;
-  const installed = existsSync('data/registry.db') ? undefined : ROLLCALL_SYSTEM_DATA;
-  return resolve(data ?? ROLLCALL_DATA ?? (installed || './data'));
-}
-
-export function socketPathOf(options: FleetOptions): string {
-  if (options.socket !== undefined) return resolve(options.socket);
-  const data = dataDirectoryOf(options);
-  const path = join(data, CONSOLE_SOCKET);
-  const state = stateOf(path);
-  if (state === 'there') return path;
-  if (state === 'forbidden') {
-    throw new Problem('server_unreachable', {
-      reason: `this user may not enter ${data}, where the operator socket is`,
-      hint: 'run the command as root or as the user of the server: "sudo rollcall ..."',
-    });
-  }
-  throw new Problem('server_unreachable', {
-    reason: `there is no operator socket in ${data}`,
-    hint: 'start a server with "rollcall serve", or name the data directory or socket of one with --data DIR or --socket PATH',
-  });
-}
-
-function stateOf(path: string): 'there' | 'missing' | 'forbidden' {
-  try {
-    statSync(path);
-    return 'there';
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'EACCES' ? 'forbidden' : 'missing';
-  }
 }
 
 // Parsers of option values. Commander reports what they throw before the command starts.

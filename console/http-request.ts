@@ -118,11 +118,13 @@ export function unreachable(error: NodeJS.ErrnoException, address: ConsoleAddres
     });
   }
   const notOurs = error.code === 'EACCES' || error.code === 'EPERM';
+  const remedy =
+    'socketPath' in address
+      ? 'start one with "rollcall serve", or say where it runs with --data DIR or --socket PATH'
+      : 'expected the URL of a running console, and roots (--server-ca) under which its certificate is';
   return new Problem('server_unreachable', {
     reason: `${where}: ${error.code ?? error.message}`,
-    hint: notOurs
-      ? 'the socket opens to the user that runs the server only'
-      : 'start one with "rollcall serve", or say where it runs with --data DIR or --socket PATH',
+    hint: notOurs ? 'the socket opens to the user that runs the server only' : remedy,
     cause: error,
   });
 }

@@ -4,7 +4,8 @@ import { Problem, parseDecimal } from '@rollcall/protocol';
 import { Command } from 'commander';
 import { openConsoleClient } from '../../console/client.ts';
 import { AuditChainVerifier, type AuditHead, readExportedEntry } from '../../registry/index.ts';
-import { integerBetween, run, runWithServer, socketPathOf, withServerOptions } from '../command-line.ts';
+import { integerBetween, run, runWithServer, withServerOptions } from '../command-line.ts';
+import { consoleAddressOf, type FleetOptions } from '../console-address.ts';
 import { EXIT, type OutputForm, printJson, printResult, printStream, printTable } from '../terminal.ts';
 
 const list = runWithServer<{ readonly limit: number; readonly subject?: string }>(async (server, { options, form }) => {
@@ -31,11 +32,9 @@ const list = runWithServer<{ readonly limit: number; readonly subject?: string }
   );
 });
 
-interface VerifyOptions {
+interface VerifyOptions extends FleetOptions {
   readonly head?: string;
   readonly file?: string;
-  readonly data?: string;
-  readonly socket?: string;
 }
 
 interface Verdict {
@@ -52,7 +51,7 @@ const verify = run<VerifyOptions>(async ({ options, form }) => {
 });
 
 async function verifyOnServer(options: VerifyOptions): Promise<Verdict> {
-  const server = openConsoleClient({ socketPath: socketPathOf(options) });
+  const server = openConsoleClient(consoleAddressOf(options));
   try {
     return await server.verifyAudit(options.head === undefined ? {} : { head: options.head });
   } finally {

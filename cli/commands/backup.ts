@@ -4,7 +4,8 @@ import { readAuditHead } from '../../registry/index.ts';
 import { backUp } from '../../server/backup/index.ts';
 import { loadConfig, readPassphraseFile, version } from '../../server/config/index.ts';
 import { authoritySigner, operatorSigner } from '../backup-signer.ts';
-import { dataDirectoryOf, run, withJsonOption } from '../command-line.ts';
+import { run, withJsonOption } from '../command-line.ts';
+import { dataDirectoryOf } from '../console-address.ts';
 import { note, printJson, printResult } from '../terminal.ts';
 
 interface BackupOptions {

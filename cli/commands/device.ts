@@ -1,17 +1,9 @@
 import { enrollOnce, fileIdentityStore } from '@rollcall/device-sdk';
 import { type DeviceId, type GroupName, Problem } from '@rollcall/protocol';
 import { Command } from 'commander';
-import { openConsoleClient } from '../../console/client.ts';
-import {
-  deviceId,
-  type FleetOptions,
-  groupName,
-  label,
-  run,
-  runWithServer,
-  socketPathOf,
-  withServerOptions,
-} from '../command-line.ts';
+import { type ConsoleAddress, openConsoleClient } from '../../console/client.ts';
+import { deviceId, groupName, label, run, runWithServer, withServerOptions } from '../command-line.ts';
+import { consoleAddressOf, type FleetOptions } from '../console-address.ts';
 import { withProblems } from '../sdk-errors.ts';
 import { readSecretArgument } from '../secret-argument.ts';
 import { printJson, printResult } from '../terminal.ts';
@@ -67,7 +59,7 @@ const OWN_TOKEN_TTL_SECONDS = 600;
 
 /** Of the running server on this machine, for one device. */
 async function createOwnToken(options: EnrollOptions): Promise<string> {
-  const server = openConsoleClient({ socketPath: enrollSocket(options) });
+  const server = openConsoleClient(ownServerAddress(options));
   try {
     // Not a token for the device, which would let a revoked one in again.
     return (await server.createToken({ ttlSeconds: OWN_TOKEN_TTL_SECONDS })).text;
@@ -76,9 +68,9 @@ async function createOwnToken(options: EnrollOptions): Promise<string> {
   }
 }
 
-function enrollSocket(options: EnrollOptions): string {
+function ownServerAddress(options: EnrollOptions): ConsoleAddress {
   try {
-    return socketPathOf(options);
+    return consoleAddressOf(options);
   } catch (error) {
     if (!(error instanceof Problem) || error.code !== 'server_unreachable') throw error;
     throw new Problem('usage', {

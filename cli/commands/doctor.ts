@@ -2,18 +2,11 @@
 
 import { type DeviceId, Problem } from '@rollcall/protocol';
 import { Command } from 'commander';
-import { openConsoleClient } from '../../console/client.ts';
+import { type ConsoleAddress, openConsoleClient } from '../../console/client.ts';
 import type { Finding } from '../../console/index.ts';
 import { type Config, loadConfig, runtime, version } from '../../server/config/index.ts';
-import {
-  deviceId,
-  type FleetOptions,
-  instant,
-  run,
-  runWithServer,
-  socketPathOf,
-  withServerOptions,
-} from '../command-line.ts';
+import { deviceId, instant, run, runWithServer, withServerOptions } from '../command-line.ts';
+import { consoleAddressOf, type FleetOptions } from '../console-address.ts';
 import { deviceFindings, diagnosisText } from '../device-findings.ts';
 import { findingText } from '../doctor-findings.ts';
 import { EXIT, type OutputForm, printJson, printResult } from '../terminal.ts';
@@ -51,21 +44,22 @@ const examineServer = run<DoctorOptions>(async ({ options, form }) => {
 
 /** Undefined when no server answers. */
 async function runningServerFindings(options: DoctorOptions): Promise<readonly Finding[] | undefined> {
-  let socketPath: string;
+  let address: ConsoleAddress;
   try {
-    socketPath = socketPathOf(options);
+    address = consoleAddressOf(options);
   } catch (error) {
     if (options.socket === undefined && error instanceof Problem && error.code === 'server_unreachable')
       return undefined;
     throw error;
   }
+  const isNamed = options.socket !== undefined || 'url' in address;
   const { examineRunningServer } = await import('../server-findings.ts');
-  const server = openConsoleClient({ socketPath });
+  const server = openConsoleClient(address);
   try {
     return await examineRunningServer(server);
   } catch (error) {
     // A socket that a killed server left behind.
-    const isDown = error instanceof Problem && error.code === 'server_unreachable' && options.socket === undefined;
+    const isDown = error instanceof Problem && error.code === 'server_unreachable' && !isNamed;
     if (isDown) return undefined;
     throw error;
   } finally {

@@ -7,7 +7,7 @@ import { Problem } from '@rollcall/protocol';
 import { openConsoleClient } from '../../console/client.ts';
 import { version } from '../../server/config/index.ts';
 import type { OperatorAccess, RunResult, RunSnapshot, Scenario, ServerControl } from '../../simulator/index.ts';
-import { type FleetOptions, socketPathOf } from '../command-line.ts';
+import { consoleAddressOf, type FleetOptions, namesServer } from '../console-address.ts';
 import {
   type LoadedScenario,
   loadIdentities,
@@ -165,8 +165,8 @@ function adjusted(scenario: Scenario, { seed, duration, mqtt }: ScenarioOptions)
 /** A server that was named, a broker that was named, or a server of its own. */
 async function openServerAccess(options: ScenarioOptions, scenario: Scenario): Promise<ServerAccess> {
   const prefix = runName();
-  if (options.data !== undefined || options.socket !== undefined || process.env.ROLLCALL_DATA !== undefined) {
-    const console = openConsoleClient({ socketPath: socketPathOf(options) });
+  if (namesServer(options)) {
+    const console = openConsoleClient(consoleAddressOf(options));
     const tokens = simulationTokens(console, { run: prefix, loadTest: options.loadTest });
     return {
       operator: createOperatorAccess(console, tokens),

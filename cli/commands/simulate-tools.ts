@@ -4,6 +4,7 @@ import { Problem } from '@rollcall/protocol';
 import { Command } from 'commander';
 import type { RunSnapshot, Scenario } from '../../simulator/index.ts';
 import { integerBetween, repeated, run, withJsonOption, withServerOptions } from '../command-line.ts';
+import type { FleetOptions } from '../console-address.ts';
 import { builtInScenarios, loadResult, loadScenario } from '../simulation-files.ts';
 import { untilStopped } from '../stop-signals.ts';
 import { EXIT, note, printJson, printResult, table } from '../terminal.ts';
@@ -72,59 +73,57 @@ interface DevicesOptions {
   readonly loadTest?: readonly string[];
 }
 
-const devices = run<DevicesOptions & { readonly data?: string; readonly socket?: string }>(
-  async ({ options, form }) => {
-    const { causeSentences, runScenario, throttlingNote } = await import('../../simulator/index.ts');
-    const { readScenario } = await import('../../simulator/index.ts');
-    const { openConsoleClient } = await import('../../console/client.ts');
-    const { socketPathOf } = await import('../command-line.ts');
-    const { createOperatorAccess, runName, simulationTokens } = await import('../simulation-operator.ts');
-    const { saveIdentities } = await import('../simulation-files.ts');
-    const console = openConsoleClient({ socketPath: socketPathOf(options) });
-    const prefix = runName();
-    const tokens = simulationTokens(console, { run: prefix, loadTest: options.loadTest });
-    try {
-      const read = readScenario(
-        `name: devices\nduration: ${PATIENCE}\nsettle: 0s\ndevices: { kept: { count: ${options.count}, arrive: { curve: constant, over: 0s } } }\nexpect: [devices.enrolled == 100%]\nlimits: { lag: 1h }`,
-        { fileExists: () => false },
-      );
-      if ('flaws' in read) throw new Problem('internal', { reason: read.flaws[0]?.message ?? '' });
-      let kept = 0;
-      const result = await untilStopped(async (stopped) => {
-        const ending = new AbortController();
-        void stopped.then(() => ending.abort());
-        return runScenario({
-          scenario: read.scenario,
-          recordings: new Map(),
-          operator: createOperatorAccess(console, tokens),
-          prefix,
-          versions: {},
-          signal: ending.signal,
-          onSecond: (snapshot) => {
-            const { inFleet, refused, connectionRefused, devices: wanted } = snapshot;
-            if (form === 'text') note(enrollmentLine(snapshot));
-            if (inFleet + refused + connectionRefused >= wanted) ending.abort();
-          },
-          keepIdentities: (identities, rootPem) => {
-            kept = identities.size;
-            saveIdentities(options.keep, identities, rootPem);
-          },
-        });
+const devices = run<DevicesOptions & FleetOptions>(async ({ options, form }) => {
+  const { causeSentences, runScenario, throttlingNote } = await import('../../simulator/index.ts');
+  const { readScenario } = await import('../../simulator/index.ts');
+  const { openConsoleClient } = await import('../../console/client.ts');
+  const { consoleAddressOf } = await import('../console-address.ts');
+  const { createOperatorAccess, runName, simulationTokens } = await import('../simulation-operator.ts');
+  const { saveIdentities } = await import('../simulation-files.ts');
+  const console = openConsoleClient(consoleAddressOf(options));
+  const prefix = runName();
+  const tokens = simulationTokens(console, { run: prefix, loadTest: options.loadTest });
+  try {
+    const read = readScenario(
+      `name: devices\nduration: ${PATIENCE}\nsettle: 0s\ndevices: { kept: { count: ${options.count}, arrive: { curve: constant, over: 0s } } }\nexpect: [devices.enrolled == 100%]\nlimits: { lag: 1h }`,
+      { fileExists: () => false },
+    );
+    if ('flaws' in read) throw new Problem('internal', { reason: read.flaws[0]?.message ?? '' });
+    let kept = 0;
+    const result = await untilStopped(async (stopped) => {
+      const ending = new AbortController();
+      void stopped.then(() => ending.abort());
+      return runScenario({
+        scenario: read.scenario,
+        recordings: new Map(),
+        operator: createOperatorAccess(console, tokens),
+        prefix,
+        versions: {},
+        signal: ending.signal,
+        onSecond: (snapshot) => {
+          const { inFleet, refused, connectionRefused, devices: wanted } = snapshot;
+          if (form === 'text') note(enrollmentLine(snapshot));
+          if (inFleet + refused + connectionRefused >= wanted) ending.abort();
+        },
+        keepIdentities: (identities, rootPem) => {
+          kept = identities.size;
+          saveIdentities(options.keep, identities, rootPem);
+        },
       });
-      if (form === 'json') printJson({ kept, directory: options.keep });
-      else {
-        printResult(`${kept} of ${options.count} devices enrolled; each has a directory in ${options.keep}`);
-        for (const line of causeSentences(result.errors, CAUSES_LISTED)) printResult(`  ${line}`);
-        const slowed = throttlingNote(result.values['devices.throttled'] ?? 0);
-        if (slowed !== undefined) printResult(slowed);
-      }
-      if (result.verdict === 'failed') process.exitCode = EXIT.failed;
-    } finally {
-      await tokens.revokeAll();
-      await console.close();
+    });
+    if (form === 'json') printJson({ kept, directory: options.keep });
+    else {
+      printResult(`${kept} of ${options.count} devices enrolled; each has a directory in ${options.keep}`);
+      for (const line of causeSentences(result.errors, CAUSES_LISTED)) printResult(`  ${line}`);
+      const slowed = throttlingNote(result.values['devices.throttled'] ?? 0);
+      if (slowed !== undefined) printResult(slowed);
     }
-  },
-);
+    if (result.verdict === 'failed') process.exitCode = EXIT.failed;
+  } finally {
+    await tokens.revokeAll();
+    await console.close();
+  }
+});
 
 function enrollmentLine({ at, totals, devices }: RunSnapshot): string {
   const slowed = totals.throttled === 0 ? '' : `; the server limited the rate ${totals.throttled} times`;

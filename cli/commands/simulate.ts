@@ -16,16 +16,8 @@ import {
   TOPIC_TEMPLATE_RULE,
   throttlingNote,
 } from '../../simulator/index.ts';
-import {
-  duration,
-  type FleetOptions,
-  integerBetween,
-  rateBetween,
-  repeated,
-  run,
-  socketPathOf,
-  withServerOptions,
-} from '../command-line.ts';
+import { duration, integerBetween, rateBetween, repeated, run, withServerOptions } from '../command-line.ts';
+import { consoleAddressOf, type FleetOptions } from '../console-address.ts';
 import { readSecretArgument } from '../secret-argument.ts';
 import { runName, type SimulationTokens, simulationTokens } from '../simulation-operator.ts';
 import { untilStopped } from '../stop-signals.ts';
@@ -110,7 +102,7 @@ async function createToken(
 ): Promise<{ readonly run: string; readonly text: string; revoke(): Promise<void> }> {
   const run = runName();
   const withServer = async <T>(act: (tokens: SimulationTokens) => Promise<T>): Promise<T> => {
-    const server = openConsoleClient({ socketPath: socketPathOf(options) });
+    const server = openConsoleClient(consoleAddressOf(options));
     try {
       return await act(simulationTokens(server, { run, loadTest: options.loadTest }));
     } finally {

@@ -1,12 +1,15 @@
 /** `rollcall operator` against a running server, and its keys over HTTPS. */
 
-import { mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { chmodSync, mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { openConsoleClient } from '../../console/client.ts';
 import { type RunningServer, rollcall, serve } from '../fixtures/program.ts';
 
+/** Of another fleet. */
+const OTHER_ROOT = fileURLToPath(new URL('../fixtures/a-root.pem', import.meta.url));
 const directory = mkdtempSync(join(tmpdir(), 'rollcall-operator-'));
 let server: RunningServer;
 beforeAll(async () => {
@@ -80,5 +83,55 @@ describe('rollcall operator', () => {
     expect((await operator('add', 'eve', '--role', 'root')).stderr).toContain('viewer, operator, admin');
     const tooLong = await operator('key', 'create', 'ada', '--ttl', '366d', '--out', join(directory, 'x.key'));
     expect(tooLong.stderr).toContain('expected 1s to 365d');
+  });
+});
+
+describe('a command with --server and an API key', () => {
+  const remote = (...args: string[]) =>
+    rollcall([...args, '--server', server.ready.consoleUrl, '--server-ca', server.ready.trustBundle]);
+
+  it('acts over HTTPS under the name of the operator, as far as the role goes', async () => {
+    const key = join(directory, 'carol.key');
+    await operator('add', 'carol', '--role', 'operator');
+    await operator('key', 'create', 'carol', '--role', 'operator', '--out', key);
+    expect(await remote('token', 'create', '--api-key', key)).toMatchObject({ code: 0 });
+    const audit = await remote('audit', 'list', '--limit', '1', '--api-key', key);
+    expect(audit.stdout).toMatch(/ operator\/carol +token\.minted .* fromAddress=127\.0\.0\.1 /);
+    expect((await remote('audit', 'verify', '--api-key', key)).code).toBe(0);
+    const refused = await remote('operator', 'list', '--api-key', key);
+    expect([refused.code, refused.stdout]).toEqual([3, '']);
+    expect(refused.stderr).toContain('this needs the role admin');
+
+    const environment = {
+      ROLLCALL_SERVER: server.ready.consoleUrl,
+      ROLLCALL_SERVER_CA: server.ready.trustBundle,
+      ROLLCALL_API_KEY_FILE: key,
+    };
+    expect(await rollcall(['token', 'create'], { environment })).toMatchObject({ code: 0 });
+    const local = await rollcall(['audit', 'list', '--limit', '1', '--data', join(directory, 'data')], { environment });
+    expect(local.stdout).toMatch(/ operator\/carol +token\.minted /);
+
+    chmodSync(key, 0o644);
+    const exposed = await remote('token', 'list', '--api-key', key);
+    expect(exposed.stderr).toContain('found 644');
+    expect(exposed.stderr).not.toContain(readFileSync(key, 'utf8').trim().slice(-43));
+  });
+
+  it('is refused without a key, with a socket as well, or with a URL that is none of a console', async () => {
+    const key = join(directory, 'dave.key');
+    await operator('add', 'dave');
+    await operator('key', 'create', 'dave', '--out', key);
+    expect((await remote('token', 'list')).stderr).toContain('expected --api-key FILE with --server');
+    const both = await remote('token', 'list', '--api-key', key, '--socket', server.ready.socket);
+    expect(both.stderr).toContain('expected one of --socket and --server');
+    for (const url of ['http://localhost:1', 'https://localhost:1/path', 'localhost']) {
+      const { stderr } = await rollcall(['token', 'list', '--server', url, '--api-key', key, '--server-ca', key]);
+      expect(stderr).toContain('expected --server as https://HOST:PORT');
+    }
+    const stranger = ['--server', server.ready.consoleUrl, '--api-key', key, '--server-ca', OTHER_ROOT];
+    expect(await rollcall(['token', 'list', ...stranger])).toMatchObject({
+      code: 4,
+      stderr: expect.stringContaining('--server-ca'),
+    });
   });
 });
