@@ -123,6 +123,36 @@ const webhook = z.strictObject({
   bearerVariable: variable.optional(),
 });
 
+const address = z
+  .string()
+  .max(254)
+  .regex(
+    /^[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9.-]{1,253}$/,
+    'expected an address, such as ops@example.com',
+  );
+
+const email = z
+  .strictObject({
+    ...common,
+    kind: z.literal('email'),
+    source: z.literal('events', 'expected events').prefault('events'),
+    url: targetUrl(['smtps:', 'smtp:'], []).refine(
+      ({ pathname }) => pathname === '' || pathname === '/',
+      'expected a URL without a path',
+    ),
+    ...tlsFiles,
+    user: z.string().min(1).max(254).optional(),
+    passwordFile: path.optional(),
+    passwordVariable: variable.optional(),
+    from: address,
+    to: z.array(address).min(1).max(20),
+    every: duration.prefault('5m'),
+  })
+  .refine(({ filter }) => filter.streams.length > 0, {
+    path: ['filter', 'streams'],
+    message: 'expected the types of events to send, such as security.clone_suspected',
+  });
+
 const file = z.strictObject({
   ...common,
   kind: z.literal('file'),
@@ -131,7 +161,7 @@ const file = z.strictObject({
   keep: z.number().int().min(0).max(10_000).prefault(16),
 });
 
-const sink = z.discriminatedUnion('kind', [nats, postgres, webhook, file]);
+const sink = z.discriminatedUnion('kind', [nats, postgres, webhook, email, file]);
 
 export const sinksSchema = z
   .array(sink)

@@ -31,6 +31,9 @@ function refusalOf(yaml: string, environment: Readonly<Record<string, string>> =
   return 'accepted';
 }
 
+const MAIL = 'kind: email\nurl: smtp://mail.example:587\nfrom: a@example.com\n';
+const CHOSEN = 'to: [ops@example.com]\nfilter: { streams: [cert] }\n';
+
 describe('a sink in the configuration', () => {
   it('has defaults for all options except name, kind and target', () => {
     expect(settingsOf(sink('kind: file\npath: /tmp/out.ndjson'))).toEqual([
@@ -88,6 +91,14 @@ describe('a sink in the configuration', () => {
       'kind: postgres\nurl: postgres://127.0.0.1/f\ntable: "a; DROP"',
       'expected a table',
     ],
+    ['a mail about every event', `${MAIL}to: [ops@example.com]`, 'filter.streams: expected the types of events'],
+    ['a mail about telemetry', `${MAIL}${CHOSEN}source: telemetry`, 'source: expected events'],
+    [
+      'a recipient with a header',
+      `${MAIL}filter: { streams: [cert] }\nto: ["a@b.c\\nBcc: d@e.f"]`,
+      'expected an address',
+    ],
+    ['a login without a password', `${MAIL}${CHOSEN}user: u`, 'expected user with passwordFile'],
     ['an unknown kind', 'kind: kafka\nurl: x', 'sinks.0.kind'],
     ['an unknown option', 'kind: file\npath: x\nrotat: 1MiB', 'sinks.0.rotat is not an option'],
     ['a name that is a path', 'kind: file\npath: x\nname: ../x', ''],
@@ -97,6 +108,18 @@ describe('a sink in the configuration', () => {
     expect(said).not.toBe('accepted');
     expect(said).toContain(complaint);
     expect(said).not.toContain(SECRET);
+  });
+
+  it('uses TLS for mail, except in the clear to this machine', () => {
+    const targetOf = (url: string) => {
+      const [found] = settingsOf(sink(`${MAIL}${CHOSEN}`.replace('smtp://mail.example:587', url)));
+      return found?.target;
+    };
+    const tls = expect.any(Function);
+    const chosen = { kind: 'email', every: 300_000, to: ['ops@example.com'] };
+    expect(targetOf('smtp://mail.example')).toMatchObject({ ...chosen, port: 587, mode: 'starttls', tls });
+    expect(targetOf('smtps://mail.example')).toMatchObject({ ...chosen, port: 465, mode: 'implicit', tls });
+    expect(targetOf('smtp://127.0.0.1:25')).toMatchObject({ ...chosen, port: 25, tls: 'none' });
   });
 
   it('is refused when another sink has its name', () => {

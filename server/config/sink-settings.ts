@@ -81,14 +81,40 @@ function targetOf(config: SinkConfig, { environment, now }: SinkContext): Target
         timeout,
       };
     }
+    case 'email': {
+      const { hostname, port, protocol } = config.url;
+      const password = secret('password', config.passwordFile, config.passwordVariable);
+      if ((config.user === undefined) !== (password === undefined)) {
+        throw invalidSink(`sink ${name}: expected user with passwordFile or passwordVariable, found one of them`);
+      }
+      const isImplicit = protocol === 'smtps:';
+      return {
+        kind: 'email',
+        host: withoutBrackets(hostname),
+        port: parseDecimal(port, 0, 65_535) ?? (isImplicit ? 465 : 587),
+        mode: isImplicit ? 'implicit' : 'starttls',
+        tls: isImplicit ? loadTlsFiles(config, now) : tlsUnlessLoopback(config, now),
+        user: config.user,
+        password,
+        from: config.from,
+        to: config.to,
+        every: config.every,
+        timeout,
+      };
+    }
     case 'file':
       return { kind: 'file', path: resolve(config.path), rotateBytes: config.rotate, keep: config.keep };
   }
 }
 
-/** TLS as in `sslmode=verify-full`. A server on this machine is used without TLS unless TLS files are named. */
+/** TLS as in `sslmode=verify-full`. */
 function postgresTls(config: SinkConfig & { readonly kind: 'postgres' }, now: () => number): TargetTls {
   if (config.socketDirectory !== undefined) return expectNoTlsFiles(config, 'no socketDirectory');
+  return tlsUnlessLoopback(config, now);
+}
+
+/** A server on this machine is used without TLS unless TLS files are named. */
+function tlsUnlessLoopback(config: SinkConfig & { readonly kind: 'postgres' | 'email' }, now: () => number): TargetTls {
   const { caFile, certificateFile, keyFile } = config;
   const isNamed = (caFile ?? certificateFile ?? keyFile) !== undefined;
   return isLoopback(config.url.hostname) && !isNamed ? 'none' : loadTlsFiles(config, now);
@@ -102,6 +128,8 @@ function destinationOf(config: SinkConfig): string {
       return `${config.url.href} table ${config.table}`;
     case 'webhook':
       return config.url.href;
+    case 'email':
+      return `${config.url.href} to ${config.to.join(', ')}`;
     case 'file':
       return resolve(config.path);
   }

@@ -11,6 +11,7 @@ import { CursorFile } from '../../storage/index.ts';
 import type { Telemetry } from '../telemetry.ts';
 import { Backoff } from './backoff.ts';
 import { DeadLetters } from './dead-letters.ts';
+import { EmailTarget, type EmailTargetOptions } from './email-target.ts';
 import { FileTarget, type FileTargetOptions } from './file-target.ts';
 import { type GroupOf, type SinkFilter, SinkMessageFilter } from './filter.ts';
 import { type BatchLimits, Forwarder, type ForwarderStatus } from './forwarder.ts';
@@ -25,6 +26,7 @@ export type TargetSettings =
   | ({ readonly kind: 'nats' } & Omit<NatsTargetOptions, 'source'>)
   | ({ readonly kind: 'postgres' } & Omit<PostgresTargetOptions, 'source'>)
   | ({ readonly kind: 'webhook' } & Omit<WebhookTargetOptions, 'source' | 'name' | 'trustDomain' | 'now'>)
+  | ({ readonly kind: 'email' } & Omit<EmailTargetOptions, 'name' | 'trustDomain' | 'now'>)
   | ({ readonly kind: 'file' } & FileTargetOptions);
 
 export interface SinkSettings {
@@ -187,6 +189,8 @@ function targetOf({ name, source, target }: SinkSettings, { trustDomain, now }: 
       return new PostgresTarget({ ...target, source });
     case 'webhook':
       return new WebhookTarget({ ...target, source, name, trustDomain, now });
+    case 'email':
+      return new EmailTarget({ ...target, name, trustDomain, now });
     case 'file':
       return new FileTarget(target);
   }

@@ -1,0 +1,180 @@
+/**
+ * A target that is a mail server (SMTP, RFC 5321): the events of a batch become one message of plain text (RFC 3834: generated
+ * automatically). Sends at most one message in each interval, and none about events that are older than a day.
+ */
+
+import { once } from 'node:events';
+import { connect, type Socket } from 'node:net';
+import { setTimeout } from 'node:timers/promises';
+import { escapeJson } from '@rollcall/output';
+import { localhostLookup } from '@rollcall/protocol';
+import { createTransport } from 'nodemailer';
+import type { RefusedMessage, Secret, SinkMessage, Target, TargetNotice } from './target.ts';
+import { TargetDown } from './target.ts';
+import { type TargetTls, targetError } from './tls.ts';
+
+export interface EmailTargetOptions {
+  readonly host: string;
+  readonly port: number;
+  /** `implicit`: TLS from the first byte. `starttls`: required before anything else is sent; it goes unused where `tls` is `none`. */
+  readonly mode: 'implicit' | 'starttls';
+  readonly tls: TargetTls;
+  readonly user?: string | undefined;
+  readonly password?: Secret | undefined;
+  readonly from: string;
+  readonly to: readonly string[];
+  /** Milliseconds between two messages, at the least. */
+  readonly every: number;
+  /** For a whole delivery, in ms. */
+  readonly timeout: number;
+  /** Name of the sink. */
+  readonly name: string;
+  readonly trustDomain: string;
+  readonly now: () => number;
+  /** Of timers when left out. Rejects when the signal is aborted. */
+  readonly wait?: (ms: number, signal: AbortSignal) => Promise<void>;
+}
+
+const OLDEST_MS = 86_400_000;
+/** Events that a message describes; the others are counted. */
+const DESCRIBED = 200;
+/** Characters of an event that are written. */
+const DATA_CHARACTERS = 2_000;
+
+export class EmailTarget implements Target {
+  readonly #options: EmailTargetOptions;
+  #sentAt = Number.NEGATIVE_INFINITY;
+  #notice: TargetNotice | undefined;
+
+  constructor(options: EmailTargetOptions) {
+    this.#options = options;
+  }
+
+  async deliver(messages: readonly SinkMessage[], signal: AbortSignal): Promise<readonly RefusedMessage[]> {
+    const { now, every, wait = waitForTimer } = this.#options;
+    const recent = messages.filter(({ receivedAt }) => now() - receivedAt <= OLDEST_MS);
+    if (recent.length < messages.length) {
+      const text = `${messages.length - recent.length} events were older than a day, and no message was sent about them`;
+      this.#notice = { isLoss: false, text };
+    }
+    if (recent.length === 0) return [];
+    const untilNext = this.#sentAt + every - now();
+    if (untilNext > 0) await wait(Math.min(untilNext, every), signal);
+    const refusal = await this.#send(recent, signal);
+    if (refusal !== undefined) return recent.map((message) => ({ message, reason: refusal }));
+    this.#sentAt = now();
+    return [];
+  }
+
+  takeNotice(): TargetNotice | undefined {
+    const notice = this.#notice;
+    this.#notice = undefined;
+    return notice;
+  }
+
+  async close(): Promise<void> {}
+
+  /** Undefined when the server took the message; the reason when it refuses its content for good. */
+  async #send(events: readonly SinkMessage[], signal: AbortSignal): Promise<string | undefined> {
+    const { host, port, from, to, timeout, now, name, trustDomain } = this.#options;
+    const deadline = AbortSignal.any([signal, AbortSignal.timeout(timeout)]);
+    const socket = connect({ host, port, ...localhostLookup(host) });
+    const end = () => socket.destroy();
+    deadline.addEventListener('abort', end);
+    socket.on('error', () => {}); // the mail client reports it, but has no listener at each moment
+    try {
+      await once(socket, 'connect', { signal: deadline });
+      const { rejected } = await this.#transport(socket).sendMail({
+        from,
+        to: [...to],
+        subject: subjectOf(events),
+        text: textOf(events, { name, trustDomain }),
+        date: new Date(now()),
+        messageId: `<${name}-${events[0]?.position}-${events.at(-1)?.position}@${trustDomain}>`,
+        headers: { 'Auto-Submitted': 'auto-generated' },
+      });
+      if (rejected.length > 0) {
+        const text = `${rejected.length} of ${to.length} recipients were refused by the mail server`;
+        this.#notice = { isLoss: false, text };
+      }
+      return undefined;
+    } catch (error) {
+      const { code, responseCode = 0, message, originalCode } = error as MailError;
+      if (code === 'EMESSAGE' && responseCode >= 500) return message.slice(0, DATA_CHARACTERS);
+      if (deadline.aborted && !signal.aborted) throw new TargetDown(`expected the mail to be taken in ${timeout} ms`);
+      throw targetError(originalCode === undefined ? error : Object.assign(error as MailError, { code: originalCode }));
+    } finally {
+      deadline.removeEventListener('abort', end);
+      socket.destroy();
+    }
+  }
+
+  /** Of one message; reads the TLS files and the password anew. */
+  #transport(connection: Socket) {
+    const { host, port, mode, tls, user, password, timeout } = this.#options;
+    const material = tls === 'none' ? undefined : tls();
+    return createTransport({
+      host,
+      port,
+      connection,
+      secure: mode === 'implicit',
+      ...(material === undefined
+        ? { ignoreTLS: true }
+        : { requireTLS: true, tls: { ...material, rejectUnauthorized: true, minVersion: 'TLSv1.2' } }),
+      ...(user !== undefined && { auth: { user, pass: password?.() ?? '' } }),
+      connectionTimeout: timeout,
+      greetingTimeout: timeout,
+      socketTimeout: timeout,
+      disableFileAccess: true,
+      disableUrlAccess: true,
+    });
+  }
+}
+
+async function waitForTimer(ms: number, signal: AbortSignal): Promise<void> {
+  await setTimeout(ms, undefined, { signal });
+}
+
+/** As nodemailer describes a failure; `originalCode` is that of the socket. */
+interface MailError extends Error {
+  code?: string;
+  readonly originalCode?: string;
+  readonly responseCode?: number;
+}
+
+/** Types are the server's own words, so that no text of a device is in a header. */
+function subjectOf(events: readonly SinkMessage[]): string {
+  const counts = new Map<string, number>();
+  for (const { stream } of events) counts.set(stream, (counts.get(stream) ?? 0) + 1);
+  const types = [...counts].sort(([, one], [, other]) => other - one).map(([type, count]) => `${type} (${count})`);
+  const more = types.length > 3 ? ' and others' : '';
+  return `[rollcall] ${types.slice(0, 3).join(', ')}${more}`;
+}
+
+function textOf(
+  events: readonly SinkMessage[],
+  { name, trustDomain }: { readonly name: string; readonly trustDomain: string },
+): string {
+  const lines = events.slice(0, DESCRIBED).map(({ receivedAt, stream, device, payload }) => {
+    const head = `${new Date(receivedAt).toISOString()} ${stream} ${device}`;
+    return escapeJson(`${head}\n    ${dataOf(payload).slice(0, DATA_CHARACTERS)}`);
+  });
+  const more = events.length - lines.length;
+  return [
+    ...lines,
+    ...(more > 0 ? [`and ${more} more`] : []),
+    '',
+    'Run "rollcall events list" for these and other events, "rollcall doctor --device ID" for one device.',
+    `Sink ${name} of ${trustDomain}`,
+    '',
+  ].join('\n');
+}
+
+/** The member `data` of an event as JSON. */
+function dataOf(payload: Uint8Array): string {
+  try {
+    return JSON.stringify((JSON.parse(Buffer.from(payload).toString()) as { readonly data?: unknown }).data ?? {});
+  } catch {
+    return '{}';
+  }
+}
