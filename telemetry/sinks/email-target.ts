@@ -43,6 +43,7 @@ const DATA_CHARACTERS = 2_000;
 
 export class EmailTarget implements Target {
   readonly #options: EmailTargetOptions;
+  readonly #stopping = new AbortController();
   #sentAt = Number.NEGATIVE_INFINITY;
   #notice: TargetNotice | undefined;
 
@@ -59,11 +60,15 @@ export class EmailTarget implements Target {
     }
     if (recent.length === 0) return [];
     const untilNext = this.#sentAt + every - now();
-    if (untilNext > 0) await wait(Math.min(untilNext, every), signal);
+    if (untilNext > 0) await wait(Math.min(untilNext, every), AbortSignal.any([signal, this.#stopping.signal]));
     const refusal = await this.#send(recent, signal);
     if (refusal !== undefined) return recent.map((message) => ({ message, reason: refusal }));
     this.#sentAt = now();
     return [];
+  }
+
+  stopWaiting(): void {
+    this.#stopping.abort();
   }
 
   takeNotice(): TargetNotice | undefined {

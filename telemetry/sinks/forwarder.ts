@@ -164,6 +164,7 @@ export class Forwarder {
     if (this.#stop.signal.aborted) return;
     this.#isClosing = true;
     this.#wake();
+    this.#options.target.stopWaiting?.();
     const timer = setTimeout(() => this.#stop.abort(), graceMs);
     await this.#running;
     clearTimeout(timer);

@@ -30,6 +30,8 @@ export interface Target {
    * then some of it may have arrived. Batches come one after the other, messages in the order of the journal.
    */
   deliver(messages: readonly SinkMessage[], signal: AbortSignal): Promise<readonly RefusedMessage[]>;
+  /** The server stops: a delivery that has sent nothing yet rejects now. */
+  stopWaiting?(): void;
   /** What comes next came before, and is wanted again. */
   replaying?(): void;
   /** Checks the target while there is nothing to deliver. */
