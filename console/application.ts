@@ -176,6 +176,7 @@ export function addEndpoint<const E extends Endpoint>(
       ...accessDescription(endpoint.access),
       querystring: endpoint.query ?? nothing,
       ...(endpoint.params !== undefined && { params: endpoint.params }),
+      ...(endpoint.headers !== undefined && { headers: endpoint.headers }),
       ...(endpoint.method !== 'GET' && { body: endpoint.body ?? nothing.prefault({}) }),
       response: {
         200: { description: endpoint.summary, content: { [mediaType]: { schema: endpoint.answer } } },

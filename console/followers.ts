@@ -5,26 +5,39 @@
 
 import type { ServerResponse } from 'node:http';
 import { escapeJson } from '@rollcall/output';
-import { Problem, problemDocument } from '@rollcall/protocol';
+import { asProblem, Problem, problemDocument } from '@rollcall/protocol';
 import type { OperatorAccessEnded } from '../registry/index.ts';
 import type { Admission } from './access.ts';
 
 /** Unsent bytes per follower; more drop it. */
 export const MAX_FOLLOWER_BACKLOG = 1_048_576;
 export const MAX_FOLLOWERS = 64;
+/** A follower that is sent stored messages waits while so many bytes are unsent, and is dropped after so long without any sent. */
+const FULL_BACKLOG = MAX_FOLLOWER_BACKLOG / 4;
+const DRAIN_PATIENCE_MS = 30_000;
 const CLOSE_GRACE_MS = 10_000;
 /** The longest that `setTimeout` accepts. */
 const MAX_TIMER_MS = 2 ** 31 - 1;
 
 const MEDIA_TYPES = { lines: 'application/x-ndjson', sse: 'text/event-stream' } as const;
 
+/** How a subscription writes to its follower. */
+export interface FollowerFlow {
+  /** Drops the follower when it reads too slowly. */
+  send(text: string): void;
+  /** Resolves when more stored messages may be sent, or the follower is gone. */
+  drained(): Promise<void>;
+  /** Ends the stream with the problem. */
+  fail(error: unknown): void;
+}
+
 export interface FollowRequest {
   readonly headers: Readonly<Record<string, string>>;
   readonly form: keyof typeof MEDIA_TYPES;
   /** Of the reader: the stream ends when its key does. */
   readonly admission: Admission;
-  /** Calls `send` with text in that form for each message. Returns a function that stops it. */
-  readonly subscribe: (send: (text: string) => void) => () => void;
+  /** Sends text in that form for each message. Returns a function that stops it. */
+  readonly subscribe: (flow: FollowerFlow) => () => void;
 }
 
 export interface FollowersOptions {
@@ -50,12 +63,15 @@ export class Followers {
       throw new Problem('unavailable', { detail: `there are ${MAX_FOLLOWERS} followers already` });
     }
     const { apiKey } = admission;
-    const stop = subscribe((text) => {
+    const send = (text: string) => {
       if (this.#isExpired(apiKey)) drop(keyEnded());
-      else if (response.writableLength > MAX_FOLLOWER_BACKLOG) {
-        drop(new Problem('unavailable', { detail: 'this follower reads too slowly and was dropped' }));
-      } else response.write(escapeJson(text));
-    });
+      else if (response.writableLength > MAX_FOLLOWER_BACKLOG) drop(tooSlow());
+      else response.write(escapeJson(text));
+    };
+    const drained = async () => {
+      if (response.writableLength > FULL_BACKLOG && !(await drainedOrClosed(response))) drop(tooSlow());
+    };
+    const stop = subscribe({ send, drained, fail: (error) => drop(asProblem(error)) });
     const expiry = this.#watchExpiry(apiKey, () => drop(keyEnded()));
     const leave = () => {
       stop();
@@ -63,6 +79,7 @@ export class Followers {
       this.#live.delete(follower);
     };
     const drop = (problem: Problem) => {
+      if (!this.#live.has(follower)) return;
       leave();
       const last = JSON.stringify(problemDocument(problem, this.#now()));
       response.end(form === 'sse' ? `event: problem\ndata: ${last}\n\n` : `${last}\n`);
@@ -102,4 +119,22 @@ export class Followers {
 
 function keyEnded(): Problem {
   return new Problem('operator_required', { detail: 'the API key of this stream is no longer accepted' });
+}
+
+function tooSlow(): Problem {
+  return new Problem('unavailable', { detail: 'this follower reads too slowly and was dropped' });
+}
+
+/** False when neither happened in time. */
+async function drainedOrClosed(response: ServerResponse): Promise<boolean> {
+  const { promise, resolve } = Promise.withResolvers<boolean>();
+  const [done, late] = [() => resolve(true), () => resolve(false)];
+  const patience = setTimeout(late, DRAIN_PATIENCE_MS).unref();
+  response.once('drain', done).once('close', done);
+  try {
+    return await promise;
+  } finally {
+    clearTimeout(patience);
+    response.off('drain', done).off('close', done);
+  }
 }

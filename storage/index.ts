@@ -17,6 +17,7 @@ export { batchTransferList, packBatch } from './journal/batch.ts';
 export type { JournalOptions } from './journal/journal.ts';
 export type {
   DeviceStreams,
+  JournalBounds,
   JournalMessage,
   JournalStats,
   SegmentStats,

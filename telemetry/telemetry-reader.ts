@@ -2,6 +2,7 @@ import { Problem } from '@rollcall/protocol';
 import {
   checkSeries,
   type DeviceStreams,
+  type JournalBounds,
   type JournalStats,
   type LastCall,
   type MessageFilter,
@@ -82,6 +83,7 @@ export function openTelemetryReader<Source extends string>({ directory, workerEn
       }
       return sums.result();
     },
+    bounds: () => reader.call<JournalBounds>('bounds'),
     stats: () => reader.call<JournalStats>('stats'),
     /** Of streams that had a message in the last so many days of the journal. */
     streams: (days: number) => reader.call<DeviceStreams[]>('streams', days),

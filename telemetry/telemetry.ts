@@ -2,6 +2,7 @@
 
 import type { DeviceId } from '@rollcall/protocol';
 import type {
+  JournalBounds,
   JournalMessage,
   SeriesQuery as JournalSeriesQuery,
   JournalStats,
@@ -123,6 +124,8 @@ export interface Telemetry<Source extends string = DeviceId> {
   pages(range: TelemetryRange<Source>): AsyncIterable<readonly StoredMessage<Source>[]>;
   /** Throws Problem `request_invalid` for an impossible range, bucket or pointer. */
   series(query: SeriesQuery<Source>): Promise<Series>;
+  /** The positions that can be read now. */
+  bounds(): Promise<JournalBounds>;
   stats(): Promise<JournalStats>;
   /** Applies the configured retention, or this: removes whole segments, or devices of groups from one. Returns what was removed. */
   prune(retention?: Retention): Promise<readonly SegmentStats[]>;

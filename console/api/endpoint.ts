@@ -20,6 +20,8 @@ export interface Endpoint {
   /** Of GET and DELETE, which have no body. */
   readonly query?: z.ZodType;
   readonly body?: z.ZodType;
+  /** Headers that the endpoint reads, in lower case; others pass. */
+  readonly headers?: z.ZodType;
   /** The whole answer; with `stream: 'lines'` each of its lines. */
   readonly answer: z.ZodType;
   /** Of the answer; JSON unless said otherwise. */

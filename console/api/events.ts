@@ -3,7 +3,7 @@
 import { LIFECYCLE_TYPES } from '@rollcall/protocol';
 import { z } from 'zod';
 import type { Endpoint } from './endpoint.ts';
-import { deviceId, pageLimit, time } from './schemas.ts';
+import { deviceId, pageLimit, resumeHeaders, time } from './schemas.ts';
 
 const AREAS = [...new Set(LIFECYCLE_TYPES.map((type) => type.slice(0, type.indexOf('.'))))];
 
@@ -49,6 +49,7 @@ export const eventEndpoints = {
     access: 'viewer',
     summary: 'follow events, one per line; as server-sent events when the client accepts text/event-stream',
     query: eventFilter,
+    headers: resumeHeaders,
     answer: eventView,
     mediaType: 'application/x-ndjson',
     stream: 'lines',

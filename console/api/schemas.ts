@@ -74,3 +74,12 @@ export const problemView = z.object({
   detail: z.string(),
   time,
 });
+
+/** Of an endpoint that streams server-sent events. */
+export const resumeHeaders = z.looseObject({
+  'last-event-id': z
+    .string()
+    .max(256)
+    .optional()
+    .describe('of server-sent events: the id of the last one received; those after it come first'),
+});

@@ -3,7 +3,7 @@
 import { parseFraction } from '@rollcall/protocol';
 import { z } from 'zod';
 import type { Endpoint } from './endpoint.ts';
-import { decimal, deviceId, groupName, pageLimit, time } from './schemas.ts';
+import { decimal, deviceId, groupName, pageLimit, resumeHeaders, time } from './schemas.ts';
 
 const stream = z.string().min(1).max(256);
 
@@ -175,8 +175,10 @@ export const telemetryEndpoints = {
     method: 'GET',
     path: '/v1/telemetry/follow',
     access: 'viewer',
-    summary: 'follow messages, one per line; a follower that reads too slowly gets a problem as its last line',
+    summary:
+      'follow messages, one per line, or as server-sent events; a follower that reads too slowly gets a problem as its last one',
     query: ofOneDevice,
+    headers: resumeHeaders,
     answer: messageView,
     mediaType: 'application/x-ndjson',
     stream: 'lines',

@@ -3,7 +3,19 @@
 import type { FastifyInstance } from 'fastify';
 import { eventEndpoints as endpoints } from '../api/events.ts';
 import { addEndpoint } from '../application.ts';
+import { acceptedForm, findStreamStart, type StreamSource, streamEvents } from '../event-stream.ts';
 import type { RoutesOptions } from './routes.ts';
+
+interface EventFilter {
+  readonly type: string | undefined;
+  readonly name: string | undefined;
+}
+
+interface StoredEvent {
+  readonly position: number;
+  readonly type: string;
+  readonly json: Uint8Array;
+}
 
 /** The events that operators see. */
 export interface EventFeed {
@@ -15,10 +27,10 @@ export interface EventFeed {
     readonly limit: number;
   }): Promise<readonly { readonly json: Uint8Array }[]>;
   /** Returns the way to stop. */
-  follow(
-    filter: { readonly type: string | undefined; readonly name: string | undefined },
-    listener: (event: { readonly position: number; readonly type: string; readonly json: Uint8Array }) => void,
-  ): () => void;
+  follow(filter: EventFilter, listener: (event: StoredEvent) => void): () => void;
+  bounds: StreamSource['bounds'];
+  /** After a position, oldest first. */
+  pages(filter: EventFilter, after: number): AsyncIterable<readonly StoredEvent[]>;
 }
 
 const DAY_MS = 86_400_000;
@@ -36,20 +48,32 @@ export function addEventRoutes(app: FastifyInstance, { events, followers, now }:
     return found.map(({ json }) => JSON.parse(Buffer.from(json).toString()));
   });
   addEndpoint(app, endpoints.followEvents, async ({ query, admission, reply }) => {
-    const { type, device: name } = query;
-    const asSse = /\btext\/event-stream\b/.test(reply.request.headers.accept ?? '');
+    const filter = { type: query.type, name: query.device };
+    const { headers } = reply.request;
+    const form = acceptedForm(headers);
+    const source = sourceOf(events, filter);
+    const start = await findStreamStart(source, headers);
     followers.start(reply.raw, {
       admission,
       headers: reply.getHeaders() as Record<string, string>,
-      form: asSse ? 'sse' : 'lines',
-      subscribe: (send) =>
-        events.follow({ type, name }, (event) => {
-          const json = Buffer.from(event.json).toString();
-          // HTML, "Server-sent events": JSON has no line feed of its own, so one data line holds it.
-          send(asSse ? `id: ${event.position}\nevent: ${event.type}\ndata: ${json}\n\n` : `${json}\n`);
-        }),
+      form,
+      subscribe: (flow) =>
+        form === 'sse'
+          ? streamEvents(source, start, flow)
+          : events.follow(filter, ({ json }) => flow.send(`${Buffer.from(json)}\n`)),
     });
     reply.hijack();
     return undefined;
   });
+}
+
+function sourceOf(events: EventFeed, filter: EventFilter): StreamSource {
+  const view = ({ position, type, json }: StoredEvent) => ({ position, type, json: Buffer.from(json).toString() });
+  return {
+    bounds: () => events.bounds(),
+    pages: async function* (after) {
+      for await (const page of events.pages(filter, after)) yield page.map(view);
+    },
+    follow: (listener) => events.follow(filter, (event) => listener(view(event))),
+  };
 }

@@ -4,9 +4,10 @@ import { Readable } from 'node:stream';
 import { type DeviceId, type GroupName, Problem } from '@rollcall/protocol';
 import type { FastifyInstance } from 'fastify';
 import { performAnnouncedAction, type Registry } from '../../registry/index.ts';
-import type { DeviceSelection, SegmentStats, TelemetryRange } from '../../telemetry/index.ts';
+import type { DeviceSelection, SegmentStats, StoredMessage, Telemetry, TelemetryRange } from '../../telemetry/index.ts';
 import { telemetryEndpoints as endpoints } from '../api/telemetry.ts';
 import { addEndpoint } from '../application.ts';
+import { acceptedForm, findStreamStart, type StreamSource, streamEvents } from '../event-stream.ts';
 import { isoTime } from '../iso-time.ts';
 import { messageJson, viewMessage } from '../message-view.ts';
 import { setNextLink } from '../paging.ts';
@@ -104,15 +105,37 @@ function addJournalRoutes(app: FastifyInstance, { registry, telemetry }: RoutesO
 
 function addFollowRoute(app: FastifyInstance, { telemetry, followers }: RoutesOptions): void {
   addEndpoint(app, endpoints.followTelemetry, async ({ query, admission, reply }) => {
+    const { headers } = reply.request;
+    const form = acceptedForm(headers);
+    const source = sourceOf(telemetry, query.device);
+    const start = await findStreamStart(source, headers);
     followers.start(reply.raw, {
       admission,
       headers: reply.getHeaders() as Record<string, string>,
-      form: 'lines',
-      subscribe: (send) => telemetry.follow(query.device, (message) => send(messageJson(message))),
+      form,
+      subscribe: (flow) =>
+        form === 'sse'
+          ? streamEvents(source, start, flow)
+          : telemetry.follow(query.device, (message) => flow.send(messageJson(message))),
     });
     reply.hijack();
     return undefined;
   });
+}
+
+function sourceOf(telemetry: Telemetry, device: DeviceId | undefined): StreamSource {
+  const view = (message: StoredMessage) => ({
+    position: message.position,
+    json: messageJson(message).trimEnd(),
+  });
+  return {
+    bounds: () => telemetry.bounds(),
+    pages: async function* (after) {
+      const range = device === undefined ? { after } : { after, device };
+      for await (const page of telemetry.pages(range)) yield page.map(view);
+    },
+    follow: (listener) => telemetry.follow(device, (message) => listener(view(message))),
+  };
 }
 
 /** The devices that a query selects; of a group, those that are in it now. */

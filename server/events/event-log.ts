@@ -190,6 +190,25 @@ export class EventLog {
     return newest;
   }
 
+  /** Which positions the journal covers; of an event that is in the reserve alone the position is smaller. */
+  bounds(): ReturnType<Telemetry<string>['bounds']> {
+    return this.#options.journal.bounds();
+  }
+
+  /** Events after a position, oldest first, in pages that are read on demand. */
+  async *pages({ type, name }: EventFilter, after: number): AsyncGenerator<readonly StoredEvent[]> {
+    const isArea = type !== undefined && !isLifecycleType(type);
+    const range = {
+      after,
+      ...(name !== undefined && { device: name }),
+      ...(type !== undefined && !isArea && { stream: type }),
+    };
+    for await (const page of this.#options.journal.pages(range)) {
+      const events = page.flatMap((message) => storedEvent(message) ?? []);
+      yield isArea ? events.filter((event) => matches(event.type, type)) : events;
+    }
+  }
+
   /** The newest events of one type and name, oldest first. Unlike `list` it reads no others. Of the class `device` only. */
   async newest({ type, name, since, limit }: NewestEvents): Promise<readonly StoredEvent[]> {
     const { journal } = this.#options;

@@ -4,7 +4,7 @@ import { basename } from 'node:path';
 import { Problem } from '@rollcall/protocol';
 import Database from 'better-sqlite3';
 import { isDamage } from '../storage-problem.ts';
-import type { DeviceStreams, JournalStats, SegmentStats } from './message.ts';
+import type { DeviceStreams, JournalBounds, JournalStats, SegmentStats } from './message.ts';
 import { memoryOf, type Row } from './packed-rows.ts';
 import { dayOf, listDamaged, listSegments, type SegmentName, segmentBytes } from './segment-names.ts';
 import { type MessageFilter, SegmentReader } from './segment-reader.ts';
@@ -117,6 +117,16 @@ export class JournalReader {
     const page = this.page(wanted, after, limit, SERIES_PAGE_BYTES);
     for (const row of page) sums.add(row.receivedAt, row.payload);
     return { next: page.at(-1)?.position };
+  }
+
+  bounds(): JournalBounds {
+    const segments = this.#segments();
+    const [first, last] = [segments[0], segments.at(-1)];
+    if (first === undefined || last === undefined) return { oldest: 1, newest: 0 };
+    return {
+      oldest: this.#read(first, (reader) => reader.firstPosition),
+      newest: this.#read(last, (reader) => reader.end()),
+    };
   }
 
   stats(): JournalStats {

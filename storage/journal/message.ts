@@ -72,6 +72,14 @@ export interface SegmentStats {
   readonly bytes: number;
 }
 
+/** Which positions a journal covers. */
+export interface JournalBounds {
+  /** Messages of smaller positions were removed. */
+  readonly oldest: number;
+  /** Of the newest message; one before `oldest` when there is none. */
+  readonly newest: number;
+}
+
 export interface JournalStats {
   /** Oldest first. */
   readonly segments: readonly SegmentStats[];

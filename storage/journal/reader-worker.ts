@@ -67,6 +67,7 @@ answerCalls({
     return { value: look, transfer: [] };
   },
   streams: (days: number) => ({ value: opened().streams(days), transfer: [] }),
+  bounds: () => ({ value: opened().bounds(), transfer: [] }),
   stats: () => ({ value: opened().stats(), transfer: [] }),
   close: () => {
     journal?.close();

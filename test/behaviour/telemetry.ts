@@ -304,6 +304,8 @@ export function telemetryBehaviour(name: string, openFresh: OpenFreshTelemetry):
         }
       }
       const before = await telemetry.stats();
+      const { oldest, newest } = await telemetry.bounds();
+      expect([oldest, newest]).toEqual([1, before.messages]);
       expect(before).toMatchObject({ messages: 15, damaged: [] });
       expect(before.bytes).toBeGreaterThan(1_500_000);
       expect(await telemetry.prune()).toEqual([]);
@@ -313,6 +315,7 @@ export function telemetryBehaviour(name: string, openFresh: OpenFreshTelemetry):
       const count = removed.reduce((sum, { messages }) => sum + messages, 0);
       expect([3, 6, 9]).toContain(count);
       const after = await telemetry.stats();
+      expect(await telemetry.bounds()).toEqual({ oldest: newest - after.messages + 1, newest });
       expect(after.messages).toBe(15 - count);
       expect(after.bytes).toBeLessThanOrEqual(before.bytes / 2);
       await telemetry.prune({ age: 0, bytes: 1 });

@@ -1,5 +1,6 @@
 /** Lifecycle events of a fleet, as services and operators receive them and the event journal stores them. */
 
+import { once } from 'node:events';
 import { request } from 'node:http';
 import { request as requestHttps } from 'node:https';
 import { connect as connectTls } from 'node:tls';
@@ -193,6 +194,25 @@ describe('a service that subscribes to events', () => {
   });
 });
 
+/** The first event that a client gets that resumes after this one. */
+async function eventsAfter(id: string, type: string, device: string): Promise<unknown[]> {
+  const resuming = request({
+    socketPath: fleet.socket,
+    path: `/v1/events/follow?type=${type}&device=${device}`,
+    headers: { accept: 'text/event-stream', 'last-event-id': id },
+  }).end();
+  const [response] = await once(resuming, 'response');
+  let text = '';
+  for await (const chunk of response.setEncoding('utf8')) {
+    text += chunk;
+    const found = [...text.matchAll(/^id: \d+\nevent: \S+\ndata: (.+)\n\n/gm)].map(([, json]) =>
+      JSON.parse(json as string),
+    );
+    if (found.length > 0) return found;
+  }
+  return [];
+}
+
 describe('an operator', () => {
   it('lists events by type, area and device', async () => {
     await (await openMqtt(await fleet.enroll('dev-5'))).endAsync();
@@ -214,6 +234,7 @@ describe('an operator', () => {
   it('follows them as server-sent events', async () => {
     const device = await fleet.enroll('dev-6');
     const text = Promise.withResolvers<string>();
+    let received = '';
     const following = request({
       socketPath: fleet.socket,
       path: '/v1/events/follow?type=presence.connected&device=dev-6',
@@ -223,7 +244,10 @@ describe('an operator', () => {
       following.on('error', reject);
       following.on('response', (response) => {
         expect(response.headers['content-type']).toBe('text/event-stream');
-        response.setEncoding('utf8').once('data', (chunk: string) => text.resolve(chunk));
+        response.setEncoding('utf8').on('data', (chunk: string) => {
+          received += chunk;
+          if (received.includes('data: ') && received.endsWith('\n\n')) text.resolve(received);
+        });
         response.on('error', () => {});
         resolve();
       });
@@ -231,10 +255,12 @@ describe('an operator', () => {
     following.end();
     await ready;
     const client = await openMqtt(device);
-    const parts = /^id: (\d+)\nevent: (\S+)\ndata: (.+)\n\n$/.exec(await text.promise);
+    const parts = /^id: \d+\n\nid: (\d+)\nevent: (\S+)\ndata: (.+)\n\n$/.exec(await text.promise);
     expect(parts?.[2]).toBe('presence.connected');
     expect(JSON.parse(parts?.[3] as string)).toMatchObject({ subject: 'devices/dev-6' });
     following.destroy();
     await client.endAsync();
+    const missed = await eventsAfter(parts?.[1] as string, 'presence.disconnected', 'dev-6');
+    expect(missed).toMatchObject([{ subject: 'devices/dev-6', type: 'fleet.presence.disconnected' }]);
   });
 });
