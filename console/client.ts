@@ -39,7 +39,7 @@ type Method<E extends Endpoint> = E extends { readonly stream: 'lines' }
  * its signal, and throws `unavailable` when the server drops this reader as too slow.
  */
 export type ConsoleClient = { readonly [Name in keyof Endpoints]: Method<Endpoints[Name]> } & {
-  /** Ends streams of lines. Other calls leave nothing open. */
+  /** Ends streams of lines, and calls that still wait for their answer. */
   close(): Promise<void>;
 };
 
@@ -60,7 +60,7 @@ export function openConsoleClient(address: ConsoleAddress): ConsoleClient {
       return (input?: AnyInput, signal = closed.signal) =>
         follow(address, endpoint, callOf(endpoint, input), AbortSignal.any([closed.signal, signal]));
     }
-    return (input?: AnyInput) => fetchAnswer(address, endpoint, callOf(endpoint, input));
+    return (input?: AnyInput) => fetchAnswer(address, endpoint, { ...callOf(endpoint, input), signal: closed.signal });
   };
   const methods = Object.entries<Endpoint>(endpoints).map(([name, endpoint]) => [name, methodOf(endpoint)] as const);
   return { ...Object.fromEntries(methods), close: async () => closed.abort() } as unknown as ConsoleClient;

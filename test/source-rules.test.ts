@@ -12,6 +12,7 @@ const root = fileURLToPath(new URL('..', import.meta.url));
 const CONVERT_VALIDATED_NUMBERS = new Set([
   'server/backup/tar.ts',
   'cli/commands/telemetry.ts',
+  'cli/top/metric-samples.ts',
   'protocol/decimal.ts',
   'protocol/localhost.ts',
   'protocol/server-urls.ts',
