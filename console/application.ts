@@ -20,7 +20,8 @@ import type { RefusalLog } from '../limits/index.ts';
 import { type Actor, runWithOrigin } from '../registry/index.ts';
 import type { AccessControl, Admission } from './access.ts';
 import type { Access, Answer, Checked, Endpoint } from './api/endpoint.ts';
-import { problemView } from './api/schemas.ts';
+import { changeConditions, problemView, readConditions } from './api/schemas.ts';
+import { entityTag, Preconditions } from './entity-tag.ts';
 import { exceedsDepth } from './untrusted-json.ts';
 import { describeIssues, explainIssue } from './validation-messages.ts';
 
@@ -47,6 +48,8 @@ const SECURITY = {
   anyone: [],
   probe: [],
 } satisfies Readonly<Record<Access, readonly Readonly<Record<string, string[]>>[]>>;
+
+const ETAG_HEADER = { type: 'string', description: 'a strong entity tag (RFC 9110)' };
 
 export interface ApplicationOptions {
   readonly access: AccessControl;
@@ -91,10 +94,23 @@ export async function createApplication(options: ApplicationOptions): Promise<Fa
       },
       security: SECURITY.viewer,
     },
-    transform: createJsonSchemaTransform({}),
+    transform: describeTags,
   });
   return app;
 }
+
+const describeRoute = createJsonSchemaTransform({});
+
+/** The description of a route, with the response header that its schemas cannot state. */
+const describeTags: typeof describeRoute = (route) => {
+  const described = describeRoute(route);
+  const { response } = described.schema as {
+    readonly response?: Readonly<Record<string, { headers?: Record<string, unknown> }>>;
+  };
+  const answer = response?.[200];
+  if (response?.[304] !== undefined && answer !== undefined) answer.headers = { etag: ETAG_HEADER };
+  return described;
+};
 
 type AnswerProblem = (error: unknown, reply: FastifyReply) => void;
 
@@ -156,6 +172,11 @@ export interface CheckedRequest<E extends Endpoint> {
   /** The operator, for audit entries. */
   readonly actor: Actor;
   readonly admission: Admission;
+  /**
+   * Of a tagged endpoint that changes: problem `precondition_failed` unless `If-Match` allows to change this, which is what
+   * GET answers. To be called in the transaction of the change.
+   */
+  readonly expectMatch: (current: unknown) => void;
   readonly reply: FastifyReply;
 }
 
@@ -167,6 +188,8 @@ export function addEndpoint<const E extends Endpoint>(
 ): void {
   const nothing = z.strictObject({});
   const mediaType = endpoint.mediaType ?? 'application/json';
+  const { isTagged = false } = endpoint;
+  const isRead = endpoint.method === 'GET';
   app.route({
     method: endpoint.method,
     url: endpoint.path,
@@ -176,16 +199,19 @@ export function addEndpoint<const E extends Endpoint>(
       ...accessDescription(endpoint.access),
       querystring: endpoint.query ?? nothing,
       ...(endpoint.params !== undefined && { params: endpoint.params }),
-      ...(endpoint.headers !== undefined && { headers: endpoint.headers }),
+      ...headersOf(endpoint),
       ...(endpoint.method !== 'GET' && { body: endpoint.body ?? nothing.prefault({}) }),
       response: {
         200: { description: endpoint.summary, content: { [mediaType]: { schema: endpoint.answer } } },
+        ...(isTagged && isRead && { 304: z.null().describe('the client has it') }),
         default: { description: 'a problem', content: { [PROBLEM_MEDIA_TYPE]: { schema: problemView } } },
       },
     },
     handler: async (request: FastifyRequest, reply: FastifyReply) => {
       const { admission } = request;
       if (admission === undefined) throw new Problem('operator_required');
+      const preconditions = new Preconditions(request.headers);
+      if (!isTagged && !isRead) preconditions.expectNone();
       const work = () =>
         handler({
           params: request.params as Checked<E, 'params'>,
@@ -193,13 +219,24 @@ export function addEndpoint<const E extends Endpoint>(
           body: request.body as Checked<E, 'body'>,
           actor: admission.actor,
           admission,
+          expectMatch: (current) => preconditions.expectMatch(current),
           reply,
         });
       const answer = await (admission.origin === undefined ? work() : runWithOrigin(admission.origin, work));
       if (reply.sent) return reply;
+      if (isTagged && isRead) {
+        const tag = entityTag(answer);
+        reply.header('etag', tag);
+        if (preconditions.isKnown(tag)) return reply.code(304).send();
+      }
       return reply.type(mediaType).send(answer);
     },
   });
+}
+
+function headersOf({ method, isTagged, headers }: Endpoint) {
+  const read = isTagged ? (method === 'GET' ? readConditions : changeConditions) : headers;
+  return read === undefined ? {} : { headers: read };
 }
 
 /** Of the OpenAPI document. */

@@ -62,6 +62,7 @@ export const PROBLEMS = {
   operator_disabled: { status: 409, sentence: 'this operator is disabled' },
   operator_key_unknown: { status: 404, sentence: 'there is no such API key' },
   request_invalid: { status: 400, sentence: 'the request does not have the expected shape' },
+  precondition_failed: { status: 412, sentence: 'this was changed since it was read' },
   device_unknown: { status: 404, sentence: 'there is no such device' },
   device_offline: {
     status: 409,

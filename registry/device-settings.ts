@@ -5,7 +5,7 @@ import { writeTerms } from './device-terms.ts';
 import { findDevice } from './devices.ts';
 import { isGroupFull } from './group-profiles.ts';
 import { checkLabels, writeLabels } from './labels.ts';
-import type { Actor, DeviceRecord, Labels } from './registry.ts';
+import type { Actor, ChangeCheck, DeviceRecord, Labels } from './registry.ts';
 
 export interface DeviceSettings {
   readonly group?: GroupName;
@@ -19,10 +19,12 @@ export function setDevice(
   id: DeviceId,
   change: DeviceSettings,
   actor: Actor,
+  check?: ChangeCheck<DeviceRecord>,
 ): { readonly device: DeviceRecord; readonly isChanged: boolean } {
   return database.write((tx) => {
     const device = findDevice(tx, id);
     if (device === undefined) throw new Problem('device_unknown');
+    check?.(device);
     if (device.status === 'revoked') throw new Problem('device_revoked');
     const group = change.group ?? device.group;
     const labels = mergeLabels(device.labels, change.labels ?? {});

@@ -1,15 +1,15 @@
 /** Devices: found, listed with their certificates, changed, and the operations on them. */
 
-import type { DeviceId, GroupName, Identity } from '@rollcall/protocol';
+import type { DeviceId, Identity } from '@rollcall/protocol';
 import { applyDeviceOperation, notifyListeners, type OperationListeners } from './apply-device-operations.ts';
 import { certificatesIssuedFrom, certificatesOf } from './certificates.ts';
 import type { RegistryDatabase } from './database.ts';
 import type { DeviceChange, DeviceOperations } from './device-operation-types.ts';
 import type { DeviceFilter } from './device-query.ts';
-import { setDevice } from './device-settings.ts';
+import { type DeviceSettings, setDevice } from './device-settings.ts';
 import { findDevice } from './devices.ts';
 import { findDevices } from './find-devices.ts';
-import type { Actor, CertificateRecord, DeviceRecord } from './registry.ts';
+import type { Actor, CertificateRecord, ChangeCheck, DeviceRecord } from './registry.ts';
 import { selectDevices } from './select-devices.ts';
 
 export interface DeviceStore {
@@ -23,8 +23,9 @@ export interface DeviceStore {
   /** Changes group or labels; a null removes a label. Resolves when live sessions have their new rights. */
   setDevice(
     id: DeviceId,
-    change: { readonly group?: GroupName; readonly labels?: Readonly<Record<string, string | null>> },
+    change: DeviceSettings,
     actor: Actor,
+    check?: ChangeCheck<DeviceRecord>,
   ): Promise<DeviceRecord>;
 }
 
@@ -37,8 +38,8 @@ export function createDeviceStore(
     listDevices: (filter) => findDevices(database, filter),
     listCertificates: async (holder, newest) => database.read((tx) => certificatesOf(tx, holder, newest)),
     listIssuedFrom: async (tokenId) => database.read((tx) => certificatesIssuedFrom(tx, tokenId)),
-    setDevice: async (id, settings, actor) => {
-      const { device, isChanged } = setDevice(database, id, settings, actor);
+    setDevice: async (id, settings, actor, check) => {
+      const { device, isChanged } = setDevice(database, id, settings, actor, check);
       const change: DeviceChange = { device: id, operation: 'set', status: device.status, at: database.now };
       if (isChanged) await notifyListeners(listeners, { change, revocation: undefined }, performance.now());
       return device;

@@ -1,7 +1,7 @@
 import { type DeviceId, type GroupName, Problem } from '@rollcall/protocol';
 import { recordDone } from './audit.ts';
 import type { RegistryDatabase } from './database.ts';
-import type { Actor } from './registry.ts';
+import type { Actor, ChangeCheck } from './registry.ts';
 import type { Transaction } from './transaction.ts';
 
 export const KEY_ALGORITHMS = ['P-256', 'P-384', 'Ed25519', 'RSA'] as const;
@@ -29,7 +29,12 @@ export interface GroupProfileStore {
   /** Of the group that the device is in. */
   profileOfDevice(id: DeviceId): Promise<GroupProfile | undefined>;
   /** Replaces the profile; an empty one removes it. Problem `profile_invalid`. */
-  setProfile(group: GroupName, profile: GroupProfile, actor: Actor): Promise<void>;
+  setProfile(
+    group: GroupName,
+    profile: GroupProfile,
+    actor: Actor,
+    check?: ChangeCheck<GroupProfile | undefined>,
+  ): Promise<void>;
 }
 
 export function createGroupProfileStore(database: RegistryDatabase): GroupProfileStore {
@@ -45,7 +50,7 @@ export function createGroupProfileStore(database: RegistryDatabase): GroupProfil
           ),
       ),
     profileOfDevice: async (id) => database.read((tx) => profileOfDevice(tx, id)),
-    setProfile: async (group, profile, actor) => setProfile(database, group, profile, actor),
+    setProfile: async (group, profile, actor, check) => setProfile(database, group, profile, actor, check),
   };
 }
 
@@ -76,10 +81,17 @@ export function isGroupFull(tx: Transaction, group: GroupName): boolean {
   return (found?.n ?? 0) >= most;
 }
 
-function setProfile(database: RegistryDatabase, group: GroupName, given: GroupProfile, actor: Actor): void {
+function setProfile(
+  database: RegistryDatabase,
+  group: GroupName,
+  given: GroupProfile,
+  actor: Actor,
+  check?: ChangeCheck<GroupProfile | undefined>,
+): void {
   const profile = checkedProfile(given);
   const text = JSON.stringify(profile);
   database.write((tx) => {
+    check?.(findProfile(tx, group));
     tx.run(
       `INSERT INTO group_profiles (group_name, profile, set_at, set_by) VALUES (@group, @text, @now, @actor)
        ON CONFLICT (group_name) DO UPDATE SET profile = @text, set_at = @now, set_by = @actor`,

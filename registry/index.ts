@@ -17,6 +17,7 @@ export {
   type TerminationReport,
 } from './device-operation-types.ts';
 export { DEVICE_SORTS, type DeviceCriteria, type DeviceFilter, type DeviceSort, deviceCursor } from './device-query.ts';
+export type { DeviceSettings } from './device-settings.ts';
 export {
   AUTHORITY_EXPIRING_KINDS,
   compareExpiryCursors,
@@ -54,6 +55,7 @@ export {
   type Actor,
   type CertificateRecord,
   type CertificateStatus,
+  type ChangeCheck,
   DEVICE_STATUSES,
   type DeviceRecord,
   type DeviceStatus,

@@ -11,7 +11,8 @@ import type { Logger } from 'pino';
 import { recordDone } from './audit.ts';
 import type { RegistryDatabase } from './database.ts';
 import { Listeners } from './listeners.ts';
-import type { Actor } from './registry.ts';
+import type { Actor, ChangeCheck } from './registry.ts';
+import type { Transaction } from './transaction.ts';
 
 /** Characters of JSON; the audit entry contains the whole document. */
 const MAX_DOCUMENT_LENGTH = 65_536;
@@ -21,36 +22,46 @@ const SCOPE = /^(group|service)\/(.+)$/;
 export interface PolicyStore {
   findPolicy(scope: PolicyScope): Promise<PolicyDocument | undefined>;
   /** Problem `policy_invalid` for a scope or a document of another shape, or one longer than 64 KiB. */
-  setPolicy(scope: PolicyScope, policy: PolicyDocument, actor: Actor): Promise<void>;
+  setPolicy(
+    scope: PolicyScope,
+    policy: PolicyDocument,
+    actor: Actor,
+    check?: ChangeCheck<PolicyDocument | undefined>,
+  ): Promise<void>;
   onPolicyChange(listener: (scope: PolicyScope) => void): () => void;
 }
 
 export function createPolicyStore(database: RegistryDatabase, log: Logger): PolicyStore {
   const changes = new Listeners<PolicyScope>('policy change', log);
   return {
-    findPolicy: async (scope) => findPolicy(database, scope),
-    setPolicy: async (scope, policy, actor) => {
-      setPolicy(database, scope, policy, actor);
+    findPolicy: async (scope) => database.read((tx) => findPolicy(tx, scope)),
+    setPolicy: async (scope, policy, actor, check) => {
+      setPolicy(database, scope, policy, actor, check);
       await changes.notify([scope]);
     },
     onPolicyChange: (listener) => changes.add(listener),
   };
 }
 
-function findPolicy(database: RegistryDatabase, scope: PolicyScope): PolicyDocument | undefined {
-  const row = database.read((tx) =>
-    tx.get<{ document: string }>('SELECT document FROM policies WHERE scope = @scope', { scope }),
-  );
+function findPolicy(tx: Transaction, scope: PolicyScope): PolicyDocument | undefined {
+  const row = tx.get<{ document: string }>('SELECT document FROM policies WHERE scope = @scope', { scope });
   return row && readDocument(JSON.parse(row.document), (reason) => new Problem('internal', { reason }));
 }
 
-function setPolicy(database: RegistryDatabase, scope: PolicyScope, policy: PolicyDocument, actor: Actor): void {
+function setPolicy(
+  database: RegistryDatabase,
+  scope: PolicyScope,
+  policy: PolicyDocument,
+  actor: Actor,
+  check?: ChangeCheck<PolicyDocument | undefined>,
+): void {
   expectScope(scope);
   const document = JSON.stringify(readDocument(policy, invalid));
   if (document.length > MAX_DOCUMENT_LENGTH) {
     throw invalid(`expected at most ${MAX_DOCUMENT_LENGTH} characters, found ${document.length}`);
   }
   database.write((tx) => {
+    check?.(findPolicy(tx, scope));
     tx.run(
       `INSERT INTO policies (scope, document, set_at, set_by) VALUES (@scope, @document, @now, @actor)
        ON CONFLICT (scope) DO UPDATE SET

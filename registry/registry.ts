@@ -20,6 +20,9 @@ import type { TokenStore } from './tokens.ts';
 /** The acting identity in audit entries: `operator/NAME` of an API key, `operator/unix`, `operator/key`, `token/9f…`, `device/dev-7`, `server/enroll`. */
 export type Actor = `${'operator' | 'token' | 'device' | 'service' | 'server'}/${string}`;
 
+/** Called with what is set, in the transaction of a change, which is not made when it throws. It may be called again. */
+export type ChangeCheck<Value> = (current: Value) => void;
+
 export type Labels = Readonly<Record<string, string>>;
 
 /** RFC 5280, section 5.3.1; the subset that makes sense for an end entity. */

@@ -47,6 +47,8 @@ const deviceChange = z.strictObject({
   labels: z.record(z.string().max(32), z.string().max(64).nullable()).optional().describe('null removes a label'),
 });
 
+const deviceSettings = z.object({ group: z.string(), labels: z.record(z.string(), z.string()) });
+
 export const deviceEndpoints = {
   listDevices: {
     method: 'GET',
@@ -73,5 +75,24 @@ export const deviceEndpoints = {
     params: deviceParams,
     body: deviceChange,
     answer: deviceView,
+  },
+  showDeviceSettings: {
+    method: 'GET',
+    path: '/v1/devices/:id/settings',
+    access: 'viewer',
+    summary: 'show the group and labels of a device',
+    params: deviceParams,
+    isTagged: true,
+    answer: deviceSettings,
+  },
+  changeDeviceSettings: {
+    method: 'PATCH',
+    path: '/v1/devices/:id/settings',
+    access: 'operator',
+    summary: 'change the group or labels of a device unless another operator changed them since they were read',
+    params: deviceParams,
+    body: deviceChange,
+    isTagged: true,
+    answer: deviceSettings,
   },
 } as const satisfies Record<string, Endpoint>;

@@ -22,6 +22,8 @@ export interface Endpoint {
   readonly body?: z.ZodType;
   /** Headers that the endpoint reads, in lower case; others pass. */
   readonly headers?: z.ZodType;
+  /** The answer of GET has an entity tag, and a change at the same path compares `If-Match` with it. */
+  readonly isTagged?: boolean;
   /** The whole answer; with `stream: 'lines'` each of its lines. */
   readonly answer: z.ZodType;
   /** Of the answer; JSON unless said otherwise. */

@@ -34,6 +34,7 @@ export const groupEndpoints = {
     access: 'viewer',
     summary: 'show the certificate profile of a group',
     params: groupParams,
+    isTagged: true,
     answer: groupProfile,
   },
   setGroupProfile: {
@@ -43,6 +44,7 @@ export const groupEndpoints = {
     summary: 'set the certificate profile of a group; absent fields have their defaults',
     params: groupParams,
     body: profile,
+    isTagged: true,
     answer: groupProfile,
   },
 } as const satisfies Record<string, Endpoint>;

@@ -55,6 +55,7 @@ export const policyEndpoints = {
     access: 'viewer',
     summary: 'show the policy that applies to group/NAME, service/NAME or service/*',
     params: policyParams,
+    isTagged: true,
     answer: effectivePolicy,
   },
   setPolicy: {
@@ -64,6 +65,7 @@ export const policyEndpoints = {
     summary: 'set the policy of group/NAME, service/NAME or service/*; a list left out allows nothing',
     params: policyParams,
     body: policyDocument,
+    isTagged: true,
     answer: effectivePolicy,
   },
   explainPolicy: {

@@ -83,3 +83,18 @@ export const resumeHeaders = z.looseObject({
     .optional()
     .describe('of server-sent events: the id of the last one received; those after it come first'),
 });
+
+/** Of an endpoint with an entity tag. */
+export const readConditions = z.looseObject({
+  'if-none-match': z
+    .string()
+    .optional()
+    .describe('entity tags that the client has: 304 without a body for one of them'),
+});
+
+export const changeConditions = z.looseObject({
+  'if-match': z
+    .string()
+    .optional()
+    .describe('the entity tag of what the client read: 412 when it was changed since; left out: change it anyway'),
+});

@@ -6,6 +6,7 @@ import {
   type CertificateRecord,
   type DeviceFilter,
   type DeviceRecord,
+  type DeviceSettings,
   deviceCursor,
   parseAddressRange,
   type TokenRecord,
@@ -62,10 +63,17 @@ export function addDeviceRoutes(app: FastifyInstance, { registry, controls, now 
       session: session && viewSession(session),
     };
   });
-  addEndpoint(app, endpoints.setDevice, async ({ params, body, actor }) => {
-    const { group, labels } = body;
-    const change = { ...(group !== undefined && { group }), ...(labels !== undefined && { labels }) };
-    return viewDevice(await registry.setDevice(params.id, change, actor));
+  addEndpoint(app, endpoints.setDevice, async ({ params, body, actor }) =>
+    viewDevice(await registry.setDevice(params.id, settingsOf(body), actor)),
+  );
+  addEndpoint(app, endpoints.showDeviceSettings, async ({ params }) => {
+    const record = await registry.findDevice(params.id);
+    if (record === undefined) throw new Problem('device_unknown');
+    return viewSettings(record);
+  });
+  addEndpoint(app, endpoints.changeDeviceSettings, async ({ params, body, actor, expectMatch }) => {
+    const check = (current: DeviceRecord) => expectMatch(viewSettings(current));
+    return viewSettings(await registry.setDevice(params.id, settingsOf(body), actor, check));
   });
 }
 
@@ -103,6 +111,14 @@ function viewDevice({ presence, certificateEndsAt, ...record }: DeviceRecord): D
     sdkVersion: presence?.sdkVersion,
     lastDisconnect: lastDisconnect && { at: isoTime(lastDisconnect.at), reason: lastDisconnect.reason },
   };
+}
+
+function settingsOf({ group, labels }: Checked<typeof endpoints.setDevice, 'body'>): DeviceSettings {
+  return { ...(group !== undefined && { group }), ...(labels !== undefined && { labels }) };
+}
+
+function viewSettings({ group, labels }: DeviceRecord): Answer<typeof endpoints.showDeviceSettings> {
+  return { group, labels: { ...labels } };
 }
 
 function viewLineageToken({ id, state, group, createdAt, createdBy, uses }: TokenRecord): LineageToken {

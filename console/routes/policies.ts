@@ -17,30 +17,42 @@ import { policyEndpoints as endpoints } from '../api/policies.ts';
 import { addEndpoint } from '../application.ts';
 import type { RoutesOptions } from './routes.ts';
 
+type PolicyView = Answer<(typeof endpoints)['showPolicy']>;
+
 export function addPolicyRoutes(app: FastifyInstance, { registry, controls }: RoutesOptions): void {
   addEndpoint(app, endpoints.showPolicy, ({ params }) =>
     effectivePolicy(registry, `${params.kind}/${params.name}` as PolicyScope),
   );
-  addEndpoint(app, endpoints.setPolicy, async ({ params, body, actor }) => {
+  addEndpoint(app, endpoints.setPolicy, async ({ params, body, actor, expectMatch }) => {
     const scope = `${params.kind}/${params.name}` as PolicyScope; // the schema of the parameters ensures it
     controls.checkPolicy(body);
-    await registry.setPolicy(scope, body, actor);
+    const inherited = await fallbackPolicy(registry, scope);
+    await registry.setPolicy(scope, body, actor, (current) => expectMatch(viewPolicy(scope, current, inherited)));
     return effectivePolicy(registry, scope);
   });
   addEndpoint(app, endpoints.explainPolicy, ({ body }) => controls.explain(body.identity, body.verb, body.topic));
 }
 
 /** The first policy that is set: of the scope, else of its fallback scope, else the built-in one. */
-async function effectivePolicy(
-  registry: Registry,
-  scope: PolicyScope,
-): Promise<Answer<(typeof endpoints)['showPolicy']>> {
-  const [fallback, builtIn] = fallbackOf(scope);
-  for (const decidedBy of new Set([scope, fallback])) {
-    const policy = await registry.findPolicy(decidedBy);
-    if (policy !== undefined) return { scope, isDefault: decidedBy !== scope, decidedBy, policy: lists(policy) };
-  }
-  return { scope, isDefault: true, decidedBy: 'built-in', policy: lists(builtIn) };
+async function effectivePolicy(registry: Registry, scope: PolicyScope): Promise<PolicyView> {
+  return viewPolicy(scope, await registry.findPolicy(scope), await fallbackPolicy(registry, scope));
+}
+
+interface InheritedPolicy {
+  readonly decidedBy: PolicyScope | 'built-in';
+  readonly policy: PolicyDocument;
+}
+
+/** What applies where nothing is set for the scope. */
+async function fallbackPolicy(registry: Registry, scope: PolicyScope): Promise<InheritedPolicy> {
+  const [decidedBy, builtIn] = fallbackOf(scope);
+  const policy = decidedBy === scope ? undefined : await registry.findPolicy(decidedBy);
+  return policy === undefined ? { decidedBy: 'built-in', policy: builtIn } : { decidedBy, policy };
+}
+
+function viewPolicy(scope: PolicyScope, own: PolicyDocument | undefined, inherited: InheritedPolicy): PolicyView {
+  if (own !== undefined) return { scope, isDefault: false, decidedBy: scope, policy: lists(own) };
+  return { scope, isDefault: true, decidedBy: inherited.decidedBy, policy: lists(inherited.policy) };
 }
 
 function fallbackOf(scope: PolicyScope): readonly [PolicyScope, PolicyDocument] {

@@ -1,6 +1,6 @@
 /** Certificate profiles and device limits of groups. */
 
-import type { GroupName } from '@rollcall/protocol';
+import { DEFAULT_DEVICE_POLICY, type GroupName, Problem } from '@rollcall/protocol';
 import { describe, expect, it } from 'vitest';
 import type { GroupProfile } from '../../registry/index.ts';
 import { device, OPERATOR, type OpenFreshRegistry, RegistryFixture } from './registry-fixture.ts';
@@ -27,6 +27,32 @@ export function profileBehaviour(openFresh: OpenFreshRegistry): void {
       expect(await fleet.registry.findProfile(pumps)).toEqual({ keys: ['RSA'] });
       await fleet.registry.setProfile(pumps, {}, OPERATOR);
       expect(await fleet.registry.findProfile(pumps)).toBeUndefined();
+    });
+
+    it('of a group, policies and settings of a device are not changed by an operator whose check throws', async () => {
+      const fleet = await RegistryFixture.open(openFresh);
+      await fleet.enroll('pump-1');
+      const before = await fleet.audit();
+      const seen: unknown[] = [];
+      const check = (current: unknown) => {
+        seen.push(current);
+        throw new Problem('precondition_failed');
+      };
+      const { registry } = fleet;
+      const pump = device('pump-1');
+      for (const change of [
+        () => registry.setProfile(pumps, { maxDevices: 2 }, OPERATOR, check),
+        () => registry.setPolicy('group/pumps', DEFAULT_DEVICE_POLICY, OPERATOR, check),
+        () => registry.setDevice(pump, { group: pumps }, OPERATOR, check),
+      ]) {
+        await expect(change()).rejects.toMatchObject({ code: 'precondition_failed' });
+      }
+      expect(seen).toEqual([undefined, undefined, await registry.findDevice(pump)]);
+      expect(await registry.findProfile(pumps)).toBeUndefined();
+      expect(await registry.findPolicy('group/pumps')).toBeUndefined();
+      expect(await fleet.audit()).toEqual(before);
+      await registry.setProfile(pumps, { maxDevices: 2 }, OPERATOR, () => {});
+      expect(await registry.findProfile(pumps)).toEqual({ maxDevices: 2 });
     });
 
     it.each([
