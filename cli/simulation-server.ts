@@ -51,6 +51,8 @@ export async function startTemporaryServer({
   writeFileSync(config, stringify(merged(baseSettings(data, { enroll, mqtt, console }), settings)));
   const log = openSync(join(directory, 'server.log'), 'a');
   let server: ChildProcess | undefined;
+  // On a slow machine one restart is due before the one before it has ended: it waits for its turn.
+  let restarted: Promise<void> = Promise.resolve();
   const start = async () => {
     server = await startProgram(config, log);
   };
@@ -79,10 +81,14 @@ export async function startTemporaryServer({
     socket: join(data, 'console.sock'),
     data,
     mqttUrl: `mqtts://localhost:${mqtt}`,
-    restart: async (how, downFor) => {
-      await stop(how === 'kill' ? 'SIGKILL' : 'SIGTERM');
-      await delay(downFor);
-      await start();
+    restart: (how, downFor) => {
+      const turn = restarted.then(async () => {
+        await stop(how === 'kill' ? 'SIGKILL' : 'SIGTERM');
+        await delay(downFor);
+        await start();
+      });
+      restarted = turn.catch(() => {});
+      return turn;
     },
     fillDisk: async (forMs) => {
       if (!isMounted) throw new Error('expected to be root on Linux, to give the server a small disk of its own');
