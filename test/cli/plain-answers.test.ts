@@ -49,6 +49,7 @@ const DURATIONS: Readonly<Record<string, readonly string[] | undefined>> = {
   'telemetry series --bucket': ['--device', 'dev-1', '--stream', 'temperature', '--since', '1h'],
   'device command --wait': ['dev-1', 'reboot'],
   'device command --expires': ['dev-1', 'reboot'],
+  'top --interval': ['--once'],
   'telemetry prune --older-than': undefined,
   'device list --expiring': undefined,
   'ca sign --life': undefined,
