@@ -86,7 +86,7 @@ describe('a header that the specification does not allow', () => {
     ['an unknown family', binary(0x21, 0x41, IPV4)],
     ['a family without protocol', binary(0x21, 0x10, IPV4)],
     ['an end within the addresses', binary(0x21, 0x21, IPV4)],
-    ['a value cut off', binary(0x21, 0x11, Buffer.concat([IPV4, Buffer.of(1, 0)]))],
+    ['a truncated value', binary(0x21, 0x11, Buffer.concat([IPV4, Buffer.of(1, 0)]))],
     ['a value longer than the header', binary(0x21, 0x11, Buffer.concat([IPV4, Buffer.of(1, 0, 9, 0)]))],
     ['a wrong checksum', checked(IPV4).fill(0, 16, 17)],
     ['a checksum of three bytes', binary(0x21, 0x11, Buffer.concat([IPV4, value(0x03, Buffer.alloc(3))]))],

@@ -98,7 +98,7 @@ function sourceOf(header: Buffer, family: number): string | undefined {
 function checkValues(header: Buffer, start: number): string | undefined {
   let at = start;
   while (at < header.length) {
-    if (at + 3 > header.length) return 'a type-length-value is cut off';
+    if (at + 3 > header.length) return 'a type-length-value is truncated';
     const type = header.readUInt8(at);
     const next = at + 3 + header.readUInt16BE(at + 1);
     if (next > header.length) return 'a type-length-value is longer than the header';

@@ -37,7 +37,7 @@ export interface PresentedCredential {
   readonly deviceId: DeviceId | undefined;
   /** The holder of the client certificate, which this fleet issued. */
   readonly holder: Identity | undefined;
-  /** The client certificate, of the TLS handshake or passed on by a proxy. */
+  /** The client certificate, of the TLS handshake or forwarded by a proxy. */
   readonly certificate: X509Certificate | undefined;
 }
 
