@@ -266,6 +266,7 @@ describe('a route that does not declare its access', () => {
   it('stops the server from starting', async () => {
     const { createApplication } = await import('./application.ts');
     const { AccessControl } = await import('./access.ts');
+    const { IdempotentActs } = await import('./idempotency.ts');
     const { now, log, version, operatorKeyFile, metricsKeyFile } = fixture.options;
     const access = new AccessControl({
       key: await openBearerKey('operator', operatorKeyFile),
@@ -276,7 +277,8 @@ describe('a route that does not declare its access', () => {
       log,
       ...createRequestLimits(NO_REQUEST_LIMITS),
     });
-    const app = await createApplication({ access, version, now, log, ...createRequestLimits(NO_REQUEST_LIMITS) });
+    const acts = new IdempotentActs({ registry: fixture.registry, log, now });
+    const app = await createApplication({ access, acts, version, now, log, ...createRequestLimits(NO_REQUEST_LIMITS) });
     const route = { method: 'GET', url: '/undeclared', handler: () => 'secret' } as const satisfies object;
     expect(() => app.route(route)).toThrow('expected route GET /undeclared to declare its access');
     await app.close();

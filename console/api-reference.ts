@@ -34,7 +34,7 @@ const HEAD = `# HTTP API: reference
 Written from \`/openapi.json\` by \`npx vitest run console/api-reference.test.ts -u\`. [api.md](api.md) explains what all requests have in
 common: authentication, errors, pages, limits and streams. A request without a sentence about its role needs no key. Every request may be
 answered with a problem of [errors.md](errors.md). A field with \`?\` may be absent; \`[]\` stands for each item of a list, and \`*\` for each
-name.
+name. Every request that changes something takes the header \`Idempotency-Key\` ([api.md](api.md#acts-that-happen-once)); the tables leave it out.
 `;
 
 const METHODS = ['get', 'post', 'put', 'patch', 'delete'] as const;
@@ -71,11 +71,12 @@ function operationText(
   title: string,
   { summary, description = '', parameters, requestBody, responses }: Operation,
 ): string {
+  const own = (parameters ?? []).filter(({ name }) => name !== 'idempotency-key');
   const answer = Object.entries(responses['200']?.content ?? {})[0];
   const parts = [
     `### ${title}`,
     `${markdown(capitalized(summary))}. ${description}`.trim(),
-    ...((parameters ?? []).length > 0 ? [parameterTable(parameters ?? [])] : []),
+    ...(own.length > 0 ? [parameterTable(own)] : []),
     ...bodyText('Body', Object.entries(requestBody?.content ?? {})[0]),
     ...bodyText('Answer', answer),
   ];

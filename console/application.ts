@@ -19,15 +19,19 @@ import { z } from 'zod';
 import type { RefusalLog } from '../limits/index.ts';
 import { type Actor, runWithOrigin } from '../registry/index.ts';
 import type { AccessControl, Admission } from './access.ts';
-import type { Access, Answer, Checked, Endpoint } from './api/endpoint.ts';
-import { changeConditions, problemView, readConditions } from './api/schemas.ts';
+import { type Access, type Answer, type Checked, type Endpoint, isAct } from './api/endpoint.ts';
+import { actHeaders, changeConditions, problemView, readConditions } from './api/schemas.ts';
 import { entityTag, Preconditions } from './entity-tag.ts';
+import type { IdempotentActs } from './idempotency.ts';
 import { exceedsDepth } from './untrusted-json.ts';
 import { describeIssues, explainIssue } from './validation-messages.ts';
 
 declare module 'fastify' {
   interface FastifyContextConfig {
     access?: Access;
+  }
+  interface FastifyInstance {
+    acts: IdempotentActs;
   }
   interface FastifyRequest {
     /** Set before the handler of any route runs. */
@@ -53,6 +57,7 @@ const ETAG_HEADER = { type: 'string', description: 'a strong entity tag (RFC 911
 
 export interface ApplicationOptions {
   readonly access: AccessControl;
+  readonly acts: IdempotentActs;
   readonly version: string;
   readonly now: () => number;
   readonly log: Logger;
@@ -71,6 +76,7 @@ export async function createApplication(options: ApplicationOptions): Promise<Fa
     return503OnClosing: false,
     frameworkErrors: (error, _request, reply) => answerProblem(error, reply),
   }) as unknown as FastifyInstance;
+  app.decorate('acts', options.acts);
   addHooks(app, options.access);
   app.setErrorHandler((error, _request, reply) => answerProblem(error, reply));
   answerUnknownPaths(app, answerProblem);
@@ -222,7 +228,8 @@ export function addEndpoint<const E extends Endpoint>(
           expectMatch: (current) => preconditions.expectMatch(current),
           reply,
         });
-      const answer = await (admission.origin === undefined ? work() : runWithOrigin(admission.origin, work));
+      const admitted = async () => (admission.origin === undefined ? work() : runWithOrigin(admission.origin, work));
+      const answer = await (isAct(endpoint) ? performOnce(app.acts, request, reply, admitted) : admitted());
       if (reply.sent) return reply;
       if (isTagged && isRead) {
         const tag = entityTag(answer);
@@ -234,8 +241,29 @@ export function addEndpoint<const E extends Endpoint>(
   });
 }
 
-function headersOf({ method, isTagged, headers }: Endpoint) {
-  const read = isTagged ? (method === 'GET' ? readConditions : changeConditions) : headers;
+/** Once per idempotency key; a replayed answer has a header that says so. */
+async function performOnce(
+  acts: IdempotentActs,
+  { method, url, body, headers, admission }: FastifyRequest,
+  reply: FastifyReply,
+  work: () => Promise<unknown>,
+): Promise<unknown> {
+  const { answer, isReplay } = await acts.perform(
+    {
+      operator: (admission as Admission).actor,
+      header: headers['idempotency-key'] as string | undefined,
+      identity: [method, url, body, headers['if-match']],
+    },
+    work,
+  );
+  if (isReplay) reply.header('idempotency-replayed', 'true');
+  return answer;
+}
+
+function headersOf(endpoint: Endpoint) {
+  const { method, isTagged, headers } = endpoint;
+  if (isAct(endpoint)) return { headers: isTagged ? actHeaders.extend(changeConditions.shape) : actHeaders };
+  const read = isTagged && method === 'GET' ? readConditions : headers;
   return read === undefined ? {} : { headers: read };
 }
 

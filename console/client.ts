@@ -1,11 +1,13 @@
 /**
  * Client of a running console, as the command line uses it. Its methods and their types come from the table of endpoints.
- * Problem answers are thrown as `Problem`; without a server it throws `server_unreachable`.
+ * Problem answers are thrown as `Problem`; without a server it throws `server_unreachable`. What changes something is sent
+ * under an idempotency key, and again when the connection ends before the answer.
  */
 
+import { randomUUID } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
 import { isProblemCode, Problem, parseDecimal } from '@rollcall/protocol';
-import type { Answer, Endpoint, Sent } from './api/endpoint.ts';
+import { type Answer, type Endpoint, isAct, type Sent } from './api/endpoint.ts';
 import { problemView } from './api/schemas.ts';
 import { endpoints } from './endpoints.ts';
 import {
@@ -16,6 +18,7 @@ import {
   sendRequest,
   unreachable,
 } from './http-request.ts';
+import { repeatAct } from './repeat-act.ts';
 
 export type { ConsoleAddress } from './http-request.ts';
 
@@ -48,6 +51,7 @@ interface Call {
   readonly query: Readonly<Record<string, unknown>>;
   readonly body: unknown;
   readonly signal?: AbortSignal;
+  readonly idempotencyKey?: string;
 }
 
 type AnyInput = Readonly<Record<string, unknown>>;
@@ -60,7 +64,12 @@ export function openConsoleClient(address: ConsoleAddress): ConsoleClient {
       return (input?: AnyInput, signal = closed.signal) =>
         follow(address, endpoint, callOf(endpoint, input), AbortSignal.any([closed.signal, signal]));
     }
-    return (input?: AnyInput) => fetchAnswer(address, endpoint, { ...callOf(endpoint, input), signal: closed.signal });
+    return (input?: AnyInput) => {
+      const call = { ...callOf(endpoint, input), signal: closed.signal };
+      if (!isAct(endpoint)) return fetchAnswer(address, endpoint, call);
+      const act = { ...call, idempotencyKey: randomUUID() };
+      return repeatAct(() => fetchAnswer(address, endpoint, act), closed.signal);
+    };
   };
   const methods = Object.entries<Endpoint>(endpoints).map(([name, endpoint]) => [name, methodOf(endpoint)] as const);
   return { ...Object.fromEntries(methods), close: async () => closed.abort() } as unknown as ConsoleClient;
@@ -129,6 +138,7 @@ function open(address: ConsoleAddress, endpoint: Endpoint, call: Call): Promise<
     path: pathOf(endpoint, call),
     accept: endpoint.mediaType ?? 'application/json',
     body: call.body === undefined ? undefined : JSON.stringify(call.body),
+    idempotencyKey: call.idempotencyKey,
     hasTimeout: endpoint.stream !== 'lines',
     signal: call.signal,
   });

@@ -13,6 +13,7 @@ import { AccessControl, type ListenerKind } from './access.ts';
 import { createApplication } from './application.ts';
 import { openBearerKey } from './bearer-key.ts';
 import { Followers } from './followers.ts';
+import { IdempotentActs } from './idempotency.ts';
 import { HTTP_LIMITS, Listener, listenOnTcp } from './listener.ts';
 import type { EventFeed } from './routes/events.ts';
 import { addRoutes } from './routes/routes.ts';
@@ -90,7 +91,8 @@ export async function createConsole(options: ConsoleOptions): Promise<Console> {
   });
   const followers = new Followers({ now });
   const stopWatching = registry.onOperatorAccessEnded((ended) => followers.end(ended));
-  const app = await createApplication({ access, version, now, log, refusalLog });
+  const acts = new IdempotentActs({ registry, log, now });
+  const app = await createApplication({ access, acts, version, now, log, refusalLog });
   addRoutes(app, {
     registry,
     telemetry,

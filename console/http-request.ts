@@ -30,6 +30,8 @@ export interface ConsoleRequest {
   readonly accept: string;
   /** JSON. */
   readonly body?: string | undefined;
+  /** Of a request that changes something. */
+  readonly idempotencyKey?: string | undefined;
   /** False for streams, which may be silent for long. */
   readonly hasTimeout: boolean;
   readonly signal?: AbortSignal | undefined;
@@ -37,7 +39,7 @@ export interface ConsoleRequest {
 
 /** Resolves with the head of the answer. Throws Problem `server_unreachable`, or `unavailable` when nothing comes. */
 export function sendRequest(address: ConsoleAddress, order: ConsoleRequest): Promise<IncomingMessage> {
-  const { method, path, accept, body, signal } = order;
+  const { method, path, accept, body, idempotencyKey, signal } = order;
   const options = {
     method,
     path,
@@ -45,6 +47,7 @@ export function sendRequest(address: ConsoleAddress, order: ConsoleRequest): Pro
     ...(signal !== undefined && { signal }),
     headers: {
       accept,
+      ...(idempotencyKey !== undefined && { 'idempotency-key': `"${idempotencyKey}"` }),
       ...(body !== undefined && { 'content-type': 'application/json', 'content-length': Buffer.byteLength(body) }),
     },
   } as const;
@@ -106,6 +109,12 @@ export function incompleteAnswer(cause: unknown): Problem {
 
 /** Errors of a connection to a running server: it was closed before the answer, or waits to be accepted. */
 const CLOSED_BY_SERVER: ReadonlySet<string | undefined> = new Set(['ECONNRESET', 'EPIPE', 'EAGAIN']);
+
+/** Whether the connection ended when the server may have received the request. */
+export function wasCut(error: unknown): boolean {
+  if (!(error instanceof Problem) || error.code !== 'server_unreachable') return false;
+  return CLOSED_BY_SERVER.has((error.cause as NodeJS.ErrnoException | undefined)?.code ?? 'none');
+}
 
 export function unreachable(error: NodeJS.ErrnoException, address: ConsoleAddress): Problem {
   const where = 'socketPath' in address ? address.socketPath : address.url;

@@ -63,6 +63,16 @@ export const PROBLEMS = {
   operator_key_unknown: { status: 404, sentence: 'there is no such API key' },
   request_invalid: { status: 400, sentence: 'the request does not have the expected shape' },
   precondition_failed: { status: 412, sentence: 'this was changed since it was read' },
+  idempotency_key_reused: { status: 422, sentence: 'this idempotency key was used for another request' },
+  idempotency_key_running: { status: 409, sentence: 'a request under this idempotency key is still running' },
+  idempotency_answer_lost: {
+    status: 409,
+    sentence: 'this request was answered before; nothing was done again, and the answer is no longer known',
+  },
+  idempotency_outcome_unknown: {
+    status: 409,
+    sentence: 'this request began before, and its end is not known; nothing was done again',
+  },
   device_unknown: { status: 404, sentence: 'there is no such device' },
   device_offline: {
     status: 409,

@@ -43,6 +43,7 @@ export {
   type KeyAlgorithm,
   MAX_GROUP_DEVICES,
 } from './group-profiles.ts';
+export { IDEMPOTENCY_KEY_LIFE_MS, type KeyedAct, type RecordedAct } from './idempotency-keys.ts';
 export type { EnrollmentRefusal, RecoveryRefusal, RenewalRefusal } from './issuance-store.ts';
 export type { IssuerRecord, IssuerStore, NewIssuer } from './issuers.ts';
 export type { AdmittedOperator, CreatedOperatorKey, OperatorKeyRecord } from './operator-keys.ts';

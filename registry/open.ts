@@ -9,6 +9,7 @@ import { openDatabase } from './database.ts';
 import { createDeviceStore } from './device-store.ts';
 import { createExpiryStore } from './expiry.ts';
 import { createGroupProfileStore } from './group-profiles.ts';
+import { createIdempotencyKeyStore } from './idempotency-keys.ts';
 import { createIssuanceStore } from './issuance-store.ts';
 import { createIssuerStore } from './issuers.ts';
 import { Listeners } from './listeners.ts';
@@ -74,6 +75,7 @@ export async function openRegistry(options: RegistryOptions): Promise<Registry> 
     ...createPolicyStore(database, log),
     ...createOperatorStore(database, accessEnded),
     ...createOperatorKeyStore(database, accessEnded, random),
+    ...createIdempotencyKeyStore(database),
     ...createAuditStore(database),
     certificateStatus: async (serial) => findCertificateStatus(database, serial),
     onRevocation: (listener) => revocations.add(listener),

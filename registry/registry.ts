@@ -4,6 +4,7 @@ import type { DeviceOperations, TerminationResult } from './device-operation-typ
 import type { DeviceStore } from './device-store.ts';
 import type { ExpiryStore } from './expiry.ts';
 import type { GroupProfileStore } from './group-profiles.ts';
+import type { IdempotencyKeyStore } from './idempotency-keys.ts';
 import type { IssuanceStore } from './issuance-store.ts';
 import type { IssuerStore } from './issuers.ts';
 import type { OperatorKeyStore } from './operator-keys.ts';
@@ -158,6 +159,7 @@ export interface Registry
     PolicyStore,
     OperatorStore,
     OperatorKeyStore,
+    IdempotencyKeyStore,
     AuditStore {
   /** Asked for every connection: one indexed read. */
   certificateStatus(serial: string): Promise<CertificateStatus>;

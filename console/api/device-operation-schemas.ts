@@ -79,6 +79,7 @@ export const deviceOperationEndpoints = {
     access: 'viewer',
     summary: 'list the devices that an operation would change, without changing them: a dry run',
     body: selectRequest,
+    isQuestion: true,
     answer: selection,
   },
   revokeDevices: {

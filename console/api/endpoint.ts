@@ -20,6 +20,8 @@ export interface Endpoint {
   /** Of GET and DELETE, which have no body. */
   readonly query?: z.ZodType;
   readonly body?: z.ZodType;
+  /** Of a method other than GET that changes nothing: a dry run, a question with a body. */
+  readonly isQuestion?: boolean;
   /** Headers that the endpoint reads, in lower case; others pass. */
   readonly headers?: z.ZodType;
   /** The answer of GET has an entity tag, and a change at the same path compares `If-Match` with it. */
@@ -30,6 +32,11 @@ export interface Endpoint {
   readonly mediaType?: string;
   /** `bytes`: of any length, to be read in pieces. `lines`: JSON, one value a line, for as long as the reader stays. */
   readonly stream?: 'bytes' | 'lines';
+}
+
+/** Whether a request changes something, and so may be under an idempotency key. */
+export function isAct({ method, isQuestion = false }: Endpoint): boolean {
+  return method !== 'GET' && !isQuestion;
 }
 
 type Part = 'params' | 'query' | 'body';

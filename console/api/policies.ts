@@ -74,6 +74,7 @@ export const policyEndpoints = {
     access: 'viewer',
     summary: 'explain which rule allows or refuses a topic',
     body: explainRequest,
+    isQuestion: true,
     answer: explanation,
   },
 } as const satisfies Record<string, Endpoint>;

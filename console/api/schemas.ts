@@ -84,6 +84,16 @@ export const resumeHeaders = z.looseObject({
     .describe('of server-sent events: the id of the last one received; those after it come first'),
 });
 
+/** Of an endpoint that changes something. */
+export const actHeaders = z.looseObject({
+  'idempotency-key': z
+    .string()
+    .optional()
+    .describe(
+      '1 to 128 characters, new for each act: a repetition within 24 hours gets the same answer and does nothing',
+    ),
+});
+
 /** Of an endpoint with an entity tag. */
 export const readConditions = z.looseObject({
   'if-none-match': z

@@ -10,6 +10,7 @@ import { enrollmentBehaviour } from './registry-enrollment.ts';
 import { expiryBehaviour } from './registry-expiry.ts';
 import { findBehaviour } from './registry-find.ts';
 import type { OpenFreshRegistry } from './registry-fixture.ts';
+import { idempotencyKeyBehaviour } from './registry-idempotency-keys.ts';
 import { issuerBehaviour, renewalWindowBehaviour } from './registry-issuers.ts';
 import { nameBehaviour } from './registry-names.ts';
 import { operatorBehaviour } from './registry-operators.ts';
@@ -40,5 +41,6 @@ export function registryBehaviour(name: string, openFresh: OpenFreshRegistry): v
     expiryBehaviour(openFresh);
     findBehaviour(openFresh);
     operatorBehaviour(openFresh);
+    idempotencyKeyBehaviour(openFresh);
   });
 }
