@@ -1,8 +1,11 @@
 #!/usr/bin/env node
-// Installs the dependencies when the lock file has changed. Runs on any Node >= 18, before anything is installed.
+// Installs the dependencies when the lock file has changed, and builds the pages of the console when their sources have. Runs on
+// any Node >= 18, before anything is installed.
 
 import { spawnSync } from 'node:child_process';
-import { readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { createHash } from 'node:crypto';
+import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { findNode, NODE_NEEDED } from './find-node.js';
 
@@ -60,9 +63,37 @@ function tryNode() {
   fail(`error: the installed Node does not start: ${output}`, ...hint);
 }
 
+/** The sources of the pages, and the versions that build them. */
+function hashOfPages() {
+  const hash = createHash('sha256').update(read(`${root}package-lock.json`) ?? '');
+  const walk = (folder) => {
+    for (const entry of readdirSync(folder, { withFileTypes: true }).sort((a, b) => (a.name < b.name ? -1 : 1))) {
+      const path = join(folder, entry.name);
+      if (entry.isDirectory()) {
+        if (entry.name !== 'dist') walk(path);
+      } else if (!entry.name.endsWith('.test.ts'))
+        hash.update(`${path.slice(root.length)}\0`).update(readFileSync(path));
+    }
+  };
+  walk(join(root, 'console/web'));
+  return hash.digest('hex');
+}
+
+/** Without the tools, as after "npm ci --omit=dev", the pages that are there stay. */
+function buildPages() {
+  const builtFrom = `${root}console/web/dist/.built-from`;
+  const hash = hashOfPages();
+  if (read(builtFrom) === hash || !existsSync(`${root}node_modules/vite`)) return;
+  const args = [`${root}bin/pinned.js`, `${root}console/web/build-pages.ts`];
+  const build = spawnSync(process.execPath, args, { cwd: root, stdio: ['ignore', 2, 2] });
+  if (build.status !== 0) fail('error: the pages of the console were not built; the message is above');
+  writeFileSync(builtFrom, hash);
+}
+
 const wanted = read(`${root}package-lock.json`);
 if (wanted !== undefined && read(installedFrom) !== wanted) {
   install();
   tryNode();
   writeFileSync(installedFrom, wanted);
 }
+buildPages();

@@ -1,6 +1,6 @@
 /**
  * The operators' console: one HTTP application behind two listeners, a unix socket protected by file permissions and HTTPS,
- * on loopback by default. Serves no device and no web page.
+ * on loopback by default. Serves the API and the web pages, and no device.
  */
 
 import type { AddressInfo } from 'node:net';
@@ -20,6 +20,7 @@ import { addRoutes } from './routes/routes.ts';
 import type { SinkControl } from './routes/sinks.ts';
 import type { ServerControls } from './server-controls.ts';
 import { listenOnUnixSocket } from './unix-socket.ts';
+import { addWebPages } from './web-pages.ts';
 
 export interface ConsoleTls {
   /** PEM. */
@@ -104,6 +105,7 @@ export async function createConsole(options: ConsoleOptions): Promise<Console> {
     runtime,
     now,
   });
+  addWebPages(app);
   await app.ready();
 
   const handlersOf = (listener: ListenerKind): RequestHandlers => ({

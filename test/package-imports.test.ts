@@ -159,11 +159,11 @@ async function missing(uses: readonly Use[], modules: readonly string[] = []): P
   return JSON.parse(stdout) as string[];
 }
 
-/** The program's own files. Only tests and builds load the others. */
+/** The program's own files. Only tests and builds load the others; the pages are bundled with what they import. */
 const files = sourceFiles('.ts').filter(
   (path) =>
     !path.endsWith('.test.ts') &&
-    !/^test\/|^deploy\/|^(device|service)-sdk\/(build|library)-package|^vitest\.config/.test(path),
+    !/^test\/|^deploy\/|^console\/web\/|^(device|service)-sdk\/(build|library)-package|^vitest\.config/.test(path),
 );
 const importsOf = new Map(files.map((file) => [file, new FileImports(file, readFileSync(join(root, file), 'utf8'))]));
 const uses = [...importsOf.values()].flatMap((file) => file.uses);

@@ -13,6 +13,7 @@ const CONVERT_VALIDATED_NUMBERS = new Set([
   'server/backup/tar.ts',
   'cli/commands/telemetry.ts',
   'cli/top/metric-samples.ts',
+  'console/web/api.ts',
   'protocol/decimal.ts',
   'protocol/localhost.ts',
   'protocol/server-urls.ts',
@@ -39,7 +40,7 @@ const CONVERT_VALIDATED_NUMBERS = new Set([
 /** Folders that contain SQL: of their own database, or of a sink's target. */
 const OWNS_A_DATABASE = /^(registry|telemetry|storage\/journal|broker\/session-store|server\/events)\//;
 
-const VAGUE_NAME = /(^|\/)(utils?|common|helpers?|shared|misc|core|lib)(\/|\.ts$)/;
+const VAGUE_NAME = /(^|\/)(utils?|common|helpers?|shared|misc|core|lib)(\/|\.tsx?$)/;
 const LINES_AT_MOST = 500;
 
 interface SourceFile {
@@ -48,7 +49,7 @@ interface SourceFile {
   readonly text: string;
 }
 
-const files: readonly SourceFile[] = sourceFiles('.ts').map((path) => {
+const files: readonly SourceFile[] = sourceFiles('.ts', '.tsx').map((path) => {
   const text = readFileSync(join(root, path), 'utf8');
   return {
     path,

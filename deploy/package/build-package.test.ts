@@ -46,6 +46,12 @@ it('a server from the package enrolls a device and makes an image with the agent
     const { stdout: token } = await run(program, ['token', 'create']);
     await run(program, ['device', 'enroll', '--token', token.trim(), '--id', 'press-1', '--out', 'press-1']);
     expect((await run(program, ['device', 'list', '--json'])).stdout).toContain('press-1');
+    const { consoleUrl, trustBundle } = JSON.parse(ready) as {
+      readonly consoleUrl: string;
+      readonly trustBundle: string;
+    };
+    const { stdout: page } = await run('curl', ['--silent', '--cacert', trustBundle, `${consoleUrl}/devices`]);
+    expect(page).toMatch(/<script type="module" [^>]*src="\/assets\/[^"]+\.js"/);
     // Makes a query, which a worker thread answers.
     await run(program, ['telemetry', 'query', '--device', 'press-1']);
     await run(program, ['image', 'make', '--uses', '1', '--out', 'image', '--allow-loopback']);

@@ -25,6 +25,8 @@ const NOT_INSTALLED = new Set(['deploy', 'docs', 'node_modules', 'test']);
 const CHECKOUT_ONLY =
   /^bin\/(build-pkcs11|pinned|ready)\.js$|^(device|service)-sdk\/examples\/|^(device|service)-sdk\/(api-reference|build-package|library-package)\.ts$/;
 const NOT_READ = /\.(test|d)\.ts$|\.md$|\.png$/;
+/** Installed as it was built: its sources are not, beside the list of pages that the console reads. */
+const PAGES = 'console/web';
 const ROOT_FILES = ['LICENSE', 'README.md', 'CHANGELOG.md', 'SECURITY.md', 'rollcall.example.yaml'];
 /** Compiled or large, and needed by few, who install it beside the package. */
 const OPTIONAL_PEERS = ['pkcs11js'];
@@ -59,11 +61,11 @@ export async function writeProgram(repository: string, outDirectory: string): Pr
 
 /** Paths relative to the repository. */
 function programFiles(repository: string): readonly string[] {
-  const files: string[] = [];
+  const files: string[] = [`${PAGES}/navigation.ts`, ...builtPages(repository)];
   const walk = (folder: string) => {
     for (const entry of readdirSync(join(repository, folder), { withFileTypes: true })) {
       const path = join(folder, entry.name);
-      if (entry.name.startsWith('.') || NOT_INSTALLED.has(path) || entry.name === 'dist') continue;
+      if (entry.name.startsWith('.') || NOT_INSTALLED.has(path) || path === PAGES || entry.name === 'dist') continue;
       if (entry.isDirectory()) walk(path);
       else if (folder !== '' && !CHECKOUT_ONLY.test(path) && !NOT_READ.test(path)) files.push(path);
     }
@@ -72,9 +74,18 @@ function programFiles(repository: string): readonly string[] {
   return files.filter((path) => !path.endsWith('package.json')).sort();
 }
 
+/** Throws where they were not built. */
+function builtPages(repository: string): readonly string[] {
+  const names = readdirSync(join(repository, PAGES, 'dist'), { recursive: true, encoding: 'utf8' });
+  return names
+    .map((name) => join(PAGES, 'dist', name))
+    .filter((path) => !/\/\.[^/]*$/.test(path) && statSync(join(repository, path)).isFile());
+}
+
 function writeProgramFile(from: string, to: string): void {
   mkdirSync(dirname(to), { recursive: true });
-  const isCode = /\.(ts|js)$/.test(from) || from.endsWith('bin/rollcall');
+  const isBuilt = from.includes(`${PAGES}/dist/`);
+  const isCode = (/\.(ts|js)$/.test(from) && !isBuilt) || from.endsWith('bin/rollcall');
   if (!isCode) {
     copyFileSync(from, to);
     return;

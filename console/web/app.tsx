@@ -1,0 +1,40 @@
+import { useEffect } from 'preact/hooks';
+import { ErrorBoundary, LocationProvider, lazy, Route, Router } from 'preact-iso';
+import { Frame } from './frame.tsx';
+import { EmptyState, PageHead } from './parts/panel.tsx';
+import { loadSelf, self } from './session.ts';
+
+const Overview = lazy(() => import('./pages/overview.tsx').then(({ Overview }) => Overview));
+
+export function App() {
+  useEffect(() => {
+    void loadSelf();
+  }, []);
+  return (
+    <LocationProvider>
+      <ErrorBoundary>
+        <Frame>{self.value === undefined ? <p class="spinner">Loading</p> : <Pages />}</Frame>
+      </ErrorBoundary>
+    </LocationProvider>
+  );
+}
+
+function Pages() {
+  return (
+    <Router>
+      <Route path="/" component={Overview} />
+      <Route default component={NoPage} />
+    </Router>
+  );
+}
+
+function NoPage() {
+  return (
+    <>
+      <PageHead title="No such page" />
+      <EmptyState title="There is no page at this address">
+        <a href="/">Go to the overview</a>
+      </EmptyState>
+    </>
+  );
+}
