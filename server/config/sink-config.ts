@@ -112,16 +112,22 @@ const postgres = z.strictObject({
   passwordVariable: variable.optional(),
 });
 
-const webhook = z.strictObject({
-  ...common,
-  kind: z.literal('webhook'),
-  url: targetUrl(['https:', 'http:'], ['http:']),
-  ...tlsFiles,
-  secretFile: path.optional(),
-  secretVariable: variable.optional(),
-  bearerFile: path.optional(),
-  bearerVariable: variable.optional(),
-});
+const webhook = z
+  .strictObject({
+    ...common,
+    kind: z.literal('webhook'),
+    url: targetUrl(['https:', 'http:'], ['http:']),
+    ...tlsFiles,
+    secretFile: path.optional(),
+    secretVariable: variable.optional(),
+    bearerFile: path.optional(),
+    bearerVariable: variable.optional(),
+    every: duration.optional(),
+  })
+  .refine(({ source, every }) => every === undefined || source === 'events', {
+    path: ['every'],
+    message: 'expected source: events with an interval; messages of devices are not summarized',
+  });
 
 const address = z
   .string()

@@ -102,6 +102,11 @@ describe('a sink in the configuration', () => {
     ['an unknown kind', 'kind: kafka\nurl: x', 'sinks.0.kind'],
     ['an unknown option', 'kind: file\npath: x\nrotat: 1MiB', 'sinks.0.rotat is not an option'],
     ['a name that is a path', 'kind: file\npath: x\nname: ../x', ''],
+    [
+      'an interval for telemetry',
+      'kind: webhook\nurl: https://hooks.example/\nevery: 5m',
+      'expected source: events with an interval',
+    ],
     ['a wait that shrinks', 'kind: file\npath: x\nretry: { first: 2s, most: 1s }', 'expected first of 1ms to most'],
   ])('is refused with %s', (_, fields, complaint) => {
     const said = refusalOf(sink(fields));
@@ -116,10 +121,19 @@ describe('a sink in the configuration', () => {
       return found?.target;
     };
     const tls = expect.any(Function);
-    const chosen = { kind: 'email', every: 300_000, to: ['ops@example.com'] };
+    const chosen = { kind: 'email', to: ['ops@example.com'] };
     expect(targetOf('smtp://mail.example')).toMatchObject({ ...chosen, port: 587, mode: 'starttls', tls });
     expect(targetOf('smtps://mail.example')).toMatchObject({ ...chosen, port: 465, mode: 'implicit', tls });
     expect(targetOf('smtp://127.0.0.1:25')).toMatchObject({ ...chosen, port: 25, tls: 'none' });
+  });
+
+  it('has an interval of five minutes for mail, and for a webhook that asks for one', () => {
+    const secret = `secretFile: ${secretFile(0o600)}`;
+    const hook = `kind: webhook\nurl: https://hooks.example/\n${secret}\n`;
+    const everyOf = (text: string) => settingsOf(text)[0]?.every;
+    expect(everyOf(sink(`${MAIL}${CHOSEN}`))).toBe(300_000);
+    expect(everyOf(sink(`${hook}source: events\nevery: 1m`))).toBe(60_000);
+    expect(everyOf(sink(hook))).toBeUndefined();
   });
 
   it('is refused when another sink has its name', () => {

@@ -24,6 +24,7 @@ export function sinkSettings(sinks: readonly SinkConfig[], { environment, now }:
     batch: config.batch,
     retry: config.retry,
     deadLetterBytes: config.deadLetters,
+    every: 'every' in config ? config.every : undefined,
     destination: destinationOf(config),
     target: targetOf(config, { environment, now }),
   }));
@@ -98,7 +99,6 @@ function targetOf(config: SinkConfig, { environment, now }: SinkContext): Target
         password,
         from: config.from,
         to: config.to,
-        every: config.every,
         timeout,
       };
     }

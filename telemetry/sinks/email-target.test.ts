@@ -24,7 +24,6 @@ function targetOf(port: number, options: Partial<EmailTargetOptions> = {}): Emai
     tls: 'none',
     from: 'rollcall@example.com',
     to: ['ops@example.com'],
-    every: 300_000,
     timeout: 5_000,
     name: 'alerts',
     trustDomain: 'rollcall.internal',
@@ -64,45 +63,6 @@ describe('an e-mail target', () => {
     );
     expect(server.mails[0]?.text).toContain('and 50 more');
     expect(server.mails[0]?.text.match(/ dev-1\r\n/g)).toHaveLength(200);
-  });
-
-  it('sends at most one message in an interval, the first at once', async () => {
-    const server = await startMailServer();
-    let now = NOW;
-    const waits: number[] = [];
-    const wait = async (ms: number) => {
-      waits.push(ms);
-      now += ms;
-    };
-    const target = targetOf(server.port, { now: () => now, wait });
-    await target.deliver([eventOf(1)], signal);
-    expect(waits).toEqual([]);
-    now += 60_000;
-    await target.deliver([eventOf(2)], signal);
-    expect(waits).toEqual([240_000]);
-    now += 300_000;
-    await target.deliver([eventOf(3)], signal);
-    expect(waits).toEqual([240_000]);
-    expect(server.mails).toHaveLength(3);
-  });
-
-  it('ends its wait when the server stops', async () => {
-    const server = await startMailServer();
-    const target = targetOf(server.port);
-    await target.deliver([eventOf(1)], signal);
-    const second = target.deliver([eventOf(2)], signal);
-    target.stopWaiting();
-    await expect(second).rejects.toMatchObject({ name: 'AbortError' });
-    expect(server.mails).toHaveLength(1);
-  });
-
-  it('sends nothing about events that are older than a day, and says so', async () => {
-    const server = await startMailServer();
-    const target = targetOf(server.port);
-    await target.deliver([eventOf(1, {}, NOW - 86_400_001)], signal);
-    expect(server.mails).toEqual([]);
-    expect(target.takeNotice()).toMatchObject({ isLoss: false, text: expect.stringContaining('1 events were older') });
-    expect(target.takeNotice()).toBeUndefined();
   });
 
   it('is down while the server cannot be reached or asks to try again', async () => {

@@ -1,14 +1,14 @@
 /**
  * A target that is a mail server (SMTP, RFC 5321): the events of a batch become one message of plain text (RFC 3834: generated
- * automatically). Sends at most one message in each interval, and none about events that are older than a day.
+ * automatically), or those of an interval.
  */
 
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
-import { setTimeout } from 'node:timers/promises';
 import { escapeJson } from '@rollcall/output';
 import { localhostLookup } from '@rollcall/protocol';
 import { createTransport } from 'nodemailer';
+import { EventDigest } from './event-digest.ts';
 import type { RefusedMessage, Secret, SinkMessage, Target, TargetNotice } from './target.ts';
 import { TargetDown } from './target.ts';
 import { type TargetTls, targetError } from './tls.ts';
@@ -23,52 +23,32 @@ export interface EmailTargetOptions {
   readonly password?: Secret | undefined;
   readonly from: string;
   readonly to: readonly string[];
-  /** Milliseconds between two messages, at the least. */
-  readonly every: number;
   /** For a whole delivery, in ms. */
   readonly timeout: number;
   /** Name of the sink. */
   readonly name: string;
   readonly trustDomain: string;
   readonly now: () => number;
-  /** Of timers when left out. Rejects when the signal is aborted. */
-  readonly wait?: (ms: number, signal: AbortSignal) => Promise<void>;
 }
 
-const OLDEST_MS = 86_400_000;
-/** Events that a message describes; the others are counted. */
-const DESCRIBED = 200;
 /** Characters of an event that are written. */
 const DATA_CHARACTERS = 2_000;
 
 export class EmailTarget implements Target {
   readonly #options: EmailTargetOptions;
-  readonly #stopping = new AbortController();
-  #sentAt = Number.NEGATIVE_INFINITY;
   #notice: TargetNotice | undefined;
 
   constructor(options: EmailTargetOptions) {
     this.#options = options;
   }
 
-  async deliver(messages: readonly SinkMessage[], signal: AbortSignal): Promise<readonly RefusedMessage[]> {
-    const { now, every, wait = waitForTimer } = this.#options;
-    const recent = messages.filter(({ receivedAt }) => now() - receivedAt <= OLDEST_MS);
-    if (recent.length < messages.length) {
-      const text = `${messages.length - recent.length} events were older than a day, and no message was sent about them`;
-      this.#notice = { isLoss: false, text };
-    }
-    if (recent.length === 0) return [];
-    const untilNext = this.#sentAt + every - now();
-    if (untilNext > 0) await wait(Math.min(untilNext, every), AbortSignal.any([signal, this.#stopping.signal]));
-    const refusal = await this.#send(recent, signal);
-    if (refusal !== undefined) return recent.map((message) => ({ message, reason: refusal }));
-    this.#sentAt = now();
-    return [];
-  }
-
-  stopWaiting(): void {
-    this.#stopping.abort();
+  async deliver(
+    messages: readonly SinkMessage[],
+    signal: AbortSignal,
+    digest: EventDigest = digestOf(messages),
+  ): Promise<readonly RefusedMessage[]> {
+    const refusal = await this.#send(digest, signal);
+    return refusal === undefined ? [] : messages.map((message) => ({ message, reason: refusal }));
   }
 
   takeNotice(): TargetNotice | undefined {
@@ -80,7 +60,7 @@ export class EmailTarget implements Target {
   async close(): Promise<void> {}
 
   /** Undefined when the server took the message; the reason when it refuses its content for good. */
-  async #send(events: readonly SinkMessage[], signal: AbortSignal): Promise<string | undefined> {
+  async #send(digest: EventDigest, signal: AbortSignal): Promise<string | undefined> {
     const { host, port, from, to, timeout, now, name, trustDomain } = this.#options;
     const deadline = AbortSignal.any([signal, AbortSignal.timeout(timeout)]);
     const socket = connect({ host, port, ...localhostLookup(host) });
@@ -92,10 +72,10 @@ export class EmailTarget implements Target {
       const { rejected } = await this.#transport(socket).sendMail({
         from,
         to: [...to],
-        subject: subjectOf(events),
-        text: textOf(events, { name, trustDomain }),
+        subject: subjectOf(digest),
+        text: textOf(digest, { name, trustDomain }),
         date: new Date(now()),
-        messageId: `<${name}-${events[0]?.position}-${events.at(-1)?.position}@${trustDomain}>`,
+        messageId: `<${name}-${digest.messages[0]?.position}-${digest.messages.at(-1)?.position}@${trustDomain}>`,
         headers: { 'Auto-Submitted': 'auto-generated' },
       });
       if (rejected.length > 0) {
@@ -136,8 +116,10 @@ export class EmailTarget implements Target {
   }
 }
 
-async function waitForTimer(ms: number, signal: AbortSignal): Promise<void> {
-  await setTimeout(ms, undefined, { signal });
+function digestOf(messages: readonly SinkMessage[]): EventDigest {
+  const digest = new EventDigest(Number.NEGATIVE_INFINITY);
+  digest.add(messages);
+  return digest;
 }
 
 /** As nodemailer describes a failure; `originalCode` is that of the socket. */
@@ -148,23 +130,21 @@ interface MailError extends Error {
 }
 
 /** Types are the server's own words, so that no text of a device is in a header. */
-function subjectOf(events: readonly SinkMessage[]): string {
-  const counts = new Map<string, number>();
-  for (const { stream } of events) counts.set(stream, (counts.get(stream) ?? 0) + 1);
+function subjectOf({ counts }: EventDigest): string {
   const types = [...counts].sort(([, one], [, other]) => other - one).map(([type, count]) => `${type} (${count})`);
   const more = types.length > 3 ? ' and others' : '';
   return `[rollcall] ${types.slice(0, 3).join(', ')}${more}`;
 }
 
 function textOf(
-  events: readonly SinkMessage[],
+  { messages, total }: EventDigest,
   { name, trustDomain }: { readonly name: string; readonly trustDomain: string },
 ): string {
-  const lines = events.slice(0, DESCRIBED).map(({ receivedAt, stream, device, payload }) => {
+  const lines = messages.map(({ receivedAt, stream, device, payload }) => {
     const head = `${new Date(receivedAt).toISOString()} ${stream} ${device}`;
     return escapeJson(`${head}\n    ${dataOf(payload).slice(0, DATA_CHARACTERS)}`);
   });
-  const more = events.length - lines.length;
+  const more = total - lines.length;
   return [
     ...lines,
     ...(more > 0 ? [`and ${more} more`] : []),

@@ -3,12 +3,14 @@
  * messages in memory; writers of the journal never wait for it.
  */
 
+import { setTimeout as waitForTimer } from 'node:timers/promises';
 import { Problem } from '@rollcall/protocol';
 import type { Logger } from 'pino';
 import { type CursorFile, propertiesLength } from '../../storage/index.ts';
 import type { Telemetry } from '../telemetry.ts';
 import type { Backoff } from './backoff.ts';
 import type { DeadLetters } from './dead-letters.ts';
+import { EventDigest } from './event-digest.ts';
 import type { SinkMessageFilter } from './filter.ts';
 import type { JournalHead } from './journal-head.ts';
 import type { SinkMessage } from './target.ts';
@@ -31,6 +33,13 @@ export interface ForwarderOptions {
   readonly deadLetters: DeadLetters;
   readonly batch: BatchLimits;
   readonly backoff: Backoff;
+  /**
+   * Milliseconds between two deliveries, at the least; undefined: no interval. With an interval a delivery is a digest of
+   * everything since the last one, the first is at once, and events that are older than a day are left out.
+   */
+  readonly every?: number | undefined;
+  /** Of the interval; of timers when left out. Rejects when the signal is aborted. */
+  readonly waitForInterval?: (ms: number, signal: AbortSignal) => Promise<unknown>;
   readonly now: () => number;
   readonly log: Logger;
 }
@@ -63,12 +72,17 @@ export interface ForwarderStatus {
   readonly losses: number;
 }
 
+/** A digest says nothing about older events. */
+const OLDEST_MS = 86_400_000;
+
 /** The loop must stop what it is doing: a replay was requested, or the sink is closing. */
 class Interrupted extends Error {}
 
 export class Forwarder {
   readonly #options: ForwarderOptions;
   readonly #stop = new AbortController();
+  /** When the last digest was taken. */
+  #sentAt = Number.NEGATIVE_INFINITY;
   #isClosing = false;
   #position: number;
   #saved: number;
@@ -164,7 +178,6 @@ export class Forwarder {
     if (this.#stop.signal.aborted) return;
     this.#isClosing = true;
     this.#wake();
-    this.#options.target.stopWaiting?.();
     const timer = setTimeout(() => this.#stop.abort(), graceMs);
     await this.#running;
     clearTimeout(timer);
@@ -198,22 +211,20 @@ export class Forwarder {
 
   /** Until there is nothing left, then until there is something again. */
   async #forwardAll(): Promise<void> {
-    const { journal, batch } = this.#options;
+    const { journal, batch, every } = this.#options;
+    if (every !== undefined) await this.#waitForInterval(every);
     // Followed before it is read: what comes in between is in one of the two.
     const woken = Promise.withResolvers<void>();
     const stopFollowing = journal.follow(undefined, () => woken.resolve());
     try {
-      let count = 0;
-      for await (const page of journal.pages({ after: this.#position })) {
-        count += page.length;
-        await this.#forwardPage(page);
-      }
+      const pages = journal.pages({ after: this.#position });
+      const count = await (every === undefined ? this.#forwardPages(pages) : this.#forwardDigest(pages));
       if (count === 0) {
         this.#enter('idle');
         this.#wake = woken.resolve;
         if (!this.#isWanted()) await woken.promise;
       }
-      if (count >= batch.messages) return;
+      if (count >= batch.messages && every === undefined) return;
     } finally {
       this.#wake = () => {};
       stopFollowing();
@@ -222,16 +233,68 @@ export class Forwarder {
     await this.#wait(batch.linger); // a message alone costs a target as much as a hundred
   }
 
-  async #forwardPage(page: readonly SinkMessage[]): Promise<void> {
-    const { head, filter, batch } = this.#options;
+  /** Returns how many messages were read. */
+  async #forwardPages(pages: AsyncIterable<readonly SinkMessage[]>): Promise<number> {
+    let count = 0;
+    for await (const page of pages) {
+      count += page.length;
+      await this.#forwardPage(page);
+    }
+    return count;
+  }
+
+  /** Everything in one delivery, however much it is. */
+  async #forwardDigest(pages: AsyncIterable<readonly SinkMessage[]>): Promise<number> {
+    const { now } = this.#options;
+    const digest = new EventDigest(now() - OLDEST_MS);
+    let [count, reached] = [0, this.#position];
+    for await (const page of pages) {
+      count += page.length;
+      digest.add(await this.#select(page, reached));
+      reached = this.#pageEnd;
+      this.#check();
+    }
+    if (digest.outdated > 0) {
+      const text = `${digest.outdated} events were older than a day, and nothing was sent about them`;
+      this.#notice = { at: now(), text };
+    }
+    if (digest.total > 0) {
+      await this.#deliver(digest.messages, digest);
+      this.#sentAt = now();
+    }
+    this.#position = reached;
+    await this.#save();
+    return count;
+  }
+
+  async #waitForInterval(every: number): Promise<void> {
+    const { now, waitForInterval = (ms, signal) => waitForTimer(ms, undefined, { signal }) } = this.#options;
+    const ms = Math.min(this.#sentAt + every - now(), every); // also when the clock was set back
+    if (ms <= 0) return;
+    const woken = new AbortController();
+    this.#wake = () => woken.abort();
+    if (!this.#isWanted()) await waitForInterval(ms, woken.signal).catch(() => {});
+    this.#wake = () => {};
+    this.#check();
+  }
+
+  /** What the filter selects of a page that comes after a position. */
+  async #select(page: readonly SinkMessage[], after: number): Promise<readonly SinkMessage[]> {
+    const { head, filter } = this.#options;
     const last = page.at(-1) as SinkMessage;
     this.#pageEnd = last.position;
     head.advanceTo(last.position);
-    this.#noteMissing(this.#position, (page[0] as SinkMessage).position);
+    this.#noteMissing(after, (page[0] as SinkMessage).position);
     this.#oldestAt = page[0]?.receivedAt;
     if (this.#state !== 'down') this.#enter('forwarding');
     const wanted = await filter.select(page);
     this.#filtered += page.length - wanted.length;
+    return wanted;
+  }
+
+  async #forwardPage(page: readonly SinkMessage[]): Promise<void> {
+    const { batch } = this.#options;
+    const wanted = await this.#select(page, this.#position);
     for (let start = 0; start < wanted.length; ) {
       const end = endOfBatch(wanted, start, batch);
       this.#oldestAt = wanted[start]?.receivedAt;
@@ -240,20 +303,20 @@ export class Forwarder {
       await this.#save();
       start = end;
     }
-    this.#position = last.position;
+    this.#position = this.#pageEnd;
     await this.#save();
     this.#check();
   }
 
   /** Tries until every message arrived or is a dead letter. */
-  async #deliver(messages: readonly SinkMessage[]): Promise<void> {
+  async #deliver(messages: readonly SinkMessage[], digest?: EventDigest): Promise<void> {
     const { target, backoff, deadLetters } = this.#options;
     let batch = messages;
     while (batch.length > 0) {
       this.#check();
       let refused: readonly RefusedMessage[];
       try {
-        refused = await this.#unlessStopped(target.deliver(batch, this.#stop.signal));
+        refused = await this.#unlessStopped(target.deliver(batch, this.#stop.signal, digest));
         this.#readNotice();
       } catch (error) {
         this.#readNotice();

@@ -37,6 +37,8 @@ export interface SinkSettings {
   readonly batch: BatchLimits;
   readonly retry: { readonly first: number; readonly most: number };
   readonly deadLetterBytes: number;
+  /** Milliseconds between two deliveries, at the least; then each is a digest of events. */
+  readonly every?: number | undefined;
   /** For people: where it goes, without anything secret. */
   readonly destination: string;
   readonly target: TargetSettings;
@@ -175,6 +177,7 @@ function openSink(settings: SinkSettings, head: JournalHead, options: SinksOptio
     deadLetters: new DeadLetters({ file: deadLetterFile, bytes: settings.deadLetterBytes, now, log }),
     batch: settings.batch,
     backoff: new Backoff(settings.retry, random),
+    every: settings.every,
     now,
     log,
   });

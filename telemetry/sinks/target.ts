@@ -1,6 +1,7 @@
 /** The interface of a sink's target: takes a batch, or reports that it can't now. */
 
 import type { StoredMessage } from '../telemetry.ts';
+import type { EventDigest } from './event-digest.ts';
 
 /** A message of either journal. */
 export type SinkMessage = StoredMessage<string>;
@@ -28,10 +29,13 @@ export interface Target {
   /**
    * Resolves when every message is safe there, or refused for good. Rejects when the same batch is to be tried again:
    * then some of it may have arrived. Batches come one after the other, messages in the order of the journal.
+   * `digest`: of a sink with an interval, what the messages are the first of.
    */
-  deliver(messages: readonly SinkMessage[], signal: AbortSignal): Promise<readonly RefusedMessage[]>;
-  /** The server stops: a delivery that has sent nothing yet rejects now. */
-  stopWaiting?(): void;
+  deliver(
+    messages: readonly SinkMessage[],
+    signal: AbortSignal,
+    digest?: EventDigest,
+  ): Promise<readonly RefusedMessage[]>;
   /** What comes next came before, and is wanted again. */
   replaying?(): void;
   /** Checks the target while there is nothing to deliver. */

@@ -7,6 +7,7 @@ import { HOSTILE_TEXT } from '../../test/behaviour/telemetry-properties.ts';
 import { openTestJournal } from '../../test/fixtures/journal.ts';
 import { startSink } from '../../test/fixtures/sink.ts';
 import { temporaryDirectory } from '../../test/fixtures/temporary.ts';
+import { EventDigest } from './event-digest.ts';
 import { TargetDown } from './target.ts';
 import { WebhookTarget, type WebhookTargetOptions } from './webhook-target.ts';
 
@@ -212,6 +213,54 @@ describe('a webhook as target', () => {
     isWell = true;
     expect(await sink.caughtUp()).toMatchObject({ forwarded: 5, deadLettered: 0 });
     expect(receiver.counts).toEqual(upTo(5));
+  });
+
+  it('gets the only event of an interval as it is, and a summary before the first ones of several', async () => {
+    const receiver = await receive();
+    const target = targetOf(receiver.url, { source: 'events' });
+    const event = (position: number, stream: string) => {
+      const payload = Buffer.from(JSON.stringify({ id: `e${position}` }));
+      return { position, device: 'a', stream, receivedAt: position * 1_000, qos: 1, payload } as const;
+    };
+    for (const events of [
+      [event(1, 'cert.revoked')],
+      Array.from({ length: 201 }, (_, n) => event(n + 2, n === 0 ? 'cert.revoked' : 'presence.connect_failed')),
+    ]) {
+      const digest = new EventDigest(0);
+      digest.add(events);
+      expect(await target.deliver(digest.messages, new AbortController().signal, digest)).toEqual([]);
+    }
+    expect(receiver.received.map(({ headers, events }) => [headers['webhook-id'], events.length])).toEqual([
+      ['hook-1-1', 1],
+      ['hook-2-201', 201],
+    ]);
+    const [summary, first] = receiver.received[1]?.events ?? [];
+    expect(summary).toEqual({
+      specversion: '1.0',
+      id: 'hook-2-201',
+      type: 'fleet.sink.summary',
+      source: '//rollcall.internal/sinks/hook',
+      time: '1970-01-01T00:03:22.000Z',
+      datacontenttype: 'application/json',
+      data: {
+        from: '1970-01-01T00:00:02.000Z',
+        to: '1970-01-01T00:03:22.000Z',
+        events: 201,
+        included: 200,
+        types: { 'presence.connect_failed': 200, 'cert.revoked': 1 },
+      },
+    });
+    expect(first?.id).toBe('e2');
+  });
+
+  it('that refuses a digest refuses it as a whole', async () => {
+    const receiver = await receive((_, response) => response.writeHead(400).end('no'));
+    const digest = new EventDigest(0);
+    const event = { device: 'a', stream: 's', receivedAt: 1, qos: 1, payload: Buffer.from('{}') } as const;
+    digest.add([1, 2, 3].map((position) => ({ ...event, position })));
+    const target = targetOf(receiver.url, { source: 'events' });
+    expect(await target.deliver(digest.messages, new AbortController().signal, digest)).toHaveLength(3);
+    expect(receiver.received).toHaveLength(1);
   });
 
   it('is left alone as long as it asks', async () => {

@@ -1,12 +1,13 @@
 /**
  * A target that is an HTTP server: batches of CloudEvents 1.0 (HTTP binding, section 3.3), signed as Standard Webhooks say
- * (`webhook-id`, `webhook-timestamp`, `webhook-signature`). Follows no redirect and reads responses up to a limit.
+ * (`webhook-id`, `webhook-timestamp`, `webhook-signature`). A digest has a summary before its events. Follows no redirect and reads responses up to a limit.
  */
 
 import { createHmac } from 'node:crypto';
 import { Agent as HttpAgent, request as httpRequest, type IncomingMessage } from 'node:http';
 import { Agent as HttpsAgent, request as httpsRequest } from 'node:https';
 import { localhostLookup, parseDecimal } from '@rollcall/protocol';
+import type { EventDigest } from './event-digest.ts';
 import { CLOUDEVENTS_BATCH, toCloudEvent } from './message-json.ts';
 import type { SinkMessage } from './target.ts';
 import {
@@ -56,8 +57,14 @@ export class WebhookTarget implements Target {
     this.#options = options;
   }
 
-  deliver(messages: readonly SinkMessage[], signal: AbortSignal): Promise<readonly RefusedMessage[]> {
-    return deliverHalving(messages, (part) => this.#send(part, signal));
+  async deliver(
+    messages: readonly SinkMessage[],
+    signal: AbortSignal,
+    digest?: EventDigest,
+  ): Promise<readonly RefusedMessage[]> {
+    if (digest === undefined || digest.total === 1) return deliverHalving(messages, (part) => this.#send(part, signal));
+    const refusal = await this.#send(messages, signal, digest); // a part alone would not be what the summary counts
+    return refusal === undefined ? [] : messages.map((message) => ({ message, reason: refusal }));
   }
 
   async close(): Promise<void> {
@@ -81,12 +88,17 @@ export class WebhookTarget implements Target {
   }
 
   /** Undefined when it was taken; the reason when it was refused. */
-  async #send(messages: readonly SinkMessage[], signal: AbortSignal): Promise<string | undefined> {
+  async #send(
+    messages: readonly SinkMessage[],
+    signal: AbortSignal,
+    digest?: EventDigest,
+  ): Promise<string | undefined> {
     const { source, trustDomain, name } = this.#options;
+    const id = `${name}-${messages[0]?.position}-${messages.at(-1)?.position}`;
     const events = messages.map((message) =>
       source === 'events' ? Buffer.from(message.payload).toString() : toCloudEvent(message, trustDomain),
     );
-    const id = `${name}-${messages[0]?.position}-${messages.at(-1)?.position}`;
+    if (digest !== undefined) events.unshift(summaryOf(digest, { id, source: `//${trustDomain}/sinks/${name}` }));
     const { status, words, retryAfter } = await this.#post(id, Buffer.from(`[${events.join(',')}]`), signal);
     if (status >= 200 && status < 300) return undefined;
     const answer = `expected an answer of 2xx, found ${status}${words === '' ? '' : `: ${words}`}`;
@@ -135,6 +147,18 @@ export class WebhookTarget implements Target {
       request.end(body);
     });
   }
+}
+
+/** A CloudEvent that counts the events of an interval. */
+function summaryOf(
+  { messages, counts, total, firstAt, lastAt }: EventDigest,
+  { id, source }: { readonly id: string; readonly source: string },
+): string {
+  const [from, to] = [firstAt, lastAt].map((at) => new Date(at).toISOString());
+  const types = Object.fromEntries([...counts].sort(([, one], [, other]) => other - one));
+  const data = { from, to, events: total, included: messages.length, types };
+  const head = { specversion: '1.0', id, type: 'fleet.sink.summary', source, time: to };
+  return JSON.stringify({ ...head, datacontenttype: 'application/json', data });
 }
 
 interface WebhookResponse {
