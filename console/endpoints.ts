@@ -14,6 +14,7 @@ import { diagnosisEndpoints } from './api/diagnosis.ts';
 import { eventEndpoints } from './api/events.ts';
 import { groupEndpoints } from './api/groups.ts';
 import { operatorEndpoints } from './api/operators.ts';
+import { overviewEndpoints } from './api/overview.ts';
 import { policyEndpoints } from './api/policies.ts';
 import { serverEndpoints } from './api/server.ts';
 import { serviceEndpoints } from './api/services.ts';
@@ -39,5 +40,6 @@ export const endpoints = {
   ...sinkEndpoints,
   ...auditEndpoints,
   ...caEndpoints,
+  ...overviewEndpoints,
   ...serverEndpoints,
 } as const;

@@ -6,4 +6,5 @@ export type { CommandOrder, CommandResult, DesiredChange, TwinView } from './dev
 export type { Finding, ServerExamination } from './finding.ts';
 export { createProbeServer } from './probes.ts';
 export type { CaControl, LiveSession } from './server-controls.ts';
+export type { RefusedCounts, ServerHistory, ServerOverview, ServerRates } from './server-overview.ts';
 export { exceedsDepth } from './untrusted-json.ts';

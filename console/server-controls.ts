@@ -3,6 +3,8 @@ import type { Actor, CreatedToken, ExpiringItem, ExpiryFilter, ServiceRecord } f
 import type { DeviceDiagnosis, DiagnosisOrder } from './device-diagnosis.ts';
 import type { DeviceMessages } from './device-messages.ts';
 import type { ServerExamination } from './finding.ts';
+import type { ServerHistory, ServerOverview } from './server-overview.ts';
+
 /** An MQTT session that is connected now. Times are milliseconds since the epoch. */
 export interface LiveSession {
   readonly identity: Identity;
@@ -108,6 +110,9 @@ export interface ServerControls {
   readonly ca: CaControl;
   readonly renewals: RenewalControl;
   readonly deviceMessages: DeviceMessages;
+  overview(): Promise<ServerOverview>;
+  /** Of the last so many minutes. */
+  history(minutes: number): ServerHistory;
   examineServer(): Promise<ServerExamination>;
   diagnoseDevice(order: DiagnosisOrder): Promise<DeviceDiagnosis>;
   /** The text form, with the root's fingerprint and the enroll URL. */

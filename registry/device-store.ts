@@ -7,15 +7,17 @@ import type { RegistryDatabase } from './database.ts';
 import type { DeviceChange, DeviceOperations } from './device-operation-types.ts';
 import type { DeviceFilter } from './device-query.ts';
 import { type DeviceSettings, setDevice } from './device-settings.ts';
-import { findDevice } from './devices.ts';
+import { countDevices, findDevice } from './devices.ts';
 import { findDevices } from './find-devices.ts';
-import type { Actor, CertificateRecord, ChangeCheck, DeviceRecord } from './registry.ts';
+import type { Actor, CertificateRecord, ChangeCheck, DeviceRecord, DeviceStatus } from './registry.ts';
 import { selectDevices } from './select-devices.ts';
 
 export interface DeviceStore {
   findDevice(id: DeviceId): Promise<DeviceRecord | undefined>;
   /** A page. Problem `request_invalid` for a limit outside 1 to 10,000, and for a cursor of another order. */
   listDevices(filter: DeviceFilter): Promise<readonly DeviceRecord[]>;
+  /** How many devices each status has, deleted ones left out; a status is counted up to `most`. */
+  countDevices(most: number): Promise<Readonly<Record<DeviceStatus, number>>>;
   /** Oldest first: all of them, or the newest so many. */
   listCertificates(holder: Identity, newest?: number): Promise<readonly CertificateRecord[]>;
   /** Every certificate that goes back to this token, directly or by renewal, oldest first; also revoked or expired ones. */
@@ -36,6 +38,7 @@ export function createDeviceStore(
   return {
     findDevice: async (id) => database.read((tx) => findDevice(tx, id)),
     listDevices: (filter) => findDevices(database, filter),
+    countDevices: async (most) => database.read((tx) => countDevices(tx, most)),
     listCertificates: async (holder, newest) => database.read((tx) => certificatesOf(tx, holder, newest)),
     listIssuedFrom: async (tokenId) => database.read((tx) => certificatesIssuedFrom(tx, tokenId)),
     setDevice: async (id, settings, actor, check) => {

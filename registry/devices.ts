@@ -2,7 +2,14 @@ import type { DeviceId, GroupName } from '@rollcall/protocol';
 import { writeTerms } from './device-terms.ts';
 import { readLabels, writeLabels } from './labels.ts';
 import { type PresenceRow, readPresence } from './presence.ts';
-import type { Actor, DeviceRecord, DeviceStatus, Labels, RevocationReason } from './registry.ts';
+import {
+  type Actor,
+  DEVICE_STATUSES,
+  type DeviceRecord,
+  type DeviceStatus,
+  type Labels,
+  type RevocationReason,
+} from './registry.ts';
 import type { Transaction } from './transaction.ts';
 
 export interface DeviceRow extends PresenceRow {
@@ -23,6 +30,20 @@ export interface DeviceRow extends PresenceRow {
 export function findDevice(tx: Transaction, id: DeviceId): DeviceRecord | undefined {
   const row = tx.get<DeviceRow>('SELECT * FROM devices WHERE id = @id AND deleted_at IS NULL', { id });
   return row && readDevice(row);
+}
+
+/** Reads at most so many entries of the index for each status. */
+export function countDevices(tx: Transaction, most: number): Readonly<Record<DeviceStatus, number>> {
+  const counts = DEVICE_STATUSES.map((status) => {
+    const found = tx.get<{ readonly n: number }>(
+      `SELECT count(*) AS n FROM (
+         SELECT 1 FROM devices INDEXED BY devices_by_status WHERE status = @status LIMIT @most
+       )`,
+      { status, most },
+    );
+    return [status, found?.n ?? 0] as const;
+  });
+  return Object.fromEntries(counts) as Record<DeviceStatus, number>;
 }
 
 /** Creates or overwrites the device: active, with the group and labels of its latest token. */

@@ -39,6 +39,8 @@ export class Metrics {
   readonly #termination: Histogram;
   readonly #commits: Histogram;
   readonly #reported = new Set<string>();
+  #commitCount = 0;
+  #commitSeconds = 0;
 
   constructor({ version, runtime, log }: MetricsOptions) {
     this.#log = log;
@@ -67,6 +69,13 @@ export class Metrics {
 
   observeCommit(seconds: number): void {
     this.#commits.observe(seconds);
+    this.#commitCount += 1;
+    this.#commitSeconds += seconds;
+  }
+
+  /** Commits of the telemetry journal since the start, and their seconds together. */
+  commits(): { readonly count: number; readonly seconds: number } {
+    return { count: this.#commitCount, seconds: this.#commitSeconds };
   }
 
   async text(): Promise<string> {

@@ -20,6 +20,7 @@ import { DeviceTwins } from './device-twins.ts';
 import { diagnoseDevice } from './diagnosis/device-diagnosis.ts';
 import { examineServer } from './diagnosis/server-findings.ts';
 import { certificateHealth } from './health.ts';
+import type { OverviewMonitor } from './overview/overview.ts';
 import type { PresenceRecorder } from './presence-recorder.ts';
 import { subjectOf } from './registry-lookups.ts';
 import { runtimeText } from './runtime.ts';
@@ -128,6 +129,7 @@ export interface ConsoleParts {
   readonly broker: Broker;
   readonly presence: PresenceRecorder;
   readonly renewals: RenewalSchedule;
+  readonly overview: OverviewMonitor;
   readonly enrollUrl: string;
   readonly enrollPort: number;
   readonly mqttUrl: string;
@@ -166,7 +168,7 @@ export function consoleOptions(
 function serverControls(
   context: ServerContext,
   stores: Stores,
-  { authority, broker, presence, renewals, enrollUrl, enrollPort, mqttUrl, clock }: ConsoleParts,
+  { authority, broker, presence, renewals, overview, enrollUrl, enrollPort, mqttUrl, clock }: ConsoleParts,
 ): Parameters<typeof createConsole>[0]['controls'] {
   const { config, metrics, readiness, now } = context;
   const { registry, events, sessions } = stores;
@@ -186,6 +188,8 @@ function serverControls(
       twin: (device) => twins.read(device),
       changeDesired: (change) => twins.change(change),
     },
+    overview: () => overview.overview(),
+    history: (minutes) => overview.history(minutes),
     examineServer: () =>
       examineServer({ context, stores, authority, expiry: expiryList, enrollPort, mqttPort: broker.port, clock }),
     diagnoseDevice: (order) =>

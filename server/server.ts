@@ -34,6 +34,7 @@ import { LoadTestFollower } from './load-test-follower.ts';
 import { setLogLevel } from './logger.ts';
 import { type CounterSource, collectTelemetry, Metrics } from './metrics.ts';
 import { OpenParts } from './open-parts.ts';
+import { createOverviewMonitor } from './overview/overview.ts';
 import { PresenceRecorder } from './presence-recorder.ts';
 import { Readiness } from './readiness.ts';
 import { applyUnconfirmedChanges, connectRegistryChangeHandlers } from './registry-change-handlers.ts';
@@ -260,6 +261,7 @@ async function openServers(
   metrics.collectFrom('events', events);
   metrics.collectFrom('sinks', sinks);
   collectTelemetry(metrics, telemetry);
+  const overview = opened.add(createOverviewMonitor({ context, stores, broker, enroll, expiry }));
   const console = opened.add(
     await createConsole(
       consoleOptions(context, stores, {
@@ -267,6 +269,7 @@ async function openServers(
         broker,
         presence,
         renewals,
+        overview,
         enrollUrl,
         enrollPort: enroll.port,
         mqttUrl,

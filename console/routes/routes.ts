@@ -15,6 +15,7 @@ import { addDiagnosisRoutes } from './diagnosis.ts';
 import { addEventRoutes, type EventFeed } from './events.ts';
 import { addGroupRoutes } from './groups.ts';
 import { addOperatorRoutes } from './operators.ts';
+import { addOverviewRoutes } from './overview.ts';
 import { addPolicyRoutes } from './policies.ts';
 import { addServerRoutes } from './server.ts';
 import { addServiceRoutes } from './services.ts';
@@ -52,5 +53,6 @@ export function addRoutes(app: FastifyInstance, options: RoutesOptions): void {
   addSinkRoutes(app, options);
   addAuditRoutes(app, options);
   addCaRoutes(app, options);
+  addOverviewRoutes(app, options);
   addServerRoutes(app, options);
 }

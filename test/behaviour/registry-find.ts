@@ -110,6 +110,19 @@ export function findBehaviour(openFresh: OpenFreshRegistry): void {
     });
   });
 
+  describe('the number of devices', () => {
+    it('is counted for each status up to a bound, without deleted ones', async () => {
+      const fleet = await RegistryFixture.open(openFresh);
+      expect(await fleet.registry.countDevices(9)).toEqual({ active: 0, suspended: 0, quarantined: 0, revoked: 0 });
+      for (const id of ['a', 'b', 'c', 'd', 'e', 'f']) await fleet.enroll(id, { key: id });
+      await fleet.registry.applyDeviceOperation([device('a')], { kind: 'suspend' }, OPERATOR);
+      await fleet.registry.applyDeviceOperation([device('b')], { kind: 'delete' }, OPERATOR);
+      await fleet.registry.revokeDevices([device('c')], 'unspecified', OPERATOR);
+      expect(await fleet.registry.countDevices(9)).toEqual({ active: 3, suspended: 1, quarantined: 0, revoked: 1 });
+      expect(await fleet.registry.countDevices(2)).toMatchObject({ active: 2, suspended: 1 });
+    });
+  });
+
   describe('the list of devices', () => {
     it('contains for every criterion and in every order what a search of all devices finds', async () => {
       const { registry, all, criteria } = await openMany(openFresh);
