@@ -25,8 +25,9 @@ import { EXIT, note, type OutputForm, printJson, printResult } from '../terminal
 import { cleanupCommand } from './simulate-cleanup.ts';
 import { type JoinRunOptions, joinAsHost } from './simulate-hosts.ts';
 import { simulateScenario } from './simulate-scenario.ts';
-import { type TargetOptions, targetBrokerOf } from './simulate-target.ts';
+import type { TargetOptions } from './simulate-target.ts';
 import { LOAD_TEST_HELP, simulateTools } from './simulate-tools.ts';
+import { expectOptionsRead } from './simulate-ways.ts';
 
 interface SimulateOptions extends Partial<JoinRunOptions>, TargetOptions {
   readonly devices?: number;
@@ -34,11 +35,13 @@ interface SimulateOptions extends Partial<JoinRunOptions>, TargetOptions {
   readonly token?: string;
   /** Share of devices that use MQTT 5, from 0 to 1. */
   readonly mqtt?: number;
-  readonly rate: number;
+  readonly rate?: number;
   readonly seconds?: number;
   readonly loadTest?: readonly string[];
 }
 
+/** Messages per second and device. */
+const DEFAULT_RATE = 1;
 const PROGRESS_EVERY_MS = 1_000;
 /** On the line of each second. */
 const LIVE_CAUSES = 2;
@@ -50,7 +53,10 @@ interface PlainOptions extends SimulateOptions, FleetOptions {
 const simulate = run<SimulateOptions & FleetOptions>(async ({ options, form }) => {
   const { scenario, devices, join } = options;
   if (join !== undefined) {
-    if (scenario === undefined && devices === undefined) return joinAsHost({ ...options, join }, form);
+    if (scenario === undefined && devices === undefined) {
+      expectOptionsRead('--join', options);
+      return joinAsHost({ ...options, join }, form);
+    }
     throw new Problem('usage', {
       reason: 'expected --join without --scenario and --devices: the coordinator has them',
     });
@@ -61,9 +67,7 @@ const simulate = run<SimulateOptions & FleetOptions>(async ({ options, form }) =
       hint: 'rollcall simulate --scenario smoke starts a server of its own',
     });
   }
-  if (scenario === undefined && targetBrokerOf(options) !== undefined) {
-    throw new Problem('usage', { reason: 'expected --scenario with --target' });
-  }
+  expectOptionsRead(scenario === undefined ? '--devices' : '--scenario', options);
   if (scenario !== undefined) return simulateScenario({ ...options, scenario }, form);
   return simulatePlainly({ ...options, devices: devices as number }, form);
 });
@@ -82,7 +86,7 @@ async function simulatePlainly(options: PlainOptions, form: OutputForm): Promise
     const fleet = await SdkFleet.start({
       devices: options.devices,
       token: own?.text ?? readSecretArgument(token as string, '--token'),
-      rate: options.rate,
+      rate: options.rate ?? DEFAULT_RATE,
       ...(options.seconds !== undefined && { seconds: options.seconds }),
       ...(options.mqtt !== undefined && { mqtt: options.mqtt }),
       log: createLogger('warn'),
@@ -214,7 +218,7 @@ export function simulateCommand(): Command {
     .option('--devices <n>', 'without a scenario: so many devices of the SDK', integerBetween(1, 100_000))
     .option('--load-test <address>', LOAD_TEST_HELP, repeated)
     .option('--token <token>', 'bootstrap token: its text, @FILE, or - for standard input; without it one is created')
-    .option('--rate <n>', 'messages per second and device', rateBetween(0, 1_000), 1)
+    .option('--rate <n>', 'messages per second and device (default: 1)', rateBetween(0, 1_000))
     .option('--seconds <n>', 'end after so many seconds; without it, at Ctrl-C', rateBetween(0.1, 1_000_000))
     .action(simulate);
   command.enablePositionalOptions(); // --keep after "devices" is its own, not ours
