@@ -1,7 +1,6 @@
 /** What one server counted until now, read from the counters of its parts. Totals are since its start. */
 
 import type { RefusedCounts } from '../../console/index.ts';
-import type { CounterRecord } from '../metrics.ts';
 
 export interface Counts {
   /** Milliseconds since the epoch. */
@@ -52,10 +51,10 @@ export function readCounts({ broker, enroll, telemetry, metrics, now }: CountedP
   };
 }
 
-function sumOf(counters: CounterRecord, prefixes: readonly string[]): number {
+function sumOf(counters: Readonly<Record<string, number>>, prefixes: readonly string[]): number {
   let sum = 0;
   for (const [key, value] of Object.entries(counters)) {
-    if (prefixes.some((prefix) => key.startsWith(prefix))) sum += Number(value);
+    if (prefixes.some((prefix) => key.startsWith(prefix))) sum += value;
   }
   return sum;
 }
