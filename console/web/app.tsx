@@ -5,6 +5,8 @@ import { EmptyState, PageHead } from './parts/panel.tsx';
 import { loadSelf, self } from './session.ts';
 
 const Overview = lazy(() => import('./pages/overview.tsx').then(({ Overview }) => Overview));
+const Tokens = lazy(() => import('./pages/tokens.tsx').then(({ Tokens }) => Tokens));
+const Token = lazy(() => import('./pages/token.tsx').then(({ Token }) => Token));
 
 export function App() {
   useEffect(() => {
@@ -23,6 +25,8 @@ function Pages() {
   return (
     <Router>
       <Route path="/" component={Overview} />
+      <Route path="/tokens" component={Tokens} />
+      <Route path="/tokens/:id" component={Token} />
       <Route default component={NoPage} />
     </Router>
   );
