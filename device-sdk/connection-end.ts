@@ -1,7 +1,8 @@
 /** Why a connection ended, from what the broker said, or else from what the socket did. Pure. */
 
+import { ReasonCode } from '@rollcall/protocol';
 import { DeviceError } from './device-error.ts';
-import { type MqttVersion, REASON } from './mqtt-codec/index.ts';
+import type { MqttVersion } from './mqtt-codec/index.ts';
 import { hostPortOf, isNetworkError, networkReason } from './network-error.ts';
 import { nextAttemptAfter, type ServerReason } from './server-reason.ts';
 import { isDateError } from './server-verification.ts';
@@ -45,7 +46,7 @@ export function connectionEnd(words: LastWords): ConnectionEnd {
   if (version === 5 && VERSION_REFUSALS.has(connack.code)) {
     const error = new DeviceError('connection_refused', {
       reason: 'the broker does not know MQTT 5',
-      reasonCode: REASON.unsupportedProtocolVersion,
+      reasonCode: ReasonCode.unsupportedProtocolVersion,
     });
     return { kind: 'version', error, waitsLong: true, isUnanswered: false };
   }

@@ -4,7 +4,7 @@
  */
 
 import type { TLSSocket } from 'node:tls';
-import { SDK_VERSION_PROPERTY } from '@rollcall/protocol';
+import { ReasonCode, SDK_VERSION_PROPERTY } from '@rollcall/protocol';
 import { leafOf } from './certificate-chain.ts';
 import { type ConnectionEnd, connectionEnd } from './connection-end.ts';
 import { ConnectionPulse } from './connection-pulse.ts';
@@ -21,7 +21,6 @@ import {
   type MqttVersion,
   type PacketProperties,
   PacketReader,
-  REASON,
   type ReceivedPacket,
   type ReceivedPublish,
 } from './mqtt-codec/index.ts';
@@ -261,9 +260,9 @@ export class MqttConnection {
   }
 
   #receivedMessage({ topic, payload, properties, qos, packetId }: ReceivedPublish): void {
-    if (qos === 2) throw new MalformedPacket('expected QoS 0 or 1, found 2', REASON.qosNotSupported);
+    if (qos === 2) throw new MalformedPacket('expected QoS 0 or 1, found 2', ReasonCode.qosNotSupported);
     if (properties?.topicAlias !== undefined) {
-      throw new MalformedPacket('expected no topic alias', REASON.topicAliasInvalid);
+      throw new MalformedPacket('expected no topic alias', ReasonCode.topicAliasInvalid);
     }
     const safe = this.#listener.message(topic, Buffer.from(payload), properties); // a copy: applications keep it
     if (qos === 1) this.#acknowledge(packetId, safe);
@@ -332,5 +331,5 @@ export class MqttConnection {
 }
 
 function unexpected({ kind }: ReceivedPacket, expected: string): MalformedPacket {
-  return new MalformedPacket(`expected ${expected}, found ${kind}`, REASON.protocolError);
+  return new MalformedPacket(`expected ${expected}, found ${kind}`, ReasonCode.protocolError);
 }

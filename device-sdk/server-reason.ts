@@ -3,7 +3,8 @@
  * Servers of Rollcall begin that with a stable word: `device_revoked: this device was revoked`.
  */
 
-import { type PacketProperties, REASON, reasonName } from './mqtt-codec/index.ts';
+import { ReasonCode, reasonName } from '@rollcall/protocol';
+import type { PacketProperties } from './mqtt-codec/index.ts';
 
 export interface ServerReason {
   readonly code: number;
@@ -29,24 +30,24 @@ export function serverReason(code: number, properties: PacketProperties | undefi
 }
 
 const REFUSED: ReadonlySet<number> = new Set([
-  REASON.clientIdentifierNotValid,
-  REASON.badUserNameOrPassword,
-  REASON.notAuthorized,
-  REASON.banned,
-  REASON.badAuthenticationMethod,
-  REASON.administrativeAction,
+  ReasonCode.clientIdentifierNotValid,
+  ReasonCode.badUserNameOrPassword,
+  ReasonCode.notAuthorized,
+  ReasonCode.banned,
+  ReasonCode.badAuthenticationMethod,
+  ReasonCode.administrativeAction,
 ]);
 /** Another device of this name, or what this device itself sends too much or too large. */
 const LATER: ReadonlySet<number> = new Set([
-  REASON.malformedPacket,
-  REASON.protocolError,
-  REASON.sessionTakenOver,
-  REASON.receiveMaximumExceeded,
-  REASON.topicAliasInvalid,
-  REASON.packetTooLarge,
-  REASON.messageRateTooHigh,
-  REASON.quotaExceeded,
-  REASON.connectionRateExceeded,
+  ReasonCode.malformedPacket,
+  ReasonCode.protocolError,
+  ReasonCode.sessionTakenOver,
+  ReasonCode.receiveMaximumExceeded,
+  ReasonCode.topicAliasInvalid,
+  ReasonCode.packetTooLarge,
+  ReasonCode.messageRateTooHigh,
+  ReasonCode.quotaExceeded,
+  ReasonCode.connectionRateExceeded,
 ]);
 /** Administrative actions after which the device may return at once, with other rights perhaps. */
 const WELCOME_BACK: ReadonlySet<string> = new Set(['operator', 'quarantine_ended', 'policy_changed']);
@@ -76,11 +77,11 @@ export function mayRenewalHelp(word: string | undefined): boolean {
 
 /** A refused message is not sent again. Every other error of PUBACK may be over the next time. */
 const FINAL: ReadonlySet<number> = new Set([
-  REASON.notAuthorized,
-  REASON.topicNameInvalid,
-  REASON.packetTooLarge,
-  REASON.quotaExceeded,
-  REASON.payloadFormatInvalid,
+  ReasonCode.notAuthorized,
+  ReasonCode.topicNameInvalid,
+  ReasonCode.packetTooLarge,
+  ReasonCode.quotaExceeded,
+  ReasonCode.payloadFormatInvalid,
 ]);
 
 /** Whether PUBACK with this code refuses the message for good. */

@@ -67,6 +67,7 @@ export {
   problemDocument,
 } from './problem.ts';
 export { sendProblem } from './problem-response.ts';
+export { ReasonCode, reasonName } from './reason-codes.ts';
 export { parseSdkVersion, SDK_VERSION_PROPERTY } from './sdk-version.ts';
 export {
   parseRenewalNotice,

@@ -3,11 +3,11 @@
  * 3.1), and in MQTT 5 a Reason String that starts with a stable word, for programs, and goes on with what to do, for operators.
  */
 
+import { ReasonCode } from '@rollcall/protocol';
 import type { ConnectFailure } from '../events.ts';
 import { encodeConnack } from '../mqtt/codec/packet-encoder.ts';
 import type { ProtocolViolation } from '../mqtt/codec/protocol-violations.ts';
 import type { ConnectPacket } from '../mqtt/packets.ts';
-import { ReasonCode } from '../mqtt/reason-codes.ts';
 
 interface Explanation {
   readonly code: ReasonCode;
@@ -16,7 +16,7 @@ interface Explanation {
   readonly word?: string;
 }
 
-const { notAuthorized, serverUnavailable, clientIdNotValid, quotaExceeded } = ReasonCode;
+const { notAuthorized, serverUnavailable, clientIdentifierNotValid, quotaExceeded } = ReasonCode;
 
 /** Undefined: no CONNACK is sent, because the client did not send a valid CONNECT. */
 const EXPLANATIONS: Readonly<Record<ConnectFailure, Explanation | undefined>> = {
@@ -46,8 +46,8 @@ const EXPLANATIONS: Readonly<Record<ConnectFailure, Explanation | undefined>> = 
     sentence: 'the certificate is the only authentication; send no Authentication Method',
   },
   protocol_version: { code: ReasonCode.unsupportedProtocolVersion, sentence: 'use MQTT 3.1.1 or 5' },
-  client_id_missing: { code: clientIdNotValid, sentence: 'use the device id as client id' },
-  client_id_not_allowed: { code: clientIdNotValid, sentence: 'use the name in the certificate as client id' },
+  client_id_missing: { code: clientIdentifierNotValid, sentence: 'use the device id as client id' },
+  client_id_not_allowed: { code: clientIdentifierNotValid, sentence: 'use the name in the certificate as client id' },
   will_not_allowed: { code: notAuthorized, sentence: 'the policy does not allow the will' },
   takeover_limited: {
     code: ReasonCode.connectionRateExceeded,

@@ -5,7 +5,7 @@
 
 import type { X509Certificate } from 'node:crypto';
 import type { TLSSocket } from 'node:tls';
-import type { Identity } from '@rollcall/protocol';
+import { type Identity, ReasonCode } from '@rollcall/protocol';
 import type { ConnectionRefusals } from '../access/connection-refusals.ts';
 import type { PeerCertificate } from '../access/peer-certificate.ts';
 import { refusalConnack, violationConnack } from '../access/refusal-explanations.ts';
@@ -16,7 +16,6 @@ import { PROPERTY_LIMITS } from '../mqtt/codec/packet-limits.ts';
 import type { ProtocolViolation } from '../mqtt/codec/protocol-violations.ts';
 import { type ConnectionOwner, MqttConnection } from '../mqtt/connection.ts';
 import type { ConnectPacket } from '../mqtt/packets.ts';
-import { ReasonCode } from '../mqtt/reason-codes.ts';
 import type { ConnectionSlot } from './connection-slot.ts';
 
 /** The authorizer, as a pending connection sees it. */
@@ -127,7 +126,7 @@ export class PendingConnection implements ConnectionOwner {
     const client = version && { version, maximumPacketSize: Number.POSITIVE_INFINITY };
     if (this.#refusal === undefined) {
       const isVersion = connack === ReasonCode.unsupportedProtocolVersion;
-      const isClientId = connack === ReasonCode.clientIdNotValid;
+      const isClientId = connack === ReasonCode.clientIdentifierNotValid;
       const reason = isVersion ? 'protocol_version' : isClientId ? 'client_id_missing' : 'protocol_violation';
       const detail = isVersion || isClientId ? description : `${packet}: ${clause}: ${description}`;
       this.#owner.report(reason, this.address, {

@@ -1,10 +1,10 @@
 /** CONNECT, CONNACK and DISCONNECT through mTLS, clause by clause, in both versions. Statement numbers are those of MQTT 5 unless a case says otherwise. */
 
+import { ReasonCode } from '@rollcall/protocol';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { type ConnectOptions, connectPacket } from '../../test/fixtures/broker/raw-client.ts';
 import { messages } from '../../test/fixtures/broker/received-packets.ts';
 import { device, TestBroker } from '../../test/fixtures/broker/test-broker.ts';
-import { ReasonCode } from './reason-codes.ts';
 
 let testBroker: TestBroker;
 let now: number;
@@ -58,7 +58,7 @@ describe('CONNECT is answered', () => {
       clause: 'MQTT-3.1.3-8',
       states: 'with a refusal of the client id of another device',
       connect: v5({ clientId: 'dev-2' }),
-      code: ReasonCode.clientIdNotValid,
+      code: ReasonCode.clientIdentifierNotValid,
     },
     {
       clause: 'MQTT-3.1.3-9, MQTT 3.1.1',

@@ -1,12 +1,11 @@
 /** The end of a connection by the server: DISCONNECT with its reason code in MQTT 5, a closed connection without a packet in MQTT 3.1.1. */
 
-import { DEFAULT_DEVICE_POLICY } from '@rollcall/protocol';
+import { DEFAULT_DEVICE_POLICY, ReasonCode } from '@rollcall/protocol';
 import type { IDisconnectPacket } from 'mqtt-packet';
 import { afterEach, describe, expect, it } from 'vitest';
 import type { Credentials } from '../../test/fixtures/broker/certificates.ts';
 import type { ConnectOptions, ProtocolVersion, RawClient } from '../../test/fixtures/broker/raw-client.ts';
 import { DEFAULT, device, TestBroker, type TestBrokerOptions } from '../../test/fixtures/broker/test-broker.ts';
-import { ReasonCode } from './reason-codes.ts';
 
 const dev1 = device('dev-1');
 const TELEMETRY = 'devices/dev-1/telemetry/temp';
@@ -153,7 +152,7 @@ describe('CONNACK with MQTT 5 names the reason', () => {
     ['a suspended device', ReasonCode.notAuthorized, 'device_suspended', () => setState('suspended')],
     [
       'a policy that does not allow the client id',
-      ReasonCode.clientIdNotValid,
+      ReasonCode.clientIdentifierNotValid,
       'client_id_not_allowed',
       () => testBroker.setPolicy(`group/${DEFAULT}`, { ...DEFAULT_DEVICE_POLICY, connect: [] }),
     ],

@@ -1,11 +1,11 @@
 /** QoS 2 and flow control through mTLS, clause by clause. Statement numbers are those of MQTT 5. */
 
+import { ReasonCode } from '@rollcall/protocol';
 import type { IPublishPacket } from 'mqtt-packet';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { RawClient } from '../../test/fixtures/broker/raw-client.ts';
 import { messages } from '../../test/fixtures/broker/received-packets.ts';
 import { TestBroker } from '../../test/fixtures/broker/test-broker.ts';
-import { ReasonCode } from './reason-codes.ts';
 
 const EVENT = 'devices/dev-1/events/door';
 
@@ -55,7 +55,7 @@ describe('QoS 2', () => {
     expect(await client.next()).toMatchObject({
       cmd: 'pubcomp',
       messageId: 77,
-      reasonCode: ReasonCode.packetIdNotFound,
+      reasonCode: ReasonCode.packetIdentifierNotFound,
     });
   });
 

@@ -1,11 +1,11 @@
 /** PUBLISH and its acknowledgements through mTLS, clause by clause. Statement numbers are those of MQTT 5. */
 
+import { ReasonCode } from '@rollcall/protocol';
 import type { IPublishPacket } from 'mqtt-packet';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { PublishOptions, RawClient } from '../../test/fixtures/broker/raw-client.ts';
 import { messages } from '../../test/fixtures/broker/received-packets.ts';
 import { TestBroker } from '../../test/fixtures/broker/test-broker.ts';
-import { ReasonCode } from './reason-codes.ts';
 
 const TELEMETRY = 'devices/dev-1/telemetry/temp';
 const EVENT = 'devices/dev-1/events/door';

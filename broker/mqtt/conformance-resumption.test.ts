@@ -1,12 +1,12 @@
 /** What happens to unacknowledged and queued messages when a session is resumed, and packets that a small client can take. Statement numbers are those of MQTT 5. */
 
+import { ReasonCode } from '@rollcall/protocol';
 import type { IPublishPacket, Packet } from 'mqtt-packet';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { Credentials } from '../../test/fixtures/broker/certificates.ts';
 import type { ConnectOptions, ProtocolVersion, RawClient } from '../../test/fixtures/broker/raw-client.ts';
 import { messages, payloads } from '../../test/fixtures/broker/received-packets.ts';
 import { device, service, TestBroker } from '../../test/fixtures/broker/test-broker.ts';
-import { ReasonCode } from './reason-codes.ts';
 
 const EVENT = 'devices/dev-1/events/door';
 const EVENTS = 'devices/+/events/+';
@@ -71,7 +71,7 @@ describe('a resumed session', () => {
     await first.subscribe({ topic: EVENTS, qos: 1 });
     await publish(['a', 'b']);
     const [refused] = published(await first.settled());
-    first.acknowledge(refused as IPublishPacket, ReasonCode.unspecified);
+    first.acknowledge(refused as IPublishPacket, ReasonCode.unspecifiedError);
     await first.settled();
     await leave(first);
     expect(payloads(await (await reader()).settled())).toEqual(['b']);
@@ -193,7 +193,9 @@ describe('a client with a small Maximum Packet Size', () => {
 it('[MQTT-3.2.2-19] a refused client gets CONNACK without the words that do not fit', async () => {
   const client = await testBroker.open(testBroker.enroll(device('dev-1')));
   const properties = { maximumPacketSize: 24 };
-  expect(await client.connect({ clientId: 'dev-2', protocolVersion: 5, properties })).toBe(ReasonCode.clientIdNotValid);
+  expect(await client.connect({ clientId: 'dev-2', protocolVersion: 5, properties })).toBe(
+    ReasonCode.clientIdentifierNotValid,
+  );
   expect(client.connack?.properties ?? {}).not.toHaveProperty('reasonString');
 });
 

@@ -1,11 +1,11 @@
 /** Shared subscriptions through mTLS, clause by clause (MQTT 5, 4.8.2). */
 
+import { ReasonCode } from '@rollcall/protocol';
 import type { IPublishPacket } from 'mqtt-packet';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { RawClient } from '../../test/fixtures/broker/raw-client.ts';
 import { messages, payloads } from '../../test/fixtures/broker/received-packets.ts';
 import { service, TestBroker } from '../../test/fixtures/broker/test-broker.ts';
-import { ReasonCode } from './reason-codes.ts';
 
 const EVENT = 'devices/dev-1/events/door';
 const EVENTS = 'devices/+/events/+';

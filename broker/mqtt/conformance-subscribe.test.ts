@@ -1,11 +1,11 @@
 /** SUBSCRIBE and UNSUBSCRIBE through mTLS, clause by clause. Statement numbers are those of MQTT 5. */
 
+import { ReasonCode } from '@rollcall/protocol';
 import type { IPublishPacket } from 'mqtt-packet';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { RawClient, RequestedFilter } from '../../test/fixtures/broker/raw-client.ts';
 import { messages, payloads } from '../../test/fixtures/broker/received-packets.ts';
 import { TestBroker } from '../../test/fixtures/broker/test-broker.ts';
-import { ReasonCode } from './reason-codes.ts';
 
 const EVENT = 'devices/dev-1/events/door';
 const EVENTS = 'devices/+/events/+';

@@ -3,10 +3,10 @@
  * String that starts with a stable word, for programs, and goes on with a sentence, for operators. MQTT 3.1.1 has no such packet.
  */
 
+import { ReasonCode } from '@rollcall/protocol';
 import type { DisconnectReason } from '../events.ts';
 import { encodeDisconnect } from './codec/packet-encoder.ts';
 import type { ProtocolViolation } from './codec/protocol-violations.ts';
-import { ReasonCode } from './reason-codes.ts';
 
 interface Explanation {
   readonly code: ReasonCode;
@@ -25,7 +25,7 @@ const EXPLANATIONS: Readonly<Record<DisconnectReason, Explanation | undefined>> 
   rate_exceeded: explain(ReasonCode.messageRateTooHigh, 'rate', 'messages came faster than allowed for too long'),
   slow_consumer: explain(ReasonCode.quotaExceeded, 'slow_consumer', 'messages were not read in time'),
   storage_failed: explain(
-    ReasonCode.unspecified,
+    ReasonCode.unspecifiedError,
     'storage_failed',
     'a message could not be stored; send it again later',
   ),
@@ -46,7 +46,7 @@ const EXPLANATIONS: Readonly<Record<DisconnectReason, Explanation | undefined>> 
   policy_changed: explain(ReasonCode.notAuthorized, 'policy_changed', 'the new policy does not allow the connection'),
   operator: explain(ReasonCode.administrativeAction, 'operator', 'an operator ended the connection; connect again'),
   server_shutdown: explain(ReasonCode.serverShuttingDown, 'server_shutdown', 'the server stops; connect again'),
-  server_error: explain(ReasonCode.unspecified, 'server_error', 'the server could not process a packet'),
+  server_error: explain(ReasonCode.unspecifiedError, 'server_error', 'the server could not process a packet'),
 };
 
 const USE_ANOTHER_SERVER = explain(

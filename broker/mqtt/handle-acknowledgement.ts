@@ -3,11 +3,11 @@
  * messages that the server sent; PUBREL ends a message of QoS 2 that the client sent.
  */
 
+import { ReasonCode } from '@rollcall/protocol';
 import type { Session } from '../sessions/session.ts';
 import { encodeAcknowledgement } from './codec/packet-encoder.ts';
 import type { InboundQos2 } from './inbound-qos2.ts';
 import { type AcknowledgementPacket, PacketType } from './packets.ts';
-import { ReasonCode } from './reason-codes.ts';
 
 export class AcknowledgementHandler {
   readonly #inboundQos2: InboundQos2;
@@ -36,7 +36,7 @@ export class AcknowledgementHandler {
   #release(session: Session, packetId: number): void {
     const { version } = session.connectPacket;
     const isKnown = this.#inboundQos2.release(session, packetId);
-    const code = isKnown ? ReasonCode.success : ReasonCode.packetIdNotFound;
+    const code = isKnown ? ReasonCode.success : ReasonCode.packetIdentifierNotFound;
     session.acknowledgements.afterStored(this.#inboundQos2.durable(session), () => {
       session.connection.send(encodeAcknowledgement(version, PacketType.pubcomp, packetId, code));
     });

@@ -3,9 +3,9 @@
  * session may get another expiry. Messages that are being stored are acknowledged first.
  */
 
+import { ReasonCode } from '@rollcall/protocol';
 import type { Session } from '../sessions/session.ts';
 import type { DisconnectPacket } from './packets.ts';
-import { ReasonCode } from './reason-codes.ts';
 
 export interface DisconnectHandlerOptions {
   /** Seconds; the longest that a session is stored after its client has disconnected. */

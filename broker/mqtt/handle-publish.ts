@@ -4,7 +4,7 @@
  */
 
 import { isUtf8 } from 'node:buffer';
-import { isMessageKey } from '@rollcall/protocol';
+import { isMessageKey, ReasonCode } from '@rollcall/protocol';
 import type { AcceptCallbacks, TelemetryMessage } from '../../telemetry/index.ts';
 import type { PolicyVerb } from '../access/acl.ts';
 import type { BrokerCounters } from '../broker-counters.ts';
@@ -28,7 +28,6 @@ import { PacketType, type PublishPacket } from './packets.ts';
 import { PendingPuback } from './pending-puback.ts';
 import { PendingPublish, type PublishDelivery } from './pending-publish.ts';
 import type { PublishTopic } from './publish-topics.ts';
-import { ReasonCode } from './reason-codes.ts';
 import { ReceivedAliases } from './topic-aliases.ts';
 
 export interface PublishHandlerOptions {
@@ -63,7 +62,7 @@ interface Refusal {
 const NOT_AUTHORIZED: Refusal = { code: ReasonCode.notAuthorized, reason: 'acl_denied' };
 const QUOTA: Refusal = { code: ReasonCode.quotaExceeded, reason: 'limit_exceeded' };
 const NOT_UTF8: Refusal = { code: ReasonCode.payloadFormatInvalid, reason: 'protocol_violation' };
-const ID_IN_USE: Refusal = { code: ReasonCode.packetIdInUse, reason: 'protocol_violation' };
+const ID_IN_USE: Refusal = { code: ReasonCode.packetIdentifierInUse, reason: 'protocol_violation' };
 
 export class PublishHandler implements PublishDelivery {
   readonly deliveredKeys: DeliveredKeys;

@@ -3,7 +3,7 @@
  * session, and answered by SUBACK; retained messages follow as Retain Handling demands [MQTT-3.3.1-9, MQTT-3.3.1-10].
  */
 
-import { Problem } from '@rollcall/protocol';
+import { Problem, ReasonCode } from '@rollcall/protocol';
 import type { PolicyVerb } from '../access/acl.ts';
 import type { BrokerCounters } from '../broker-counters.ts';
 import type { BrokerLimits } from '../broker-limits.ts';
@@ -12,7 +12,6 @@ import type { SessionStore } from '../session-store/session-store.ts';
 import type { Session } from '../sessions/session.ts';
 import { encodeSuback } from './codec/packet-encoder.ts';
 import type { RequestedSubscription, SubscribePacket } from './packets.ts';
-import { ReasonCode } from './reason-codes.ts';
 import type { RetainedDelivery } from './retained-delivery.ts';
 import type { Subscription } from './session-subscriptions.ts';
 

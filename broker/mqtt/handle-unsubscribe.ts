@@ -1,11 +1,11 @@
 /** UNSUBSCRIBE (MQTT 3.1.1 and 5, section 3.10): removes filters that match as text [MQTT-3.10.4-1], answered by UNSUBACK. */
 
+import { ReasonCode } from '@rollcall/protocol';
 import type { MessageRouter } from '../routing/message-router.ts';
 import type { SessionStore } from '../session-store/session-store.ts';
 import type { Session } from '../sessions/session.ts';
 import { encodeUnsuback } from './codec/packet-encoder.ts';
 import type { UnsubscribePacket } from './packets.ts';
-import { ReasonCode } from './reason-codes.ts';
 
 export interface UnsubscribeHandlerOptions {
   readonly store: SessionStore;

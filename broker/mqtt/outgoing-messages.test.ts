@@ -1,9 +1,9 @@
 /** What a session sends from its queue, when, and under which packet identifiers. Statement numbers are those of MQTT 5. */
 
+import { ReasonCode } from '@rollcall/protocol';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { OutgoingQueues, START } from '../../test/fixtures/broker/outgoing-session.ts';
 import { message, receiver } from '../../test/fixtures/broker/stored-messages.ts';
-import { ReasonCode } from './reason-codes.ts';
 import type { Grant } from './session-subscriptions.ts';
 
 const PLAIN: Grant = { qos: 0, retainAsPublished: false, subscriptionIdentifiers: undefined };
@@ -132,7 +132,7 @@ describe('PUBREC', () => {
 
   it.each([
     [4, undefined],
-    [5, ReasonCode.packetIdNotFound],
+    [5, ReasonCode.packetIdentifierNotFound],
   ] as const)(
     'for an unknown identifier is answered by PUBREL, in version %d with reason %s',
     (version, reasonCode) => {

@@ -4,13 +4,13 @@
  * older one. What waited while the client was away is sent at a limited rate, so that a reconnecting fleet does not use all capacity.
  */
 
+import { ReasonCode } from '@rollcall/protocol';
 import type { BrokerCounters } from '../broker-counters.ts';
 import type { OutgoingQueue, QueuedMessage } from '../session-store/outgoing-queue.ts';
 import type { Session } from '../sessions/session.ts';
 import { encodeAcknowledgement, encodePublish } from './codec/packet-encoder.ts';
 import type { Message } from './message.ts';
 import { type ConnectPacket, PacketType } from './packets.ts';
-import { ReasonCode } from './reason-codes.ts';
 import type { Grant } from './session-subscriptions.ts';
 import { SentAliases } from './topic-aliases.ts';
 
@@ -150,13 +150,13 @@ export class OutgoingMessages {
 
   /** PUBREC [MQTT-4.3.3]. With a reason of 0x80 or greater the handshake is over. */
   pubrecReceived(packetId: number, reasonCode: number): void {
-    if (reasonCode >= ReasonCode.unspecified) {
+    if (reasonCode >= ReasonCode.unspecifiedError) {
       this.pubackReceived(packetId);
       return;
     }
     const released = this.#queue.release(packetId);
     if (released === undefined) {
-      this.#sendPubrel(packetId, ReasonCode.packetIdNotFound);
+      this.#sendPubrel(packetId, ReasonCode.packetIdentifierNotFound);
       return;
     }
     released.then(

@@ -1,9 +1,8 @@
 /** What a session sends again, or sends late, after a reconnection. Statement numbers are those of MQTT 5. */
 
-import { Problem } from '@rollcall/protocol';
+import { Problem, ReasonCode } from '@rollcall/protocol';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { OutgoingQueues, START } from '../../test/fixtures/broker/outgoing-session.ts';
-import { ReasonCode } from './reason-codes.ts';
 
 const STEP_MS = 20;
 

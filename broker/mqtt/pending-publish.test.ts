@@ -1,6 +1,6 @@
 /** How one PUBLISH is acknowledged and delivered, when, and in which order. */
 
-import { Problem } from '@rollcall/protocol';
+import { Problem, ReasonCode } from '@rollcall/protocol';
 import { describe, expect, it } from 'vitest';
 import { message } from '../../test/fixtures/broker/stored-messages.ts';
 import { DeliveredKeys } from '../routing/delivered-keys.ts';
@@ -10,7 +10,6 @@ import { AcknowledgementOrder } from './acknowledgement-order.ts';
 import type { Message } from './message.ts';
 import type { Qos } from './packets.ts';
 import { PendingPublish } from './pending-publish.ts';
-import { ReasonCode } from './reason-codes.ts';
 
 /** A session that records what it is sent, `steps`, and what is delivered to others. */
 function start(version: 4 | 5 = 5) {

@@ -3,7 +3,7 @@
  * delivered to its subscribers.
  */
 
-import { Problem } from '@rollcall/protocol';
+import { Problem, ReasonCode } from '@rollcall/protocol';
 import type { DeliveredKeys } from '../routing/delivered-keys.ts';
 import type { ShareChoice } from '../routing/shared-subscriptions.ts';
 import type { Session } from '../sessions/session.ts';
@@ -12,7 +12,6 @@ import { PendingAcknowledgement } from './acknowledgement-order.ts';
 import { encodeAcknowledgement } from './codec/packet-encoder.ts';
 import type { Message } from './message.ts';
 import { PacketType, type PublishPacket, type Qos } from './packets.ts';
-import { ReasonCode } from './reason-codes.ts';
 
 export interface PublishDelivery {
   readonly deliveredKeys: DeliveredKeys;

@@ -3,6 +3,7 @@
  * is stored, and answers with CONNACK. Also releases the session when the connection has ended.
  */
 
+import { ReasonCode } from '@rollcall/protocol';
 import type { AuthorizedConnection } from '../access/connection-authorizer.ts';
 import type { BrokerContext } from '../broker-context.ts';
 import { longestSessionExpiry } from '../broker-limits.ts';
@@ -11,7 +12,6 @@ import { encodeConnack } from '../mqtt/codec/packet-encoder.ts';
 import { PROPERTY_LIMITS } from '../mqtt/codec/packet-limits.ts';
 import { OutgoingMessages, type OutgoingOptions } from '../mqtt/outgoing-messages.ts';
 import type { ConnackProperties, ConnectPacket } from '../mqtt/packets.ts';
-import { ReasonCode } from '../mqtt/reason-codes.ts';
 import type { SessionInputOptions } from '../mqtt/session-input.ts';
 import type { StoredSubscription } from '../session-store/session-subscriptions.ts';
 import { Session, type SessionListener } from './session.ts';

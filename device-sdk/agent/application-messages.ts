@@ -1,10 +1,10 @@
 /** What an application on the agent's MQTT listener may publish, and what becomes of it. Knows no socket. */
 
 import { isUtf8 } from 'node:buffer';
-import { parseDeviceTopic } from '@rollcall/protocol';
+import { parseDeviceTopic, ReasonCode } from '@rollcall/protocol';
 import { asDeviceError, type DeviceError } from '../device-error.ts';
 import type { TelemetryOptions } from '../device-options.ts';
-import { type PacketProperties, REASON, type ReceivedPublish } from '../mqtt-codec/index.ts';
+import type { PacketProperties, ReceivedPublish } from '../mqtt-codec/index.ts';
 import type { AgentDevice } from './agent-device.ts';
 import type { CommandQueue } from './command-queue.ts';
 
@@ -20,23 +20,23 @@ export interface MessageTarget {
   readonly commandQueue: CommandQueue;
 }
 
-const TAKEN: PublishOutcome = { reasonCode: REASON.success };
+const TAKEN: PublishOutcome = { reasonCode: ReasonCode.success };
 const TOPIC_REFUSED: PublishOutcome = {
-  reasonCode: REASON.topicNameInvalid,
+  reasonCode: ReasonCode.topicNameInvalid,
   reason: 'expected telemetry/STREAM, with or without /KEY, events/TYPE or responses/REQUEST',
 };
-const NOT_TEXT: PublishOutcome = { reasonCode: REASON.payloadFormatInvalid, reason: 'the payload is not UTF-8' };
+const NOT_TEXT: PublishOutcome = { reasonCode: ReasonCode.payloadFormatInvalid, reason: 'the payload is not UTF-8' };
 const NOBODY_ASKED: PublishOutcome = {
-  reasonCode: REASON.noMatchingSubscribers,
+  reasonCode: ReasonCode.noMatchingSubscribers,
   reason: 'no command of this id waits for an answer',
 };
 
 /** Codes of errors, where MQTT 5 has one. */
 const REASONS: Readonly<Record<string, number>> = {
-  outbox_full: REASON.quotaExceeded,
-  device_revoked: REASON.notAuthorized,
-  certificate_rejected: REASON.notAuthorized,
-  request_invalid: REASON.implementationSpecificError,
+  outbox_full: ReasonCode.quotaExceeded,
+  device_revoked: ReasonCode.notAuthorized,
+  certificate_rejected: ReasonCode.notAuthorized,
+  request_invalid: ReasonCode.implementationSpecificError,
 };
 
 /** `topic`: with the device's prefix. Resolves when the message is on disk, or was refused; never rejects. */
@@ -64,7 +64,7 @@ async function outcomeOf(receipt: Promise<unknown>): Promise<PublishOutcome> {
   } catch (thrown) {
     const error: DeviceError = asDeviceError(thrown, 'internal');
     const reason = `${error.code}: ${error.message}`;
-    return { reasonCode: REASONS[error.code] ?? REASON.unspecifiedError, reason };
+    return { reasonCode: REASONS[error.code] ?? ReasonCode.unspecifiedError, reason };
   }
 }
 

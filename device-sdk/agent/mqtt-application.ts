@@ -2,7 +2,7 @@
 
 import { randomUUID } from 'node:crypto';
 import type { Socket } from 'node:net';
-import { type DeviceId, deviceTopicPrefix, filterCovers, isShared } from '@rollcall/protocol';
+import { type DeviceId, deviceTopicPrefix, filterCovers, isShared, ReasonCode } from '@rollcall/protocol';
 import type { Command } from '../commands.ts';
 import type { DeviceLog } from '../device-state.ts';
 import {
@@ -16,7 +16,6 @@ import {
   type PacketProperties,
   PacketReader,
   PINGRESP,
-  REASON,
   type ReceivedPacket,
   type ReceivedPublish,
 } from '../mqtt-codec/index.ts';
@@ -62,7 +61,7 @@ export class MqttApplication {
   constructor(socket: Socket, options: ApplicationOptions) {
     this.#socket = socket;
     this.#options = options;
-    socket.setTimeout(CONNECT_WITHIN_MS, () => this.#end('silence', REASON.keepAliveTimeout));
+    socket.setTimeout(CONNECT_WITHIN_MS, () => this.#end('silence', ReasonCode.keepAliveTimeout));
     socket.on('data', (chunk) => this.#read(chunk as Buffer));
     socket.on('error', () => {}); // `close` follows
     socket.once('close', () => this.#leave?.());
@@ -70,7 +69,7 @@ export class MqttApplication {
 
   /** The agent ends. */
   shutDown(): void {
-    this.#end('agent ends', REASON.serverShuttingDown);
+    this.#end('agent ends', ReasonCode.serverShuttingDown);
     this.#socket.destroy();
   }
 
@@ -102,8 +101,8 @@ export class MqttApplication {
     try {
       this.#reader.read(chunk, (packet) => this.#handle(packet));
     } catch (error) {
-      const { message, reasonCode = REASON.unspecifiedError } = error as Partial<MalformedPacket> & Error;
-      if (!this.#isConnected && reasonCode === REASON.unsupportedProtocolVersion) {
+      const { message, reasonCode = ReasonCode.unspecifiedError } = error as Partial<MalformedPacket> & Error;
+      if (!this.#isConnected && reasonCode === ReasonCode.unsupportedProtocolVersion) {
         this.#refuse({ version: 4 }, reasonCode, PROTOCOL_REFUSED, message); // in the form that older clients read
       } else {
         this.#end(message, reasonCode);
@@ -114,7 +113,7 @@ export class MqttApplication {
   #handle(packet: ReceivedPacket): void {
     if (!this.#isConnected) {
       if (packet.kind === 'connect') this.#connect(packet);
-      else this.#end(`expected CONNECT, found ${packet.kind}`, REASON.protocolError); // [MQTT-3.1.0-1]
+      else this.#end(`expected CONNECT, found ${packet.kind}`, ReasonCode.protocolError); // [MQTT-3.1.0-1]
       return;
     }
     switch (packet.kind) {
@@ -126,7 +125,7 @@ export class MqttApplication {
         break;
       case 'unsubscribe': {
         const known = packet.filters.map((filter) => this.#filters.delete(filter));
-        const codes = known.map((wasThere) => (wasThere ? REASON.success : REASON.noSubscriptionExisted));
+        const codes = known.map((wasThere) => (wasThere ? ReasonCode.success : ReasonCode.noSubscriptionExisted));
         this.#send(encodeUnsuback(this.#version, packet.packetId, codes));
         break;
       }
@@ -138,18 +137,18 @@ export class MqttApplication {
         void this.#order.then(() => this.#socket.end()); // what came before is still acknowledged
         break;
       default:
-        this.#end(`expected no ${packet.kind}`, REASON.protocolError);
+        this.#end(`expected no ${packet.kind}`, ReasonCode.protocolError);
     }
   }
 
   #connect(packet: Connect): void {
     const { version, keepAlive, hasWill, clientId, properties = {} } = packet;
     if (properties.authenticationMethod !== undefined) {
-      this.#refuse(packet, REASON.badAuthenticationMethod, SERVER_UNAVAILABLE, 'expected no authentication method');
+      this.#refuse(packet, ReasonCode.badAuthenticationMethod, SERVER_UNAVAILABLE, 'expected no authentication method');
     } else if (hasWill) {
-      this.#refuse(packet, REASON.implementationSpecificError, SERVER_UNAVAILABLE, 'expected no will');
+      this.#refuse(packet, ReasonCode.implementationSpecificError, SERVER_UNAVAILABLE, 'expected no will');
     } else if (this.#options.device.id === undefined) {
-      this.#refuse(packet, REASON.serverUnavailable, SERVER_UNAVAILABLE, 'this device is not enrolled yet');
+      this.#refuse(packet, ReasonCode.serverUnavailable, SERVER_UNAVAILABLE, 'this device is not enrolled yet');
     } else {
       this.#isConnected = true;
       this.#packetMax = properties.maximumPacketSize ?? Number.POSITIVE_INFINITY;
@@ -160,7 +159,9 @@ export class MqttApplication {
         ...{ receiveMaximum: PENDING_MAX, maximumPacketSize: PACKET_MAX, maximumQos: 1, retainAvailable: 0 },
         ...{ subscriptionIdentifiersAvailable: 0, sharedSubscriptionAvailable: 0 },
       };
-      this.#send(encodeConnack(version, { sessionPresent: false, reasonCode: REASON.success, properties: offered }));
+      this.#send(
+        encodeConnack(version, { sessionPresent: false, reasonCode: ReasonCode.success, properties: offered }),
+      );
     }
   }
 
@@ -175,13 +176,13 @@ export class MqttApplication {
   #publish(packet: ReceivedPublish): void {
     const { topic, qos, retain, packetId, properties } = packet;
     if (qos === 2) {
-      this.#end('expected QoS 0 or 1', REASON.qosNotSupported);
+      this.#end('expected QoS 0 or 1', ReasonCode.qosNotSupported);
     } else if (properties?.topicAlias !== undefined) {
-      this.#end('expected no topic alias', REASON.topicAliasInvalid); // [MQTT-3.2.2-17]
+      this.#end('expected no topic alias', ReasonCode.topicAliasInvalid); // [MQTT-3.2.2-17]
     } else if (retain && this.#version === 5) {
-      this.#end('expected a message that is not retained', REASON.retainNotSupported);
+      this.#end('expected a message that is not retained', ReasonCode.retainNotSupported);
     } else if (qos === 1 && this.#version === 5 && this.#unacknowledged >= PENDING_MAX) {
-      this.#end(`expected at most ${PENDING_MAX} unacknowledged messages`, REASON.receiveMaximumExceeded);
+      this.#end(`expected at most ${PENDING_MAX} unacknowledged messages`, ReasonCode.receiveMaximumExceeded);
     } else {
       if (qos === 1) this.#unacknowledged += 1;
       this.#countPending();
@@ -204,7 +205,7 @@ export class MqttApplication {
   #acknowledge({ reasonCode, reason }: PublishOutcome, packetId: number | undefined): void {
     if (packetId !== undefined) this.#unacknowledged -= 1;
     const isRefused = reasonCode >= 0x80;
-    if (isRefused && this.#version === 4 && (packetId !== undefined || reasonCode === REASON.topicNameInvalid)) {
+    if (isRefused && this.#version === 4 && (packetId !== undefined || reasonCode === ReasonCode.topicNameInvalid)) {
       this.#end(reason ?? 'refused', reasonCode);
     } else if (packetId !== undefined) {
       const properties = reason === undefined ? undefined : { reasonString: reason };
@@ -226,7 +227,7 @@ export class MqttApplication {
 
   #subscribe(packetId: number, { subscriptions, properties }: ReceivedPacket & { readonly kind: 'subscribe' }): void {
     if (properties?.subscriptionIdentifiers !== undefined) {
-      this.#end('expected no subscription identifier', REASON.subscriptionIdentifiersNotSupported);
+      this.#end('expected no subscription identifier', ReasonCode.subscriptionIdentifiersNotSupported);
       return;
     }
     const codes = subscriptions.map(({ filter }) => this.#addFilter(filter));
@@ -236,11 +237,11 @@ export class MqttApplication {
 
   /** Only what lies within the device's own commands. */
   #addFilter(filter: string): number {
-    if (isShared(filter)) return REASON.sharedSubscriptionsNotSupported;
-    if (!filterCovers('commands/#', this.#short(filter))) return REASON.notAuthorized;
-    if (this.#filters.size >= FILTERS_MAX && !this.#filters.has(filter)) return REASON.quotaExceeded;
+    if (isShared(filter)) return ReasonCode.sharedSubscriptionsNotSupported;
+    if (!filterCovers('commands/#', this.#short(filter))) return ReasonCode.notAuthorized;
+    if (this.#filters.size >= FILTERS_MAX && !this.#filters.has(filter)) return ReasonCode.quotaExceeded;
     this.#filters.set(filter, this.#short(filter));
-    return REASON.success;
+    return ReasonCode.success;
   }
 
   #take({ name, requestId, payload, contentType, userProperties, correlationData }: Command): boolean {

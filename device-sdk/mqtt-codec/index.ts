@@ -28,4 +28,3 @@ export {
   type Will,
 } from './packets.ts';
 export { decodePropertyBytes, encodeProperties } from './properties.ts';
-export { REASON, reasonName } from './reason-codes.ts';

@@ -11,9 +11,9 @@ import {
   type MqttVersion,
   type PacketProperties,
   PacketReader,
-  REASON,
   type ReceivedPacket,
 } from '@rollcall/device-sdk/mqtt-codec';
+import { ReasonCode } from '@rollcall/protocol';
 import { afterAll, expect, onTestFinished } from 'vitest';
 import { testsWithClients } from '../../test/fixtures/real-client.ts';
 import { makeScriptedAuthority } from '../../test/fixtures/scripted-authority.ts';
@@ -135,8 +135,8 @@ describe('a light connection', () => {
     [4, 5, 'not_authorized'],
     [4, 1, 'unsupported_protocol_version'],
     [4, 3, 'server_unavailable'],
-    [5, REASON.notAuthorized, 'not_authorized'],
-    [5, REASON.quotaExceeded, 'quota_exceeded'],
+    [5, ReasonCode.notAuthorized, 'not_authorized'],
+    [5, ReasonCode.quotaExceeded, 'quota_exceeded'],
   ] as const)('with protocol level %i that CONNACK %i refuses counts it as %s', async (version, code, name) => {
     const refuses: Answer = (_, asked) => [encodeConnack(asked, { sessionPresent: false, reasonCode: code })];
     const { event, counters } = await open(version, refuses);
@@ -145,7 +145,7 @@ describe('a light connection', () => {
   });
 
   it('that the broker ends names the reason of its DISCONNECT', async () => {
-    const ends = accepts({}, (_, version) => [encodeDisconnect(version, REASON.sessionTakenOver)]);
+    const ends = accepts({}, (_, version) => [encodeDisconnect(version, ReasonCode.sessionTakenOver)]);
     const { event, counters } = await open(5, ends);
     expect(await event('lost')).toEqual(['disconnect_session_taken_over']);
     expect(counters.take().reasons).toEqual({ disconnect_session_taken_over: 1 });
@@ -155,12 +155,12 @@ describe('a light connection', () => {
     const answers = accepts({}, (packet, version) => {
       if (packet.kind !== 'subscribe') return [];
       return [
-        encodeSuback(version, packet.packetId, [REASON.notAuthorized]),
-        encodePuback(version, 3, REASON.quotaExceeded),
+        encodeSuback(version, packet.packetId, [ReasonCode.notAuthorized]),
+        encodePuback(version, 3, ReasonCode.quotaExceeded),
       ];
     });
     const { event, counters } = await open(5, answers, ', commands: { reboot: {} }');
-    expect(await event('acknowledged')).toEqual([3, REASON.quotaExceeded]);
+    expect(await event('acknowledged')).toEqual([3, ReasonCode.quotaExceeded]);
     expect(counters.take().reasons).toEqual({ suback_not_authorized: 1 });
   });
 

@@ -1,7 +1,7 @@
 /** The exact bytes of what the server sends, where a clause leaves no choice. */
 
+import { ReasonCode } from '@rollcall/protocol';
 import { describe, expect, it } from 'vitest';
-import { ReasonCode } from '../reason-codes.ts';
 import {
   encodeAcknowledgement,
   encodeConnack,
@@ -27,8 +27,8 @@ describe('the packet encoder', () => {
     expect(hex(encodeAcknowledgement(4, 4, 0x1234, ReasonCode.success))).toBe('40021234');
     expect(hex(encodeAcknowledgement(5, 6, 0x1234, ReasonCode.success))).toBe('62021234');
     expect(hex(encodeAcknowledgement(5, 5, 0x1234, ReasonCode.notAuthorized))).toBe('5003123487');
-    expect(hex(encodeAcknowledgement(4, 7, 0x1234, ReasonCode.packetIdNotFound, 'why'))).toBe('70021234');
-    expect(hex(encodeAcknowledgement(5, 7, 1, ReasonCode.packetIdNotFound, 'w'))).toBe('7008000192041f000177');
+    expect(hex(encodeAcknowledgement(4, 7, 0x1234, ReasonCode.packetIdentifierNotFound, 'why'))).toBe('70021234');
+    expect(hex(encodeAcknowledgement(5, 7, 1, ReasonCode.packetIdentifierNotFound, 'w'))).toBe('7008000192041f000177');
   });
 
   it('writes one code for each filter, which MQTT 3.1.1 does not have in UNSUBACK', () => {
@@ -67,7 +67,7 @@ describe('the packet encoder', () => {
     const long = 'x'.repeat(65_536);
     expect(() => encodePublish(4, { ...publish, topic: long })).toThrow(RangeError);
     expect(() => encodePublish(5, { ...publish, properties: { contentType: long } })).toThrow(RangeError);
-    expect(() => encodeDisconnect(ReasonCode.unspecified, { reasonString: long })).toThrow(RangeError);
+    expect(() => encodeDisconnect(ReasonCode.unspecifiedError, { reasonString: long })).toThrow(RangeError);
   });
 
   it('writes DISCONNECT and PINGRESP', () => {

@@ -1,7 +1,8 @@
 /** Encodes the packets that the server sends, for MQTT 3.1.1 (4) and MQTT 5. Pure; one allocation for each packet. */
 
+import type { ReasonCode } from '@rollcall/protocol';
+import { connackReturnCode } from '../connack-return-code.ts';
 import { type AcknowledgementPacket, type ConnackProperties, PacketType, type ProtocolVersion } from '../packets.ts';
-import { connackReturnCode, type ReasonCode } from '../reason-codes.ts';
 import { PropertyId } from './property-table.ts';
 import {
   textPropertyBytes,

@@ -1,7 +1,7 @@
 /** The properties of MQTT 5 (section 2.2.2.2): their identifiers, and which packets from a client may have them. */
 
+import { ReasonCode } from '@rollcall/protocol';
 import { PacketType } from '../packets.ts';
-import { ReasonCode } from '../reason-codes.ts';
 import { Fault } from './protocol-violations.ts';
 
 /** Property identifiers (MQTT 5, table 2-4). */

@@ -7,8 +7,8 @@
  * defines the two.
  */
 
+import { ReasonCode } from '@rollcall/protocol';
 import { PacketType, type ProtocolVersion } from '../packets.ts';
-import { ReasonCode } from '../reason-codes.ts';
 
 export interface ProtocolViolation {
   /** The statement or section of the client's MQTT version that is broken, or `limit` for a limit of the broker. */
@@ -68,7 +68,7 @@ const PACKET_NAMES = [
 ] as readonly string[];
 
 const { malformedPacket, protocolError, packetTooLarge, quotaExceeded, topicAliasInvalid } = ReasonCode;
-const { topicNameInvalid, topicFilterInvalid, unsupportedProtocolVersion, clientIdNotValid } = ReasonCode;
+const { topicNameInvalid, topicFilterInvalid, unsupportedProtocolVersion, clientIdentifierNotValid } = ReasonCode;
 const { receiveMaximumExceeded } = ReasonCode;
 
 function malformed(v4: string, v5: string, description: string): Fault {
@@ -157,9 +157,9 @@ export const FAULTS = {
   passwordAlone: notAllowed('MQTT-3.1.2-22', 'MQTT-3.1.2-22', 'expected no password without a user name'),
   clientIdEmpty: new Fault(
     { 4: 'MQTT-3.1.3-8', 5: 'MQTT-3.1.3-8' },
-    clientIdNotValid,
+    clientIdentifierNotValid,
     'expected a client id',
-    clientIdNotValid,
+    clientIdentifierNotValid,
   ),
   // Properties of MQTT 5
   propertyLength: malformed(

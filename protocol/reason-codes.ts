@@ -1,6 +1,6 @@
 /** The reason codes of MQTT 5 (section 2.4), by the standard's names. */
 
-export const REASON = {
+export const ReasonCode = {
   success: 0x00,
   disconnectWithWill: 0x04,
   noMatchingSubscribers: 0x10,
@@ -41,9 +41,13 @@ export const REASON = {
   subscriptionIdentifiersNotSupported: 0xa1,
   wildcardSubscriptionsNotSupported: 0xa2,
 } as const;
+export type ReasonCode = (typeof ReasonCode)[keyof typeof ReasonCode];
 
 const NAMES = new Map<number, string>(
-  Object.entries(REASON).map(([name, code]) => [code, name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)]),
+  Object.entries(ReasonCode).map(([name, code]) => [
+    code,
+    name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`),
+  ]),
 );
 
 /** `quota_exceeded` for 0x97; `reason_0x42` for a code that has no name. */
