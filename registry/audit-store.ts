@@ -37,8 +37,17 @@ export interface AuditedAction {
 export interface AuditFilter {
   /** Ids below this one: the page after it. */
   readonly before?: number;
-  /** Of this subject only. */
+  /** `operator/alice`, or a kind: `operator`. */
+  readonly actor?: string;
+  /** `device.revoked`, or a kind: `device`. */
+  readonly action?: string;
+  /** `device/press-7`, or a kind: `device`. */
   readonly subject?: string;
+  readonly outcome?: AuditEntry['outcome'];
+  /** Milliseconds since the epoch: entries at or after this time. */
+  readonly since?: number;
+  /** Milliseconds since the epoch: entries before this time. */
+  readonly until?: number;
   /** 1 to 10,000. */
   readonly limit: number;
 }

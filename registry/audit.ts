@@ -2,18 +2,12 @@
 
 import { Problem } from '@rollcall/protocol';
 import { AuditChainVerifier, type AuditHead, CHAIN_START, canonicalDetails, hashEntry } from './audit-chain.ts';
-import type {
-  AuditEntry,
-  AuditedAction,
-  AuditFilter,
-  AuditStore,
-  AuditVerification,
-  ChainedAuditEntry,
-} from './audit-store.ts';
+import type { AuditEntry, AuditedAction, AuditStore, AuditVerification, ChainedAuditEntry } from './audit-store.ts';
 import type { RegistryDatabase } from './database.ts';
+import { type AuditRow, findAuditEntries } from './find-audit-entries.ts';
 import type { Actor } from './registry.ts';
 import { originDetails } from './request-origin.ts';
-import type { SqlValue, Transaction } from './transaction.ts';
+import type { Transaction } from './transaction.ts';
 
 export interface NewAuditEntry {
   readonly actor: Actor;
@@ -28,17 +22,6 @@ const REFUSAL_WINDOW_MS = 3_600_000;
 
 const MAX_PAGE = 10_000;
 
-interface AuditRow {
-  readonly id: number;
-  readonly at: number;
-  readonly actor: Actor;
-  readonly action: string;
-  readonly subject: string;
-  readonly outcome: AuditEntry['outcome'];
-  readonly details: string;
-  readonly hash: string;
-}
-
 /** Noun, dot, past participle; a noun may have two parts. */
 const ACTION = /^[a-z]+(\.[a-z_]+){1,2}$/;
 const SUBJECT = /^[a-z]+\/[^\p{Cc}]{1,256}$/u;
@@ -50,7 +33,8 @@ const VERIFIED_PER_TURN = 500;
 
 export function createAuditStore(database: RegistryDatabase): AuditStore {
   return {
-    listAudit: async (filter) => listAudit(database, filter),
+    listAudit: async (filter) =>
+      (await findAuditEntries(database, { ...filter, limit: expectLimit(filter.limit) })).map(readRow),
     exportAudit: async (page) => exportAudit(database, page),
     verifyAudit: async (expected) => verifyAudit(database, expected),
     recordAction: async (action) => recordAction(database, action),
@@ -91,21 +75,6 @@ export function hasRoomForRefusal(tx: Transaction, subject: string): boolean {
 /** Records the refusal; returns 0 when the subject has {@link REFUSALS_PER_WINDOW} of the last hour already. */
 export function recordRefused(tx: Transaction, line: NewAuditEntry): number {
   return hasRoomForRefusal(tx, line.subject) ? append(tx, line, 'refused') : 0;
-}
-
-/** Newest first. Throws Problem `request_invalid` for a limit outside 1 to 10,000. */
-function listAudit(database: RegistryDatabase, filter: AuditFilter): readonly AuditEntry[] {
-  const conditions = ['id < @before'];
-  const parameters: Record<string, SqlValue> = {
-    before: filter.before ?? Number.MAX_SAFE_INTEGER,
-    limit: expectLimit(filter.limit),
-  };
-  if (filter.subject !== undefined) {
-    conditions.push('subject = @subject');
-    parameters.subject = filter.subject;
-  }
-  const sql = `SELECT * FROM audit WHERE ${conditions.join(' AND ')} ORDER BY id DESC LIMIT @limit`;
-  return database.read((tx) => tx.all<AuditRow>(sql, parameters)).map(readRow);
 }
 
 /** Oldest first, each with the hash of the one before it. */

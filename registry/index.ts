@@ -3,7 +3,7 @@
 export { type AddressRange, parseAddressRange } from './address-range.ts';
 export { performAnnouncedAction } from './announced-actions.ts';
 export { AuditChainVerifier, type AuditHead, readExportedEntry } from './audit-chain.ts';
-export type { AuditEntry } from './audit-store.ts';
+export type { AuditEntry, AuditFilter } from './audit-store.ts';
 export { readActiveIssuer, readAuditHead, readVerifiedAuditHead } from './backup-inspection.ts';
 export { inspectRegistry } from './database.ts';
 export {

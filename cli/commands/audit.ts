@@ -1,16 +1,34 @@
 import { createReadStream } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { Problem, parseDecimal } from '@rollcall/protocol';
-import { Command } from 'commander';
+import { Command, Option } from 'commander';
 import { openConsoleClient } from '../../console/client.ts';
 import { AuditChainVerifier, type AuditHead, readExportedEntry } from '../../registry/index.ts';
-import { integerBetween, run, runWithServer, withServerOptions } from '../command-line.ts';
+import { instant, integerBetween, run, runWithServer, withServerOptions } from '../command-line.ts';
 import { consoleAddressOf, type FleetOptions } from '../console-address.ts';
 import { EXIT, type OutputForm, printJson, printResult, printStream, printTable } from '../terminal.ts';
 
-const list = runWithServer<{ readonly limit: number; readonly subject?: string }>(async (server, { options, form }) => {
-  const { limit, subject } = options;
-  const entries = await server.listAudit({ limit, ...(subject !== undefined && { subject }) });
+interface ListOptions {
+  readonly limit: number;
+  readonly actor?: string;
+  readonly action?: string;
+  readonly subject?: string;
+  readonly outcome?: 'done' | 'refused';
+  readonly since?: number;
+  readonly until?: number;
+}
+
+const list = runWithServer<ListOptions>(async (server, { options, form }) => {
+  const { limit, actor, action, subject, outcome, since, until } = options;
+  const entries = await server.listAudit({
+    limit,
+    ...(actor !== undefined && { actor }),
+    ...(action !== undefined && { action }),
+    ...(subject !== undefined && { subject }),
+    ...(outcome !== undefined && { outcome }),
+    ...(since !== undefined && { since: new Date(since).toISOString() }),
+    ...(until !== undefined && { until: new Date(until).toISOString() }),
+  });
   if (form === 'json') {
     for (const entry of entries) printJson(entry);
     return;
@@ -103,7 +121,12 @@ export function auditCommand(): Command {
   const audit = new Command('audit').description('audit log: list, verify, export');
   withServerOptions(audit.command('list').description('list audit entries, newest first'))
     .option('--limit <n>', 'list at most so many', integerBetween(1, 10_000), 100)
-    .option('--subject <subject>', 'only entries about this subject, such as device/dev-7')
+    .option('--actor <actor>', 'only what this actor did, such as operator/alice, or a kind: operator')
+    .option('--action <action>', 'only this action, such as device.revoked, or a kind: device')
+    .option('--subject <subject>', 'only entries about this subject, such as device/dev-7, or a kind: device')
+    .addOption(new Option('--outcome <outcome>', 'only entries with this outcome').choices(['done', 'refused']))
+    .option('--since <time>', 'at or after this time, or this long ago', instant)
+    .option('--until <time>', 'before this time, or this long ago', instant)
     .action(list);
   withServerOptions(
     audit.command('verify').description('verify the hash chain: exit code 3 when an entry was changed or is missing'),

@@ -4,9 +4,16 @@ import { z } from 'zod';
 import type { Endpoint } from './endpoint.ts';
 import { decimal, pageLimit, time } from './schemas.ts';
 
+const auditOutcome = z.enum(['done', 'refused']);
+
 const auditQuery = z.strictObject({
   before: decimal(1).optional(),
-  subject: z.string().min(1).max(300).optional().describe('of this subject only, such as device/dev-7'),
+  actor: z.string().min(1).max(300).optional().describe('who did it, such as operator/alice, or a kind: operator'),
+  action: z.string().min(1).max(128).optional().describe('what was done, such as device.revoked, or a kind: device'),
+  subject: z.string().min(1).max(300).optional().describe('to what, such as device/dev-7, or a kind: device'),
+  outcome: auditOutcome.optional(),
+  since: time.optional(),
+  until: time.optional().describe('before this time'),
   limit: pageLimit,
 });
 
@@ -16,7 +23,7 @@ export const auditView = z.object({
   actor: z.string(),
   action: z.string(),
   subject: z.string(),
-  outcome: z.enum(['done', 'refused']),
+  outcome: auditOutcome,
   details: z.record(z.string(), z.union([z.string(), z.number()])),
   hash: z.string().describe('SHA-256 over the hash of the entry before it, and this entry'),
 });

@@ -4,9 +4,9 @@ import { Readable } from 'node:stream';
 import { jsonText } from '@rollcall/output';
 import { parseDecimal } from '@rollcall/protocol';
 import type { FastifyInstance } from 'fastify';
-import type { AuditEntry, Registry } from '../../registry/index.ts';
+import type { AuditEntry, AuditFilter, Registry } from '../../registry/index.ts';
 import { auditEndpoints as endpoints } from '../api/audit.ts';
-import type { Answer } from '../api/endpoint.ts';
+import type { Answer, Checked } from '../api/endpoint.ts';
 import { addEndpoint } from '../application.ts';
 import { isoTime } from '../iso-time.ts';
 import { pageOf } from '../paging.ts';
@@ -18,10 +18,8 @@ const ENTRIES_PER_PAGE = 500;
 
 export function addAuditRoutes(app: FastifyInstance, { registry }: RoutesOptions): void {
   addEndpoint(app, endpoints.listAudit, async ({ query, reply }) => {
-    const { before, subject, limit } = query;
-    const filter = { limit, ...(before !== undefined && { before }), ...(subject !== undefined && { subject }) };
-    const entries = await registry.listAudit(filter);
-    return pageOf(reply, entries, { limit, view: viewAudit, cursor: ({ id }) => ({ before: id }) });
+    const entries = await registry.listAudit(filterOf(query));
+    return pageOf(reply, entries, { limit: query.limit, view: viewAudit, cursor: ({ id }) => ({ before: id }) });
   });
   addEndpoint(app, endpoints.verifyAudit, async ({ query }) => {
     const [digits, hash = ''] = query.head?.split(':') ?? [];
@@ -34,6 +32,20 @@ export function addAuditRoutes(app: FastifyInstance, { registry }: RoutesOptions
     await reply.type(endpoints.exportAudit.mediaType).send(Readable.from(lines(registry, query.after ?? 0)));
     return undefined;
   });
+}
+
+function filterOf(query: Checked<typeof endpoints.listAudit, 'query'>): AuditFilter {
+  const { before, actor, action, subject, outcome, since, until, limit } = query;
+  return {
+    limit,
+    ...(before !== undefined && { before }),
+    ...(actor !== undefined && { actor }),
+    ...(action !== undefined && { action }),
+    ...(subject !== undefined && { subject }),
+    ...(outcome !== undefined && { outcome }),
+    ...(since !== undefined && { since: Date.parse(since) }),
+    ...(until !== undefined && { until: Date.parse(until) }),
+  };
 }
 
 /** Lines in the form that `registry/audit-chain.ts` hashes, `at` in milliseconds: they can be checked without the server. */

@@ -7,6 +7,7 @@ import { loadSelf, self } from './session.ts';
 const Overview = lazy(() => import('./pages/overview.tsx').then(({ Overview }) => Overview));
 const Tokens = lazy(() => import('./pages/tokens.tsx').then(({ Tokens }) => Tokens));
 const Token = lazy(() => import('./pages/token.tsx').then(({ Token }) => Token));
+const Audit = lazy(() => import('./pages/audit.tsx').then(({ Audit }) => Audit));
 
 export function App() {
   useEffect(() => {
@@ -27,6 +28,7 @@ function Pages() {
       <Route path="/" component={Overview} />
       <Route path="/tokens" component={Tokens} />
       <Route path="/tokens/:id" component={Token} />
+      <Route path="/audit" component={Audit} />
       <Route default component={NoPage} />
     </Router>
   );

@@ -2,8 +2,8 @@
 
 import { describe, expect, it } from 'vitest';
 import { CHAIN_START, canonicalDetails, hashEntry } from '../../registry/audit-chain.ts';
-import { AuditChainVerifier } from '../../registry/index.ts';
-import { OPERATOR, type OpenFreshRegistry, RegistryFixture } from './registry-fixture.ts';
+import { type Actor, AuditChainVerifier, type AuditFilter } from '../../registry/index.ts';
+import { MINUTE, OPERATOR, type OpenFreshRegistry, RegistryFixture } from './registry-fixture.ts';
 
 const ACT = {
   actor: OPERATOR,
@@ -91,13 +91,73 @@ export function auditBehaviour(openFresh: OpenFreshRegistry): void {
     });
   });
 
-  describe('the audit of one subject', () => {
-    it('is listed alone', async () => {
+  describe('the audit', () => {
+    /** Entries 1 to 6, a minute apart. */
+    async function openWithEntries(): Promise<RegistryFixture> {
       const fleet = await RegistryFixture.open(openFresh);
-      await fleet.enroll('pump-1');
-      await fleet.enroll('pump-2');
-      const entries = await fleet.registry.listAudit({ subject: 'device/pump-1', limit: 10 });
-      expect(entries.map((entry) => entry.subject)).toEqual(['device/pump-1']);
+      const record = async (actor: Actor, action: string, subject: string, outcome: 'done' | 'refused' = 'done') => {
+        await fleet.registry.recordAction({ actor, action, subject, outcome });
+        fleet.pass(MINUTE);
+      };
+      await record('operator/ada', 'device.revoked', 'device/pump-1');
+      await record('operator/ada', 'device.command.sent', 'device/pump-2');
+      await record('operator/bo', 'device.revoked', 'device/pump-2');
+      await record('device/pump-1', 'certificate.renewed', 'device/pump-1', 'refused');
+      await record('operator/bo', 'devices.counted', 'devices/all');
+      await record('server/retention', 'telemetry.pruned', 'telemetry/2030-01-01');
+      return fleet;
+    }
+
+    it.each<[string, Omit<AuditFilter, 'limit'>, readonly number[]]>([
+      ['an actor', { actor: 'operator/ada' }, [2, 1]],
+      ['a kind of actors', { actor: 'operator' }, [5, 3, 2, 1]],
+      ['an action', { action: 'device.revoked' }, [3, 1]],
+      ['a kind of actions, which is no beginning of another kind', { action: 'device' }, [3, 2, 1]],
+      ['a subject', { subject: 'device/pump-2' }, [3, 2]],
+      ['a kind of subjects, which is no beginning of another kind', { subject: 'device' }, [4, 3, 2, 1]],
+      ['an outcome', { outcome: 'refused' }, [4]],
+      ['actor, action and subject', { actor: 'operator/bo', action: 'device.revoked', subject: 'device/pump-2' }, [3]],
+      ['an actor and another actor of the same subject', { actor: 'operator/ada', subject: 'device/pump-2' }, [2]],
+      ['what nobody did', { actor: 'operator/cy' }, []],
+      ['a text that is a pattern elsewhere', { actor: '%' }, []],
+    ])('is listed by %s, newest first', async (_, filter, expected) => {
+      const { registry } = await openWithEntries();
+      expect((await registry.listAudit({ ...filter, limit: 100 })).map(({ id }) => id)).toEqual(expected);
+    });
+
+    it('is listed from a time on, and before a time', async () => {
+      const { registry, now } = await openWithEntries();
+      const at = (id: number) => now - (7 - id) * MINUTE;
+      const ids = async (filter: Omit<AuditFilter, 'limit'>) =>
+        (await registry.listAudit({ ...filter, limit: 100 })).map(({ id }) => id);
+      expect(await ids({ since: at(5) })).toEqual([6, 5]);
+      expect(await ids({ until: at(3) })).toEqual([2, 1]);
+      expect(await ids({ since: at(2), until: at(5), actor: 'operator' })).toEqual([3, 2]);
+      expect(await ids({ since: now })).toEqual([]);
+    });
+
+    it('is listed completely by time where the clock was set back', async () => {
+      const fleet = await openWithEntries();
+      fleet.pass(-4 * MINUTE);
+      await fleet.registry.recordAction(ACT);
+      const entries = await fleet.registry.listAudit({ since: fleet.now, until: fleet.now + 2 * MINUTE, limit: 100 });
+      expect(entries.map(({ id }) => id)).toEqual([7, 4, 3]);
+    });
+
+    it('is listed page by page: the entries before one that match', async () => {
+      const { registry } = await openWithEntries();
+      const first = await registry.listAudit({ action: 'device', limit: 2 });
+      const second = await registry.listAudit({ action: 'device', before: 2, limit: 2 });
+      expect([first, second].map((page) => page.map(({ id }) => id))).toEqual([[3, 2], [1]]);
+    });
+
+    it('is searched beyond the entries that one turn of the event loop tests', async () => {
+      const fleet = await RegistryFixture.open(openFresh);
+      await fleet.registry.recordAction({ ...ACT, actor: 'operator/ada' });
+      for (let n = 0; n < 300; n += 1) await fleet.registry.recordAction({ ...ACT, actor: 'operator/bo' });
+      const found = await fleet.registry.listAudit({ actor: 'operator/ada', action: ACT.action, limit: 1 });
+      expect(found.map(({ id }) => id)).toEqual([1]);
+      expect(await fleet.registry.listAudit({ action: 'telemetry', outcome: 'done', limit: 10_000 })).toHaveLength(301);
     });
   });
 }
