@@ -4,7 +4,13 @@
  */
 
 import { X509Certificate } from 'node:crypto';
-import { formatIdentity, type Identity, type PolicyScope, parseIdentity } from '@rollcall/protocol';
+import {
+  formatIdentity,
+  type Identity,
+  type PolicyDocument,
+  type PolicyScope,
+  parseIdentity,
+} from '@rollcall/protocol';
 import type { Logger } from 'pino';
 import type { LoadTestExemptions, RefusalLog } from '../limits/index.ts';
 import type { TerminationReport } from '../registry/index.ts';
@@ -12,6 +18,7 @@ import { type PolicyVerb, Rights, type Subject } from './access/acl.ts';
 import type { CloneSuspicion } from './access/clone-detector.ts';
 import type { CertificateStatusDirectory } from './access/connection-authorizer.ts';
 import { applyPolicyChanges } from './access/policy-changes.ts';
+import { type PolicyPreview, previewPolicy } from './access/policy-preview.ts';
 import type { PolicyDirectory } from './access/policy-resolver.ts';
 import { SessionReauthorizer } from './access/session-reauthorizer.ts';
 import { type BrokerContext, createBrokerContext } from './broker-context.ts';
@@ -125,6 +132,8 @@ export interface Broker {
   /** Identities with stored state. */
   owners(): readonly Identity[];
   counters(): Readonly<Record<string, number>>;
+  /** What this policy would do to live sessions if it were set for the scope. */
+  previewPolicy(scope: PolicyScope, document: PolicyDocument): Promise<PolicyPreview>;
   explain(subject: Subject, verb: PolicyVerb, topic: string): Promise<PolicyExplanation>;
   /** Applies these limits to new connections at once. */
   applyLimits(limits: Pick<BrokerLimits, LiveLimit>): void;
@@ -239,6 +248,8 @@ function operations({ context, state, pipeline, admission }: BrokerParts): Omit<
       return [...owners].flatMap((owner) => parseIdentity(owner) ?? []);
     },
     counters: () => countersOf({ context, state, pipeline, admission }),
+    previewPolicy: (scope, document) =>
+      previewPolicy(scope, document, { policies, sessions, limits: topicLimits(context.limits) }),
     async explain(subject, verb, topic) {
       const { document, source } = await policies.resolve(subject);
       const decision = new Rights(document, subject, topicLimits(context.limits)).may(verb, topic);

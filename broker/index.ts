@@ -1,7 +1,9 @@
 /** MQTT over mutual TLS: listener, access, sessions, routing. */
 
-export { checkPolicy, type DenialReason, type Subject } from './access/acl.ts';
+export type { DenialReason, Subject } from './access/acl.ts';
 export type { CloneSuspicion } from './access/clone-detector.ts';
+export { checkPolicy, type PolicyFault, policyFaults } from './access/policy-faults.ts';
+export type { PolicyPreview } from './access/policy-preview.ts';
 export { type Broker, createBroker } from './broker.ts';
 export type { BrokerEvent, ConnectFailure, DisconnectReason } from './events.ts';
 export { type OpenSessionStore, openSessionStore } from './session-store/open-session-store.ts';

@@ -38,6 +38,12 @@ const TAGGED = [
   },
 ] as const;
 
+/** What else changes something of the table. */
+const OTHER_CHANGES = [
+  { method: 'DELETE', path: '/v1/policies/group/pumps' },
+  { method: 'POST', path: '/v1/policies/group/pumps/restore', body: (version: number) => ({ version }) },
+] as const;
+
 const get = (path: string, headers: RawRequest['headers'] = {}) => send(fixture, { path, headers });
 
 describe.each(TAGGED)('the entity tag of $path', ({ path, method, changes, restore }) => {
@@ -112,6 +118,21 @@ describe.each(TAGGED)('the entity tag of $path', ({ path, method, changes, resto
 });
 
 describe('If-Match', () => {
+  it.each(OTHER_CHANGES)('decides on $method $path as well', async ({ method, path, ...rest }) => {
+    const { client } = fixture;
+    await client.setPolicy({ kind: 'group', name: 'pumps', publish: ['devices/{id}/telemetry/a'] });
+    const [first] = await client.listPolicyVersions({ kind: 'group', name: 'pumps' });
+    await client.setPolicy({ kind: 'group', name: 'pumps' });
+    const before = await get('/v1/policies/group/pumps');
+    const body = 'body' in rest ? JSON.stringify(rest.body(first?.version ?? 0)) : undefined;
+    const change = (tag: string) =>
+      send(fixture, { method, path, headers: { 'if-match': tag }, ...(body !== undefined && { body }) });
+    expect((await change('"other"')).json).toMatchObject({ code: 'precondition_failed' });
+    expect((await get('/v1/policies/group/pumps')).text).toBe(before.text);
+    expect((await change(before.headers.etag as string)).status).toBe(200);
+    expect((await get('/v1/policies/group/pumps')).text).not.toBe(before.text);
+  });
+
   it('refuses a change of what has no entity tag, which it cannot check', async () => {
     const body = JSON.stringify({ labels: { site: 'east' } });
     const request = { method: 'PATCH', path: '/v1/devices/dev-1', headers: { 'if-match': '"a"' }, body };
@@ -124,10 +145,10 @@ describe('If-Match', () => {
     const matches = (path: string) => new RegExp(`^${path.replace(/:[a-z]+/g, '[^/]+')}$`);
     for (const { path } of tagged)
       expect(
-        TAGGED.some((tested) => matches(path).test(tested.path)),
+        TAGGED.some((tested) => matches(path.replace(/\/restore$/, '')).test(tested.path)),
         path,
       ).toBe(true);
-    expect(tagged).toHaveLength(2 * TAGGED.length);
+    expect(tagged).toHaveLength(2 * TAGGED.length + OTHER_CHANGES.length);
     // biome-ignore lint/suspicious/noExplicitAny: a document of any shape
     const { paths } = (await fixture.client.describeApi()) as any;
     for (const { path, method } of tagged) {

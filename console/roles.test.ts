@@ -31,7 +31,7 @@ async function statusOf({ method, path }: Endpoint, key: string | undefined): Pr
     method,
     path: path.replace(/:[a-z]+/g, 'x'),
     headers: key === undefined ? {} : { authorization: `Bearer ${key}` },
-    ...(method !== 'GET' && { body: '{}' }),
+    ...(method !== 'GET' && method !== 'DELETE' && { body: '{}' }),
   });
   response.on('error', () => {}).destroy(); // some answers do not end
   return response.statusCode as number;

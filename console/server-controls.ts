@@ -1,4 +1,4 @@
-import type { GroupName, Identity, PolicyDocument, ServiceName } from '@rollcall/protocol';
+import type { GroupName, Identity, PolicyDocument, PolicyScope, ServiceName } from '@rollcall/protocol';
 import type { Actor, CreatedToken, ExpiringItem, ExpiryFilter, ServiceRecord } from '../registry/index.ts';
 import type { DeviceDiagnosis, DiagnosisOrder } from './device-diagnosis.ts';
 import type { DeviceMessages } from './device-messages.ts';
@@ -38,6 +38,24 @@ export interface PolicyExplanation {
   /** The rule that decided, when one did. */
   readonly rule?: string | undefined;
   readonly reason?: string | undefined;
+}
+
+/** What keeps a policy from being applied. */
+export interface PolicyFault {
+  readonly verb: 'connect' | 'publish' | 'subscribe' | 'receive' | 'retain';
+  /** Of the rule in its list; undefined for the list itself. */
+  readonly index: number | undefined;
+  readonly fault: string;
+}
+
+/** What a policy would do to the live sessions that it would decide for. */
+export interface PolicyPreview {
+  readonly sessions: number;
+  /** Sessions that would end. */
+  readonly ended: number;
+  readonly subscriptionsLost: number;
+  /** The first of both; without a filter the session would end. */
+  readonly lost: readonly { readonly clientId: string; readonly filter?: string }[];
 }
 
 /** A root or issuing CA. Times are milliseconds since the epoch. */
@@ -122,6 +140,8 @@ export interface ServerControls {
   trustBundlePem(): string;
   /** Problem `policy_invalid` when the document cannot be applied. */
   checkPolicy(document: PolicyDocument): void;
+  policyFaults(document: PolicyDocument): readonly PolicyFault[];
+  previewPolicy(scope: PolicyScope, document: PolicyDocument): Promise<PolicyPreview>;
   explain(identity: Identity, verb: 'publish' | 'subscribe' | 'receive', topic: string): Promise<PolicyExplanation>;
   sessions(): readonly LiveSession[];
   /** Writes the presence that was reported so far into the registry, or as much of it as can be written now. */

@@ -100,7 +100,8 @@ export const PROBLEMS = {
   sink_unknown: { status: 404, sentence: 'there is no such sink' },
   policy_invalid: { status: 400, sentence: 'the policy is not one that can be applied' },
   profile_invalid: { status: 400, sentence: 'the profile is not one that can be applied' },
-  policy_unknown: { status: 404, sentence: 'no policy was set for this group' },
+  policy_unknown: { status: 404, sentence: 'no policy was set for this group or service' },
+  version_unknown: { status: 404, sentence: 'there is no such version' },
   // Certificate authorities
   ca_unknown: { status: 404, sentence: 'there is no such CA' },
   ca_state_conflict: { status: 409, sentence: 'the CA is not in a state that allows this' },

@@ -1,13 +1,13 @@
 /** Devices: found, listed with their certificates, changed, and the operations on them. */
 
-import type { DeviceId, Identity } from '@rollcall/protocol';
+import type { DeviceId, GroupName, Identity } from '@rollcall/protocol';
 import { applyDeviceOperation, notifyListeners, type OperationListeners } from './apply-device-operations.ts';
 import { certificatesIssuedFrom, certificatesOf } from './certificates.ts';
 import type { RegistryDatabase } from './database.ts';
 import type { DeviceChange, DeviceOperations } from './device-operation-types.ts';
 import type { DeviceFilter } from './device-query.ts';
 import { type DeviceSettings, setDevice } from './device-settings.ts';
-import { countDevices, findDevice } from './devices.ts';
+import { countDevices, countGroups, findDevice } from './devices.ts';
 import { findDevices } from './find-devices.ts';
 import type { Actor, CertificateRecord, ChangeCheck, DeviceRecord, DeviceStatus } from './registry.ts';
 import { selectDevices } from './select-devices.ts';
@@ -18,6 +18,8 @@ export interface DeviceStore {
   listDevices(filter: DeviceFilter): Promise<readonly DeviceRecord[]>;
   /** How many devices each status has, deleted ones left out; a status is counted up to `most`. */
   countDevices(most: number): Promise<Readonly<Record<DeviceStatus, number>>>;
+  /** Groups that have devices which are not revoked, in the order of their names, the first 10,000. */
+  countGroups(): Promise<readonly { readonly group: GroupName; readonly devices: number }[]>;
   /** Oldest first: all of them, or the newest so many. */
   listCertificates(holder: Identity, newest?: number): Promise<readonly CertificateRecord[]>;
   /** Every certificate that goes back to this token, directly or by renewal, oldest first; also revoked or expired ones. */
@@ -39,6 +41,7 @@ export function createDeviceStore(
     findDevice: async (id) => database.read((tx) => findDevice(tx, id)),
     listDevices: (filter) => findDevices(database, filter),
     countDevices: async (most) => database.read((tx) => countDevices(tx, most)),
+    countGroups: async () => database.read(countGroups),
     listCertificates: async (holder, newest) => database.read((tx) => certificatesOf(tx, holder, newest)),
     listIssuedFrom: async (tokenId) => database.read((tx) => certificatesIssuedFrom(tx, tokenId)),
     setDevice: async (id, settings, actor, check) => {

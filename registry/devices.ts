@@ -46,6 +46,15 @@ export function countDevices(tx: Transaction, most: number): Readonly<Record<Dev
   return Object.fromEntries(counts) as Record<DeviceStatus, number>;
 }
 
+/** Reads the index of groups alone. */
+export function countGroups(tx: Transaction): readonly { readonly group: GroupName; readonly devices: number }[] {
+  return tx.all(
+    `SELECT group_name AS "group", count(*) AS devices FROM devices INDEXED BY devices_of_group
+     WHERE revoked_at IS NULL AND deleted_at IS NULL GROUP BY group_name ORDER BY group_name LIMIT 10000`,
+    {},
+  );
+}
+
 /** Creates or overwrites the device: active, with the group and labels of its latest token. */
 export function writeDevice(
   tx: Transaction,

@@ -1,6 +1,7 @@
 import { type DeviceId, type GroupName, Problem } from '@rollcall/protocol';
 import { recordDone } from './audit.ts';
 import type { RegistryDatabase } from './database.ts';
+import { PROFILE_SET } from './policy-versions.ts';
 import type { Actor, ChangeCheck } from './registry.ts';
 import type { Transaction } from './transaction.ts';
 
@@ -98,7 +99,7 @@ function setProfile(
       { group, text, now: tx.now, actor },
     );
     if (text === '{}') tx.run('DELETE FROM group_profiles WHERE group_name = @group', { group });
-    recordDone(tx, { actor, action: 'group.profile_set', subject: `group/${group}`, details: { profile: text } });
+    recordDone(tx, { actor, action: PROFILE_SET, subject: `group/${group}`, details: { profile: text } });
   });
 }
 

@@ -49,6 +49,7 @@ export type { IssuerRecord, IssuerStore, NewIssuer } from './issuers.ts';
 export type { AdmittedOperator, CreatedOperatorKey, OperatorKeyRecord } from './operator-keys.ts';
 export { isRoleWithin, OPERATOR_ROLES, type OperatorRole } from './operator-roles.ts';
 export type { OperatorAccessEnded, OperatorRecord } from './operators.ts';
+export type { PolicyVersionStore, Version } from './policy-versions.ts';
 export { type DevicePresence, type PresenceChange, type PresenceStore, SERVER_LOST } from './presence.ts';
 export type { OnHoldEntry, PublishedStatus, PublishedStatusStore } from './published-status.ts';
 export type { RecoveryStore } from './recovery.ts';

@@ -16,6 +16,7 @@ import { Listeners } from './listeners.ts';
 import { createOperatorKeyStore } from './operator-keys.ts';
 import { createOperatorStore, type OperatorAccessEnded } from './operators.ts';
 import { createPolicyStore } from './policies.ts';
+import { createPolicyVersionStore } from './policy-versions.ts';
 import { createPresenceStore } from './presence.ts';
 import { createPublishedStatusStore } from './published-status.ts';
 import { createRecoveryStore, DEFAULT_RECOVERY, type RecoveryLimits } from './recovery.ts';
@@ -73,6 +74,7 @@ export async function openRegistry(options: RegistryOptions): Promise<Registry> 
     ...createIssuerStore(database),
     ...createGroupProfileStore(database),
     ...createPolicyStore(database, log),
+    ...createPolicyVersionStore(database),
     ...createOperatorStore(database, accessEnded),
     ...createOperatorKeyStore(database, accessEnded, random),
     ...createIdempotencyKeyStore(database),

@@ -10,6 +10,7 @@ import type { IssuerStore } from './issuers.ts';
 import type { OperatorKeyStore } from './operator-keys.ts';
 import type { OperatorStore } from './operators.ts';
 import type { PolicyStore } from './policies.ts';
+import type { PolicyVersionStore } from './policy-versions.ts';
 import type { DevicePresence, PresenceStore } from './presence.ts';
 import type { CrlStore, PublishedStatusStore } from './published-status.ts';
 import type { RecoveryStore } from './recovery.ts';
@@ -157,6 +158,7 @@ export interface Registry
     IssuerStore,
     GroupProfileStore,
     PolicyStore,
+    PolicyVersionStore,
     OperatorStore,
     OperatorKeyStore,
     IdempotencyKeyStore,

@@ -1,7 +1,7 @@
 /** Options of the broker, the EST server and the console: their configuration, and their calls to other modules. Opens nothing. */
 
 import { formatBootstrapToken, renewalNoticeTopic } from '@rollcall/protocol';
-import { type Broker, checkPolicy, type createBroker } from '../broker/index.ts';
+import { type Broker, checkPolicy, type createBroker, policyFaults } from '../broker/index.ts';
 import type { createConsole } from '../console/index.ts';
 import {
   type Authority,
@@ -204,6 +204,8 @@ function serverControls(
     },
     trustBundlePem: () => trust.pem,
     checkPolicy,
+    policyFaults: (document) => [...policyFaults(document)],
+    previewPolicy: (scope, document) => broker.previewPolicy(scope, document),
     explain: async (identity, verb, topic) => broker.explain(await subjectOf(identity, registry), verb, topic),
     sessions: () => broker.sessions(),
     writePresence: () => presence.flush(),

@@ -11,7 +11,8 @@ import {
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { device, service } from '../../test/fixtures/broker/test-broker.ts';
-import { checkPolicy, DENY_ALL, type PolicyVerb, Rights, type Subject } from './acl.ts';
+import { DENY_ALL, type PolicyVerb, Rights, type Subject } from './acl.ts';
+import { checkPolicy } from './policy-faults.ts';
 
 const limits = { maxBytes: 256, maxLevels: 16 };
 const dev7: Subject = { identity: device('dev-7'), group: 'press' as GroupName, labels: { site: 'north', bad: 'a/#' } };

@@ -11,15 +11,12 @@ import {
   isTopicName,
   lengthWithoutKey,
   type PolicyDocument,
-  Problem,
   parseDeviceTopic,
   parseShare,
   type TopicLimits,
   TRUST_BUNDLE_TOPIC,
 } from '@rollcall/protocol';
 export type PolicyVerb = 'connect' | 'publish' | 'subscribe' | 'receive' | 'retain';
-
-const VERBS: readonly PolicyVerb[] = ['connect', 'publish', 'subscribe', 'receive', 'retain'];
 
 /** The identity that a policy is applied to, with what its templates can refer to. */
 export interface Subject {
@@ -50,10 +47,9 @@ interface Rule {
   readonly granted: AccessDecision;
 }
 
-const VARIABLE = /\$\{([^}]*)\}/g;
-const LABEL_VARIABLE = /^device\.labels\.([A-Za-z0-9][A-Za-z0-9._-]{0,63})$/;
-const FLEET_EVENTS = '$fleet/events/#';
-const RULES_MAX = 100;
+export const VARIABLE = /\$\{([^}]*)\}/g;
+export const LABEL_VARIABLE = /^device\.labels\.([A-Za-z0-9][A-Za-z0-9._-]{0,63})$/;
+export const FLEET_EVENTS = '$fleet/events/#';
 /** Receive decisions cached per session, by topic. */
 const CACHED_TOPICS = 4_096;
 
@@ -202,61 +198,4 @@ function variableValue(name: string, { identity, group, labels }: Subject): stri
 /** A value from outside must not bring a level separator or a wildcard with it (CVE-2017-7650). */
 function isLevelText(value: string): boolean {
   return /^[^+#/*$\p{Cc}]+$/u.test(value);
-}
-
-/** Throws Problem `policy_invalid` that names the first template which cannot be applied. */
-export function checkPolicy(document: PolicyDocument, limits: TopicLimits = { maxBytes: 256, maxLevels: 16 }): void {
-  for (const verb of VERBS) {
-    const templates: unknown = document[verb];
-    if (!Array.isArray(templates)) throw invalid(verb, undefined, 'expected a list');
-    if (templates.length > RULES_MAX) throw invalid(verb, undefined, `expected at most ${RULES_MAX} entries`);
-    for (const template of templates) {
-      if (typeof template !== 'string') throw invalid(verb, String(template), 'expected text');
-      const fault = verb === 'connect' ? clientIdFault(template) : filterFault(verb, template, limits);
-      if (fault !== undefined) throw invalid(verb, template, fault);
-    }
-  }
-}
-
-function filterFault(verb: PolicyVerb, template: string, limits: TopicLimits): string | undefined {
-  const unknown = unknownVariable(template);
-  if (unknown !== undefined) return unknown;
-  const sample = template.replace(VARIABLE, 'x');
-  if (!isTopicFilter(sample, limits)) {
-    return `expected a topic filter of at most ${limits.maxLevels} levels and ${limits.maxBytes} bytes`;
-  }
-  if (isShared(sample)) {
-    return 'expected the filter without $share/GROUP/ in front: the rule for a filter is also the rule for its shared subscriptions';
-  }
-  if (/[^/]\$\{|\}[^/]/.test(template)) return 'expected each variable to fill a level alone';
-  const isWritten = verb === 'publish' || verb === 'retain';
-  if (isWritten && isServerTopic(sample)) return 'topics of $ and devices/+/server are written by the server alone';
-  if (isWritten || !sample.startsWith('$')) return undefined;
-  return filterCovers(FLEET_EVENTS, sample) || sample === TRUST_BUNDLE_TOPIC
-    ? undefined
-    : 'of the topics that start with $ only $fleet/events and $fleet/trust-bundle can be read';
-}
-
-function clientIdFault(template: string): string | undefined {
-  const unknown = unknownVariable(template);
-  if (unknown !== undefined) return unknown;
-  const sample = template.replace(VARIABLE, 'x');
-  return /^[A-Za-z0-9._-]{1,64}\*?$|^\*$/.test(sample)
-    ? undefined
-    : 'expected a client id of A-Z a-z 0-9 . _ -, with at most one * at its end';
-}
-
-function unknownVariable(template: string): string | undefined {
-  for (const [, name] of template.matchAll(VARIABLE)) {
-    const known = name === 'device.id' || name === 'device.group' || name === 'service.name';
-    if (!known && !LABEL_VARIABLE.test(name as string)) {
-      return 'expected a variable of device.id, device.group, device.labels.NAME, service.name';
-    }
-  }
-  return template.replace(VARIABLE, '').includes('${') ? 'expected } after ${' : undefined;
-}
-
-function invalid(verb: PolicyVerb, template: string | undefined, fault: string): Problem {
-  const where = template === undefined ? verb : `${verb} entry ${JSON.stringify(template.slice(0, 100))}`;
-  return new Problem('policy_invalid', { detail: `the policy is not one that can be applied: ${where}: ${fault}` });
 }

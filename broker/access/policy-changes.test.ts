@@ -106,3 +106,29 @@ describe('a changed policy', () => {
     expect(await client.connect({ clientId: 'dev-1' })).toBe(2);
   });
 });
+
+describe('the preview of a policy', () => {
+  it('counts the sessions that it would decide for, those that would end, and lost subscriptions, and changes nothing', async () => {
+    await start({ policies: { 'group/own': DEFAULT_DEVICE_POLICY } });
+    const client = await testBroker.connectDevice('dev-1');
+    await client.subscribe('devices/dev-1/commands/+/+', 'devices/dev-1/twin/desired');
+    await testBroker.session(testBroker.enroll(device('dev-2'), {}, { group: 'press' }), { clientId: 'dev-2' });
+    await testBroker.session(testBroker.enroll(device('dev-3'), {}, { group: 'own' }), { clientId: 'dev-3' });
+    await testBroker.connectService('commander');
+    const { broker } = testBroker;
+    const document = {
+      ...DEFAULT_DEVICE_POLICY,
+      connect: ['dev-1', 'dev-3'],
+      subscribe: ['devices/${device.id}/twin/desired'],
+    };
+    expect(await broker.previewPolicy('group/default', document)).toEqual({
+      sessions: 2,
+      ended: 1,
+      subscriptionsLost: 1,
+      lost: [{ clientId: 'dev-1', filter: 'devices/dev-1/commands/+/+' }, { clientId: 'dev-2' }],
+    });
+    expect(await broker.previewPolicy('group/press', document)).toMatchObject({ sessions: 1, ended: 1 });
+    expect(await broker.previewPolicy('quarantine/*', document)).toMatchObject({ sessions: 0 });
+    expect(broker.sessions()).toHaveLength(4);
+  });
+});

@@ -11,7 +11,8 @@ import {
   type TopicLimits,
 } from '@rollcall/protocol';
 import type { Logger } from 'pino';
-import { checkPolicy, DENY_ALL, Rights, type Subject } from './acl.ts';
+import { DENY_ALL, Rights, type Subject } from './acl.ts';
+import { checkPolicy } from './policy-faults.ts';
 
 /** The part of the registry that stores policies. */
 export interface PolicyDirectory {
@@ -60,6 +61,16 @@ export class PolicyResolver {
       if (document !== undefined) return { document, source: scope };
     }
     return { document: builtInFor(subject), source: 'built-in' };
+  }
+
+  /** Whether a policy of this scope decides for the subject, or would if one were set. */
+  async wouldDecide(scope: PolicyScope, subject: Subject): Promise<boolean> {
+    for (const each of scopesOf(subject)) {
+      if (each === scope) return true;
+      const document = this.#documents.has(each) ? this.#documents.get(each) : await this.#read(each);
+      if (document !== undefined) return false;
+    }
+    return false;
   }
 
   async #read(scope: PolicyScope): Promise<PolicyDocument | undefined> {

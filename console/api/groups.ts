@@ -3,7 +3,7 @@
 import { z } from 'zod';
 import { KEY_ALGORITHMS } from '../../registry/index.ts';
 import type { Endpoint } from './endpoint.ts';
-import { groupName } from './schemas.ts';
+import { decimal, groupName, pageLimit, time } from './schemas.ts';
 
 const groupParams = z.strictObject({ group: groupName });
 
@@ -27,7 +27,26 @@ const groupProfile = z.object({
   profile,
 });
 
+const profileVersion = z.object({
+  version: z.int().describe('the id of the audit entry of the change'),
+  at: time,
+  actor: z.string(),
+  profile: profile.optional().describe('absent when the change removed the profile'),
+});
+
 export const groupEndpoints = {
+  listProfileVersions: {
+    method: 'GET',
+    path: '/v1/groups/:group/profile/versions',
+    access: 'viewer',
+    summary: 'list the versions of the certificate profile of a group, newest first',
+    params: groupParams,
+    query: z.strictObject({
+      before: decimal(1).optional().describe('versions below this one: the page after it'),
+      limit: pageLimit,
+    }),
+    answer: z.array(profileVersion),
+  },
   showGroupProfile: {
     method: 'GET',
     path: '/v1/groups/:group/profile',

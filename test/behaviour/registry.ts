@@ -14,6 +14,7 @@ import { idempotencyKeyBehaviour } from './registry-idempotency-keys.ts';
 import { issuerBehaviour, renewalWindowBehaviour } from './registry-issuers.ts';
 import { nameBehaviour } from './registry-names.ts';
 import { operatorBehaviour } from './registry-operators.ts';
+import { policyBehaviour } from './registry-policies.ts';
 import { profileBehaviour } from './registry-profiles.ts';
 import { recordBehaviour } from './registry-records.ts';
 import { recoveryBehaviour } from './registry-recovery.ts';
@@ -38,6 +39,7 @@ export function registryBehaviour(name: string, openFresh: OpenFreshRegistry): v
     supersessionBehaviour(openFresh);
     recoveryBehaviour(openFresh);
     profileBehaviour(openFresh);
+    policyBehaviour(openFresh);
     expiryBehaviour(openFresh);
     findBehaviour(openFresh);
     operatorBehaviour(openFresh);
