@@ -1,6 +1,6 @@
 /**
  * Server-sent events of the console. The browser resumes by `Last-Event-ID` after a lost connection; the state says whether
- * the page is up to date.
+ * the page is up to date. A page that nobody sees holds no connection: a browser has six of them for all pages of one origin.
  */
 
 import { type Signal, useSignal } from '@preact/signals';
@@ -11,9 +11,12 @@ export type LiveState = 'connecting' | 'live' | 'interrupted';
 export interface LiveHandlers {
   /** The data of one event, and its type (`message` unless named). */
   readonly onEvent: (data: unknown, type: string) => void;
-  /** The server no longer has all events since the last one: what the page shows has to be loaded again. */
+  /** There were events that the page did not get: what it shows has to be loaded again. */
   readonly onGap?: () => void;
 }
+
+/** How long a page may be out of sight before its connection is closed. */
+const HIDDEN_MS = 10_000;
 
 /** Follows `url` while the component is mounted; `types` are further names of events. `undefined` follows nothing. */
 export function useLiveEvents(
@@ -27,24 +30,53 @@ export function useLiveEvents(
   const names = types.join(' ');
   useEffect(() => {
     if (url === undefined) return undefined;
-    const source = new EventSource(url);
-    const receive = (event: MessageEvent<string>) => {
-      state.value = 'live';
-      current.current.onEvent(JSON.parse(event.data), event.type);
+    let source: EventSource | undefined = open(url, names, state, current);
+    let leaving: ReturnType<typeof setTimeout> | undefined;
+    const close = () => {
+      source?.close();
+      source = undefined;
     };
-    source.onopen = () => {
-      state.value = 'live';
+    const changed = () => {
+      clearTimeout(leaving);
+      if (document.hidden) leaving = setTimeout(close, HIDDEN_MS);
+      else if (source === undefined) {
+        state.value = 'connecting';
+        source = open(url, names, state, current);
+        current.current.onGap?.();
+      }
     };
-    source.onerror = () => {
-      state.value = 'interrupted';
+    document.addEventListener('visibilitychange', changed);
+    return () => {
+      clearTimeout(leaving);
+      document.removeEventListener('visibilitychange', changed);
+      close();
     };
-    source.onmessage = receive;
-    for (const name of names.split(' ').filter(Boolean)) source.addEventListener(name, receive as EventListener);
-    source.addEventListener('gap', () => current.current.onGap?.());
-    source.addEventListener('problem', () => {
-      state.value = 'interrupted';
-    });
-    return () => source.close();
   }, [url, names, state]);
   return state;
+}
+
+function open(
+  url: string,
+  names: string,
+  state: Signal<LiveState>,
+  handlers: { readonly current: LiveHandlers },
+): EventSource {
+  const source = new EventSource(url);
+  const receive = (event: MessageEvent<string>) => {
+    state.value = 'live';
+    handlers.current.onEvent(JSON.parse(event.data), event.type);
+  };
+  source.onopen = () => {
+    state.value = 'live';
+  };
+  source.onerror = () => {
+    state.value = 'interrupted';
+  };
+  source.onmessage = receive;
+  for (const name of names.split(' ').filter(Boolean)) source.addEventListener(name, receive as EventListener);
+  source.addEventListener('gap', () => handlers.current.onGap?.());
+  source.addEventListener('problem', () => {
+    state.value = 'interrupted';
+  });
+  return source;
 }
