@@ -114,12 +114,17 @@ describe('the TCP listener', () => {
     expect(answer.json).toMatchObject({ code: 'operator_required' });
   });
 
-  it('serves no route without a key but health and the probes', async () => {
-    const open = ['/v1/health', '/livez', '/readyz'];
+  it('serves no route without a key or a session but health, probes and sign-in', async () => {
+    const open = ['GET /v1/health', 'GET /livez', 'GET /readyz', 'GET /v1/sign-in'];
+    const forPagesAlone = ['POST /v1/sign-in', 'POST /v1/sign-in/link', 'POST /v1/sign-in/link/use'];
     for (const { method, path } of Object.values(endpoints)) {
       fixture.clock.now += 3_600_000;
       const answer = await send(fixture, { listener: 'tcp', method, path: path.replace(/:[a-z]+/g, 'x') });
-      expect([path, answer.status]).toEqual([path, open.includes(path) ? 200 : 401]);
+      const name = `${method} ${path}`;
+      expect([name, answer.status]).toEqual([
+        name,
+        open.includes(name) ? 200 : forPagesAlone.includes(name) ? 403 : 401,
+      ]);
     }
   });
 
@@ -163,11 +168,12 @@ describe('the TCP listener', () => {
     const statuses: number[] = [];
     for (let i = 0; i < 11; i += 1) statuses.push((await overTcp(withKey('B'.repeat(43)))).status);
     expect(statuses).toEqual([...new Array(10).fill(401), 429]);
-    expect((await overTcp({})).headers['retry-after']).toBe('6');
+    expect((await overTcp(withKey('C'.repeat(43)))).headers['retry-after']).toBe('6');
+    expect((await overTcp({})).status).toBe(401);
     expect((await overTcp(withKey())).status).toBe(200);
     fixture.clock.now += 6_000;
-    expect((await overTcp({})).status).toBe(401);
-    expect((await overTcp({})).status).toBe(429);
+    expect((await overTcp(withKey('B'.repeat(43)))).status).toBe(401);
+    expect((await overTcp(withKey('B'.repeat(43)))).status).toBe(429);
   });
 
   it.each(['localhost', 'LOCALHOST:9', '127.0.0.1', '127.0.0.1:8444', '[::1]', '[::1]:8444'])(

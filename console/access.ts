@@ -1,8 +1,8 @@
 /**
  * Authenticates operators by the listener that accepted the request, and compares their role with the one that the route
- * needs. The unix socket is protected by its file permissions. The TCP listener requires an API key or the operator key,
- * or for metrics the metrics key, and a Host header that names this console, which stops DNS rebinding by web pages. Knows
- * of a route only the access that it declares.
+ * needs. The unix socket is protected by its file permissions. The TCP listener requires an API key, the operator key, or the
+ * cookie of an operator who signed in, or for metrics the metrics key, and a Host header that names this console, which stops DNS
+ * rebinding by web pages. With an Authorization header the cookie is ignored. Knows of a route only what it declares.
  */
 
 import type { IncomingMessage } from 'node:http';
@@ -12,6 +12,8 @@ import { networkOf, type RefusalLog, TokenBuckets } from '../limits/index.ts';
 import { type Actor, isRoleWithin, type OperatorRole, type Registry, type RequestOrigin } from '../registry/index.ts';
 import type { Access } from './api/endpoint.ts';
 import { parseApiKey } from './api-key.ts';
+import { foreignOrigin } from './auth/same-origin.ts';
+import { admitSession } from './auth/session-admission.ts';
 import type { BearerKey } from './bearer-key.ts';
 
 export type ListenerKind = 'unix' | 'tcp';
@@ -31,13 +33,36 @@ export interface Admission {
     /** Milliseconds since the epoch. */
     readonly expiresAt: number;
   };
+  /** Of an operator who signed in. */
+  readonly session?: SignedIn;
+}
+
+export interface SignedIn {
+  readonly id: string;
+  readonly operator: string;
+  readonly method: string;
+  /** Milliseconds since the epoch. */
+  readonly authenticatedAt: number;
+  /** Milliseconds since the epoch; earlier without requests. */
+  readonly expiresAt: number;
+  /** Authenticated in the last five minutes. */
+  readonly isRecent: boolean;
+  /** For changes, in the header `x-csrf-token`. */
+  readonly csrfToken: string;
+}
+
+/** What a route declares. */
+export interface Requirements {
+  readonly access: Access;
+  /** A session must have authenticated in the last five minutes. Keys and the unix socket need no more. */
+  readonly needsRecentSignIn: boolean;
 }
 
 export interface AccessOptions {
   readonly key: BearerKey;
   /** Admits to endpoints with access `metrics` and to nothing else. */
   readonly metricsKey: BearerKey;
-  readonly registry: Pick<Registry, 'admitOperator'>;
+  readonly registry: Pick<Registry, 'admitOperator' | 'admitOperatorSession'>;
   /** Names and addresses that a Host header may contain beside those of loopback. */
   readonly hosts: readonly string[];
   readonly now: () => number;
@@ -78,16 +103,41 @@ export class AccessControl {
     this.#listeners.set(request, listener);
   }
 
-  /** Problem `request_invalid`, `operator_required`, `role_insufficient` or `rate_limited` when refused. */
-  async admit(request: IncomingMessage, access: Access): Promise<Admission> {
-    if (this.#listeners.get(request) === 'unix') return { actor: 'operator/unix', role: 'admin' };
+  /**
+   * Problem `request_invalid`, `operator_required`, `cross_site_refused`, `session_required`, `role_insufficient`,
+   * `reauthentication_required` or `rate_limited` when refused.
+   */
+  async admit(request: IncomingMessage, { access, needsRecentSignIn }: Requirements): Promise<Admission> {
+    if (this.#listeners.get(request) === 'unix') {
+      if (access === 'session') throw new Problem('session_required');
+      return { actor: 'operator/unix', role: 'admin' };
+    }
     if (access === 'probe') return NOBODY;
     this.#expectOwnHost(request);
-    if (access === 'anyone') return NOBODY;
+    if (access === 'anyone') {
+      expectOwnPageForChange(request);
+      return NOBODY;
+    }
     const admission = await this.#authenticate(request, access);
-    const needed = access === 'metrics' ? 'viewer' : access;
+    this.#expectRole(request, admission, access);
+    if (needsRecentSignIn) expectRecentSignIn(admission);
+    return admission;
+  }
+
+  /** Who a request of access `anyone` comes from, if it has the cookie of a session. */
+  async findSession(request: IncomingMessage): Promise<SignedIn | undefined> {
+    if (this.#listeners.get(request) === 'unix') return undefined;
+    return (await this.#sessionOf(request))?.session;
+  }
+
+  #expectRole(request: IncomingMessage, admission: Admission, access: Access): void {
+    if (access === 'session') {
+      if (admission.session === undefined) throw new Problem('session_required');
+      return;
+    }
+    const needed = access === 'metrics' ? 'viewer' : (access as OperatorRole);
     if (admission === METRICS_READER || (admission.role !== undefined && isRoleWithin(needed, admission.role))) {
-      return admission;
+      return;
     }
     const address = addressOf(request);
     const fields = { address, actor: admission.actor, role: admission.role, needed };
@@ -105,7 +155,13 @@ export class AccessControl {
 
   async #authenticate(request: IncomingMessage, access: Access): Promise<Admission> {
     const address = addressOf(request);
-    const presented = BEARER.exec(request.headers.authorization ?? '')?.[1];
+    const { authorization } = request.headers;
+    if (authorization === undefined) {
+      const admission = await this.#sessionOf(request);
+      if (admission !== undefined) return admission;
+      throw this.#refused(address, 'operator not authenticated');
+    }
+    const presented = BEARER.exec(authorization)?.[1];
     // The right key is accepted even while wrong keys from the same address are limited.
     if (presented !== undefined) {
       const admission = await this.#admissionOf(presented, address);
@@ -114,9 +170,16 @@ export class AccessControl {
     }
     const wait = this.#failures.take(networkOf(address), this.#now());
     if (wait > 0) throw new Problem('rate_limited', { retryAfter: Math.ceil(wait) });
-    const fields = { address, presented: presented !== undefined };
-    this.#refusalLog.write(this.#log, 'warn', address, fields, 'operator key refused');
-    throw new Problem('operator_required');
+    throw this.#refused(address, 'operator key refused');
+  }
+
+  #refused(address: string, message: string): Problem {
+    this.#refusalLog.write(this.#log, 'warn', address, { address }, message);
+    return new Problem('operator_required');
+  }
+
+  #sessionOf(request: IncomingMessage): Promise<Admission | undefined> {
+    return admitSession(request, addressOf(request), { registry: this.#registry, now: this.#now });
   }
 
   async #admissionOf(presented: string, address: string): Promise<Admission | undefined> {
@@ -137,7 +200,19 @@ export class AccessControl {
   }
 }
 
-function addressOf(request: IncomingMessage): string {
+/** For handlers, where it depends on the request: problem `reauthentication_required`. */
+export function expectRecentSignIn({ session }: Admission): void {
+  if (session !== undefined && !session.isRecent) throw new Problem('reauthentication_required');
+}
+
+/** So that no other site signs a browser in or out. */
+function expectOwnPageForChange(request: IncomingMessage): void {
+  if (request.method === 'GET' || request.method === 'HEAD') return;
+  const reason = foreignOrigin(request);
+  if (reason !== undefined) throw new Problem('cross_site_refused', { reason });
+}
+
+export function addressOf(request: IncomingMessage): string {
   return request.socket.remoteAddress ?? 'unknown';
 }
 

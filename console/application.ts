@@ -29,6 +29,7 @@ import { describeIssues, explainIssue } from './validation-messages.ts';
 declare module 'fastify' {
   interface FastifyContextConfig {
     access?: Access;
+    needsRecentSignIn?: boolean;
   }
   interface FastifyInstance {
     acts: IdempotentActs;
@@ -42,13 +43,15 @@ declare module 'fastify' {
 export const MAX_BODY_BYTES = 1_048_576;
 const MAX_BODY_DEPTH = 16;
 
+const SESSION = { type: 'apiKey', in: 'cookie', name: '__Host-rollcall-session' } as const;
 const BEARER = { type: 'http', scheme: 'bearer' } as const;
 /** Each entry is an alternative. */
 const SECURITY = {
-  viewer: [{ operatorKey: [] }],
-  operator: [{ operatorKey: [] }],
-  admin: [{ operatorKey: [] }],
-  metrics: [{ operatorKey: [] }, { metricsKey: [] }],
+  viewer: [{ operatorKey: [] }, { session: [] }],
+  operator: [{ operatorKey: [] }, { session: [] }],
+  admin: [{ operatorKey: [] }, { session: [] }],
+  session: [{ session: [] }],
+  metrics: [{ operatorKey: [] }, { session: [] }, { metricsKey: [] }],
   anyone: [],
   probe: [],
 } satisfies Readonly<Record<Access, readonly Readonly<Record<string, string[]>>[]>>;
@@ -95,6 +98,10 @@ export async function createApplication(options: ApplicationOptions): Promise<Fa
       components: {
         securitySchemes: {
           operatorKey: { ...BEARER, description: 'an API key, or the operator key' },
+          session: {
+            ...SESSION,
+            description: 'an operator who signed in; a change also needs the header x-csrf-token',
+          },
           metricsKey: BEARER,
         },
       },
@@ -145,7 +152,8 @@ function addHooks(app: FastifyInstance, access: AccessControl): void {
   app.addHook('onRequest', async (request, reply) => {
     reply.headers({ 'cache-control': 'no-store', 'x-content-type-options': 'nosniff' });
     // A path without a route has no config and needs a role too: the answer does not show which paths exist.
-    request.admission = await access.admit(request.raw, request.routeOptions.config?.access ?? 'viewer');
+    const { access: needed = 'viewer', needsRecentSignIn = false } = request.routeOptions.config ?? {};
+    request.admission = await access.admit(request.raw, { access: needed, needsRecentSignIn });
   });
   // Escapes the JSON of every route, problem documents included, so that a terminal can print it.
   app.addHook('onSend', async (_request, _reply, payload) =>
@@ -199,10 +207,10 @@ export function addEndpoint<const E extends Endpoint>(
   app.route({
     method: endpoint.method,
     url: endpoint.path,
-    config: { access: endpoint.access },
+    config: { access: endpoint.access, needsRecentSignIn: endpoint.recentSignIn === 'always' },
     schema: {
       summary: endpoint.summary,
-      ...accessDescription(endpoint.access),
+      ...accessDescription(endpoint),
       querystring: endpoint.query ?? nothing,
       ...(endpoint.params !== undefined && { params: endpoint.params }),
       ...headersOf(endpoint),
@@ -268,10 +276,23 @@ function headersOf(endpoint: Endpoint) {
 }
 
 /** Of the OpenAPI document. */
-function accessDescription(access: Access) {
-  const isOpen = access === 'anyone' || access === 'probe';
-  const needed = access === 'metrics' ? 'the role viewer, or the metrics key' : `the role ${access}`;
-  return { security: SECURITY[access], ...(!isOpen && { description: `Needs ${needed}.` }) };
+function accessDescription({ access, recentSignIn }: Endpoint) {
+  const needed = neededText(access);
+  const sentences = [
+    ...(needed === undefined ? [] : [`Needs ${needed}.`]),
+    ...(recentSignIn === undefined
+      ? []
+      : [
+          `An operator who signed in needs a recent sign-in${recentSignIn === 'always' ? '' : ` for ${recentSignIn}`}.`,
+        ]),
+  ];
+  return { security: SECURITY[access], ...(sentences.length > 0 && { description: sentences.join(' ') }) };
+}
+
+function neededText(access: Access): string | undefined {
+  if (access === 'anyone' || access === 'probe') return undefined;
+  if (access === 'session') return 'an operator who signed in';
+  return access === 'metrics' ? 'the role viewer, or the metrics key' : `the role ${access}`;
 }
 
 /** Strict UTF-8, bounded nesting, no key that could reach a prototype. Bodies of other media types are not read. */

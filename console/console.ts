@@ -3,7 +3,7 @@
  * on loopback by default. Serves the API and the web pages, and no device.
  */
 
-import type { AddressInfo } from 'node:net';
+import { type AddressInfo, isIP } from 'node:net';
 import { canonicalHost, Problem, sendProblem, serverUrl } from '@rollcall/protocol';
 import type { Logger } from 'pino';
 import { createHttpServer, RequestBudget, type RequestHandlers, type RequestLimits } from '../limits/index.ts';
@@ -11,6 +11,7 @@ import type { Registry } from '../registry/index.ts';
 import type { Telemetry } from '../telemetry/index.ts';
 import { AccessControl, type ListenerKind } from './access.ts';
 import { createApplication } from './application.ts';
+import { OperatorSignIn } from './auth/operator-sign-in.ts';
 import { openBearerKey } from './bearer-key.ts';
 import { Followers } from './followers.ts';
 import { IdempotentActs } from './idempotency.ts';
@@ -41,6 +42,8 @@ export interface ConsoleOptions {
   readonly operatorKeyFile: string;
   /** Made at the first start, mode 0600: reads `/metrics` and nothing else. */
   readonly metricsKeyFile: string;
+  /** Of operators who sign in; 8 hours and 7 days unless given. Milliseconds. */
+  readonly sessions?: { readonly idle: number; readonly lifetime: number };
   readonly registry: Registry;
   readonly telemetry: Telemetry;
   readonly events: EventFeed;
@@ -63,10 +66,13 @@ export interface Console {
   readonly socketPath: string;
   /** For new connections; open ones keep their certificate. */
   replaceTls(tls: ConsoleTls): void;
+  /** A one-time link with which a person adds the first operator; undefined when there is one. Its fragment is a secret. */
+  createSetUpLink(): Promise<string | undefined>;
   /** Ends followers with a line that gives the reason, lets running requests finish for two seconds, and frees both addresses. */
   close(): Promise<void>;
 }
 
+const SESSIONS = { idle: 8 * 3_600_000, lifetime: 7 * 86_400_000 };
 const HANDSHAKE_TIMEOUT_MS = 10_000;
 const MIN_TLS_VERSION = 'TLSv1.2';
 /** Of all clients of the unix socket together, so that a program in a loop cannot starve the server. */
@@ -92,6 +98,12 @@ export async function createConsole(options: ConsoleOptions): Promise<Console> {
   });
   const followers = new Followers({ now });
   const stopWatching = registry.onOperatorAccessEnded((ended) => followers.end(ended));
+  const { idle: idleMs, lifetime: lifetimeMs } = options.sessions ?? SESSIONS;
+  const signIn = new OperatorSignIn({ registry, now, log, refusalLog, idleMs, lifetimeMs });
+  const linkUrl = (secret: string) => {
+    const { port } = tcp.server.address() as AddressInfo;
+    return `${serverUrl('https', linkHost(options), port)}/set-up#${secret}`;
+  };
   const acts = new IdempotentActs({ registry, log, now });
   const app = await createApplication({ access, acts, version, now, log, refusalLog });
   addRoutes(app, {
@@ -101,6 +113,9 @@ export async function createConsole(options: ConsoleOptions): Promise<Console> {
     sinks: options.sinks,
     followers,
     controls,
+    access,
+    signIn,
+    linkUrl,
     version,
     runtime,
     now,
@@ -150,6 +165,10 @@ export async function createConsole(options: ConsoleOptions): Promise<Console> {
     port,
     url,
     socketPath: options.socketPath,
+    createSetUpLink: async () => {
+      if (!(await registry.needsFirstOperator())) return undefined;
+      return linkUrl((await registry.createSignInLink(undefined, 'server/console')).secret);
+    },
     replaceTls: (tls) => tcp.server.setSecureContext({ ...tls, minVersion: MIN_TLS_VERSION }),
     close: async () => {
       stopWatching();
@@ -158,4 +177,10 @@ export async function createConsole(options: ConsoleOptions): Promise<Console> {
       await app.close();
     },
   };
+}
+
+/** A host name: passkeys work under no address. */
+function linkHost({ host, publicHosts = [] }: ConsoleOptions): string {
+  const isLoopback = ['localhost', '127.0.0.1', '::1'].includes(host);
+  return isLoopback ? 'localhost' : (publicHosts.find((name) => isIP(name) === 0) ?? publicHosts[0] ?? host);
 }

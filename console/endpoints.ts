@@ -4,6 +4,7 @@
  * file of its own in `api/`, with its shapes; what the endpoints do stands in `routes/`.
  */
 
+import { accountEndpoints } from './api/account.ts';
 import { auditEndpoints } from './api/audit.ts';
 import { caEndpoints } from './api/ca.ts';
 import { certificateEndpoints } from './api/certificates.ts';
@@ -13,12 +14,14 @@ import { deviceEndpoints } from './api/devices.ts';
 import { diagnosisEndpoints } from './api/diagnosis.ts';
 import { eventEndpoints } from './api/events.ts';
 import { groupEndpoints } from './api/groups.ts';
+import { operatorSessionEndpoints } from './api/operator-sessions.ts';
 import { operatorEndpoints } from './api/operators.ts';
 import { overviewEndpoints } from './api/overview.ts';
 import { policyEndpoints } from './api/policies.ts';
 import { serverEndpoints } from './api/server.ts';
 import { serviceEndpoints } from './api/services.ts';
 import { sessionEndpoints } from './api/sessions.ts';
+import { signInEndpoints } from './api/sign-in.ts';
 import { sinkEndpoints } from './api/sinks.ts';
 import { telemetryEndpoints } from './api/telemetry.ts';
 import { tokenEndpoints } from './api/tokens.ts';
@@ -33,6 +36,9 @@ export const endpoints = {
   ...serviceEndpoints,
   ...certificateEndpoints,
   ...groupEndpoints,
+  ...signInEndpoints,
+  ...accountEndpoints,
+  ...operatorSessionEndpoints,
   ...operatorEndpoints,
   ...policyEndpoints,
   ...telemetryEndpoints,

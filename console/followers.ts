@@ -34,7 +34,7 @@ export interface FollowerFlow {
 export interface FollowRequest {
   readonly headers: Readonly<Record<string, string>>;
   readonly form: keyof typeof MEDIA_TYPES;
-  /** Of the reader: the stream ends when its key does. */
+  /** Of the reader: the stream ends when its key or session does. */
   readonly admission: Admission;
   /** Sends text in that form for each message. Returns a function that stops it. */
   readonly subscribe: (flow: FollowerFlow) => () => void;
@@ -44,8 +44,11 @@ export interface FollowersOptions {
   readonly now: () => number;
 }
 
+/** What admitted the reader: an API key or a session. */
+type Credential = Admission['apiKey'] | Admission['session'];
+
 interface Follower {
-  readonly apiKey: Admission['apiKey'];
+  readonly credential: Credential;
   drop(problem: Problem): void;
 }
 
@@ -62,9 +65,9 @@ export class Followers {
     if (this.#live.size >= MAX_FOLLOWERS) {
       throw new Problem('unavailable', { detail: `there are ${MAX_FOLLOWERS} followers already` });
     }
-    const { apiKey } = admission;
+    const credential = admission.apiKey ?? admission.session;
     const send = (text: string) => {
-      if (this.#isExpired(apiKey)) drop(keyEnded());
+      if (this.#isExpired(credential)) drop(accessEnded());
       else if (response.writableLength > MAX_FOLLOWER_BACKLOG) drop(tooSlow());
       else response.write(escapeJson(text));
     };
@@ -72,7 +75,7 @@ export class Followers {
       if (response.writableLength > FULL_BACKLOG && !(await drainedOrClosed(response))) drop(tooSlow());
     };
     const stop = subscribe({ send, drained, fail: (error) => drop(asProblem(error)) });
-    const expiry = this.#watchExpiry(apiKey, () => drop(keyEnded()));
+    const expiry = this.#watchExpiry(credential, () => drop(accessEnded()));
     const leave = () => {
       stop();
       clearInterval(expiry);
@@ -86,7 +89,7 @@ export class Followers {
       const grace = setTimeout(() => response.destroy(), CLOSE_GRACE_MS).unref();
       response.once('close', () => clearTimeout(grace));
     };
-    const follower: Follower = { apiKey, drop };
+    const follower: Follower = { credential, drop };
     this.#live.add(follower);
     response.once('close', leave);
     response.socket?.setTimeout(0); // a stream may be silent for long
@@ -94,10 +97,10 @@ export class Followers {
     response.flushHeaders();
   }
 
-  /** Ends the streams of an operator, or of one of its keys. */
-  end({ operator, keyId }: OperatorAccessEnded): void {
-    for (const { apiKey, drop } of [...this.#live]) {
-      if (apiKey?.operator === operator && (keyId === undefined || apiKey.id === keyId)) drop(keyEnded());
+  /** Ends the streams of an operator, of one of its keys, or of its sessions. */
+  end(ended: OperatorAccessEnded): void {
+    for (const { credential, drop } of [...this.#live]) {
+      if (credential !== undefined && isOver(credential, ended)) drop(accessEnded());
     }
   }
 
@@ -105,20 +108,27 @@ export class Followers {
     for (const { drop } of [...this.#live]) drop(new Problem('unavailable', { detail: 'the server is closing' }));
   }
 
-  #isExpired(apiKey: Admission['apiKey']): boolean {
-    return apiKey !== undefined && apiKey.expiresAt <= this.#now();
+  #isExpired(credential: Credential): boolean {
+    return credential !== undefined && credential.expiresAt <= this.#now();
   }
 
   /** A stream without messages ends too. The timer fires again until the clock has reached the end. */
-  #watchExpiry(apiKey: Admission['apiKey'], end: () => void): NodeJS.Timeout | undefined {
-    if (apiKey === undefined) return undefined;
-    const wait = Math.min(Math.max(apiKey.expiresAt - this.#now(), 1_000), MAX_TIMER_MS);
-    return setInterval(() => this.#isExpired(apiKey) && end(), wait).unref();
+  #watchExpiry(credential: Credential, end: () => void): NodeJS.Timeout | undefined {
+    if (credential === undefined) return undefined;
+    const wait = Math.min(Math.max(credential.expiresAt - this.#now(), 1_000), MAX_TIMER_MS);
+    return setInterval(() => this.#isExpired(credential) && end(), wait).unref();
   }
 }
 
-function keyEnded(): Problem {
-  return new Problem('operator_required', { detail: 'the API key of this stream is no longer accepted' });
+function isOver(credential: NonNullable<Credential>, ended: OperatorAccessEnded): boolean {
+  if (credential.operator !== ended.operator) return false;
+  const { keyId, sessionId, sessions } = ended;
+  if (sessions !== undefined) return 'csrfToken' in credential && credential.id !== sessions.except;
+  return (keyId === undefined && sessionId === undefined) || credential.id === (keyId ?? sessionId);
+}
+
+function accessEnded(): Problem {
+  return new Problem('operator_required', { detail: 'the API key or session of this stream is no longer accepted' });
 }
 
 function tooSlow(): Problem {

@@ -27,9 +27,10 @@ const bracketed = (path: string) => path.replace(/:([a-z]+)/g, '{$1}');
 const keysOf = (schema: z.ZodType | undefined) =>
   schema === undefined ? [] : Object.keys((z.toJSONSchema(schema, { io: 'input' }).properties ?? {}) as object).sort();
 
-const BY_ROLE = [{ operatorKey: [] }];
+const BY_ROLE = [{ operatorKey: [] }, { session: [] }];
 const SECURITY = {
   ...{ viewer: BY_ROLE, operator: BY_ROLE, admin: BY_ROLE },
+  session: [{ session: [] }],
   metrics: [...BY_ROLE, { metricsKey: [] }],
   ...{ anyone: [], probe: [] },
 };
@@ -40,8 +41,10 @@ describe('the OpenAPI document', () => {
     expect(document).toMatchObject({
       openapi: '3.1.0',
       info: { title: 'Rollcall console', version: '1.2.3' },
-      components: { securitySchemes: { operatorKey: bearer, metricsKey: bearer } },
-      security: [{ operatorKey: [] }],
+      components: {
+        securitySchemes: { operatorKey: bearer, metricsKey: bearer, session: { type: 'apiKey', in: 'cookie' } },
+      },
+      security: BY_ROLE,
     });
   });
 

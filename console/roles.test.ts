@@ -30,7 +30,8 @@ async function statusOf({ method, path }: Endpoint, key: string | undefined): Pr
     listener: 'tcp',
     method,
     path: path.replace(/:[a-z]+/g, 'x'),
-    headers: key === undefined ? {} : { authorization: `Bearer ${key}` },
+    headers:
+      key === undefined ? { host: 'localhost', origin: 'https://localhost' } : { authorization: `Bearer ${key}` },
     ...(method !== 'GET' && method !== 'DELETE' && { body: '{}' }),
   });
   response.on('error', () => {}).destroy(); // some answers do not end
@@ -41,10 +42,15 @@ describe('a role', () => {
   it.each(all.map((endpoint) => [nameOf(endpoint), endpoint] as const))('decides on %s', async (_, endpoint) => {
     const { access } = endpoint;
     if (access === 'anyone' || access === 'probe') {
-      expect(await statusOf(endpoint, undefined)).toBe(200);
+      // A change needs the Origin of a page of this console, and then a body.
+      expect(await statusOf(endpoint, undefined)).toBe(endpoint.method === 'GET' ? 200 : 400);
       return;
     }
     expect(await statusOf(endpoint, undefined)).toBe(401);
+    if (access === 'session') {
+      for (const role of OPERATOR_ROLES) expect(await statusOf(endpoint, keys.get(role))).toBe(403);
+      return;
+    }
     for (const role of OPERATOR_ROLES) {
       const status = await statusOf(endpoint, keys.get(role));
       const needed = access === 'metrics' ? 'viewer' : access;
@@ -63,9 +69,23 @@ describe('a role', () => {
     expect(stated.sort()).toEqual(all.map((endpoint) => [nameOf(endpoint), endpoint.access]).sort());
   });
 
+  it('is stated there together with what needs a recent sign-in', () => {
+    const page = readFileSync(new URL('../docs/operators.md', import.meta.url), 'utf8');
+    const stated = [
+      ...page.matchAll(/^\| `([A-Z]+ \/\S*)` \|.*; \*recent sign-in( for several devices)?\* \| \S+ \|$/gm),
+    ];
+    const declared = all.flatMap(({ recentSignIn, ...endpoint }) =>
+      recentSignIn === undefined ? [] : [[nameOf(endpoint), recentSignIn] as const],
+    );
+    const found = stated.map(([, route, several]) => [route, several === undefined ? 'always' : 'several devices']);
+    expect(found.sort()).toEqual(declared.sort());
+  });
+
   it('is in the description of each route in the OpenAPI document', async () => {
     const { paths } = (await fixture.client.describeApi()) as { paths: Record<string, Record<string, object>> };
-    expect(paths['/v1/ca/prepare']?.post).toMatchObject({ description: 'Needs the role admin.' });
+    expect(paths['/v1/ca/prepare']?.post).toMatchObject({
+      description: expect.stringContaining('Needs the role admin.'),
+    });
     expect(paths['/livez']?.get).toMatchObject({ security: [] });
   });
 });

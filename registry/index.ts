@@ -47,8 +47,11 @@ export { IDEMPOTENCY_KEY_LIFE_MS, type KeyedAct, type RecordedAct } from './idem
 export type { EnrollmentRefusal, RecoveryRefusal, RenewalRefusal } from './issuance-store.ts';
 export type { IssuerRecord, IssuerStore, NewIssuer } from './issuers.ts';
 export type { AdmittedOperator, CreatedOperatorKey, OperatorKeyRecord } from './operator-keys.ts';
+export type { OperatorCredentials } from './operator-passwords.ts';
 export { isRoleWithin, OPERATOR_ROLES, type OperatorRole } from './operator-roles.ts';
+export type { AdmittedSession, BegunOperatorSession, OperatorSessionRecord } from './operator-sessions.ts';
 export type { OperatorAccessEnded, OperatorRecord } from './operators.ts';
+export type { NewPasskey, PasskeyRecord } from './passkeys.ts';
 export type { PolicyVersionStore, Version } from './policy-versions.ts';
 export { type DevicePresence, type PresenceChange, type PresenceStore, SERVER_LOST } from './presence.ts';
 export type { OnHoldEntry, PublishedStatus, PublishedStatusStore } from './published-status.ts';
@@ -71,4 +74,6 @@ export {
 } from './registry.ts';
 export type { CurrentCertificate, PulledWindow, RenewalWindowStore } from './renewal-windows.ts';
 export { type RequestOrigin, runWithOrigin } from './request-origin.ts';
+export type { SecondFactor, TotpState } from './second-factors.ts';
+export type { CreatedSignInLink, SignInLinkRecord } from './sign-in-links.ts';
 export type { CreatedToken, TokenRecord } from './tokens.ts';

@@ -14,7 +14,10 @@ import { createIssuanceStore } from './issuance-store.ts';
 import { createIssuerStore } from './issuers.ts';
 import { Listeners } from './listeners.ts';
 import { createOperatorKeyStore } from './operator-keys.ts';
+import { createPasswordStore } from './operator-passwords.ts';
+import { createOperatorSessionStore } from './operator-sessions.ts';
 import { createOperatorStore, type OperatorAccessEnded } from './operators.ts';
+import { createPasskeyStore } from './passkeys.ts';
 import { createPolicyStore } from './policies.ts';
 import { createPolicyVersionStore } from './policy-versions.ts';
 import { createPresenceStore } from './presence.ts';
@@ -23,7 +26,9 @@ import { createRecoveryStore, DEFAULT_RECOVERY, type RecoveryLimits } from './re
 import type { Registry } from './registry.ts';
 import { createRenewalWindowStore } from './renewal-windows.ts';
 import { createCertificateRevocationStore } from './revoke-certificate.ts';
+import { createSecondFactorStore } from './second-factors.ts';
 import { createServiceStore } from './services.ts';
+import { createSignInLinkStore } from './sign-in-links.ts';
 import { DEFAULT_OVERLAP_MS } from './supersession.ts';
 import { createTokenStore } from './tokens.ts';
 
@@ -78,6 +83,11 @@ export async function openRegistry(options: RegistryOptions): Promise<Registry> 
     ...createOperatorStore(database, accessEnded),
     ...createOperatorKeyStore(database, accessEnded, random),
     ...createIdempotencyKeyStore(database),
+    ...createOperatorSessionStore(database, accessEnded, random),
+    ...createPasswordStore(database, accessEnded),
+    ...createSecondFactorStore(database),
+    ...createPasskeyStore(database),
+    ...createSignInLinkStore(database, accessEnded, random),
     ...createAuditStore(database),
     certificateStatus: async (serial) => findCertificateStatus(database, serial),
     onRevocation: (listener) => revocations.add(listener),

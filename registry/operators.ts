@@ -1,8 +1,9 @@
-/** Operators: added, listed, disabled and reset. Their API keys are in `operator-keys.ts`. */
+/** Operators: added, listed, disabled and reset. Their API keys are in `operator-keys.ts`, their sessions in `operator-sessions.ts`. */
 
 import { Problem } from '@rollcall/protocol';
 import { recordDone } from './audit.ts';
 import type { RegistryDatabase } from './database.ts';
+import { endSessionsOf, removeSignIn } from './end-operator-access.ts';
 import type { Listeners } from './listeners.ts';
 import { isRoleWithin, type OperatorRole } from './operator-roles.ts';
 import type { Actor } from './registry.ts';
@@ -23,11 +24,15 @@ export interface OperatorRecord {
   readonly disabledAt: number | undefined;
 }
 
-/** An operator or one of its keys lost access, by a committed change. */
+/** An operator, one of its keys or some of its sessions lost access, by a committed change. */
 export interface OperatorAccessEnded {
   readonly operator: string;
-  /** Undefined for all keys of the operator. */
+  /** This API key alone. */
   readonly keyId?: string;
+  /** This session alone. */
+  readonly sessionId?: string;
+  /** All sessions but the one named, and no key. */
+  readonly sessions?: { readonly except: string | undefined };
 }
 
 export interface OperatorStore {
@@ -38,9 +43,12 @@ export interface OperatorStore {
   addOperator(order: { readonly name: string; readonly role: OperatorRole }, actor: Actor): Promise<OperatorRecord>;
   /** In the order of their names. */
   listOperators(): Promise<readonly OperatorRecord[]>;
-  /** Its keys are refused from now on, and stay. Disabling twice changes nothing the second time. Problem `operator_unknown`. */
+  /** Its keys are refused from now on, and stay; its sessions end. Disabling twice changes nothing the second time. Problem `operator_unknown`. */
   disableOperator(name: string, actor: Actor): Promise<OperatorRecord>;
-  /** Revokes all its keys, enables it, and changes its role when one is given. Problem `operator_unknown`. */
+  /**
+   * Revokes all its keys, ends its sessions, removes its password, second factors, passkeys and links, enables it, and changes its role
+   * when one is given. Problem `operator_unknown`.
+   */
   resetOperator(name: string, order: { readonly role?: OperatorRole }, actor: Actor): Promise<OperatorRecord>;
   /** Called after the commit; the change waits. Returns the unsubscriber. */
   onOperatorAccessEnded(listener: (ended: OperatorAccessEnded) => void): () => void;
@@ -73,7 +81,8 @@ interface OperatorRow {
   readonly disabled_at: number | null;
 }
 
-function addOperator(
+/** For transactions that do more. */
+export function addOperator(
   tx: Transaction,
   { name, role }: { readonly name: string; readonly role: OperatorRole },
   actor: Actor,
@@ -101,7 +110,13 @@ function disableOperator(tx: Transaction, name: string, actor: Actor): OperatorR
   const { state } = expectOperator(tx, name);
   if (state === 'active') {
     tx.run('UPDATE operators SET disabled_at = @now WHERE name = @name', { name, now: tx.now });
-    recordDone(tx, { actor, action: 'operator.disabled', subject: `operator/${name}` });
+    const sessionsEnded = endSessionsOf(tx, name);
+    recordDone(tx, {
+      actor,
+      action: 'operator.disabled',
+      subject: `operator/${name}`,
+      details: sessionsEnded > 0 ? { sessionsEnded } : {},
+    });
   }
   return expectOperator(tx, name);
 }
@@ -115,7 +130,15 @@ function resetOperator(tx: Transaction, name: string, role: OperatorRole | undef
     'UPDATE operator_keys SET revoked_at = @now WHERE operator_name = @name AND revoked_at IS NULL',
     { name, now: tx.now },
   );
-  const details = { role: next, keysRevoked, ...(next !== before.role && { formerRole: before.role }) };
+  const sessionsEnded = endSessionsOf(tx, name);
+  const passkeysRemoved = removeSignIn(tx, name);
+  const details = {
+    role: next,
+    keysRevoked,
+    sessionsEnded,
+    passkeysRemoved,
+    ...(next !== before.role && { formerRole: before.role }),
+  };
   recordDone(tx, { actor, action: 'operator.reset', subject: `operator/${name}`, details });
   return expectOperator(tx, name);
 }

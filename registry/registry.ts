@@ -8,7 +8,10 @@ import type { IdempotencyKeyStore } from './idempotency-keys.ts';
 import type { IssuanceStore } from './issuance-store.ts';
 import type { IssuerStore } from './issuers.ts';
 import type { OperatorKeyStore } from './operator-keys.ts';
+import type { PasswordStore } from './operator-passwords.ts';
+import type { OperatorSessionStore } from './operator-sessions.ts';
 import type { OperatorStore } from './operators.ts';
+import type { PasskeyStore } from './passkeys.ts';
 import type { PolicyStore } from './policies.ts';
 import type { PolicyVersionStore } from './policy-versions.ts';
 import type { DevicePresence, PresenceStore } from './presence.ts';
@@ -16,7 +19,9 @@ import type { CrlStore, PublishedStatusStore } from './published-status.ts';
 import type { RecoveryStore } from './recovery.ts';
 import type { RenewalWindowStore } from './renewal-windows.ts';
 import type { CertificateRevocationStore } from './revoke-certificate.ts';
+import type { SecondFactorStore } from './second-factors.ts';
 import type { ServiceStore } from './services.ts';
+import type { SignInLinkStore } from './sign-in-links.ts';
 import type { TokenStore } from './tokens.ts';
 
 /** The acting identity in audit entries: `operator/NAME` of an API key, `operator/unix`, `operator/key`, `token/9f…`, `device/dev-7`, `server/enroll`. */
@@ -162,6 +167,11 @@ export interface Registry
     OperatorStore,
     OperatorKeyStore,
     IdempotencyKeyStore,
+    OperatorSessionStore,
+    PasswordStore,
+    SecondFactorStore,
+    PasskeyStore,
+    SignInLinkStore,
     AuditStore {
   /** Asked for every connection: one indexed read. */
   certificateStatus(serial: string): Promise<CertificateStatus>;

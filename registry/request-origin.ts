@@ -7,8 +7,10 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 
 export interface RequestOrigin {
-  /** Id of the API key; undefined for the operator key of the machine. */
+  /** Id of the API key; undefined for the operator key of the machine, and for a session. */
   readonly apiKey: string | undefined;
+  /** Of an operator who signed in: the id of the session, and how. */
+  readonly session?: { readonly id: string; readonly method: string };
   /** Of the client. */
   readonly address: string;
 }
@@ -20,9 +22,14 @@ export function runWithOrigin<Result>(origin: RequestOrigin, work: () => Result)
   return current.run(origin, work);
 }
 
-/** `apiKey` and `fromAddress`, where a request of the network causes the entry. */
+/** `apiKey`, or `session` and `signedInBy`, and `fromAddress`, where a request of the network causes the entry. */
 export function originDetails(actor: string): Readonly<Record<string, string>> {
   const origin = current.getStore();
   if (origin === undefined || !actor.startsWith('operator/')) return {};
-  return { fromAddress: origin.address, ...(origin.apiKey !== undefined && { apiKey: origin.apiKey }) };
+  const { address, apiKey, session } = origin;
+  return {
+    fromAddress: address,
+    ...(apiKey !== undefined && { apiKey }),
+    ...(session !== undefined && { session: session.id, signedInBy: session.method }),
+  };
 }

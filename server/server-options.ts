@@ -148,6 +148,7 @@ export function consoleOptions(
     host: config.console.host,
     port: config.console.port,
     publicHosts: config.publicHosts,
+    sessions: config.console.sessions,
     tls: parts.authority.serverCertificates.current('console'),
     operatorKeyFile: data.operatorKeyFile,
     metricsKeyFile: data.metricsKeyFile,

@@ -80,6 +80,10 @@ export interface FleetServer {
   readonly healthUrl: string | undefined;
   /** Path of the root certificate, PEM. */
   readonly trustBundle: string;
+  /** A one-time link for the first operator; undefined when there is one. Its fragment is a secret: it is for a person alone. */
+  createSetUpLink(): Promise<string | undefined>;
+  /** Whether there is no operator yet. */
+  needsFirstOperator(): Promise<boolean>;
   /** Applies a new configuration, and says what changed. One that changes nothing reads the certificate files again. */
   reload(config: Config): Promise<ReloadReport>;
   /**
@@ -146,6 +150,8 @@ async function start(options: FleetServerOptions, opened: OpenParts): Promise<Fl
     healthUrl,
     socket: data.socket,
     trustBundle: data.trustBundle,
+    createSetUpLink: () => servers.console.createSetUpLink(),
+    needsFirstOperator: () => stores.registry.needsFirstOperator(),
     reload: (next) =>
       applyConfig(config, next, {
         ...servers,
@@ -229,6 +235,8 @@ async function recordRestore(restored: RestoredNote, registry: Registry, { data,
     outcome: 'done',
     details: { restoredAt: restored.restoredAt },
   });
+  // A session that ended after the backup would be live again, and a link that was used could be used again.
+  await registry.endAllOperatorSessions('server/restore');
   removeRestoredNote(data.path);
 }
 

@@ -5,7 +5,7 @@ import { OPERATOR_ROLES, type OperatorRole } from '../../registry/index.ts';
 import { durationBetween, runWithServer, withServerOptions } from '../command-line.ts';
 import { everyPage } from '../every-page.ts';
 import { createPrivateFile } from '../new-file.ts';
-import { printJson, printResult, printTable } from '../terminal.ts';
+import { note, printJson, printResult, printTable } from '../terminal.ts';
 
 const KEY_TTL_MS = 90 * 86_400_000;
 
@@ -18,7 +18,8 @@ const add = runWithServer<{ readonly role: OperatorRole }>(async (server, { args
   if (form === 'json') return printJson(operator);
   printResult(
     `operator ${operator.name} is added with the role ${operator.role}; ` +
-      `"rollcall operator key create ${operator.name} --out FILE" makes a key`,
+      `"rollcall operator link ${operator.name}" makes a link with which a person sets a password, ` +
+      `"rollcall operator key create ${operator.name} --out FILE" a key for a program`,
   );
 });
 
@@ -39,14 +40,54 @@ const list = runWithServer(async (server, { form }) => {
 const disable = runWithServer(async (server, { args, form }) => {
   const operator = await server.disableOperator({ name: args[0] as string });
   if (form === 'json') return printJson(operator);
-  printResult(`operator ${operator.name} is disabled: its keys are refused from now on, and its open streams ended`);
+  printResult(
+    `operator ${operator.name} is disabled: its keys are refused from now on, and its sessions and open streams ended`,
+  );
 });
 
 const reset = runWithServer<RoleOption>(async (server, { args, options, form }) => {
   const { role } = options;
   const operator = await server.resetOperator({ name: args[0] as string, ...(role !== undefined && { role }) });
   if (form === 'json') return printJson(operator);
-  printResult(`operator ${operator.name} is active with the role ${operator.role}; all its former keys are revoked`);
+  printResult(
+    `operator ${operator.name} is active with the role ${operator.role}; its former keys, password, passkeys and sessions are gone`,
+  );
+});
+
+const link = runWithServer(async (server, { args, form }) => {
+  const created = await server.createSignInLink({ operator: args[0] as string });
+  if (form === 'json') return printJson(created);
+  printResult(created.url);
+  note(`${created.operator} sets a password there; for one use until ${created.expiresAt}. A former link is refused.`);
+});
+
+const setUpLink = runWithServer(async (server, { form }) => {
+  const created = await server.createSignInLink({});
+  if (form === 'json') return printJson(created);
+  printResult(created.url);
+  note(`adds the first operator; for one use until ${created.expiresAt}. A former link is refused.`);
+});
+
+type SessionPage = Awaited<ReturnType<ConsoleClient['listOperatorSessions']>>;
+
+const listSessions = runWithServer(async (server, { args, form }) => {
+  const operator = args[0] === undefined ? {} : { operator: args[0] };
+  const sessions = await everyPage<SessionPage[number]>((end) =>
+    server.listOperatorSessions(end === undefined ? operator : { ...operator, after: end.id }),
+  );
+  if (form === 'json') return printJson(sessions);
+  printTable(
+    ['SESSION', 'OPERATOR', 'SIGNED IN BY', 'SINCE', 'LAST SEEN', 'ENDS', 'ADDRESS', 'BROWSER'],
+    sessions.map((s) => [s.id, s.operator, s.method, s.createdAt, s.lastSeenAt, s.expiresAt, s.address, s.userAgent]),
+    { nothing: 'no operator is signed in' },
+  );
+});
+
+const endSession = runWithServer(async (server, { args, form }) => {
+  const id = args[0] as string;
+  await server.endOperatorSession({ id });
+  if (form === 'json') return printJson({ id });
+  printResult(`session ${id} ended, with its open streams`);
 });
 
 interface KeyOptions {
@@ -114,9 +155,20 @@ function keyCommand(): Command {
   return key;
 }
 
+function sessionCommand(): Command {
+  const session = new Command('session').description('sessions of operators who signed in: list, end');
+  withServerOptions(
+    session.command('list').argument('[name]', 'operator').description('list sessions of operators who signed in'),
+  ).action(listSessions);
+  withServerOptions(
+    session.command('end').argument('<id>').description('end a session of an operator, and its open streams'),
+  ).action(endSession);
+  return session;
+}
+
 export function operatorCommand(): Command {
   const operator = new Command('operator').description(
-    'operators of the HTTP API: add, list, disable, reset, and their API keys',
+    'operators of the console: add, list, disable, reset, links to sign in, sessions and API keys',
   );
   withServerOptions(operator.command('add').argument('<name>').description('add an operator'))
     .addOption(roleOption('what it may do').default('viewer'))
@@ -126,13 +178,28 @@ export function operatorCommand(): Command {
     operator
       .command('disable')
       .argument('<name>')
-      .description('disable an operator: its keys are refused from now on, and its open streams end'),
+      .description('disable an operator: its keys are refused from now on, and its sessions and open streams end'),
   ).action(disable);
   withServerOptions(
-    operator.command('reset').argument('<name>').description('revoke all API keys of an operator, and enable it again'),
+    operator
+      .command('reset')
+      .argument('<name>')
+      .description('revoke all API keys of an operator, remove what it signs in with, and enable it again'),
   )
     .addOption(roleOption('a new role (default: the role stays)'))
     .action(reset);
+  withServerOptions(
+    operator
+      .command('link')
+      .argument('<name>')
+      .description(
+        'make a one-time link with which an operator sets a password: an invitation, or for a forgotten one',
+      ),
+  ).action(link);
+  withServerOptions(
+    operator.command('set-up-link').description('make the one-time link with which a person adds the first operator'),
+  ).action(setUpLink);
+  operator.addCommand(sessionCommand());
   operator.addCommand(keyCommand());
   return operator;
 }

@@ -66,6 +66,7 @@ const serve = run<ServeOptions>(async ({ options, form }) => {
       });
       log.info({ version, runtime: `${runtime.name} ${runtime.version}` }, 'started');
       announce(server, config, form);
+      await inviteFirstOperator(server, config, form);
       warnOfLoopbackName(config, server, log);
       const ready = () => manager.ready(`EST ${server.enrollUrl}, MQTT ${server.mqttUrl}`);
       ready();
@@ -147,6 +148,25 @@ function announce(server: FleetServer, config: Config, form: OutputForm): void {
       ].join('\n'),
     );
   }
+}
+
+/**
+ * The link is a secret, so only a terminal gets it: other standard outputs are journals and files. A person makes another one there
+ * by the command.
+ */
+async function inviteFirstOperator(server: FleetServer, config: Config, form: OutputForm): Promise<void> {
+  if (form === 'json') return;
+  if (!process.stdout.isTTY) {
+    if (await server.needsFirstOperator()) {
+      printResult(
+        `set-up    "rollcall operator set-up-link --data ${config.data}" makes a link for the first operator`,
+      );
+    }
+    return;
+  }
+  const link = await server.createSetUpLink();
+  if (link !== undefined)
+    printResult(`set-up    ${link}\n          adds the first operator; for one use within 24 hours`);
 }
 
 /** The log is read where nobody sees the terminal. */

@@ -84,6 +84,7 @@ export const deviceOperationEndpoints = {
   },
   revokeDevices: {
     ...operationEndpoint('revoke', '/v1/devices/revoke', 'permanently; all of them or, when one is unknown, none'),
+    recentSignIn: 'several devices',
     body: revokeRequest,
   },
   suspendDevices: {
@@ -104,6 +105,7 @@ export const deviceOperationEndpoints = {
   },
   deleteDevices: {
     ...operationEndpoint('delete', '/v1/devices/delete', 'revoked, their records removed and their ids free'),
+    recentSignIn: 'several devices',
     body: operationRequest,
   },
 } as const satisfies Record<string, Endpoint>;

@@ -4,11 +4,11 @@ import type { z } from 'zod';
 import type { OperatorRole } from '../../registry/index.ts';
 
 /**
- * The least role that may call it; the unix socket and the operator key have the role admin. `metrics`: the role viewer, or
- * the metrics key. `anyone`: who can reach the listener. `probe`: the same under any Host header, because a probe names an
+ * The least role that may call it; the unix socket and the operator key have the role admin. `session`: an operator who signed
+ * in, of any role. `metrics`: the role viewer, or the metrics key. `anyone`: who can reach the listener. `probe`: the same under any Host header, because a probe names an
  * address; its answer says nothing that a web page could use.
  */
-export type Access = OperatorRole | 'metrics' | 'anyone' | 'probe';
+export type Access = OperatorRole | 'session' | 'metrics' | 'anyone' | 'probe';
 
 export interface Endpoint {
   readonly method: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
@@ -16,6 +16,11 @@ export interface Endpoint {
   readonly path: `/${string}`;
   readonly access: Access;
   readonly summary: string;
+  /**
+   * An operator who signed in must have authenticated in the last five minutes: always, or only for more than one device, which the
+   * handler decides.
+   */
+  readonly recentSignIn?: 'always' | 'several devices';
   readonly params?: z.ZodType;
   /** Of GET and DELETE, which have no body. */
   readonly query?: z.ZodType;
@@ -34,9 +39,12 @@ export interface Endpoint {
   readonly stream?: 'bytes' | 'lines';
 }
 
-/** Whether a request changes something, and so may be under an idempotency key. */
-export function isAct({ method, isQuestion = false }: Endpoint): boolean {
-  return method !== 'GET' && !isQuestion;
+/**
+ * Whether a request changes something, and so may be under an idempotency key. Signing in and what a session changes of its own may not: a
+ * replayed answer would have no cookie.
+ */
+export function isAct({ method, access, isQuestion = false }: Endpoint): boolean {
+  return method !== 'GET' && !isQuestion && access !== 'anyone' && access !== 'session';
 }
 
 type Part = 'params' | 'query' | 'body';

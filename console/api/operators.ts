@@ -6,7 +6,7 @@ import type { Endpoint } from './endpoint.ts';
 import { checkedText, longPageLimit, time } from './schemas.ts';
 
 const NAME = '^[a-z0-9][a-z0-9._-]{0,63}$';
-const operatorName = checkedText(
+export const operatorName = checkedText(
   (text) => (new RegExp(NAME).test(text) ? text : undefined),
   'an operator name of 1 to 64 of a-z 0-9 . _ -, the first a letter or digit',
   NAME,
@@ -55,14 +55,20 @@ export const operatorEndpoints = {
       actor: z.string().describe('as the audit names it'),
       role,
       apiKey: z.string().optional(),
-      expiresAt: time.optional(),
+      session: z
+        .object({ id: z.string(), method: z.string(), authenticatedAt: time, isRecent: z.boolean() })
+        .optional()
+        .describe('of an operator who signed in; isRecent: in the last five minutes'),
+      csrfToken: z.string().optional().describe('of a session: for changes, in the header x-csrf-token'),
+      expiresAt: time.optional().describe('of the API key or the session'),
     }),
   },
   addOperator: {
     method: 'POST',
     path: '/v1/operators',
     access: 'admin',
-    summary: 'add an operator; it has no key yet',
+    recentSignIn: 'always',
+    summary: 'add an operator; it has no key and no password yet',
     body: z.strictObject({ name: operatorName, role: role.default('viewer') }),
     answer: operatorView,
   },
@@ -81,7 +87,8 @@ export const operatorEndpoints = {
     method: 'POST',
     path: '/v1/operators/:name/disable',
     access: 'admin',
-    summary: 'refuse an operator from now on, and end its open streams',
+    recentSignIn: 'always',
+    summary: 'refuse an operator from now on, and end its sessions and open streams',
     params: operatorParams,
     answer: operatorView,
   },
@@ -89,7 +96,8 @@ export const operatorEndpoints = {
     method: 'POST',
     path: '/v1/operators/:name/reset',
     access: 'admin',
-    summary: 'revoke all keys of an operator, and enable it again; may change its role',
+    recentSignIn: 'always',
+    summary: 'revoke all keys of an operator, remove what it signs in with, and enable it again; may change its role',
     params: operatorParams,
     body: z.strictObject({ role: role.optional().describe('left out: the role stays') }),
     answer: operatorView,
@@ -98,6 +106,7 @@ export const operatorEndpoints = {
     method: 'POST',
     path: '/v1/operator-keys',
     access: 'admin',
+    recentSignIn: 'always',
     summary: 'create an API key of an operator',
     body: z.strictObject({
       operator: operatorName,
@@ -129,6 +138,7 @@ export const operatorEndpoints = {
     method: 'POST',
     path: '/v1/operator-keys/:id/revoke',
     access: 'admin',
+    recentSignIn: 'always',
     summary: 'refuse an API key from now on, and end its open streams',
     params: keyParams,
     answer: keyView,

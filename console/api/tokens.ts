@@ -113,6 +113,7 @@ export const tokenEndpoints = {
     method: 'POST',
     path: '/v1/tokens/:id/blast',
     access: 'operator',
+    recentSignIn: 'several devices',
     summary:
       'revoke a bootstrap token, and apply an operation to every device with a good certificate that was issued from it',
     params: tokenParams,

@@ -12,6 +12,7 @@ import type {
   Registry,
   RevocationReason,
 } from '../../registry/index.ts';
+import { type Admission, expectRecentSignIn } from '../access.ts';
 import { deviceOperationEndpoints as endpoints } from '../api/device-operation-schemas.ts';
 import type { Answer, Checked } from '../api/endpoint.ts';
 import { addEndpoint } from '../application.ts';
@@ -30,8 +31,8 @@ export function addDeviceOperationRoutes(app: FastifyInstance, { registry }: Rou
     const { ids, confirmation } = await registry.selectDevices(selectorOf(criteria), operationOf(act, reason));
     return { act, count: ids.length, devices: ids.slice(0, MAX_SHOWN), confirmation };
   });
-  addEndpoint(app, endpoints.revokeDevices, async ({ body: { reason, ...request }, actor }) =>
-    confirmAndApply(registry, request, { kind: 'revoke', reason }, actor),
+  addEndpoint(app, endpoints.revokeDevices, async ({ body: { reason, ...request }, admission }) =>
+    confirmAndApply(registry, request, { kind: 'revoke', reason }, admission),
   );
   const withoutReason = {
     suspend: endpoints.suspendDevices,
@@ -42,7 +43,7 @@ export function addDeviceOperationRoutes(app: FastifyInstance, { registry }: Rou
   } as const;
   for (const [kind, endpoint] of Object.entries(withoutReason)) {
     const operation = { kind: kind as keyof typeof withoutReason };
-    addEndpoint(app, endpoint, ({ body, actor }) => confirmAndApply(registry, body, operation, actor));
+    addEndpoint(app, endpoint, ({ body, admission }) => confirmAndApply(registry, body, operation, admission));
   }
 }
 
@@ -54,18 +55,28 @@ async function confirmAndApply(
   registry: Registry,
   request: OperationRequest,
   operation: DeviceOperation,
-  actor: Actor,
+  admission: Admission,
 ): Promise<OperationAnswer> {
-  const { ids } = await confirmSelection(registry, selectorOf(request), operation, request.confirm);
-  return applyAndReport(registry, ids, operation, actor);
+  const order = { operation, confirm: request.confirm, admission };
+  const { ids } = await confirmSelection(registry, selectorOf(request), order);
+  return applyAndReport(registry, ids, operation, admission.actor);
 }
 
-/** Returns the selected devices. Problem `confirmation_required` for more than one without a confirmation. */
+export interface ConfirmedOrder {
+  readonly operation: DeviceOperation;
+  readonly confirm: string | undefined;
+  /** Of the operator: to revoke or delete more than one device, one who signed in must have done so recently. */
+  readonly admission: Admission;
+}
+
+/**
+ * Returns the selected devices. Problem `confirmation_required` for more than one without a confirmation, `reauthentication_required`
+ * for more than one without a recent sign-in.
+ */
 export async function confirmSelection(
   registry: Registry,
   selector: DeviceSelector,
-  operation: DeviceOperation,
-  confirm: string | undefined,
+  { operation, confirm, admission }: ConfirmedOrder,
 ): Promise<DeviceSelection> {
   const selection = await registry.selectDevices(selector, operation);
   const { length } = selection.ids;
@@ -79,7 +90,12 @@ export async function confirmSelection(
       hint: 'repeat the command with --dry-run, or with --yes',
     });
   }
+  if (length > 1 && isFinal(operation)) expectRecentSignIn(admission);
   return selection;
+}
+
+function isFinal({ kind }: DeviceOperation): boolean {
+  return kind === 'revoke' || kind === 'delete';
 }
 
 export async function applyAndReport(
@@ -91,11 +107,11 @@ export async function applyAndReport(
   const start = performance.now();
   const results = await registry.applyDeviceOperation(ids, operation, actor);
   const tookMs = rounded(performance.now() - start);
-  const isFinal = operation.kind === 'revoke' || operation.kind === 'delete';
+  const isEnd = isFinal(operation);
   return {
     act: operation.kind,
-    devices: results.map((result) => viewResult(result, isFinal)),
-    revokedAt: isFinal ? isoTimeIfAny(latest(results.map(({ at }) => at))) : undefined,
+    devices: results.map((result) => viewResult(result, isEnd)),
+    revokedAt: isEnd ? isoTimeIfAny(latest(results.map(({ at }) => at))) : undefined,
     lastMessageAt: isoTimeIfAny(latest(results.map(({ lastMessageAt }) => lastMessageAt))),
     sessionsClosed: results.reduce((sum, { sessionsClosed }) => sum + sessionsClosed, 0),
     brokersConfirmed: results.reduce((least, { brokersConfirmed }) => Math.min(least, brokersConfirmed), Infinity),
@@ -104,7 +120,7 @@ export async function applyAndReport(
   };
 }
 
-function viewResult(result: DeviceOperationResult, isFinal: boolean): OperationAnswer['devices'][number] {
+function viewResult(result: DeviceOperationResult, isEnd: boolean): OperationAnswer['devices'][number] {
   const { device, status, at, serials, reason, lastMessageAt, sessionsClosed, brokersConfirmed, propagationMs } =
     result;
   return {
@@ -113,7 +129,7 @@ function viewResult(result: DeviceOperationResult, isFinal: boolean): OperationA
     at: isoTime(at),
     serials: [...serials],
     reason,
-    ...(isFinal && { revokedAt: isoTime(at) }),
+    ...(isEnd && { revokedAt: isoTime(at) }),
     lastMessageAt: isoTimeIfAny(lastMessageAt),
     sessionsClosed,
     brokersConfirmed,

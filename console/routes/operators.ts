@@ -15,9 +15,21 @@ type OperatorView = Answer<typeof endpoints.addOperator>;
 type KeyView = Answer<typeof endpoints.revokeOperatorKey>;
 
 export function addOperatorRoutes(app: FastifyInstance, { registry }: RoutesOptions): void {
-  addEndpoint(app, endpoints.showSelf, ({ admission: { actor, role, apiKey } }) => {
+  addEndpoint(app, endpoints.showSelf, ({ admission: { actor, role, apiKey, session } }) => {
     if (role === undefined) throw new Problem('operator_required');
-    return { actor, role, apiKey: apiKey?.id, expiresAt: isoTimeIfAny(apiKey?.expiresAt) };
+    return {
+      actor,
+      role,
+      apiKey: apiKey?.id,
+      session: session && {
+        id: session.id,
+        method: session.method,
+        authenticatedAt: isoTime(session.authenticatedAt),
+        isRecent: session.isRecent,
+      },
+      csrfToken: session?.csrfToken,
+      expiresAt: isoTimeIfAny((apiKey ?? session)?.expiresAt),
+    };
   });
   addEndpoint(app, endpoints.addOperator, async ({ body, actor }) =>
     viewOperator(await registry.addOperator(body, actor)),

@@ -3,8 +3,11 @@
 import type { FastifyInstance } from 'fastify';
 import type { Registry } from '../../registry/index.ts';
 import type { Telemetry } from '../../telemetry/index.ts';
+import type { AccessControl } from '../access.ts';
+import type { OperatorSignIn } from '../auth/operator-sign-in.ts';
 import type { Followers } from '../followers.ts';
 import type { ServerControls } from '../server-controls.ts';
+import { addAccountRoutes } from './account.ts';
 import { addAuditRoutes } from './audit.ts';
 import { addCaRoutes } from './ca.ts';
 import { addCertificateRoutes } from './certificates.ts';
@@ -14,12 +17,14 @@ import { addDeviceRoutes } from './devices.ts';
 import { addDiagnosisRoutes } from './diagnosis.ts';
 import { addEventRoutes, type EventFeed } from './events.ts';
 import { addGroupRoutes } from './groups.ts';
+import { addOperatorSessionRoutes } from './operator-sessions.ts';
 import { addOperatorRoutes } from './operators.ts';
 import { addOverviewRoutes } from './overview.ts';
 import { addPolicyRoutes } from './policies.ts';
 import { addServerRoutes } from './server.ts';
 import { addServiceRoutes } from './services.ts';
 import { addSessionRoutes } from './sessions.ts';
+import { addSignInRoutes } from './sign-in.ts';
 import { addSinkRoutes, type SinkControl } from './sinks.ts';
 import { addTelemetryRoutes } from './telemetry.ts';
 import { addTokenRoutes } from './tokens.ts';
@@ -31,6 +36,10 @@ export interface RoutesOptions {
   readonly sinks: SinkControl;
   readonly followers: Followers;
   readonly controls: ServerControls;
+  readonly access: Pick<AccessControl, 'findSession'>;
+  readonly signIn: OperatorSignIn;
+  /** Of a one-time link, with its secret in the fragment. */
+  readonly linkUrl: (secret: string) => string;
   readonly version: string;
   readonly runtime: string;
   readonly now: () => number;
@@ -46,6 +55,9 @@ export function addRoutes(app: FastifyInstance, options: RoutesOptions): void {
   addServiceRoutes(app, options);
   addCertificateRoutes(app, options);
   addGroupRoutes(app, options);
+  addSignInRoutes(app, options);
+  addAccountRoutes(app, options);
+  addOperatorSessionRoutes(app, options);
   addOperatorRoutes(app, options);
   addPolicyRoutes(app, options);
   addTelemetryRoutes(app, options);

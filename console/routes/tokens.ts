@@ -57,14 +57,15 @@ export function addTokenRoutes(app: FastifyInstance, { registry, controls, now }
     });
     return { token: viewToken(record), devices };
   });
-  addEndpoint(app, endpoints.applyToIssuedFrom, async ({ params, body, actor }) => {
+  addEndpoint(app, endpoints.applyToIssuedFrom, async ({ params, body, actor, admission }) => {
     const { act, reason = 'keyCompromise', confirm } = body;
     const operation = operationOf(act, reason);
     const selector = { token: (await tokenOf(registry, params.id)).id };
-    await confirmSelection(registry, selector, operation, confirm);
+    const order = { operation, confirm, admission };
+    await confirmSelection(registry, selector, order);
     await registry.revokeToken(params.id, actor);
     // Selects again: a device may have enrolled before the token was revoked. It is included, or makes the confirmation stale.
-    const { ids } = await confirmSelection(registry, selector, operation, confirm);
+    const { ids } = await confirmSelection(registry, selector, order);
     return applyAndReport(registry, ids, operation, actor);
   });
 }

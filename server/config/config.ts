@@ -57,6 +57,9 @@ const duration = z.string().transform((text, context) => {
   return z.NEVER;
 });
 
+/** Of operators who signed in. */
+const sessionTime = duration.refine((ms) => ms >= 60_000 && ms <= 90 * 86_400_000, 'expected 1m to 90d');
+
 /** Written with a unit, read as bytes. */
 const size = z.string().transform((text, context) => {
   const bytes = parseSize(text);
@@ -207,7 +210,11 @@ export const configSchema = z.strictObject({
   events: section({ retention: section({ age: duration.prefault('90d'), bytes: size.prefault('1GiB') }) }),
   sinks: sinksSchema,
   sessions: section({ keptBytes: size.prefault('64MiB') }),
-  console: section({ host: listener.prefault('127.0.0.1'), port: port.prefault(8444) }),
+  console: section({
+    host: listener.prefault('127.0.0.1'),
+    port: port.prefault(8444),
+    sessions: section({ idle: sessionTime.prefault('8h'), lifetime: sessionTime.prefault('7d') }),
+  }),
   certificates: section({
     device: duration.prefault('90d'),
     server: duration.prefault('30d'),

@@ -20,6 +20,7 @@ import { recordBehaviour } from './registry-records.ts';
 import { recoveryBehaviour } from './registry-recovery.ts';
 import { revocationBehaviour } from './registry-revocation.ts';
 import { selectionBehaviour } from './registry-selection.ts';
+import { signInBehaviour } from './registry-sign-in.ts';
 import { supersessionBehaviour } from './registry-supersession.ts';
 import { tokenBehaviour } from './registry-tokens.ts';
 
@@ -44,5 +45,6 @@ export function registryBehaviour(name: string, openFresh: OpenFreshRegistry): v
     findBehaviour(openFresh);
     operatorBehaviour(openFresh);
     idempotencyKeyBehaviour(openFresh);
+    signInBehaviour(openFresh);
   });
 }

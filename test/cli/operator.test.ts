@@ -1,12 +1,17 @@
 /** `rollcall operator` against a running server, and its keys over HTTPS. */
 
+import { once } from 'node:events';
 import { chmodSync, mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs';
+import type { IncomingMessage } from 'node:http';
+import { request } from 'node:https';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { openConsoleClient } from '../../console/client.ts';
-import { type RunningServer, rollcall, serve } from '../fixtures/program.ts';
+import { PROGRAM, type RunningServer, rollcall, serve, start } from '../fixtures/program.ts';
+import { inTerminal } from '../fixtures/pseudo-terminal.ts';
 
 /** Of another fleet. */
 const OTHER_ROOT = fileURLToPath(new URL('../fixtures/a-root.pem', import.meta.url));
@@ -135,3 +140,68 @@ describe('a command with --server and an API key', () => {
     });
   });
 });
+
+describe('a person', () => {
+  it('gets a link for the first operator at a terminal, and by a command, whose link replaces it', async () => {
+    const data = join(directory, 'first');
+    const terminal = inTerminal([process.execPath, PROGRAM, 'serve', '--data', data, ...FREE_PORTS], {
+      environment: { NODE_COMPILE_CACHE: process.env.NODE_COMPILE_CACHE },
+    });
+    const first = new URL(await terminal.untilPrinted(/https:\/\/localhost:\d+\/set-up#[\w-]{43}/));
+    const made = await rollcall(['operator', 'set-up-link', '--data', data]);
+    expect(made.stderr).toContain('adds the first operator');
+    const second = new URL(made.stdout.trim());
+    const setUp = (link: URL) => useLink(link, readFileSync(join(data, 'trust-bundle.pem'), 'utf8'), 'grace');
+    expect(await setUp(first)).toMatchObject({ status: 404, json: { code: 'link_invalid' } });
+    expect(await setUp(second)).toMatchObject({ status: 200, json: { operator: 'grace', role: 'admin' } });
+    expect((await rollcall(['operator', 'set-up-link', '--data', data])).stderr).toContain('there is an operator');
+    const listed = await rollcall(['operator', 'session', 'list', '--data', data]);
+    expect(listed.stdout).toMatch(/^[0-9a-f]{16} +grace +link /m);
+    terminal.type('\u0003');
+    const { stdout } = await terminal.ended;
+    for (const link of [first, second]) expect(stdout.replace(first.href, '')).not.toContain(link.hash.slice(1));
+  });
+
+  it('gets no link in a pipe, but the command that makes one', async () => {
+    expect((await rollcall(['operator', 'link', 'nobody', '--socket', server.ready.socket])).stderr).toContain(
+      'there is no such operator',
+    );
+    const child = start(['serve', '--data', join(directory, 'piped'), ...FREE_PORTS], {});
+    let printed = '';
+    for await (const chunk of child.stdout as NodeJS.ReadableStream) {
+      printed += String(chunk);
+      if (printed.includes('set-up')) break;
+    }
+    expect(printed).toMatch(/^set-up {4}"rollcall operator set-up-link --data .*piped" makes a link/m);
+    expect(printed).not.toContain('#');
+    child.kill('SIGTERM');
+    await once(child, 'exit');
+  });
+
+  it('signs in by a link of an admin, until that session is ended', async () => {
+    await operator('add', 'dora');
+    const link = await operator('link', 'dora');
+    expect(link).toMatchObject({ code: 0, stderr: expect.stringContaining('dora sets a password there') });
+    const used = await useLink(new URL(link.stdout.trim()), readFileSync(server.ready.trustBundle, 'utf8'));
+    expect(used).toMatchObject({ status: 200, json: { operator: 'dora', role: 'viewer' } });
+    const id = used.json.session.id;
+    expect((await operator('session', 'list', 'dora')).stdout).toContain(id);
+    expect(await operator('session', 'end', id)).toMatchObject({ code: 0 });
+    expect((await operator('session', 'list', 'dora')).stderr).toContain('no operator is signed in');
+    expect(server.log()).not.toContain(link.stdout.trim().split('#')[1]);
+  });
+});
+
+const FREE_PORTS = ['--enroll-port', '0', '--mqtt-port', '0', '--console-port', '0'];
+
+/** What the page behind a link sends. */
+async function useLink(link: URL, ca: string, operator?: string) {
+  const body = JSON.stringify({ secret: link.hash.slice(1), operator, password: 'correct horse battery staple' });
+  const headers = { origin: link.origin, 'content-type': 'application/json' };
+  const outgoing = request(`${link.origin}/v1/sign-in/link/use`, { method: 'POST', ca, headers, agent: false });
+  const answered = once(outgoing, 'response') as Promise<[IncomingMessage]>;
+  outgoing.end(body);
+  const [response] = await answered;
+  const { status, json } = { status: response.statusCode, json: JSON.parse(await text(response)) };
+  return { status, json };
+}

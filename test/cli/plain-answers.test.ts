@@ -107,6 +107,7 @@ const LISTS: Readonly<Record<string, readonly string[] | undefined>> = {
   'service list': [],
   'operator list': [],
   'operator key list': [],
+  'operator session list': [],
   'certificates expiring': ['--kind', 'device'],
   'telemetry query': ['--device', 'dev-1'],
   'telemetry last': [],

@@ -1,0 +1,176 @@
+/**
+ * Signs operators in: by password and second factor, or by a one-time link. Every refusal of name, password and code is the same
+ * answer after the same time; the log has the reason. Audited are sign-ins, and refusals of operators that exist.
+ */
+
+import { Problem } from '@rollcall/protocol';
+import type { Logger } from 'pino';
+import { networkOf, type RefusalLog } from '../../limits/index.ts';
+import type { BegunOperatorSession, OperatorCredentials, Registry, SecondFactor } from '../../registry/index.ts';
+import { type Guess, GuessLimiter } from './guess-limiter.ts';
+import { PasswordHasher } from './password-hash.ts';
+
+export interface SignInOptions {
+  readonly registry: Registry;
+  readonly now: () => number;
+  readonly log: Logger;
+  readonly refusalLog: RefusalLog;
+  /** Milliseconds without a request after which a session ends. */
+  readonly idleMs: number;
+  /** Milliseconds after which a session ends in any case. */
+  readonly lifetimeMs: number;
+}
+
+/** Where a request comes from, for limits, the list of sessions and the audit. */
+export interface SignInClient {
+  readonly address: string;
+  readonly userAgent: string;
+}
+
+export interface PasswordSignIn {
+  readonly operator: string;
+  readonly password: string;
+  /** Of the second factor: TOTP or a recovery code. */
+  readonly code?: string | undefined;
+}
+
+/** A password, and a code where one is needed, that were verified. */
+interface Verified {
+  readonly method: string;
+  readonly secondFactor?: SecondFactor;
+}
+
+export class OperatorSignIn {
+  readonly #options: SignInOptions;
+  readonly #guesses: GuessLimiter;
+  readonly #hasher = new PasswordHasher();
+
+  constructor(options: SignInOptions) {
+    this.#options = options;
+    this.#guesses = new GuessLimiter(options.now);
+  }
+
+  /** Problem `sign_in_refused`, `code_required` or `rate_limited`. */
+  async byPassword(order: PasswordSignIn, client: SignInClient): Promise<BegunOperatorSession> {
+    const verified = await this.#verify(order, client);
+    return this.#expectUnused(
+      await this.#options.registry.beginOperatorSession(this.sessionOrder(order.operator, verified, client)),
+      order.operator,
+      client,
+    );
+  }
+
+  /** The session has another secret from then on. Problem `sign_in_refused`, `code_required` or `rate_limited`. */
+  async again(
+    session: { readonly id: string; readonly operator: string },
+    order: Omit<PasswordSignIn, 'operator'>,
+    client: SignInClient,
+  ): Promise<BegunOperatorSession> {
+    const { id, operator } = session;
+    const verified = await this.#verify({ operator, ...order }, client);
+    return this.#expectUnused(await this.#options.registry.renewOperatorSession(id, verified), operator, client);
+  }
+
+  /** Sets the password and begins a session. Problem `link_invalid`, `code_required`, `sign_in_refused`, `password_refused` or `rate_limited`. */
+  async byLink(
+    order: { readonly secret: string; readonly operator?: string | undefined } & Omit<PasswordSignIn, 'operator'>,
+    client: SignInClient,
+  ): Promise<BegunOperatorSession> {
+    const { registry } = this.#options;
+    const link = await this.findLink(order.secret, client);
+    const operator = link.operator ?? order.operator;
+    if (operator === undefined) throw new Problem('request_invalid', { detail: 'body.operator: expected a name' });
+    const credentials = await registry.findOperatorCredentials(operator);
+    const verified = { method: 'link', ...(await this.#secondFactor(credentials, order.code, operator, client)) };
+    const passwordHash = await this.#hasher.hash(order.password);
+    const session = this.sessionOrder(operator, verified, client);
+    return this.#expectUnused(
+      await registry.useSignInLink({ secret: order.secret, passwordHash, session }),
+      operator,
+      client,
+    );
+  }
+
+  /** Problem `link_invalid` or `rate_limited`. */
+  async findLink(secret: string, { address }: SignInClient) {
+    const link = await this.#options.registry.findSignInLink(secret);
+    if (link !== undefined) return link;
+    this.#guesses.countAddress(address);
+    throw new Problem('link_invalid');
+  }
+
+  /** Problem `password_refused` or `rate_limited`. */
+  hash(password: string): Promise<string> {
+    return this.#hasher.hash(password);
+  }
+
+  /** For `registry.beginOperatorSession()`. */
+  sessionOrder(operator: string, verified: Verified, { address, userAgent }: SignInClient) {
+    const { idleMs, lifetimeMs } = this.#options;
+    return { operator, ...verified, address, userAgent, idleMs, lifetimeMs };
+  }
+
+  async #verify({ operator, password, code }: PasswordSignIn, client: SignInClient): Promise<Verified> {
+    const credentials = await this.#options.registry.findOperatorCredentials(operator);
+    const guess = await this.#guessOf(operator, client);
+    this.#guesses.countPassword(guess);
+    const hash = credentials?.state === 'active' ? credentials.passwordHash : undefined;
+    const isRight = await this.#hasher.verify(password, hash, guess.isKnownNetwork ? 'known' : 'other');
+    if (!isRight) return this.#refuse(credentials, client, 'wrong password');
+    const factor = await this.#secondFactor(credentials, code, operator, client);
+    return {
+      method: factor.secondFactor === undefined ? 'password' : `password+${factor.secondFactor.kind}`,
+      ...factor,
+    };
+  }
+
+  async #guessOf(name: string, { address }: SignInClient): Promise<Guess> {
+    const network = networkOf(address);
+    const addresses = await this.#options.registry.listSignInAddresses(name);
+    return { name, address, isKnownNetwork: addresses.some((known) => networkOf(known) === network) };
+  }
+
+  async #secondFactor(
+    credentials: OperatorCredentials | undefined,
+    code: string | undefined,
+    operator: string,
+    client: SignInClient,
+  ): Promise<{ readonly secondFactor?: SecondFactor }> {
+    if (!credentials?.totp?.isConfirmed) return {};
+    if (code === undefined) throw new Problem('code_required');
+    this.#guesses.countCode(await this.#guessOf(operator, client));
+    return this.#refuse(credentials, client, 'wrong code');
+  }
+
+  #expectUnused(
+    begun: BegunOperatorSession | undefined,
+    operator: string,
+    client: SignInClient,
+  ): BegunOperatorSession | Promise<never> {
+    if (begun !== undefined) return begun;
+    return this.#options.registry
+      .findOperatorCredentials(operator)
+      .then((credentials) => this.#refuse(credentials, client, 'code was used before'));
+  }
+
+  /** The audit entry is written after the answer, so that the time of the answer does not show whether the operator exists. */
+  #refuse(credentials: OperatorCredentials | undefined, { address }: SignInClient, reason: string): never {
+    const { registry, log, refusalLog } = this.#options;
+    const operator = credentials?.operator;
+    refusalLog.write(log, 'warn', address, { address, operator, reason }, 'sign-in refused');
+    if (operator !== undefined) {
+      setImmediate(() => {
+        registry
+          .recordAction({
+            actor: 'operator/unknown',
+            action: 'operator.signed_in',
+            subject: `operator/${operator}`,
+            outcome: 'refused',
+            details: { reason, fromAddress: address },
+          })
+          .catch((error: unknown) => log.error({ err: error }, 'refused sign-in was not recorded'));
+      });
+    }
+    throw new Problem('sign_in_refused');
+  }
+}
