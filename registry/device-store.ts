@@ -5,10 +5,10 @@ import { applyDeviceOperation, notifyListeners, type OperationListeners } from '
 import { certificatesIssuedFrom, certificatesOf } from './certificates.ts';
 import type { RegistryDatabase } from './database.ts';
 import type { DeviceChange, DeviceOperations } from './device-operation-types.ts';
-import type { DeviceFilter } from './device-query.ts';
+import type { DeviceCriteria, DeviceFilter } from './device-query.ts';
 import { type DeviceSettings, setDevice } from './device-settings.ts';
 import { countDevices, countGroups, findDevice } from './devices.ts';
-import { findDevices } from './find-devices.ts';
+import { countMatchingDevices, findDevices } from './find-devices.ts';
 import type { Actor, CertificateRecord, ChangeCheck, DeviceRecord, DeviceStatus } from './registry.ts';
 import { selectDevices } from './select-devices.ts';
 
@@ -20,6 +20,8 @@ export interface DeviceStore {
   countDevices(most: number): Promise<Readonly<Record<DeviceStatus, number>>>;
   /** Groups that have devices which are not revoked, in the order of their names, the first 10,000. */
   countGroups(): Promise<readonly { readonly group: GroupName; readonly devices: number }[]>;
+  /** How many match, counted up to `most`. */
+  countMatchingDevices(criteria: DeviceCriteria, most: number): Promise<number>;
   /** Oldest first: all of them, or the newest so many. */
   listCertificates(holder: Identity, newest?: number): Promise<readonly CertificateRecord[]>;
   /** Every certificate that goes back to this token, directly or by renewal, oldest first; also revoked or expired ones. */
@@ -42,6 +44,7 @@ export function createDeviceStore(
     listDevices: (filter) => findDevices(database, filter),
     countDevices: async (most) => database.read((tx) => countDevices(tx, most)),
     countGroups: async () => database.read(countGroups),
+    countMatchingDevices: (criteria, most) => countMatchingDevices(database, criteria, most),
     listCertificates: async (holder, newest) => database.read((tx) => certificatesOf(tx, holder, newest)),
     listIssuedFrom: async (tokenId) => database.read((tx) => certificatesIssuedFrom(tx, tokenId)),
     setDevice: async (id, settings, actor, check) => {

@@ -76,6 +76,45 @@ export async function findDevices(database: RegistryDatabase, filter: DeviceFilt
   return few === undefined ? walk(database, filter, page) : sortFew(database, few, page);
 }
 
+/** How many devices match, counted up to `most`. */
+export async function countMatchingDevices(
+  database: RegistryDatabase,
+  criteria: DeviceCriteria,
+  most: number,
+): Promise<number> {
+  if (Object.keys(criteria.labels ?? {}).some((name) => !LABEL_NAME.test(name))) return 0;
+  const few = fewCandidates(database, criteria, 'id');
+  const slices = few === undefined ? slicesById(database, criteria) : slicesOf(few.ids);
+  const tested = few === undefined ? criteria : few.criteria;
+  const sql = `SELECT count(*) AS n ${matching(tested)}`;
+  const parameters = parametersOf(tested);
+  let count = 0;
+  for (const ids of slices) {
+    count += database.read((tx) => tx.get<{ n: number }>(sql, { ids: JSON.stringify(ids), ...parameters })?.n ?? 0);
+    if (count >= most) return most;
+    await nextTurn();
+  }
+  return count;
+}
+
+function* slicesOf(ids: readonly string[]): Iterable<readonly string[]> {
+  for (let start = 0; start < ids.length; start += SLICE) yield ids.slice(start, start + SLICE);
+}
+
+function* slicesById(database: RegistryDatabase, criteria: DeviceCriteria): Iterable<readonly string[]> {
+  for (const source of orderOf('id', false, criteria)) {
+    let position: Position | undefined;
+    for (;;) {
+      const from = position;
+      const keys = database.read((tx) => readOrdered(tx, source, from, { isReversed: false, count: SLICE }));
+      if (keys.length > 0) yield keys.map(({ id }) => id);
+      const last = keys.at(-1);
+      if (last === undefined || keys.length < SLICE) break;
+      position = { part: source.part, ...last };
+    }
+  }
+}
+
 interface Page {
   readonly sort: DeviceSort;
   readonly isReversed: boolean;
@@ -91,7 +130,7 @@ interface Few {
 }
 
 /** Undefined when many devices match each of the criteria, or when an index has exactly these devices in this order. */
-function fewCandidates(database: RegistryDatabase, criteria: DeviceFilter, sort: DeviceSort): Few | undefined {
+function fewCandidates(database: RegistryDatabase, criteria: DeviceCriteria, sort: DeviceSort): Few | undefined {
   return database.read((tx) => {
     const all = candidatesOf(criteria);
     const isOrdered = isNarrowedBy(criteria, sort);

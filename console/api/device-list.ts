@@ -18,7 +18,7 @@ const labelsOfQuery = z
   .optional()
   .describe(`name=value; several, up to ${MAX_LABELS}: devices that have all of them`);
 
-export const deviceQuery = z.strictObject({
+const criteria = {
   group: groupName.optional(),
   status: z.enum(DEVICE_STATUSES).optional(),
   label: labelsOfQuery,
@@ -40,6 +40,20 @@ export const deviceQuery = z.strictObject({
     .regex(/^[A-Za-z0-9._-]{1,64}$/, { error: 'expected 1 to 64 of A-Z a-z 0-9 . _ -' })
     .optional()
     .describe("the begin of an id, of a label's value, or of a word in one of them; in any case"),
+};
+
+/** Devices are counted up to here: beyond it an operator needs to know only that there are more. */
+export const MAX_COUNTED = 10_000;
+
+export const deviceCountQuery = z.strictObject(criteria);
+
+export const deviceCount = z.object({
+  count: z.int().max(MAX_COUNTED),
+  isAtLeast: z.boolean().describe(`there are ${MAX_COUNTED} or more`),
+});
+
+export const deviceQuery = z.strictObject({
+  ...criteria,
   sort: z.enum(DEVICE_SORTS).default('id').describe('devices without a value come last'),
   reverse: flag.optional(),
   after: deviceId.optional().describe('in the order of ids: the page after this id'),

@@ -2,7 +2,7 @@
 
 import { z } from 'zod';
 import { auditView } from './audit.ts';
-import { deviceQuery, deviceView, listedDevice } from './device-list.ts';
+import { deviceCount, deviceCountQuery, deviceQuery, deviceView, listedDevice } from './device-list.ts';
 import type { Endpoint } from './endpoint.ts';
 import { deviceId, groupName, reason, time } from './schemas.ts';
 import { sessionView } from './sessions.ts';
@@ -57,6 +57,14 @@ export const deviceEndpoints = {
     summary: 'find devices by any of the criteria, in the order of their ids or of another value',
     query: deviceQuery,
     answer: z.array(listedDevice),
+  },
+  countDevices: {
+    method: 'GET',
+    path: '/v1/device-count',
+    access: 'viewer',
+    summary: 'count the devices that match the criteria, up to 10,000',
+    query: deviceCountQuery,
+    answer: deviceCount,
   },
   showDevice: {
     method: 'GET',

@@ -4,13 +4,14 @@ import { formatIdentity, type Identity, Problem } from '@rollcall/protocol';
 import type { FastifyInstance } from 'fastify';
 import {
   type CertificateRecord,
-  type DeviceFilter,
+  type DeviceCriteria,
   type DeviceRecord,
   type DeviceSettings,
   deviceCursor,
   parseAddressRange,
   type TokenRecord,
 } from '../../registry/index.ts';
+import { MAX_COUNTED } from '../api/device-list.ts';
 import { deviceEndpoints as endpoints } from '../api/devices.ts';
 import type { Answer, Checked } from '../api/endpoint.ts';
 import { addEndpoint } from '../application.ts';
@@ -33,7 +34,11 @@ export function addDeviceRoutes(app: FastifyInstance, { registry, controls, now 
   addEndpoint(app, endpoints.listDevices, async ({ query, reply }) => {
     const { limit, sort, reverse = false } = query;
     await controls.writePresence();
-    const devices = await registry.listDevices(filterOf(query));
+    const { after, cursor } = query;
+    const devices = await registry.listDevices({
+      ...criteriaOf(query),
+      ...{ sort, isReversed: reverse, after, cursor, limit },
+    });
     const cursorOf = (device: DeviceRecord) => deviceCursor(device, sort, reverse);
     const view = (device: DeviceRecord) => ({ ...viewDevice(device), cursor: cursorOf(device) });
     return pageOf(reply, devices, {
@@ -41,6 +46,11 @@ export function addDeviceRoutes(app: FastifyInstance, { registry, controls, now 
       view,
       cursor: (device) => ({ after: undefined, cursor: cursorOf(device) }),
     });
+  });
+  addEndpoint(app, endpoints.countDevices, async ({ query }) => {
+    await controls.writePresence();
+    const count = await registry.countMatchingDevices(criteriaOf(query), MAX_COUNTED);
+    return { count, isAtLeast: count === MAX_COUNTED };
   });
   addEndpoint(app, endpoints.showDevice, async ({ params }) => {
     await controls.writePresence();
@@ -77,19 +87,18 @@ export function addDeviceRoutes(app: FastifyInstance, { registry, controls, now 
   });
 }
 
-function filterOf(query: Checked<typeof endpoints.listDevices, 'query'>): DeviceFilter {
-  const { label, online, lastSeenBefore, lastSeenAfter, address, certificateEndsBefore, reverse, ...same } = query;
-  const timeOf = (text: string | undefined) => (text === undefined ? undefined : Date.parse(text));
-  const pairs = [label ?? []].flat().map((text) => text.split('=', 2) as [string, string]);
+function criteriaOf(query: Checked<typeof endpoints.countDevices, 'query'>): DeviceCriteria {
+  const { group, status, token, sdkVersion, text, label, online, address } = query;
+  const timeOf = (time: string | undefined) => (time === undefined ? undefined : Date.parse(time));
+  const pairs = [label ?? []].flat().map((pair) => pair.split('=', 2) as [string, string]);
   return {
-    ...same,
+    ...{ group, status, token, sdkVersion, text },
     labels: Object.fromEntries(pairs),
     isOnline: online,
-    isReversed: reverse,
     address: address === undefined ? undefined : parseAddressRange(address),
-    lastSeenBefore: timeOf(lastSeenBefore),
-    lastSeenAfter: timeOf(lastSeenAfter),
-    certificateEndsBefore: timeOf(certificateEndsBefore),
+    lastSeenBefore: timeOf(query.lastSeenBefore),
+    lastSeenAfter: timeOf(query.lastSeenAfter),
+    certificateEndsBefore: timeOf(query.certificateEndsBefore),
   };
 }
 

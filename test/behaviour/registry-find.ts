@@ -140,6 +140,15 @@ export function findBehaviour(openFresh: OpenFreshRegistry): void {
       }
     }, 30_000);
 
+    it('has as many devices as are counted for every criterion, up to the number asked for', async () => {
+      const { registry, all, criteria } = await openMany(openFresh);
+      for (const wanted of criteria) {
+        const { length } = all.filter((found) => matches(found, wanted));
+        expect(await registry.countMatchingDevices(wanted, 100), JSON.stringify(wanted)).toBe(length);
+        expect(await registry.countMatchingDevices(wanted, 3)).toBe(Math.min(3, length));
+      }
+    });
+
     it('finds a text at the begin of a word of the id or of a value, in any case', async () => {
       const fleet = await RegistryFixture.open(openFresh);
       const token = await fleet.mint({ maxUses: 9, labels: { site: 'Hall-3' } });
