@@ -8,6 +8,7 @@ const Overview = lazy(() => import('./pages/overview.tsx').then(({ Overview }) =
 const Tokens = lazy(() => import('./pages/tokens.tsx').then(({ Tokens }) => Tokens));
 const Token = lazy(() => import('./pages/token.tsx').then(({ Token }) => Token));
 const Audit = lazy(() => import('./pages/audit.tsx').then(({ Audit }) => Audit));
+const Devices = lazy(() => import('./pages/devices.tsx').then(({ Devices }) => Devices));
 
 export function App() {
   useEffect(() => {
@@ -29,6 +30,7 @@ function Pages() {
       <Route path="/tokens" component={Tokens} />
       <Route path="/tokens/:id" component={Token} />
       <Route path="/audit" component={Audit} />
+      <Route path="/devices" component={Devices} />
       <Route default component={NoPage} />
     </Router>
   );

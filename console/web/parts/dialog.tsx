@@ -41,13 +41,17 @@ export function Confirmation(props: {
   readonly children: ComponentChildren;
   readonly typed?: string;
   readonly action: string;
+  /** Something that can be taken back: its button is not red. */
+  readonly isHarmless?: boolean;
+  /** False while it is not known what the act would do. */
+  readonly isReady?: boolean;
   readonly act: () => Promise<void>;
   readonly onClose: () => void;
 }) {
   const text = useSignal('');
   const isRunning = useSignal(false);
   const field = useId();
-  const isConfirmed = props.typed === undefined || text.value === props.typed;
+  const isConfirmed = props.isReady !== false && (props.typed === undefined || text.value === props.typed);
   const submit = async (event: Event) => {
     event.preventDefault();
     if (!isConfirmed || isRunning.value) return;
@@ -61,7 +65,7 @@ export function Confirmation(props: {
   return (
     <Dialog title={props.title} onClose={props.onClose}>
       <form class="form" onSubmit={submit}>
-        <div>{props.children}</div>
+        <div class="form">{props.children}</div>
         {props.typed !== undefined && (
           <div class="field">
             <label for={field}>
@@ -82,8 +86,12 @@ export function Confirmation(props: {
           <button type="button" onClick={props.onClose}>
             Cancel
           </button>
-          <button type="submit" class="primary danger" disabled={!isConfirmed || isRunning.value}>
-            {props.action}
+          <button
+            type="submit"
+            class={props.isHarmless === true ? 'primary' : 'primary danger'}
+            disabled={!isConfirmed || isRunning.value}
+          >
+            {isRunning.value ? 'Working …' : props.action}
           </button>
         </div>
       </form>
