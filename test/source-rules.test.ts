@@ -113,7 +113,8 @@ describe('the sources', () => {
 
   it('build and match topics only in protocol/topics.ts', () => {
     const topicWork = /`devices\/|'devices\/|`groups\/|\.split\('\/'\)/;
-    const allowed = new Set(['protocol/topics.ts', 'protocol/policy.ts']);
+    // The last one puts rules into words and decides nothing; it runs in browsers.
+    const allowed = new Set(['protocol/topics.ts', 'protocol/policy.ts', 'console/web/pages/policies/rule-words.ts']);
     const wrong = inModules.filter(
       (file) => !allowed.has(file.path) && !isTest(file.path) && topicWork.test(withoutComments(file.text)),
     );

@@ -5,6 +5,8 @@ import { EmptyState, PageHead } from './parts/panel.tsx';
 import { loadSelf, self } from './session.ts';
 
 const Overview = lazy(() => import('./pages/overview.tsx').then(({ Overview }) => Overview));
+const Policies = lazy(() => import('./pages/policies.tsx').then(({ Policies }) => Policies));
+const Policy = lazy(() => import('./pages/policy.tsx').then(({ Policy }) => Policy));
 const Tokens = lazy(() => import('./pages/tokens.tsx').then(({ Tokens }) => Tokens));
 const Token = lazy(() => import('./pages/token.tsx').then(({ Token }) => Token));
 const Audit = lazy(() => import('./pages/audit.tsx').then(({ Audit }) => Audit));
@@ -27,6 +29,8 @@ function Pages() {
   return (
     <Router>
       <Route path="/" component={Overview} />
+      <Route path="/policies" component={Policies} />
+      <Route path="/policies/:kind/:name" component={Policy} />
       <Route path="/tokens" component={Tokens} />
       <Route path="/tokens/:id" component={Token} />
       <Route path="/audit" component={Audit} />

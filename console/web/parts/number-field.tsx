@@ -10,6 +10,8 @@ export function NumberField(props: {
   readonly max: number;
   /** In place of the value, which cannot be changed then. */
   readonly fixed?: number | undefined;
+  /** The field may be empty: the value is NaN then. */
+  readonly isOptional?: boolean;
 }) {
   const { value, fixed, min, max } = props;
   const initial = Number.isNaN(value.value) ? undefined : value.value;
@@ -24,7 +26,7 @@ export function NumberField(props: {
             min={min}
             max={max}
             step="any"
-            required
+            required={props.isOptional !== true}
             {...(initial !== undefined && { defaultValue: String(initial) })}
             onInput={({ currentTarget }) => {
               value.value = currentTarget.valueAsNumber;
