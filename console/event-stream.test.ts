@@ -8,6 +8,7 @@ import {
   type TestConsole,
 } from '../test/fixtures/console/test-console.ts';
 import { findStreamStart, MAX_MISSED, type StreamSource, streamEvents } from './event-stream.ts';
+import { liveBatch } from './live-feed.ts';
 
 let fixture: TestConsole;
 const open: IncomingMessage[] = [];
@@ -168,7 +169,7 @@ describe('a stream of server-sent events', () => {
     const bursts = [20, 2, 0];
     const source: StreamSource = {
       bounds: () => telemetry.bounds(),
-      follow: (listener) => telemetry.follow(undefined, (message) => listener(view(message))),
+      follow: (listener) => telemetry.follow(undefined, (message) => listener(liveBatch([view(message)]))),
       pages: async function* (after) {
         for await (const page of telemetry.pages({ after })) yield page.map(view);
         await say(bursts.shift() ?? 0);
@@ -176,9 +177,9 @@ describe('a stream of server-sent events', () => {
     };
     let text = '';
     const begun = Promise.withResolvers<void>();
-    const send = (block: string) => {
+    const send = (block: string | Buffer) => {
       text += block;
-      if (block.startsWith('id: 25\n')) begun.resolve();
+      if (`${block}`.startsWith('id: 25\n')) begun.resolve();
     };
     const flow = { send, drained: async () => {}, fail: begun.reject };
     const stop = streamEvents(source, await findStreamStart(source, { 'last-event-id': '1' }), flow);

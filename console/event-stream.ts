@@ -6,14 +6,7 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import { parseDecimal } from '@rollcall/protocol';
 import type { FollowerFlow } from './followers.ts';
-
-export interface StreamedMessage {
-  readonly position: number;
-  /** The name of the event; `message` when left out. */
-  readonly type?: string;
-  /** On one line. */
-  readonly json: string;
-}
+import { type LiveBatch, type StreamedMessage, sseText } from './live-feed.ts';
 
 /** One journal, behind the filter of the reader. */
 export interface StreamSource {
@@ -21,13 +14,13 @@ export interface StreamSource {
   bounds(): Promise<{ readonly oldest: number; readonly newest: number }>;
   /** After a position, oldest first. */
   pages(after: number): AsyncIterable<readonly StreamedMessage[]>;
-  /** Calls the listener after each commit, in the order of positions. Returns a function that removes the listener. */
-  follow(listener: (message: StreamedMessage) => void): () => void;
+  /** Calls the listener some time after each commit, in the order of positions. Returns a function that removes the listener. */
+  follow(listener: (batch: LiveBatch) => void): () => void;
 }
 
 /** Messages that one reader gets from the journal before it continues with the newest. */
 export const MAX_MISSED = 50_000;
-/** Characters of messages that are stored while the missed ones are sent. More are read from the journal again. */
+/** Bytes of messages that are stored while the missed ones are sent. More are read from the journal again. */
 const MAX_WAITING = 262_144;
 
 /** Server-sent events for a client that accepts them, lines of JSON for any other. */
@@ -86,7 +79,7 @@ class EventStream {
   constructor(source: StreamSource, flow: FollowerFlow) {
     this.#source = source;
     this.#flow = flow;
-    this.#unfollow = source.follow((message) => this.#stored(message));
+    this.#unfollow = source.follow((batch) => this.#stored(batch));
   }
 
   stop(): void {
@@ -137,22 +130,30 @@ class EventStream {
     return !this.#hasOverflowed();
   }
 
-  #stored(message: StreamedMessage): void {
-    if (this.#state === 'live') this.#send(message);
+  #stored({ messages, bytes }: LiveBatch): void {
+    if (this.#state === 'live') this.#sendBatch(messages, bytes);
     if (this.#state !== 'catching up') return;
-    this.#waitingLength += message.json.length;
-    if (this.#waitingLength <= MAX_WAITING) this.#waiting.push(message);
+    this.#waitingLength += bytes.length;
+    if (this.#waitingLength <= MAX_WAITING) this.#waiting.push(...messages);
     else {
       this.#state = 'overflowed';
       this.#waiting = [];
     }
   }
 
-  #send({ position, type, json }: StreamedMessage): void {
-    if (position <= this.#sent) return;
-    this.#sent = position;
-    // JSON has no line feed of its own, so one data line holds it.
-    this.#flow.send(`id: ${position}\n${type === undefined ? '' : `event: ${type}\n`}data: ${json}\n\n`);
+  #sendBatch(messages: readonly StreamedMessage[], bytes: Buffer): void {
+    if ((messages[0] as StreamedMessage).position <= this.#sent) {
+      for (const message of messages) this.#send(message);
+      return;
+    }
+    this.#sent = (messages.at(-1) as StreamedMessage).position;
+    this.#flow.send(bytes);
+  }
+
+  #send(message: StreamedMessage): void {
+    if (message.position <= this.#sent) return;
+    this.#sent = message.position;
+    this.#flow.send(sseText(message));
   }
 
   /** Of a pruned range the event has no id: a reader that leaves before the next event resumes at its own position. */

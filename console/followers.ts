@@ -11,7 +11,7 @@ import type { Admission } from './access.ts';
 
 /** Unsent bytes per follower; more drop it. */
 export const MAX_FOLLOWER_BACKLOG = 1_048_576;
-export const MAX_FOLLOWERS = 64;
+export const MAX_FOLLOWERS = 256;
 /** A follower that is sent stored messages waits while so many bytes are unsent, and is dropped after so long without any sent. */
 const FULL_BACKLOG = MAX_FOLLOWER_BACKLOG / 4;
 const DRAIN_PATIENCE_MS = 30_000;
@@ -23,8 +23,8 @@ const MEDIA_TYPES = { lines: 'application/x-ndjson', sse: 'text/event-stream' } 
 
 /** How a subscription writes to its follower. */
 export interface FollowerFlow {
-  /** Drops the follower when it reads too slowly. */
-  send(text: string): void;
+  /** Drops the follower when it reads too slowly. Bytes are sent as they are. */
+  send(text: string | Buffer): void;
   /** Resolves when more stored messages may be sent, or the follower is gone. */
   drained(): Promise<void>;
   /** Ends the stream with the problem. */
@@ -66,10 +66,10 @@ export class Followers {
       throw new Problem('unavailable', { detail: `there are ${MAX_FOLLOWERS} followers already` });
     }
     const credential = admission.apiKey ?? admission.session;
-    const send = (text: string) => {
+    const send = (text: string | Buffer) => {
       if (this.#isExpired(credential)) drop(accessEnded());
       else if (response.writableLength > MAX_FOLLOWER_BACKLOG) drop(tooSlow());
-      else response.write(escapeJson(text));
+      else response.write(typeof text === 'string' ? escapeJson(text) : text);
     };
     const drained = async () => {
       if (response.writableLength > FULL_BACKLOG && !(await drainedOrClosed(response))) drop(tooSlow());

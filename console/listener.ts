@@ -14,7 +14,7 @@ export const HTTP_LIMITS = {
 } as const;
 
 const IDLE_TIMEOUT_MS = 120_000;
-const MAX_CONNECTIONS = 256; // operators are few
+const MAX_CONNECTIONS = 512; // twice as many as followers: operators are few
 const CLOSE_GRACE_MS = 2_000;
 
 export class Listener<S extends Server = Server> {

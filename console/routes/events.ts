@@ -4,6 +4,7 @@ import type { FastifyInstance } from 'fastify';
 import { eventEndpoints as endpoints } from '../api/events.ts';
 import { addEndpoint } from '../application.ts';
 import { acceptedForm, findStreamStart, type StreamSource, streamEvents } from '../event-stream.ts';
+import { type FollowJournal, LiveFeeds } from '../live-feed.ts';
 import type { RoutesOptions } from './routes.ts';
 
 interface EventFilter {
@@ -36,6 +37,7 @@ export interface EventFeed {
 const DAY_MS = 86_400_000;
 
 export function addEventRoutes(app: FastifyInstance, { events, followers, now }: RoutesOptions): void {
+  const live = new LiveFeeds();
   addEndpoint(app, endpoints.listEvents, async ({ query }) => {
     const { type, device: name, since, until, limit } = query;
     const found = await events.list({
@@ -51,7 +53,7 @@ export function addEventRoutes(app: FastifyInstance, { events, followers, now }:
     const filter = { type: query.type, name: query.device };
     const { headers } = reply.request;
     const form = acceptedForm(headers);
-    const source = sourceOf(events, filter);
+    const source = sourceOf(events, filter, live);
     const start = await findStreamStart(source, headers);
     followers.start(reply.raw, {
       admission,
@@ -67,13 +69,14 @@ export function addEventRoutes(app: FastifyInstance, { events, followers, now }:
   });
 }
 
-function sourceOf(events: EventFeed, filter: EventFilter): StreamSource {
+function sourceOf(events: EventFeed, filter: EventFilter, live: LiveFeeds): StreamSource {
   const view = ({ position, type, json }: StoredEvent) => ({ position, type, json: Buffer.from(json).toString() });
+  const newest: FollowJournal = (listener) => events.follow(filter, (event) => listener(view(event)));
   return {
     bounds: () => events.bounds(),
     pages: async function* (after) {
       for await (const page of events.pages(filter, after)) yield page.map(view);
     },
-    follow: (listener) => events.follow(filter, (event) => listener(view(event))),
+    follow: (listener) => live.follow(JSON.stringify(filter), newest, listener),
   };
 }

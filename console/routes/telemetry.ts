@@ -9,6 +9,7 @@ import { telemetryEndpoints as endpoints } from '../api/telemetry.ts';
 import { addEndpoint } from '../application.ts';
 import { acceptedForm, findStreamStart, type StreamSource, streamEvents } from '../event-stream.ts';
 import { isoTime } from '../iso-time.ts';
+import { type FollowJournal, LiveFeeds } from '../live-feed.ts';
 import { messageJson, viewMessage } from '../message-view.ts';
 import { setNextLink } from '../paging.ts';
 import { EXPORT_MEDIA_TYPES, exportText } from '../telemetry-export.ts';
@@ -104,10 +105,11 @@ function addJournalRoutes(app: FastifyInstance, { registry, telemetry }: RoutesO
 }
 
 function addFollowRoute(app: FastifyInstance, { telemetry, followers }: RoutesOptions): void {
+  const live = new LiveFeeds();
   addEndpoint(app, endpoints.followTelemetry, async ({ query, admission, reply }) => {
     const { headers } = reply.request;
     const form = acceptedForm(headers);
-    const source = sourceOf(telemetry, query.device);
+    const source = sourceOf(telemetry, query.device, live);
     const start = await findStreamStart(source, headers);
     followers.start(reply.raw, {
       admission,
@@ -123,18 +125,19 @@ function addFollowRoute(app: FastifyInstance, { telemetry, followers }: RoutesOp
   });
 }
 
-function sourceOf(telemetry: Telemetry, device: DeviceId | undefined): StreamSource {
+function sourceOf(telemetry: Telemetry, device: DeviceId | undefined, live: LiveFeeds): StreamSource {
   const view = (message: StoredMessage) => ({
     position: message.position,
     json: messageJson(message).trimEnd(),
   });
+  const newest: FollowJournal = (listener) => telemetry.follow(device, (message) => listener(view(message)));
   return {
     bounds: () => telemetry.bounds(),
     pages: async function* (after) {
       const range = device === undefined ? { after } : { after, device };
       for await (const page of telemetry.pages(range)) yield page.map(view);
     },
-    follow: (listener) => telemetry.follow(device, (message) => listener(view(message))),
+    follow: (listener) => live.follow(device ?? '', newest, listener),
   };
 }
 

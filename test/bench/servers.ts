@@ -32,6 +32,7 @@ export interface RunningServer {
 export interface RunningRollcall extends RunningServer {
   readonly enrollPort: number;
   readonly socketPath: string;
+  readonly consoleUrl: string;
 }
 
 export interface Servers {
@@ -114,11 +115,15 @@ export function prepareServers(
       name === 'rollcall' ? [process.execPath, nodeArgs, 'node'] : [bun?.path ?? '', bunArgs, 'bun'];
     const serve = [ROLLCALL, 'serve', '--runtime', runtime, '--config', config, '--data', other, '--json', ...free];
     const child = borrowed.start({ name, program, args: [...options, ...serve] });
-    const ready = JSON.parse(await child.firstLine()) as Record<'enrollUrl' | 'mqttUrl' | 'socket', string>;
+    const ready = JSON.parse(await child.firstLine()) as Record<
+      'enrollUrl' | 'mqttUrl' | 'consoleUrl' | 'socket',
+      string
+    >;
     return {
       ...running(name, child, borrowed.directory, Number(new URL(ready.mqttUrl).port)),
       enrollPort: Number(new URL(ready.enrollUrl).port),
       socketPath: ready.socket,
+      consoleUrl: ready.consoleUrl,
     };
   }
 
