@@ -18,6 +18,7 @@ import { operatorSessionEndpoints } from './api/operator-sessions.ts';
 import { operatorEndpoints } from './api/operators.ts';
 import { overviewEndpoints } from './api/overview.ts';
 import { policyEndpoints } from './api/policies.ts';
+import { refusalEndpoints } from './api/refusals.ts';
 import { serverEndpoints } from './api/server.ts';
 import { serviceEndpoints } from './api/services.ts';
 import { sessionEndpoints } from './api/sessions.ts';
@@ -32,6 +33,7 @@ export const endpoints = {
   ...deviceOperationEndpoints,
   ...deviceMessageEndpoints,
   ...diagnosisEndpoints,
+  ...refusalEndpoints,
   ...sessionEndpoints,
   ...serviceEndpoints,
   ...certificateEndpoints,

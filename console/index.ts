@@ -5,6 +5,17 @@ export type { DeviceDiagnosis, DiagnosisOrder, Refusal } from './device-diagnosi
 export type { CommandOrder, CommandResult, DesiredChange, TwinView } from './device-messages.ts';
 export type { Finding, ServerExamination } from './finding.ts';
 export { createProbeServer } from './probes.ts';
+export {
+  isSelected,
+  type PresentedCertificate,
+  type RefusalControl,
+  type RefusalFacts,
+  type RefusalGroup,
+  type RefusalKind,
+  type RefusalList,
+  type RefusalQuery,
+  type RefusedParty,
+} from './refusals.ts';
 export type { CaControl, LiveSession } from './server-controls.ts';
 export type { RefusedCounts, ServerHistory, ServerOverview, ServerRates } from './server-overview.ts';
 export { exceedsDepth } from './untrusted-json.ts';

@@ -3,6 +3,7 @@ import type { Actor, CreatedToken, ExpiringItem, ExpiryFilter, ServiceRecord } f
 import type { DeviceDiagnosis, DiagnosisOrder } from './device-diagnosis.ts';
 import type { DeviceMessages } from './device-messages.ts';
 import type { ServerExamination } from './finding.ts';
+import type { RefusalControl } from './refusals.ts';
 import type { ServerHistory, ServerOverview } from './server-overview.ts';
 
 /** An MQTT session that is connected now. Times are milliseconds since the epoch. */
@@ -132,6 +133,7 @@ export interface ServerControls {
   /** Of the last so many minutes. */
   history(minutes: number): ServerHistory;
   examineServer(): Promise<ServerExamination>;
+  readonly refusals: RefusalControl;
   diagnoseDevice(order: DiagnosisOrder): Promise<DeviceDiagnosis>;
   /** The text form, with the root's fingerprint and the enroll URL. */
   formatToken(minted: CreatedToken): string;

@@ -18,6 +18,7 @@ import type { ServerContext } from './context.ts';
 import { DeviceCommands } from './device-commands.ts';
 import { DeviceTwins } from './device-twins.ts';
 import { diagnoseDevice } from './diagnosis/device-diagnosis.ts';
+import { createRefusalControl } from './diagnosis/refusal-groups.ts';
 import { examineServer } from './diagnosis/server-findings.ts';
 import { certificateHealth } from './health.ts';
 import type { OverviewMonitor } from './overview/overview.ts';
@@ -193,6 +194,7 @@ function serverControls(
     history: (minutes) => overview.history(minutes),
     examineServer: () =>
       examineServer({ context, stores, authority, expiry: expiryList, enrollPort, mqttPort: broker.port, clock }),
+    refusals: createRefusalControl(events.log),
     diagnoseDevice: (order) =>
       diagnoseDevice(order, { registry, events: events.log, sessions: () => broker.sessions(), now }),
     formatToken: ({ record, secret }) =>

@@ -21,6 +21,7 @@ import { addOperatorSessionRoutes } from './operator-sessions.ts';
 import { addOperatorRoutes } from './operators.ts';
 import { addOverviewRoutes } from './overview.ts';
 import { addPolicyRoutes } from './policies.ts';
+import { addRefusalRoutes } from './refusals.ts';
 import { addServerRoutes } from './server.ts';
 import { addServiceRoutes } from './services.ts';
 import { addSessionRoutes } from './sessions.ts';
@@ -51,6 +52,7 @@ export function addRoutes(app: FastifyInstance, options: RoutesOptions): void {
   addDeviceOperationRoutes(app, options);
   addDeviceMessageRoutes(app, options);
   addDiagnosisRoutes(app, options);
+  addRefusalRoutes(app, options);
   addSessionRoutes(app, options);
   addServiceRoutes(app, options);
   addCertificateRoutes(app, options);

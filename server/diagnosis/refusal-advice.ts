@@ -1,7 +1,7 @@
 /** What an operator needs to know about a refusal: which check failed, in a sentence, and what to do. docs/diagnose.md has the same lists. */
 
 import { isProblemCode, PROBLEMS, type ProblemCode } from '@rollcall/protocol';
-import type { ConnectFailure } from '../../broker/index.ts';
+import type { ConnectFailure, DenialReason } from '../../broker/index.ts';
 
 export interface Advice {
   /** The check that failed, as a sentence without its full stop. */
@@ -208,6 +208,30 @@ export const REQUESTS: Partial<Readonly<Record<ProblemCode, Advice>>> = {
   },
 };
 
+/** By the reason (`why`) of `security.acl_denied`. */
+export const TOPICS: Readonly<Record<DenialReason | 'withdrawn', Advice>> = {
+  no_rule: {
+    sentence: 'no rule of the policy allows the topic',
+    remedy: 'rollcall policy explain ID publish TOPIC; correct the topic in the device, or allow it in its policy',
+  },
+  topic_malformed: {
+    sentence: 'the topic or filter is not one that MQTT or the server accepts',
+    remedy: 'correct it in the device: docs/telemetry.md describes the topics of telemetry',
+  },
+  topic_reserved: {
+    sentence: 'only the server may use the topic',
+    remedy: 'use another topic: those that begin with $ and devices/ID/server are reserved',
+  },
+  client_id_not_own: {
+    sentence: 'the client id is not the one of the certificate',
+    remedy: 'configure the device id as client id',
+  },
+  withdrawn: {
+    sentence: 'a change of the policy, the group or a label ended a subscription',
+    remedy: 'nothing, if that was intended; else rollcall policy explain ID subscribe TOPIC',
+  },
+};
+
 const OTHER_REMEDY = 'docs/errors.md describes the code';
 const UNKNOWN: Advice = { sentence: 'the request was refused', remedy: OTHER_REMEDY };
 
@@ -227,4 +251,9 @@ export function requestAdvice(code: string, detail: string | undefined): Advice 
   }
   if (!isProblemCode(code)) return UNKNOWN;
   return REQUESTS[code] ?? { sentence: PROBLEMS[code].sentence, remedy: OTHER_REMEDY };
+}
+
+/** `why`: of an event `security.acl_denied`. */
+export function topicAdvice(why: string | undefined): Advice {
+  return Object.hasOwn(TOPICS, why ?? '') ? TOPICS[why as keyof typeof TOPICS] : TOPICS.no_rule;
 }

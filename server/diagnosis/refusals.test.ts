@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import type { DeviceId, LifecycleEvent, LifecycleType } from '@rollcall/protocol';
 import { describe, expect, it } from 'vitest';
-import { CONNECTION, REQUESTS, TOKEN_REASONS, UNTRUSTED } from './refusal-advice.ts';
+import { CONNECTION, REQUESTS, TOKEN_REASONS, TOPICS, UNTRUSTED } from './refusal-advice.ts';
 import { type RefusalQuery, refusalsOf } from './refusals.ts';
 
 const DEVICE = 'press-1' as DeviceId;
@@ -18,7 +18,7 @@ function refusalsWith(
   ...stored: readonly (readonly [type: LifecycleType, data: LifecycleEvent['data'], at?: number])[]
 ) {
   return refusalsOf(QUERY, {
-    newest: async ({ type, name }) =>
+    newest: async ({ type, name = '-' }) =>
       stored
         .filter(([of]) => of === type && name === '-')
         .map(([, data, at = 1_000], position) => {
@@ -83,7 +83,7 @@ describe('refusals of one kind', () => {
 
 it('docs/diagnose.md has each refusal with its sentence and its remedy', () => {
   const page = readFileSync(new URL('../../docs/diagnose.md', import.meta.url), 'utf8');
-  for (const advice of [CONNECTION, REQUESTS, TOKEN_REASONS]) {
+  for (const advice of [CONNECTION, REQUESTS, TOKEN_REASONS, TOPICS]) {
     for (const [code, { sentence, remedy }] of Object.entries(advice)) {
       expect(page).toContain(`| \`${code}\` | ${sentence} | ${remedy} |`);
     }

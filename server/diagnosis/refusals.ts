@@ -3,10 +3,10 @@
  * token names it, and failed connections from its last address. Refusals that repeat are one entry.
  */
 
-import { type DeviceId, type LifecycleEvent, type LifecycleType, UNKNOWN_NAME } from '@rollcall/protocol';
+import { type DeviceId, type LifecycleEvent, UNKNOWN_NAME } from '@rollcall/protocol';
 import type { Refusal } from '../../console/index.ts';
 import type { EventLog } from '../events/event-log.ts';
-import { connectionAdvice, requestAdvice } from './refusal-advice.ts';
+import { type RefusalType, refusalOfEvent } from './refused-event.ts';
 
 export interface RefusalQuery {
   readonly device: DeviceId;
@@ -69,29 +69,26 @@ function names(san: string, device: DeviceId): boolean {
   return san.startsWith('URI:spiffe://') && san.endsWith(`/device/${device}`);
 }
 
-function refusalOf(type: LifecycleType, event: LifecycleEvent, attribution: Refusal['attribution']): Refusal {
-  const data = event.data as Readonly<Record<string, string | undefined>>;
-  const isConnection = type === 'presence.connect_failed';
-  const code = (isConnection ? data.reason : data.refusal) ?? 'unknown';
-  const advice = isConnection ? connectionAdvice(code, data.detail) : requestAdvice(code, data.detail);
-  const at = Date.parse(event.time);
-  const { certSubject: subject, certIssuer: issuer, certSerial: serial } = data;
+function refusalOf(type: RefusalType, event: LifecycleEvent, attribution: Refusal['attribution']): Refusal {
+  const { kind, code, detail, at, leftOut, address, token, certificate, sentence, remedy } = refusalOfEvent(
+    type,
+    event,
+  );
+  const { subject, issuer, serial, notBefore, notAfter } = certificate ?? {};
   return {
-    kind: isConnection ? 'connection' : type === 'enroll.refused' ? 'enrollment' : 'renewal',
+    kind: kind as Refusal['kind'],
     code,
-    detail: data.detail,
+    detail,
     firstAt: at,
     lastAt: at,
     count: 1,
-    isAtLeast: data.leftOut !== undefined,
-    addresses: data.ip === undefined ? [] : [data.ip],
-    token: data.actor?.startsWith('token/') === true ? data.actor.slice('token/'.length) : undefined,
-    certificate:
-      serial === undefined
-        ? undefined
-        : { subject, issuer, serial, notBefore: data.certNotBefore, notAfter: data.certNotAfter },
+    isAtLeast: leftOut > 0,
+    addresses: address === undefined ? [] : [address],
+    token,
+    certificate: serial === undefined ? undefined : { subject, issuer, serial, notBefore, notAfter },
     attribution,
-    ...advice,
+    sentence,
+    remedy,
   };
 }
 

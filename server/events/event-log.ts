@@ -65,9 +65,10 @@ export interface EventRange extends EventFilter {
 
 export interface NewestEvents {
   readonly type: LifecycleType;
-  /** Of a device or service; `-` for none. */
-  readonly name: string;
+  /** Of a device or service; `-` for none, undefined for all. */
+  readonly name?: string | undefined;
   readonly since?: number | undefined;
+  readonly until?: number | undefined;
   /** 1 to 10,000. */
   readonly limit: number;
 }
@@ -210,9 +211,14 @@ export class EventLog {
   }
 
   /** The newest events of one type and name, oldest first. Unlike `list` it reads no others. Of the class `device` only. */
-  async newest({ type, name, since, limit }: NewestEvents): Promise<readonly StoredEvent[]> {
+  async newest({ type, name, since, until, limit }: NewestEvents): Promise<readonly StoredEvent[]> {
     const { journal } = this.#options;
-    const query = { device: name, stream: type, limit, ...(since !== undefined && { since }) };
+    const query = {
+      ...{ stream: type, limit },
+      ...(name !== undefined && { device: name }),
+      ...(since !== undefined && { since }),
+      ...(until !== undefined && { until }),
+    };
     return (await journal.query(query)).flatMap((message) => storedEvent(message) ?? []);
   }
 

@@ -1,0 +1,76 @@
+/** What the server refused: grouped, counted over time, and followed. `server/diagnosis/` puts it into words. */
+
+import { Problem } from '@rollcall/protocol';
+import type { FastifyInstance } from 'fastify';
+import { refusalEndpoints as endpoints } from '../api/refusals.ts';
+import { addEndpoint } from '../application.ts';
+import { acceptedForm, findStreamStart, type StreamSource, streamEvents } from '../event-stream.ts';
+import { isoTime } from '../iso-time.ts';
+import { isSelected, REFUSAL_KINDS, type RefusalFilter } from '../refusals.ts';
+import type { RoutesOptions } from './routes.ts';
+
+const HOUR_MS = 3_600_000;
+
+export function addRefusalRoutes(app: FastifyInstance, options: RoutesOptions): void {
+  const { controls, followers, now } = options;
+  addEndpoint(app, endpoints.listRefusals, async ({ query }) => {
+    const { kind, code, device, address, limit } = query;
+    const until = query.until === undefined ? now() : Date.parse(query.until);
+    const since = query.since === undefined ? until - HOUR_MS : Date.parse(query.since);
+    if (since >= until) throw new Problem('request_invalid', { detail: 'expected since to be before until' });
+    const found = await controls.refusals.list({ since, until, kind, code, device, address, limit });
+    const { groups, moreGroups, readSince, bucketMs, buckets } = found;
+    const counts = REFUSAL_KINDS.map((one) => [one, buckets.map((bucket) => bucket[one])] as const);
+    return {
+      serverTime: isoTime(now()),
+      since: isoTime(since),
+      until: isoTime(until),
+      readSince: isoTime(readSince),
+      groups: groups.map(({ firstAt, lastAt, addresses, topics, ...group }) => {
+        return {
+          ...group,
+          ...{ firstAt: isoTime(firstAt), lastAt: isoTime(lastAt), addresses: [...addresses], topics: [...topics] },
+        };
+      }),
+      moreGroups,
+      buckets: {
+        ...{ seconds: bucketMs / 1000, at: buckets.map(({ at }) => at / 1000) },
+        ...(Object.fromEntries(counts) as Record<(typeof REFUSAL_KINDS)[number], number[]>),
+      },
+    };
+  });
+  addEndpoint(app, endpoints.followRefusals, async ({ query, admission, reply }) => {
+    const { headers } = reply.request;
+    const form = acceptedForm(headers);
+    const source = sourceOf(options, query);
+    const start = await findStreamStart(source, headers);
+    followers.start(reply.raw, {
+      admission,
+      headers: reply.getHeaders() as Record<string, string>,
+      form,
+      subscribe: (flow) =>
+        form === 'sse' ? streamEvents(source, start, flow) : source.follow(({ json }) => flow.send(`${json}\n`)),
+    });
+    reply.hijack();
+    return undefined;
+  });
+}
+
+function sourceOf({ events, controls }: RoutesOptions, wanted: RefusalFilter): StreamSource {
+  const view = ({ position, type, json }: { position: number; type: string; json: Uint8Array }) => {
+    const refusal = controls.refusals.ofEvent(type, json);
+    if (refusal === undefined || !isSelected(refusal, wanted)) return [];
+    const { at, ...facts } = refusal;
+    return [{ position, json: JSON.stringify({ ...facts, at: isoTime(at) }) }];
+  };
+  return {
+    bounds: () => events.bounds(),
+    pages: async function* (after) {
+      for await (const page of events.pages({ type: undefined, name: undefined }, after)) yield page.flatMap(view);
+    },
+    follow: (listener) =>
+      events.follow({ type: undefined, name: undefined }, (event) => {
+        for (const message of view(event)) listener(message);
+      }),
+  };
+}
