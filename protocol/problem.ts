@@ -62,6 +62,7 @@ export const PROBLEMS = {
   operator_disabled: { status: 409, sentence: 'this operator is disabled' },
   sign_in_refused: { status: 401, sentence: 'the name, the password or the code is not right' },
   code_required: { status: 401, sentence: 'expected a code of the second factor beside the password' },
+  code_refused: { status: 422, sentence: 'the code is not right, or was used before' },
   session_required: { status: 403, sentence: 'this is for operators who signed in; a key is not accepted' },
   session_unknown: { status: 404, sentence: 'there is no such session' },
   cross_site_refused: { status: 403, sentence: 'the request does not come from a page of this console' },

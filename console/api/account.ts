@@ -6,6 +6,10 @@ import type { Endpoint } from './endpoint.ts';
 import { time } from './schemas.ts';
 import { newPassword } from './sign-in.ts';
 
+const recoveryCodes = z.object({
+  recoveryCodes: z.array(z.string()).describe('each for one sign-in in place of a code: shown here and never again'),
+});
+
 export const accountEndpoints = {
   showAccount: {
     method: 'GET',
@@ -28,5 +32,41 @@ export const accountEndpoints = {
     summary: 'set another password; all other sessions of the operator end',
     body: z.strictObject({ password: newPassword }),
     answer: z.object({}),
+  },
+  beginTotp: {
+    method: 'POST',
+    path: '/v1/account/totp',
+    access: 'session',
+    recentSignIn: 'always',
+    summary: 'make a secret for an authenticator app (TOTP); it is not asked for until it is confirmed',
+    answer: z.object({
+      secret: z.string().describe('base32, for typing: shown here and never again'),
+      url: z.string().describe('the same as otpauth://, for a QR code'),
+    }),
+  },
+  confirmTotp: {
+    method: 'POST',
+    path: '/v1/account/totp/confirm',
+    access: 'session',
+    recentSignIn: 'always',
+    summary: 'confirm the secret by a code; from now on a sign-in with the password needs one',
+    body: z.strictObject({ code: z.string().min(6).max(16) }),
+    answer: recoveryCodes,
+  },
+  removeTotp: {
+    method: 'POST',
+    path: '/v1/account/totp/remove',
+    access: 'session',
+    recentSignIn: 'always',
+    summary: 'remove the second factor and its recovery codes',
+    answer: z.object({}),
+  },
+  renewRecoveryCodes: {
+    method: 'POST',
+    path: '/v1/account/recovery-codes',
+    access: 'session',
+    recentSignIn: 'always',
+    summary: 'make other recovery codes; the former ones are refused from now on',
+    answer: recoveryCodes,
   },
 } as const satisfies Record<string, Endpoint>;

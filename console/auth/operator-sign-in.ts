@@ -9,6 +9,8 @@ import { networkOf, type RefusalLog } from '../../limits/index.ts';
 import type { BegunOperatorSession, OperatorCredentials, Registry, SecondFactor } from '../../registry/index.ts';
 import { type Guess, GuessLimiter } from './guess-limiter.ts';
 import { PasswordHasher } from './password-hash.ts';
+import { canonicalRecoveryCode } from './recovery-codes.ts';
+import { totpStep } from './totp.ts';
 
 export interface SignInOptions {
   readonly registry: Registry;
@@ -139,7 +141,12 @@ export class OperatorSignIn {
     if (!credentials?.totp?.isConfirmed) return {};
     if (code === undefined) throw new Problem('code_required');
     this.#guesses.countCode(await this.#guessOf(operator, client));
-    return this.#refuse(credentials, client, 'wrong code');
+    const digits = code.replaceAll(' ', '');
+    if (!/^\d{6}$/.test(digits)) return { secondFactor: { kind: 'recovery', code: canonicalRecoveryCode(code) } };
+    const step = totpStep(credentials.totp.secret, digits, this.#options.now());
+    return step === undefined
+      ? this.#refuse(credentials, client, 'wrong code')
+      : { secondFactor: { kind: 'totp', step } };
   }
 
   #expectUnused(
@@ -150,7 +157,9 @@ export class OperatorSignIn {
     if (begun !== undefined) return begun;
     return this.#options.registry
       .findOperatorCredentials(operator)
-      .then((credentials) => this.#refuse(credentials, client, 'code was used before'));
+      .then((credentials) =>
+        this.#refuse(credentials, client, 'unknown recovery code, or a code that was used before'),
+      );
   }
 
   /** The audit entry is written after the answer, so that the time of the answer does not show whether the operator exists. */
