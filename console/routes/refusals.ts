@@ -6,13 +6,16 @@ import { refusalEndpoints as endpoints } from '../api/refusals.ts';
 import { addEndpoint } from '../application.ts';
 import { acceptedForm, findStreamStart, type StreamSource, streamEvents } from '../event-stream.ts';
 import { isoTime } from '../iso-time.ts';
+import { type FollowJournal, LiveFeeds } from '../live-feed.ts';
 import { isSelected, REFUSAL_KINDS, type RefusalFilter } from '../refusals.ts';
 import type { RoutesOptions } from './routes.ts';
 
 const HOUR_MS = 3_600_000;
+const EVERY_EVENT = { type: undefined, name: undefined } as const;
 
 export function addRefusalRoutes(app: FastifyInstance, options: RoutesOptions): void {
   const { controls, followers, now } = options;
+  const live = new LiveFeeds();
   addEndpoint(app, endpoints.listRefusals, async ({ query }) => {
     const { kind, code, device, address, limit } = query;
     const until = query.until === undefined ? now() : Date.parse(query.until);
@@ -42,35 +45,37 @@ export function addRefusalRoutes(app: FastifyInstance, options: RoutesOptions): 
   addEndpoint(app, endpoints.followRefusals, async ({ query, admission, reply }) => {
     const { headers } = reply.request;
     const form = acceptedForm(headers);
-    const source = sourceOf(options, query);
+    const { source, newest } = sourceOf(options, query, live);
     const start = await findStreamStart(source, headers);
     followers.start(reply.raw, {
       admission,
       headers: reply.getHeaders() as Record<string, string>,
       form,
       subscribe: (flow) =>
-        form === 'sse' ? streamEvents(source, start, flow) : source.follow(({ json }) => flow.send(`${json}\n`)),
+        form === 'sse' ? streamEvents(source, start, flow) : newest(({ json }) => flow.send(`${json}\n`)),
     });
     reply.hijack();
     return undefined;
   });
 }
 
-function sourceOf({ events, controls }: RoutesOptions, wanted: RefusalFilter): StreamSource {
+function sourceOf({ events, controls }: RoutesOptions, wanted: RefusalFilter, live: LiveFeeds) {
   const view = ({ position, type, json }: { position: number; type: string; json: Uint8Array }) => {
     const refusal = controls.refusals.ofEvent(type, json);
     if (refusal === undefined || !isSelected(refusal, wanted)) return [];
     const { at, ...facts } = refusal;
     return [{ position, json: JSON.stringify({ ...facts, at: isoTime(at) }) }];
   };
-  return {
+  const newest: FollowJournal = (listener) =>
+    events.follow(EVERY_EVENT, (event) => {
+      for (const message of view(event)) listener(message);
+    });
+  const source: StreamSource = {
     bounds: () => events.bounds(),
     pages: async function* (after) {
-      for await (const page of events.pages({ type: undefined, name: undefined }, after)) yield page.flatMap(view);
+      for await (const page of events.pages(EVERY_EVENT, after)) yield page.flatMap(view);
     },
-    follow: (listener) =>
-      events.follow({ type: undefined, name: undefined }, (event) => {
-        for (const message of view(event)) listener(message);
-      }),
+    follow: (listener) => live.follow(JSON.stringify(wanted), newest, listener),
   };
+  return { source, newest };
 }
