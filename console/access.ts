@@ -70,6 +70,7 @@ export interface AccessOptions {
   readonly refusalLog: RefusalLog;
 }
 
+const UNIX: Admission = { actor: 'operator/unix', role: 'admin' };
 const NOBODY: Admission = { actor: 'operator/unknown', role: undefined };
 /** A client with the metrics key, on an endpoint that accepts it. */
 const METRICS_READER: Admission = { actor: 'operator/metrics-key', role: undefined };
@@ -110,7 +111,7 @@ export class AccessControl {
   async admit(request: IncomingMessage, { access, needsRecentSignIn }: Requirements): Promise<Admission> {
     if (this.#listeners.get(request) === 'unix') {
       if (access === 'session') throw new Problem('session_required');
-      return { actor: 'operator/unix', role: 'admin' };
+      return UNIX;
     }
     if (access === 'probe') return NOBODY;
     this.#expectOwnHost(request);
@@ -124,10 +125,11 @@ export class AccessControl {
     return admission;
   }
 
-  /** Who a request of access `anyone` comes from, if it has the cookie of a session. */
-  async findSession(request: IncomingMessage): Promise<SignedIn | undefined> {
-    if (this.#listeners.get(request) === 'unix') return undefined;
-    return (await this.#sessionOf(request))?.session;
+  /** Who a request of access `anyone` comes from, if it says so. Problem `operator_required` or `rate_limited` for a wrong key. */
+  async identify(request: IncomingMessage): Promise<Admission | undefined> {
+    if (this.#listeners.get(request) === 'unix') return UNIX;
+    if (request.headers.authorization === undefined) return this.#sessionOf(request);
+    return this.#authenticate(request, 'viewer');
   }
 
   #expectRole(request: IncomingMessage, admission: Admission, access: Access): void {

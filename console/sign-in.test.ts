@@ -25,7 +25,11 @@ describe('the first set-up', () => {
   it('is asked for until an operator exists, and its link adds an admin, once', async () => {
     const fresh = await openTestConsole();
     const browser = new TestBrowser(fresh);
-    expect((await browser.get('/v1/sign-in')).json).toEqual({ needsFirstOperator: true, methods: ['password'] });
+    expect((await browser.get('/v1/sign-in')).json).toEqual({
+      needsFirstOperator: true,
+      methods: ['password'],
+      isAdmitted: false,
+    });
     const url = (await fresh.console.createSetUpLink()) as string;
     expect(url).toMatch(new RegExp(`^https://localhost:${fresh.console.port}/set-up#[A-Za-z0-9_-]{43}$`));
     const secret = secretOf(url);

@@ -52,6 +52,7 @@ export const signInEndpoints = {
       needsFirstOperator: z.boolean().describe('there is no operator yet: the set-up link of the server adds one'),
       methods: z.array(z.string()).describe('password, passkey ...'),
       operator: z.string().optional().describe('who signed in with this browser'),
+      isAdmitted: z.boolean().describe('requests of this client are accepted: by a session or a key'),
     }),
   },
   signIn: {

@@ -37,7 +37,7 @@ export interface RoutesOptions {
   readonly sinks: SinkControl;
   readonly followers: Followers;
   readonly controls: ServerControls;
-  readonly access: Pick<AccessControl, 'findSession'>;
+  readonly access: Pick<AccessControl, 'identify'>;
   readonly signIn: OperatorSignIn;
   /** Of a one-time link, with its secret in the fragment. */
   readonly linkUrl: (secret: string) => string;

@@ -28,11 +28,12 @@ export function addSignInRoutes(app: FastifyInstance, options: RoutesOptions): v
   };
 
   addEndpoint(app, endpoints.showSignIn, async ({ reply }) => {
-    const session = await access.findSession(reply.request.raw);
+    const admission = await access.identify(reply.request.raw);
     return {
       needsFirstOperator: await registry.needsFirstOperator(),
       methods: ['password'],
-      operator: session?.operator,
+      operator: admission?.session?.operator,
+      isAdmitted: admission !== undefined,
     };
   });
   addEndpoint(app, endpoints.signIn, async ({ body, reply }) =>

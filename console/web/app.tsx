@@ -1,8 +1,10 @@
 import { useEffect } from 'preact/hooks';
-import { ErrorBoundary, LocationProvider, lazy, Route, Router } from 'preact-iso';
-import { Frame } from './frame.tsx';
+import { ErrorBoundary, LocationProvider, lazy, Route, Router, useLocation } from 'preact-iso';
+import { Frame, OpenFrame } from './frame.tsx';
+import { PAGES } from './navigation.ts';
 import { EmptyState, PageHead } from './parts/panel.tsx';
 import { loadSelf, self } from './session.ts';
+import { signInPath } from './sign-in-path.ts';
 
 const Overview = lazy(() => import('./pages/overview.tsx').then(({ Overview }) => Overview));
 const Policies = lazy(() => import('./pages/policies.tsx').then(({ Policies }) => Policies));
@@ -11,6 +13,11 @@ const Tokens = lazy(() => import('./pages/tokens.tsx').then(({ Tokens }) => Toke
 const Token = lazy(() => import('./pages/token.tsx').then(({ Token }) => Token));
 const Audit = lazy(() => import('./pages/audit.tsx').then(({ Audit }) => Audit));
 const Devices = lazy(() => import('./pages/devices.tsx').then(({ Devices }) => Devices));
+const SignIn = lazy(() => import('./pages/sign-in.tsx').then(({ SignIn }) => SignIn));
+const SetUp = lazy(() => import('./pages/set-up.tsx').then(({ SetUp }) => SetUp));
+const Settings = lazy(() => import('./pages/settings.tsx').then(({ Settings }) => Settings));
+
+const OPEN_PATHS: ReadonlySet<string> = new Set(PAGES.filter(({ group }) => group === 'none').map(({ path }) => path));
 
 export function App() {
   useEffect(() => {
@@ -19,10 +26,31 @@ export function App() {
   return (
     <LocationProvider>
       <ErrorBoundary>
-        <Frame>{self.value === undefined ? <p class="spinner">Loading</p> : <Pages />}</Frame>
+        <View />
       </ErrorBoundary>
     </LocationProvider>
   );
+}
+
+/** Pages without navigation are those that an operator sees before the sign-in; all others lead there first. */
+function View() {
+  const { path, url, route } = useLocation();
+  const isOpen = OPEN_PATHS.has(path);
+  const isSignedOut = self.value === null;
+  useEffect(() => {
+    if (isSignedOut && !isOpen) route(signInPath(url), true);
+  }, [isSignedOut, isOpen, url]);
+  if (isOpen) return <OpenFrame>{self.value === undefined ? <Loading /> : <Pages />}</OpenFrame>;
+  if (self.value === undefined || self.value === null) return <Loading />;
+  return (
+    <Frame>
+      <Pages />
+    </Frame>
+  );
+}
+
+function Loading() {
+  return <p class="spinner">Loading</p>;
 }
 
 function Pages() {
@@ -35,6 +63,9 @@ function Pages() {
       <Route path="/tokens/:id" component={Token} />
       <Route path="/audit" component={Audit} />
       <Route path="/devices" component={Devices} />
+      <Route path="/sign-in" component={SignIn} />
+      <Route path="/set-up" component={SetUp} />
+      <Route path="/settings" component={Settings} />
       <Route default component={NoPage} />
     </Router>
   );

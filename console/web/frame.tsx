@@ -4,8 +4,9 @@ import { useEffect } from 'preact/hooks';
 import { useLocation } from 'preact-iso';
 import icon from './icon.svg';
 import { GROUP_TITLES, PAGES } from './navigation.ts';
-import { Messages } from './parts/messages.tsx';
-import { self } from './session.ts';
+import { announceProblem, Messages } from './parts/messages.tsx';
+import { Reauthentication } from './reauthentication.tsx';
+import { self, signOut } from './session.ts';
 
 /** The navigation, and beside it the page. */
 export function Frame(props: { readonly children: ComponentChildren }) {
@@ -56,6 +57,21 @@ export function Frame(props: { readonly children: ComponentChildren }) {
           {props.children}
         </main>
       </div>
+      <Reauthentication />
+      <Messages />
+    </>
+  );
+}
+
+/** Around the pages that are there before the sign-in. */
+export function OpenFrame(props: { readonly children: ComponentChildren }) {
+  return (
+    <>
+      <main id="content" class="centred">
+        <img class="centred-icon" src={icon} alt="Rollcall" />
+        {props.children}
+      </main>
+      <Reauthentication />
       <Messages />
     </>
   );
@@ -77,12 +93,24 @@ function Brand() {
 function Account() {
   const operator = self.value;
   if (operator === null || operator === undefined) return null;
+  const leave = async () => {
+    try {
+      await signOut();
+    } catch (error) {
+      announceProblem(error);
+    }
+  };
   return (
     <div class="account">
-      <div class="small">
+      <a class="account-link small" href="/settings">
         <strong class="break">{operator.actor.replace(/^operator\//, '')}</strong>
         <div class="soft">{operator.role}</div>
-      </div>
+      </a>
+      {operator.session !== undefined && (
+        <button type="button" onClick={leave}>
+          Sign out
+        </button>
+      )}
     </div>
   );
 }

@@ -10,6 +10,9 @@ import './styles/tokens.css';
 import './styles/elements.css';
 import './styles/layout.css';
 import './styles/parts.css';
+import { applyTheme } from './theme.ts';
+
+applyTheme();
 
 const root = document.getElementById('app');
 if (root !== null) render(<App />, root);

@@ -57,7 +57,7 @@ export function AuditFilter() {
   const isFiltered = NAMES.some((name) => filter[name] !== '');
   const isRange = period.value === 'range' || filter.period === 'range';
   return (
-    <form class="filters" aria-label="Filter" onSubmit={(event) => event.preventDefault()}>
+    <form class="audit-filters" aria-label="Filter" onSubmit={(event) => event.preventDefault()}>
       <Control label="Who">
         {(id) => (
           <input id={id} value={filter.actor} placeholder="anyone" spellcheck={false} onChange={choose('actor')} />
@@ -130,7 +130,7 @@ export function AuditFilter() {
 function Control(props: { readonly label: string; readonly children: (id: string) => ComponentChildren }) {
   const id = useId();
   return (
-    <div class="filter">
+    <div class="audit-filter">
       <label for={id}>{props.label}</label>
       {props.children(id)}
     </div>

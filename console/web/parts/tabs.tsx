@@ -1,3 +1,4 @@
+import { useEffect, useRef } from 'preact/hooks';
 import { useLocation } from 'preact-iso';
 
 /** Views of one page under the parameter `name`: links, so that each view has an address. The first one is the default. */
@@ -9,8 +10,13 @@ export function Tabs(props: {
   const { path, query } = useLocation();
   const first = props.tabs[0]?.[0] ?? '';
   const current = query[props.name] ?? first;
+  const list = useRef<HTMLElement>(null);
+  // On a phone the current one may be beyond the edge.
+  useEffect(() => {
+    list.current?.querySelector('[aria-current]')?.scrollIntoView({ block: 'nearest', inline: 'nearest' });
+  }, [current]);
   return (
-    <nav class="tabs" aria-label={props.label}>
+    <nav class="tabs" aria-label={props.label} ref={list}>
       {props.tabs.map(([id, title]) => {
         const search = new URLSearchParams(location.search);
         if (id === first) search.delete(props.name);
