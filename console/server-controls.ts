@@ -1,5 +1,12 @@
 import type { GroupName, Identity, PolicyDocument, PolicyScope, ServiceName } from '@rollcall/protocol';
-import type { Actor, CreatedToken, ExpiringItem, ExpiryFilter, ServiceRecord } from '../registry/index.ts';
+import type {
+  Actor,
+  CreatedToken,
+  ExpiringItem,
+  ExpiringKind,
+  ExpiryFilter,
+  ServiceRecord,
+} from '../registry/index.ts';
 import type { DeviceDiagnosis, DiagnosisOrder } from './device-diagnosis.ts';
 import type { DeviceMessages } from './device-messages.ts';
 import type { ServerExamination } from './finding.ts';
@@ -70,6 +77,10 @@ export interface CaView {
   readonly hasKey: boolean;
   readonly issued: number;
   readonly stranded: number;
+  readonly preparedAt: number;
+  readonly activatedAt: number | undefined;
+  readonly taintedAt: number | undefined;
+  readonly retiredAt: number | undefined;
 }
 
 export interface PulledRenewals {
@@ -81,9 +92,53 @@ export interface PulledRenewals {
   readonly perSecond: number;
 }
 
+/** Holders that a step of a rotation would leave without access. */
+export interface StrandedHolders {
+  /** `activate` of a prepared CA; `retire` of another. */
+  readonly step: 'activate' | 'retire';
+  readonly count: number;
+  /** Devices first, in the order of their names. */
+  readonly holders: readonly Identity[];
+}
+
+/** A CA that is not retired, and what third parties get about it. Times are milliseconds since the epoch, sizes bytes. */
+export interface PublishedCa {
+  readonly caId: string;
+  readonly role: 'root' | 'issuing';
+  /** Undefined before the first one is issued. */
+  readonly crl:
+    | {
+        readonly number: number;
+        readonly issuedAt: number;
+        readonly nextUpdate: number;
+        readonly entries: number;
+        readonly bytes: number;
+        /** Of an issuing CA. */
+        readonly delta?: { readonly baseNumber: number; readonly bytes: number } | undefined;
+      }
+    | undefined;
+  readonly urls:
+    | { readonly crl: string; readonly access?: { readonly ocsp: string; readonly caIssuers: string } | undefined }
+    | undefined;
+}
+
+export interface PublishedStatus {
+  readonly cas: readonly PublishedCa[];
+  readonly ocspSigners: readonly {
+    readonly caId: string;
+    readonly serial: string;
+    readonly notBefore: number;
+    readonly notAfter: number;
+  }[];
+}
+
 /** The steps of a rotation. Problem `ca_…`, `root_key_absent` or `signer_unavailable` when one can't be taken. */
 export interface CaControl {
   list(): Promise<readonly CaView[]>;
+  /** At most so many holders. Problem `ca_unknown`. */
+  stranded(id: string, most: number): Promise<StrandedHolders>;
+  /** CRLs and OCSP signers of the CAs that are not retired. */
+  published(): Promise<PublishedStatus>;
   prepare(role: CaView['role'], actor: Actor): Promise<string>;
   activate(id: string, maxStranded: number, actor: Actor): Promise<void>;
   taint(id: string, withinMs: number, actor: Actor): Promise<PulledRenewals>;
@@ -124,6 +179,12 @@ export interface ServerControls {
   clock(): 'ok' | 'behind';
   /** Whether the store of persistent sessions has room. */
   sessionStore(): 'ok' | 'short';
+  /** What expires in each of the next weeks, and what is late, by kind; up to a minute old. */
+  expiringWeeks(): Promise<{
+    readonly from: number;
+    readonly weeks: readonly Readonly<Partial<Record<ExpiringKind, number>>>[];
+    readonly late: Readonly<Partial<Record<ExpiringKind, number>>>;
+  }>;
   /** What expires next, or is late to renew, of the kinds of the filter. */
   expiring(filter: ExpiryFilter): Promise<readonly ExpiringItem[]>;
   readonly ca: CaControl;

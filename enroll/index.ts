@@ -16,4 +16,5 @@ export { createEnrollServer, type EnrollServer } from './est/server.ts';
 export { issueServiceCertificate } from './est/service-certificates.ts';
 export { createExpiryList } from './expiry/expiry-list.ts';
 export { createExpiryMonitor } from './expiry/expiry-monitor.ts';
+export { createExpiryWeeks, type ExpiryWeeks } from './expiry/expiry-weeks.ts';
 export { createStatusServer, type StatusServer } from './status/status-server.ts';

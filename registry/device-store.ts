@@ -2,7 +2,7 @@
 
 import type { DeviceId, GroupName, Identity } from '@rollcall/protocol';
 import { applyDeviceOperation, notifyListeners, type OperationListeners } from './apply-device-operations.ts';
-import { certificatesIssuedFrom, certificatesOf } from './certificates.ts';
+import { certificatesIssuedFrom, certificatesOf, findCertificate } from './certificates.ts';
 import type { RegistryDatabase } from './database.ts';
 import type { DeviceChange, DeviceOperations } from './device-operation-types.ts';
 import type { DeviceCriteria, DeviceFilter } from './device-query.ts';
@@ -24,6 +24,8 @@ export interface DeviceStore {
   countMatchingDevices(criteria: DeviceCriteria, most: number): Promise<number>;
   /** Oldest first: all of them, or the newest so many. */
   listCertificates(holder: Identity, newest?: number): Promise<readonly CertificateRecord[]>;
+  /** Of a device, a service or a listener of the server. */
+  findCertificate(serial: string): Promise<CertificateRecord | undefined>;
   /** Every certificate that goes back to this token, directly or by renewal, oldest first; also revoked or expired ones. */
   listIssuedFrom(tokenId: string): Promise<readonly CertificateRecord[]>;
   /** Changes group or labels; a null removes a label. Resolves when live sessions have their new rights. */
@@ -46,6 +48,7 @@ export function createDeviceStore(
     countGroups: async () => database.read(countGroups),
     countMatchingDevices: (criteria, most) => countMatchingDevices(database, criteria, most),
     listCertificates: async (holder, newest) => database.read((tx) => certificatesOf(tx, holder, newest)),
+    findCertificate: async (serial) => database.read((tx) => findCertificate(tx, serial)),
     listIssuedFrom: async (tokenId) => database.read((tx) => certificatesIssuedFrom(tx, tokenId)),
     setDevice: async (id, settings, actor, check) => {
       const { device, isChanged } = setDevice(database, id, settings, actor, check);

@@ -1,7 +1,8 @@
-import { Problem } from '@rollcall/protocol';
+import { type Identity, Problem } from '@rollcall/protocol';
 import { auditTime, recordDone } from './audit.ts';
 import type { RegistryDatabase } from './database.ts';
 import type { Actor } from './registry.ts';
+import { countHolders, listHolders, notSeenSince, strandedBy } from './stranded-holders.ts';
 import type { Transaction } from './transaction.ts';
 
 /**
@@ -56,8 +57,12 @@ export interface IssuerStore {
    * its successor was made.
    */
   countStranded(id: string): Promise<number>;
+  /** The same holders, devices first, in the order of their names, at most so many. */
+  listStranded(id: string, most: number): Promise<readonly Identity[]>;
   /** Devices and services that got no certificate since that time, and so may not trust CAs made later. */
   countNotSeenSince(at: number): Promise<number>;
+  /** The same holders, devices first, in the order of their names, at most so many. */
+  listNotSeenSince(at: number, most: number): Promise<readonly Identity[]>;
   /** Certificates of this CA that are neither revoked nor expired. */
   countIssued(id: string): Promise<number>;
 }
@@ -80,8 +85,10 @@ export function createIssuerStore(database: RegistryDatabase): IssuerStore {
         recordDone(tx, { actor, action: 'ca.tainted', subject: `ca/${id}`, details: { role: found.role } });
       }),
     retireIssuer: async (id, maxStranded, actor) => database.write((tx) => retire(tx, id, maxStranded, actor)),
-    countStranded: async (id) => database.read((tx) => countStranded(tx, id)),
-    countNotSeenSince: async (at) => database.read((tx) => countNotSeenSince(tx, at)),
+    countStranded: async (id) => database.read((tx) => countHolders(tx, strandedBy(tx, find(tx, id)))),
+    listStranded: async (id, most) => database.read((tx) => listHolders(tx, strandedBy(tx, find(tx, id)), most)),
+    countNotSeenSince: async (at) => database.read((tx) => countHolders(tx, notSeenSince(at))),
+    listNotSeenSince: async (at, most) => database.read((tx) => listHolders(tx, notSeenSince(at), most)),
     countIssued: async (id) =>
       database.read(
         (tx) =>
@@ -147,12 +154,13 @@ function activate(tx: Transaction, id: string, actor: Actor): void {
 }
 
 function retire(tx: Transaction, id: string, maxStranded: number, actor: Actor): void {
-  const { role } = expectState(tx, id, ['prepared', 'outgoing', 'tainted']);
+  const found = expectState(tx, id, ['prepared', 'outgoing', 'tainted']);
+  const { role } = found;
   if (role === 'root') {
     const below = tx.get<{ id: string }>(`SELECT id FROM issuers WHERE root_id = @id AND state <> 'retired'`, { id });
     if (below !== undefined) throw conflict(`expected its issuing CAs to be retired before it, found ${below.id}`);
   }
-  const count = countStranded(tx, id);
+  const count = countHolders(tx, strandedBy(tx, found));
   if (count > maxStranded) {
     throw new Problem('ca_would_strand', {
       detail: `${count} devices and services would have no valid certificate; renew them first`,
@@ -161,48 +169,6 @@ function retire(tx: Transaction, id: string, maxStranded: number, actor: Actor):
   }
   tx.run(`UPDATE issuers SET state = 'retired', retired_at = @now WHERE id = @id`, { id, now: tx.now });
   recordDone(tx, { actor, action: 'ca.retired', subject: `ca/${id}`, details: { role, stranded: count } });
-}
-
-function countStranded(tx: Transaction, id: string): number {
-  return find(tx, id)?.role === 'root' ? countStrandedByRoot(tx, id) : countStrandedByIssuing(tx, id);
-}
-
-const LIVE = 'revoked_at IS NULL AND not_after > @now';
-
-/** Holders without a valid certificate of another CA that is not being retired. */
-function countStrandedByIssuing(tx: Transaction, id: string): number {
-  const count = (holder: 'device_id' | 'service_name') =>
-    tx.get<{ n: number }>(
-      `SELECT count(DISTINCT held.${holder}) AS n FROM certificates AS held
-       WHERE held.issuer_id = @id AND held.${holder} IS NOT NULL AND held.revoked_at IS NULL AND held.not_after > @now
-         AND NOT EXISTS (
-           SELECT 1 FROM certificates AS other JOIN issuers ON issuers.id = other.issuer_id
-           WHERE other.${holder} = held.${holder} AND other.issuer_id <> @id AND other.revoked_at IS NULL
-             AND other.not_after > @now AND issuers.state IN ('prepared', 'active', 'outgoing'))`,
-      { id, now: tx.now },
-    )?.n ?? 0;
-  return count('device_id') + count('service_name');
-}
-
-/** Holders that got no certificate since the root's successor was made may trust no other root. */
-function countStrandedByRoot(tx: Transaction, id: string): number {
-  const successor = tx.get<{ prepared_at: number }>(
-    `SELECT prepared_at FROM issuers WHERE role = 'root' AND state = 'active' AND id <> @id`,
-    { id },
-  );
-  const own = find(tx, id);
-  if (successor === undefined || own?.state === 'prepared') return 0;
-  return countNotSeenSince(tx, successor.prepared_at);
-}
-
-function countNotSeenSince(tx: Transaction, at: number): number {
-  const count = (holder: 'device_id' | 'service_name') =>
-    tx.get<{ n: number }>(
-      `SELECT count(*) AS n FROM (
-         SELECT 1 FROM certificates WHERE ${holder} IS NOT NULL AND ${LIVE} GROUP BY ${holder} HAVING max(issued_at) < @at)`,
-      { at, now: tx.now },
-    )?.n ?? 0;
-  return count('device_id') + count('service_name');
 }
 
 function expectState(tx: Transaction, id: string, wanted: readonly IssuerState[]): IssuerRecord {

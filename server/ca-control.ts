@@ -1,5 +1,6 @@
 /** Operations of operators on certificate authorities: each step of a rotation, with its consequences for renewals and sessions. */
 
+import { Problem } from '@rollcall/protocol';
 import type { Broker } from '../broker/index.ts';
 import type { CaControl } from '../console/index.ts';
 import type { Authority, RenewalSchedule } from '../enroll/index.ts';
@@ -45,6 +46,25 @@ export function createCaControl(deps: {
         })),
       );
     },
+    stranded: async (id, most) => {
+      const record = (await registry.listIssuers()).find((each) => each.id === id);
+      if (record === undefined) throw new Problem('ca_unknown');
+      if (record.state !== 'prepared') {
+        const [count, holders] = await Promise.all([registry.countStranded(id), registry.listStranded(id, most)]);
+        return { step: 'retire', count, holders };
+      }
+      const since = rotation.rootRequiredSince(id);
+      if (since === undefined) return { step: 'activate', count: 0, holders: [] };
+      const [count, holders] = await Promise.all([
+        registry.countNotSeenSince(since),
+        registry.listNotSeenSince(since, most),
+      ]);
+      return { step: 'activate', count, holders };
+    },
+    published: async () => ({
+      cas: authority.status.describe(),
+      ocspSigners: await authority.status.listOcspSigners(),
+    }),
     prepare: async (role, actor) => {
       // The clock may have been changed since the start.
       expectPlausibleClock(now());
@@ -66,6 +86,6 @@ export function createCaControl(deps: {
   };
 }
 
-function viewOf({ id, role, state, rootId, notBefore, notAfter }: IssuerRecord) {
-  return { id, role, state, rootId, notBefore, notAfter };
+function viewOf({ der: _der, chain: _chain, ...record }: IssuerRecord) {
+  return record;
 }

@@ -7,6 +7,7 @@ import {
   type Authority,
   type createEnrollServer,
   createExpiryList,
+  createExpiryWeeks,
   type createRenewalSchedule,
   issueServiceCertificate,
   type RenewalSchedule,
@@ -200,6 +201,7 @@ function serverControls(
     formatToken: ({ record, secret }) =>
       formatBootstrapToken({ id: record.id, secret, rootSha256: trust.rootSha256, enrollUrl }),
     expiring: (filter) => expiryList.list(filter),
+    expiringWeeks: createExpiryWeeks({ registry, authority, now }),
     issueService: async ({ name, csrPem, again, actor }) => {
       const issued = await issueServiceCertificate({ name, csr: csrPem, again, actor }, { issuer, trust, registry });
       const { service, certificatePem, caPem } = issued;

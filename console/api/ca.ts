@@ -2,7 +2,7 @@
 
 import { z } from 'zod';
 import type { Endpoint } from './endpoint.ts';
-import { groupName, time } from './schemas.ts';
+import { decimal, groupName, time } from './schemas.ts';
 
 const caId = z.string().regex(/^[0-9a-f]{40}$/, 'expected the id of a CA: 40 digits of hexadecimal');
 const caParams = z.strictObject({ id: caId });
@@ -24,6 +24,10 @@ const caView = z.object({
   issued: count,
   /** Devices and services without another valid certificate; of a root, those that may trust no other. */
   stranded: count,
+  preparedAt: time,
+  activatedAt: time.optional(),
+  taintedAt: time.optional(),
+  retiredAt: time.optional(),
 });
 const caAnswer = z.object({ id: z.string() });
 const pulled = z.object({
@@ -34,7 +38,52 @@ const pulled = z.object({
 });
 const pemText = z.string().min(1).max(65_536);
 
+const crl = z.object({
+  number: count,
+  issuedAt: time,
+  nextUpdate: time,
+  entries: count.describe('certificates that are revoked or on hold; of a root, CAs'),
+  bytes: count.describe('of DER'),
+  delta: z.object({ baseNumber: count, bytes: count }).optional().describe('of an issuing CA'),
+});
+
+const publishedStatus = z.object({
+  cas: z.array(
+    z.object({
+      id: z.string(),
+      role: z.enum(['root', 'issuing']),
+      crl: crl.optional().describe('absent before the first one is issued, at the first request for it'),
+      crlUrl: z.string().optional().describe('as certificates name it'),
+      ocspUrl: z.string().optional().describe('absent without the listener for certificate status'),
+      certificateUrl: z.string().optional(),
+    }),
+  ),
+  ocspSigners: z
+    .array(z.object({ ca: z.string(), serial: z.string(), notBefore: time, notAfter: time }))
+    .describe('certificates that sign OCSP responses now; each is issued at the first request about its CA'),
+});
+
 export const caEndpoints = {
+  showPublishedStatus: {
+    method: 'GET',
+    path: '/v1/ca/status',
+    access: 'viewer',
+    summary: 'show the CRLs and OCSP signers of the CAs that are not retired',
+    answer: publishedStatus,
+  },
+  listStranded: {
+    method: 'GET',
+    path: '/v1/ca/:id/stranded',
+    access: 'viewer',
+    summary: 'list the devices and services that the next step with a CA would leave without access',
+    params: caParams,
+    query: z.strictObject({ limit: decimal(1, 1_000).default(100) }),
+    answer: z.object({
+      step: z.enum(['activate', 'retire']).describe('activate: of a prepared CA, those that may not know its root'),
+      count,
+      holders: z.array(z.string()).describe('device/ID or service/NAME, devices first'),
+    }),
+  },
   listCas: {
     method: 'GET',
     path: '/v1/ca',

@@ -2,6 +2,7 @@
 
 import { z } from 'zod';
 import { EXPIRING_KINDS, RENEWED_BY } from '../../registry/index.ts';
+import { certificateView } from './devices.ts';
 import type { Endpoint } from './endpoint.ts';
 import { checkedText, decimal, pageLimit, reason, serial, time } from './schemas.ts';
 
@@ -23,7 +24,36 @@ const expiringKinds = z
   .optional()
   .describe(`some of ${EXPIRING_KINDS.join(', ')}, with commas between them; all of them when it is absent`);
 
+const countByKind = z.partialRecord(expiringKind, z.int()).describe('a kind without any is absent');
+
 export const certificateEndpoints = {
+  countExpiringWeeks: {
+    method: 'GET',
+    path: '/v1/certificates/expiring/weeks',
+    access: 'viewer',
+    summary: 'count what expires in each of the next 26 weeks, and what is late to renew, by kind',
+    answer: z.object({
+      from: time.describe('when it was counted, up to a minute ago: the begin of the first week'),
+      weeks: z.array(countByKind),
+      late: countByKind,
+    }),
+  },
+  showCertificate: {
+    method: 'GET',
+    path: '/v1/certificates/:serial',
+    access: 'viewer',
+    summary: 'show a certificate with its holder, status and origin',
+    params: z.strictObject({ serial }),
+    answer: certificateView.extend({
+      holder: z.string().describe('device/ID, service/NAME, or server/NAME of a listener'),
+      onHold: z.boolean().describe('its device is suspended'),
+      issuer: z.string().optional().describe('the id of the CA that signed it'),
+      supersededAt: time
+        .optional()
+        .describe('when the certificate renewed from it took its place; may be in the future'),
+      pem: z.string(),
+    }),
+  },
   listExpiring: {
     method: 'GET',
     path: '/v1/certificates/expiring',

@@ -1,10 +1,12 @@
 /** Certificate authorities and renewals: listed, and the steps of a rotation. */
 
+import { formatIdentity } from '@rollcall/protocol';
 import type { FastifyInstance } from 'fastify';
 import { caEndpoints as endpoints } from '../api/ca.ts';
+import type { Answer } from '../api/endpoint.ts';
 import { addEndpoint } from '../application.ts';
-import { isoTime } from '../iso-time.ts';
-import type { PulledRenewals } from '../server-controls.ts';
+import { isoTime, isoTimeIfAny } from '../iso-time.ts';
+import type { PublishedStatus, PulledRenewals } from '../server-controls.ts';
 import type { RoutesOptions } from './routes.ts';
 
 export function addCaRoutes(app: FastifyInstance, { controls: { ca, renewals } }: RoutesOptions): void {
@@ -13,8 +15,17 @@ export function addCaRoutes(app: FastifyInstance, { controls: { ca, renewals } }
       ...view,
       notBefore: isoTime(view.notBefore),
       notAfter: isoTime(view.notAfter),
+      preparedAt: isoTime(view.preparedAt),
+      activatedAt: isoTimeIfAny(view.activatedAt),
+      taintedAt: isoTimeIfAny(view.taintedAt),
+      retiredAt: isoTimeIfAny(view.retiredAt),
     })),
   );
+  addEndpoint(app, endpoints.showPublishedStatus, async () => viewPublished(await ca.published()));
+  addEndpoint(app, endpoints.listStranded, async ({ params: { id }, query: { limit } }) => {
+    const { step, count, holders } = await ca.stranded(id, limit);
+    return { step, count, holders: holders.map(formatIdentity) };
+  });
   addEndpoint(app, endpoints.prepareCa, async ({ body, actor }) => ({ id: await ca.prepare(body.role, actor) }));
   addEndpoint(app, endpoints.activateCa, async ({ params: { id }, body, actor }) => {
     await ca.activate(id, body.strand, actor);
@@ -40,6 +51,26 @@ export function addCaRoutes(app: FastifyInstance, { controls: { ca, renewals } }
     ),
   );
   addEndpoint(app, endpoints.renewalStatus, ({ query }) => renewals.status({ group: query.group }));
+}
+
+function viewPublished({ cas, ocspSigners }: PublishedStatus): Answer<typeof endpoints.showPublishedStatus> {
+  return {
+    cas: cas.map(({ caId, role, crl, urls }) => ({
+      id: caId,
+      role,
+      ...(crl !== undefined && {
+        crl: { ...crl, issuedAt: isoTime(crl.issuedAt), nextUpdate: isoTime(crl.nextUpdate) },
+      }),
+      ...(urls !== undefined && { crlUrl: urls.crl }),
+      ...(urls?.access !== undefined && { ocspUrl: urls.access.ocsp, certificateUrl: urls.access.caIssuers }),
+    })),
+    ocspSigners: ocspSigners.map(({ caId, serial, notBefore, notAfter }) => ({
+      ca: caId,
+      serial,
+      notBefore: isoTime(notBefore),
+      notAfter: isoTime(notAfter),
+    })),
+  };
 }
 
 function viewPulled({ pulled, services, until, perSecond }: PulledRenewals) {

@@ -6,6 +6,7 @@ import { EXPIRING_KINDS, type ExpiryCursor, expiryCursor, isLate, lateSince } fr
 import { certificateEndpoints as endpoints } from '../api/certificates.ts';
 import { addEndpoint } from '../application.ts';
 import { isoTime, isoTimeIfAny } from '../iso-time.ts';
+import { viewCertificate } from './devices.ts';
 import type { RoutesOptions } from './routes.ts';
 
 function cursorText({ at, kind, id }: ExpiryCursor): string {
@@ -24,6 +25,15 @@ function readCursor(text: string | undefined): ExpiryCursor | undefined {
   return { at, kind, id };
 }
 
+/** RFC 7468. */
+function pemOf(der: Uint8Array): string {
+  const lines =
+    Buffer.from(der)
+      .toString('base64')
+      .match(/.{1,64}/g) ?? [];
+  return `-----BEGIN CERTIFICATE-----\n${lines.join('\n')}\n-----END CERTIFICATE-----\n`;
+}
+
 export function addCertificateRoutes(app: FastifyInstance, { registry, controls, now }: RoutesOptions): void {
   addEndpoint(app, endpoints.listExpiring, async ({ query }) => {
     const { which, withinSeconds, limit } = query;
@@ -40,6 +50,24 @@ export function addCertificateRoutes(app: FastifyInstance, { registry, controls,
         ...{ renewedBy: each.renewedBy, action: each.action },
       })),
       ...(last !== undefined && found.length === limit && { next: cursorText(expiryCursor(which, last)) }),
+    };
+  });
+  addEndpoint(app, endpoints.countExpiringWeeks, async () => {
+    const { from, weeks, late } = await controls.expiringWeeks();
+    return { from: isoTime(from), weeks: weeks.map((week) => ({ ...week })), late: { ...late } };
+  });
+  addEndpoint(app, endpoints.showCertificate, async ({ params: { serial } }) => {
+    const found = await registry.findCertificate(serial);
+    if (found === undefined) throw new Problem('certificate_unknown');
+    const { holder, issuerId, supersededAt, der } = found;
+    const device = holder.kind === 'device' ? await registry.findDevice(holder.id) : undefined;
+    return {
+      ...viewCertificate(found, now()),
+      holder: holder.kind === 'server' ? `server/${holder.name}` : formatIdentity(holder),
+      onHold: device?.status === 'suspended',
+      issuer: issuerId,
+      supersededAt: isoTimeIfAny(supersededAt),
+      pem: pemOf(der),
     };
   });
   addEndpoint(app, endpoints.revokeCertificate, async ({ params: { serial }, body: { reason }, actor }) => {

@@ -17,7 +17,7 @@ import { createExternalSigning } from './external-signing.ts';
 import type { KeyStore } from './key-store.ts';
 import type { RootKeys } from './root-keys.ts';
 import { SerialQueue } from './serial-queue.ts';
-import { countStranded } from './stranded-devices.ts';
+import { countStranded, rootRequiredBy } from './stranded-devices.ts';
 
 export interface Rotation {
   /**
@@ -40,6 +40,8 @@ export interface Rotation {
   exportRoot(passphrase: Buffer, actor: Actor): Promise<{ readonly id: string; readonly pem: string }>;
   /** Removes the key of a root from this machine. */
   forgetRoot(id: string, actor: Actor): Promise<void>;
+  /** Since when the root above a prepared CA is in the trust bundle, if devices have to know it; undefined otherwise. */
+  rootRequiredSince(id: string): number | undefined;
   /** Ids of the roots whose keys are on this machine. */
   rootKeys(): Promise<readonly string[]>;
 }
@@ -96,6 +98,7 @@ export function createRotation(options: RotationOptions): Rotation {
     importChain: (text, actor) => steps.add(() => external.importChain(text, actor)),
     exportRoot: (passphrase, actor) => steps.add(() => rootKeyExport.encrypted(passphrase, actor)),
     forgetRoot: (id, actor) => steps.add(() => rootKeyExport.remove(id, actor)),
+    rootRequiredSince: (id) => rootRequiredBy(id, cas())?.since,
     rootKeys: () => rootKeys.ids(),
   };
 }

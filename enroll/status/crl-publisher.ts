@@ -30,11 +30,22 @@ export interface CrlValidity {
   readonly nextUpdate: number;
 }
 
+/** Times are milliseconds since the epoch, sizes bytes of DER. */
+export interface IssuedCrlFacts extends CrlValidity {
+  readonly number: number;
+  /** Revoked certificates, and those on hold. */
+  readonly entries: number;
+  readonly bytes: number;
+  readonly delta: { readonly baseNumber: number; readonly bytes: number };
+}
+
 export interface CrlPublisher {
   /** CRLs that are valid now. During a run it waits for its result, which may contain a revocation that was just committed. */
   current(): Promise<CrlPair>;
   /** The dates of the current CRL, milliseconds since the epoch; undefined before the first one. */
   validity(): CrlValidity | undefined;
+  /** The current CRLs; undefined before the first ones. */
+  describe(): IssuedCrlFacts | undefined;
   /** Issues CRLs that contain every revocation committed before this call. Overlapping calls share one run. */
   refresh(): Promise<void>;
   /** Resolves when no CRL is being issued. */
@@ -52,6 +63,9 @@ export interface CrlPublisherOptions {
 
 interface IssuedCrls extends CrlPair {
   readonly issuedAt: number;
+  readonly number: number;
+  readonly entries: number;
+  readonly baseNumber: number;
 }
 
 /** The full CRL that delta CRLs refer to. */
@@ -108,6 +122,13 @@ class Publisher implements CrlPublisher {
     return issuedAt === undefined ? undefined : { issuedAt, nextUpdate: issuedAt + VALIDITY_MS };
   }
 
+  describe(): IssuedCrlFacts | undefined {
+    if (this.#crls === undefined) return undefined;
+    const { issuedAt, number, entries, full, delta, baseNumber } = this.#crls;
+    const nextUpdate = issuedAt + VALIDITY_MS;
+    return { issuedAt, nextUpdate, number, entries, bytes: full.length, delta: { baseNumber, bytes: delta.length } };
+  }
+
   /** A call during a run waits for the run after it: the current one may have read the registry too early. */
   refresh(): Promise<void> {
     const isIdle = this.#running === undefined && this.#next === undefined;
@@ -146,7 +167,7 @@ class Publisher implements CrlPublisher {
     const fields = this.#fields(number, issuedAt);
     const full = await writeCrl({ ...fields, deltaUrl: this.#options.deltaUrl }, entries.full, ca.signer);
     const delta = await writeCrl({ ...fields, baseNumber: base.number }, entries.delta, ca.signer);
-    this.#crls = { full, delta, issuedAt };
+    this.#crls = { full, delta, issuedAt, number, entries: entries.count, baseNumber: base.number };
     // A delta removes by serial every certificate that was on hold in any CRL since its base (RFC 5280, section 5.2.4).
     this.#base = { ...base, shownOnHold: new Map([...base.shownOnHold, ...entries.onHold]) };
     const ms = performance.now() - started;

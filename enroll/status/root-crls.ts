@@ -14,7 +14,7 @@ import type { Signer } from '../ca/signer.ts';
 import { certificateSerial, readIssuer } from '../x509/certificate-check.ts';
 import { pem } from '../x509/pem.ts';
 import type { CertificateIssuer } from '../x509/profile.ts';
-import type { CrlValidity } from './crl-publisher.ts';
+import type { CrlValidity, IssuedCrlFacts } from './crl-publisher.ts';
 import { type CrlEntry, type CrlFields, type TrustStatement, writeCrl, writeCrlEntries } from './crl-writer.ts';
 
 export interface RootCrls {
@@ -29,6 +29,8 @@ export interface RootCrls {
   forDevices(): string;
   /** The end of each CRL that devices receive, by root; milliseconds since the epoch. */
   validity(): ReadonlyMap<string, CrlValidity>;
+  /** The stored CRL of a root, also of a retired one; undefined without one. */
+  describe(id: string): Omit<IssuedCrlFacts, 'delta'> | undefined;
   /** DER, of a root that is not retired. */
   find(id: string): Buffer | undefined;
 }
@@ -113,6 +115,14 @@ class StoredRootCrls implements RootCrls {
         nextUpdate === undefined ? [] : [[id, { issuedAt: nextUpdate - YEAR_MS, nextUpdate }] as const],
       ),
     );
+  }
+
+  describe(id: string): Omit<IssuedCrlFacts, 'delta'> | undefined {
+    const stored = this.#crls.get(id);
+    if (stored === undefined) return undefined;
+    const { nextUpdate, number, der, serials } = stored;
+    const entries = serials === '' ? 0 : serials.split(' ').length;
+    return { issuedAt: nextUpdate - YEAR_MS, nextUpdate, number, entries, bytes: der.length };
   }
 
   find(id: string): Buffer | undefined {

@@ -12,7 +12,7 @@ import type { CaSet, SigningCa } from '../ca/ca-set.ts';
 import type { Signer } from '../ca/signer.ts';
 import { pem } from '../x509/pem.ts';
 import type { StatusUrls } from '../x509/profile.ts';
-import { type CrlPublisher, type CrlValidity, createCrlPublisher } from './crl-publisher.ts';
+import { type CrlPublisher, type CrlValidity, createCrlPublisher, type IssuedCrlFacts } from './crl-publisher.ts';
 import { createOcspResponder, type OcspResponder, type OcspSignerCertificate } from './ocsp-responder.ts';
 import { createRootCrls, type RootCrls } from './root-crls.ts';
 
@@ -21,6 +21,13 @@ export interface StatusDocument {
   readonly body: Buffer;
   /** Seconds for which a client may cache it. */
   readonly maxAge: number;
+}
+
+export interface PublishedCa {
+  readonly caId: string;
+  readonly role: 'root' | 'issuing';
+  readonly crl: (Omit<IssuedCrlFacts, 'delta'> & Partial<Pick<IssuedCrlFacts, 'delta'>>) | undefined;
+  readonly urls: StatusUrls | undefined;
 }
 
 export interface StatusPublication {
@@ -32,6 +39,8 @@ export interface StatusPublication {
   ocsp(request: Buffer): Promise<Buffer>;
   /** Issues CRLs that contain every revocation committed before this call; overlapping calls share one run. */
   refresh(): Promise<void>;
+  /** Every CA that is not retired, with its CRL if one was issued, and where third parties find it. Issues nothing. */
+  describe(): readonly PublishedCa[];
   /** The dates of the CRLs that were issued, by CA. */
   crlValidity(): ReadonlyMap<string, CrlValidity>;
   listOcspSigners(): Promise<readonly OcspSignerCertificate[]>;
@@ -129,6 +138,20 @@ class Publication implements OwnStatusPublication {
       ...this.#roots.validity(),
       ...ofIssuing.flatMap(([id, validity]) => (validity === undefined ? [] : [[id, validity] as const])),
     ]);
+  }
+
+  describe(): readonly PublishedCa[] {
+    const { cas, urls } = this.#options;
+    const { roots, issuing } = cas();
+    return [
+      ...roots.map(({ id }) => ({ caId: id, role: 'root' as const, crl: this.#roots.describe(id), urls: urls?.(id) })),
+      ...issuing.map(({ id }) => ({
+        caId: id,
+        role: 'issuing' as const,
+        crl: this.#publishers.get(id)?.describe(),
+        urls: urls?.(id),
+      })),
+    ];
   }
 
   listOcspSigners(): Promise<readonly OcspSignerCertificate[]> {

@@ -80,12 +80,14 @@ export function issuerBehaviour(openFresh: OpenFreshRegistry): void {
       const { registry, serials } = fleet;
       await registry.activateIssuer(SECOND.id, OPERATOR);
       expect(await registry.countStranded(FIRST.id)).toBe(2);
+      expect(await registry.listStranded(FIRST.id, 1)).toEqual([{ kind: 'device', id: 'pump-1' }]);
       fleet.issuerId = SECOND.id;
       await renew(fleet, serials[0] as string, 'new key 1');
       await expect(registry.retireIssuer(FIRST.id, 0, OPERATOR)).rejects.toMatchObject({
         code: 'ca_would_strand',
         detail: expect.stringContaining('1 devices'),
       });
+      expect(await registry.listStranded(FIRST.id, 9)).toEqual([{ kind: 'device', id: 'pump-2' }]);
       expect(await states(fleet)).toEqual(['active', 'outgoing', 'active']);
       await registry.revokeDevices([device('pump-2')], 'keyCompromise', OPERATOR);
       await registry.retireIssuer(FIRST.id, 0, OPERATOR);
@@ -105,6 +107,8 @@ export function issuerBehaviour(openFresh: OpenFreshRegistry): void {
       await expect(registry.retireIssuer(ROOT.id, 9, OPERATOR)).rejects.toMatchObject({ code: 'ca_state_conflict' });
       await registry.retireIssuer(FIRST.id, 2, OPERATOR);
       expect(await registry.countNotSeenSince(fleet.now)).toBe(2);
+      expect(await registry.listNotSeenSince(fleet.now, 9)).toHaveLength(2);
+      expect(await registry.listStranded(ROOT.id, 9)).toEqual(await registry.listNotSeenSince(fleet.now, 9));
       await expect(registry.retireIssuer(ROOT.id, 1, OPERATOR)).rejects.toMatchObject({ code: 'ca_would_strand' });
       fleet.issuerId = below.id;
       await renew(fleet, serials[0] as string, 'new key 1');
