@@ -12,6 +12,7 @@ const Policy = lazy(() => import('./pages/policy.tsx').then(({ Policy }) => Poli
 const Tokens = lazy(() => import('./pages/tokens.tsx').then(({ Tokens }) => Tokens));
 const Token = lazy(() => import('./pages/token.tsx').then(({ Token }) => Token));
 const Audit = lazy(() => import('./pages/audit.tsx').then(({ Audit }) => Audit));
+const Device = lazy(() => import('./pages/device.tsx').then(({ Device }) => Device));
 const Devices = lazy(() => import('./pages/devices.tsx').then(({ Devices }) => Devices));
 const SignIn = lazy(() => import('./pages/sign-in.tsx').then(({ SignIn }) => SignIn));
 const SetUp = lazy(() => import('./pages/set-up.tsx').then(({ SetUp }) => SetUp));
@@ -66,6 +67,7 @@ function Pages() {
       <Route path="/sign-in" component={SignIn} />
       <Route path="/set-up" component={SetUp} />
       <Route path="/settings" component={Settings} />
+      <Route path="/devices/:id" component={Device} />
       <Route default component={NoPage} />
     </Router>
   );

@@ -1,0 +1,90 @@
+import { useSignal } from '@preact/signals';
+import { useEffect, useRef } from 'preact/hooks';
+import { useRoute } from 'preact-iso';
+import { api } from '../api.ts';
+import { LiveBadge } from '../parts/badge.tsx';
+import { EmptyState, PageHead } from '../parts/panel.tsx';
+import { ProblemNotice } from '../parts/problem-notice.tsx';
+import { Tabs } from '../parts/tabs.tsx';
+import { useQueryState } from '../query-state.ts';
+import { useResource } from '../resource.ts';
+import '../styles/devices.css';
+import { Acts, type LastAct, LastActProof } from './device/acts.tsx';
+import './device/device.css';
+import type { DeviceDetail } from './device/device-detail.ts';
+import { type DeviceEvents, useDeviceEvents } from './device/device-events.ts';
+import { OverviewTab } from './device/overview-tab.tsx';
+import { PresenceText, StatusBadge } from './devices/device-state.tsx';
+
+const TABS = [['overview', 'Overview']] as const;
+
+/** Events of a device come in groups: it is loaded again once for each group. */
+const RELOAD_MS = 200;
+
+/** One device, under `/devices/:id`. */
+export function Device() {
+  const { id = '' } = useRoute().params;
+  return <OneDevice key={id} id={id} />;
+}
+
+function OneDevice({ id }: { readonly id: string }) {
+  const device = useResource((signal) => api('GET /v1/devices/:id', { params: { id }, signal }), id);
+  const timer = useRef<ReturnType<typeof setTimeout> | undefined>(undefined);
+  const reloadSoon = () => {
+    timer.current ??= setTimeout(() => {
+      timer.current = undefined;
+      device.reload();
+    }, RELOAD_MS);
+  };
+  useEffect(() => () => clearTimeout(timer.current), []);
+  const events = useDeviceEvents(id, reloadSoon);
+  const last = useSignal<LastAct | undefined>(undefined);
+  const { reload } = device;
+  const isLive = events.state.value === 'live';
+  useEffect(() => {
+    // What changed before the events came is in the answer of the server.
+    if (isLive) reload();
+  }, [isLive, reload]);
+  const problem = device.problem.value;
+  const isUnknown = problem?.code === 'device_unknown' || problem?.code === 'request_invalid';
+  const known = isUnknown ? undefined : device.data.value;
+  return (
+    <>
+      <PageHead title={id} description={<a href="/devices">All devices</a>}>
+        {known !== undefined && (
+          <>
+            <StatusBadge status={known.status} />
+            <PresenceText device={known} />
+            <LiveBadge state={events.state.value} />
+          </>
+        )}
+      </PageHead>
+      {known !== undefined && (
+        <div class="row device-acts">
+          <Acts device={known} events={events} last={last} onDone={device.reload} />
+        </div>
+      )}
+      <LastActProof last={last} events={events} />
+      {problem !== undefined && !isUnknown && <ProblemNotice problem={problem} retry={device.reload} />}
+      {isUnknown && (
+        <EmptyState title="There is no such device">
+          <p>It never enrolled, or it was deleted.</p>
+          <a class="button" href="/devices">
+            Go to all devices
+          </a>
+        </EmptyState>
+      )}
+      {known !== undefined && <Views device={known} events={events} />}
+    </>
+  );
+}
+
+function Views({ device, events }: { readonly device: DeviceDetail; readonly events: DeviceEvents }) {
+  const [tab] = useQueryState('tab', 'overview');
+  return (
+    <>
+      <Tabs label="Views of the device" name="tab" tabs={TABS} />
+      {tab === 'overview' && <OverviewTab device={device} events={events} />}
+    </>
+  );
+}

@@ -1,0 +1,3 @@
+import type { AnswerOf } from '../../api.ts';
+
+export type DeviceDetail = AnswerOf<'GET /v1/devices/:id'>;
