@@ -202,6 +202,12 @@ export class AccessControl {
   }
 }
 
+/** For routes of access `session`: problem `session_required`, which that access excludes. */
+export function expectSession({ session }: Admission): SignedIn {
+  if (session === undefined) throw new Problem('session_required');
+  return session;
+}
+
 /** For handlers, where it depends on the request: problem `reauthentication_required`. */
 export function expectRecentSignIn({ session }: Admission): void {
   if (session !== undefined && !session.isRecent) throw new Problem('reauthentication_required');

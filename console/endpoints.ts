@@ -17,6 +17,7 @@ import { groupEndpoints } from './api/groups.ts';
 import { operatorSessionEndpoints } from './api/operator-sessions.ts';
 import { operatorEndpoints } from './api/operators.ts';
 import { overviewEndpoints } from './api/overview.ts';
+import { passkeyEndpoints } from './api/passkeys.ts';
 import { policyEndpoints } from './api/policies.ts';
 import { refusalEndpoints } from './api/refusals.ts';
 import { serverEndpoints } from './api/server.ts';
@@ -40,6 +41,7 @@ export const endpoints = {
   ...groupEndpoints,
   ...signInEndpoints,
   ...accountEndpoints,
+  ...passkeyEndpoints,
   ...operatorSessionEndpoints,
   ...operatorEndpoints,
   ...policyEndpoints,

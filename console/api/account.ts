@@ -3,6 +3,7 @@
 import { z } from 'zod';
 import { OPERATOR_ROLES } from '../../registry/index.ts';
 import type { Endpoint } from './endpoint.ts';
+import { passkeyView } from './passkeys.ts';
 import { time } from './schemas.ts';
 import { newPassword } from './sign-in.ts';
 
@@ -22,6 +23,7 @@ export const accountEndpoints = {
       passwordChangedAt: time.optional().describe('left out without a password'),
       totp: z.enum(['none', 'unconfirmed', 'confirmed']),
       recoveryCodes: z.int().describe('how many are left'),
+      passkeys: z.array(passkeyView),
     }),
   },
   changePassword: {

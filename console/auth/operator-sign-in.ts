@@ -1,13 +1,21 @@
 /**
- * Signs operators in: by password and second factor, or by a one-time link. Every refusal of name, password and code is the same
+ * Signs operators in: by password and second factor, by a passkey, or by a one-time link. Every refusal of name, password and code is the same
  * answer after the same time; the log has the reason. Audited are sign-ins, and refusals of operators that exist.
  */
 
 import { Problem } from '@rollcall/protocol';
+import type { AuthenticationResponseJSON } from '@simplewebauthn/server';
 import type { Logger } from 'pino';
 import { networkOf, type RefusalLog } from '../../limits/index.ts';
-import type { BegunOperatorSession, OperatorCredentials, Registry, SecondFactor } from '../../registry/index.ts';
+import type {
+  BegunOperatorSession,
+  OperatorCredentials,
+  PasskeyRecord,
+  Registry,
+  SecondFactor,
+} from '../../registry/index.ts';
 import { type Guess, GuessLimiter } from './guess-limiter.ts';
+import { type PasskeyBrowser, Passkeys } from './passkeys.ts';
 import { PasswordHasher } from './password-hash.ts';
 import { canonicalRecoveryCode } from './recovery-codes.ts';
 import { totpStep } from './totp.ts';
@@ -46,10 +54,12 @@ export class OperatorSignIn {
   readonly #options: SignInOptions;
   readonly #guesses: GuessLimiter;
   readonly #hasher = new PasswordHasher();
+  readonly passkeys: Passkeys;
 
   constructor(options: SignInOptions) {
     this.#options = options;
     this.#guesses = new GuessLimiter(options.now);
+    this.passkeys = new Passkeys(options);
   }
 
   /** Problem `sign_in_refused`, `code_required` or `rate_limited`. */
@@ -93,6 +103,29 @@ export class OperatorSignIn {
     );
   }
 
+  /** With the passkey, which is two factors. Problem `passkey_refused` or `rate_limited`. */
+  async byPasskey(
+    credential: AuthenticationResponseJSON,
+    browser: PasskeyBrowser,
+    client: SignInClient,
+  ): Promise<BegunOperatorSession> {
+    const { operator } = await this.#verifyPasskey(undefined, credential, browser, client);
+    const session = this.sessionOrder(operator, { method: 'passkey' }, client);
+    return this.#expectUnused(await this.#options.registry.beginOperatorSession(session), operator, client);
+  }
+
+  /** The session has another secret from then on. Problem `passkey_refused` or `rate_limited`. */
+  async againByPasskey(
+    session: { readonly id: string; readonly operator: string },
+    credential: AuthenticationResponseJSON,
+    browser: PasskeyBrowser,
+    client: SignInClient,
+  ): Promise<BegunOperatorSession> {
+    const { operator } = await this.#verifyPasskey(session, credential, browser, client);
+    const renewed = await this.#options.registry.renewOperatorSession(session.id, { method: 'passkey' });
+    return this.#expectUnused(renewed, operator, client);
+  }
+
   /** Problem `link_invalid` or `rate_limited`. */
   async findLink(secret: string, { address }: SignInClient) {
     const link = await this.#options.registry.findSignInLink(secret);
@@ -110,6 +143,27 @@ export class OperatorSignIn {
   sessionOrder(operator: string, verified: Verified, { address, userAgent }: SignInClient) {
     const { idleMs, lifetimeMs } = this.#options;
     return { operator, ...verified, address, userAgent, idleMs, lifetimeMs };
+  }
+
+  /** A right passkey is never limited. */
+  async #verifyPasskey(
+    session: { readonly id: string; readonly operator: string } | undefined,
+    credential: AuthenticationResponseJSON,
+    browser: PasskeyBrowser,
+    { address }: SignInClient,
+  ): Promise<PasskeyRecord> {
+    try {
+      const passkey = await this.passkeys.verify(session, credential, browser);
+      const credentials = await this.#options.registry.findOperatorCredentials(passkey.operator);
+      if (credentials?.state === 'active') return passkey;
+      throw new Problem('passkey_refused', { reason: 'operator is disabled' });
+    } catch (error) {
+      if (!(error instanceof Problem) || error.code !== 'passkey_refused') throw error;
+      const { log, refusalLog } = this.#options;
+      refusalLog.write(log, 'warn', address, { address, reason: error.reason }, 'passkey refused');
+      this.#guesses.countAddress(address);
+      throw error;
+    }
   }
 
   async #verify({ operator, password, code }: PasswordSignIn, client: SignInClient): Promise<Verified> {

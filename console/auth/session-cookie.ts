@@ -17,14 +17,19 @@ export function sessionCookie(secret: string, lifetimeMs: number): string {
 export const NO_SESSION_COOKIE = `${NAME}=; ${ATTRIBUTES}; Max-Age=0`;
 
 /** Undefined without a cookie of the right shape, and with more than one. */
-export function presentedSession({ headers }: IncomingMessage): string | undefined {
+export function presentedSession(request: IncomingMessage): string | undefined {
+  const secret = readCookie(request, NAME);
+  return secret !== undefined && SECRET.test(secret) ? secret : undefined;
+}
+
+/** Undefined without the cookie, and with more than one. */
+export function readCookie({ headers }: IncomingMessage, name: string): string | undefined {
   const values = (headers.cookie ?? '')
     .split(';')
     .map((pair) => pair.trim())
-    .filter((pair) => pair.startsWith(`${NAME}=`))
-    .map((pair) => pair.slice(NAME.length + 1));
-  const [secret] = values;
-  return values.length === 1 && secret !== undefined && SECRET.test(secret) ? secret : undefined;
+    .filter((pair) => pair.startsWith(`${name}=`))
+    .map((pair) => pair.slice(name.length + 1));
+  return values.length === 1 ? values[0] : undefined;
 }
 
 /** Only a page of this console can read it: other sites can read neither its answers nor the cookie. */

@@ -4,12 +4,13 @@ import { randomBytes } from 'node:crypto';
 import { Problem } from '@rollcall/protocol';
 import type { FastifyInstance } from 'fastify';
 import type { Actor } from '../../registry/index.ts';
-import type { Admission, SignedIn } from '../access.ts';
+import { expectSession } from '../access.ts';
 import { accountEndpoints as endpoints } from '../api/account.ts';
 import { addEndpoint } from '../application.ts';
 import { canonicalRecoveryCode, makeRecoveryCodes } from '../auth/recovery-codes.ts';
 import { TOTP_SECRET_BYTES, totpEnrollment, totpStep } from '../auth/totp.ts';
 import { isoTimeIfAny } from '../iso-time.ts';
+import { viewPasskey } from './passkeys.ts';
 import type { RoutesOptions } from './routes.ts';
 
 export function addAccountRoutes(app: FastifyInstance, { registry, signIn, now }: RoutesOptions): void {
@@ -31,6 +32,7 @@ export function addAccountRoutes(app: FastifyInstance, { registry, signIn, now }
       totp:
         totp === undefined ? ('none' as const) : totp.isConfirmed ? ('confirmed' as const) : ('unconfirmed' as const),
       recoveryCodes: await registry.countRecoveryCodes(operator),
+      passkeys: (await registry.listPasskeys(operator)).map(viewPasskey),
     };
   });
   addEndpoint(app, endpoints.changePassword, async ({ body, admission, actor }) => {
@@ -61,10 +63,4 @@ export function addAccountRoutes(app: FastifyInstance, { registry, signIn, now }
     if (!(await registry.findTotp(operator))?.isConfirmed) throw new Problem('totp_unknown');
     return newRecoveryCodes(operator, actor);
   });
-}
-
-/** Problem `session_required`, which the access of these routes excludes. */
-export function expectSession({ session }: Admission): SignedIn {
-  if (session === undefined) throw new Problem('session_required');
-  return session;
 }

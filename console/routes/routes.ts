@@ -20,6 +20,7 @@ import { addGroupRoutes } from './groups.ts';
 import { addOperatorSessionRoutes } from './operator-sessions.ts';
 import { addOperatorRoutes } from './operators.ts';
 import { addOverviewRoutes } from './overview.ts';
+import { addPasskeyRoutes } from './passkeys.ts';
 import { addPolicyRoutes } from './policies.ts';
 import { addRefusalRoutes } from './refusals.ts';
 import { addServerRoutes } from './server.ts';
@@ -59,6 +60,7 @@ export function addRoutes(app: FastifyInstance, options: RoutesOptions): void {
   addGroupRoutes(app, options);
   addSignInRoutes(app, options);
   addAccountRoutes(app, options);
+  addPasskeyRoutes(app, options);
   addOperatorSessionRoutes(app, options);
   addOperatorRoutes(app, options);
   addPolicyRoutes(app, options);

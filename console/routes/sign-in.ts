@@ -1,37 +1,24 @@
-/** Signing in and out, one-time links, and authenticating again. The cookie of the session is set here and nowhere else. */
+/** Signing in and out, one-time links, and authenticating again. Passkeys are in `passkeys.ts`. */
 
-import { isIP } from 'node:net';
-import { Problem } from '@rollcall/protocol';
 import type { FastifyInstance, FastifyReply } from 'fastify';
 import type { BegunOperatorSession } from '../../registry/index.ts';
-import { addressOf } from '../access.ts';
-import type { Answer } from '../api/endpoint.ts';
+import { expectSession } from '../access.ts';
 import { signInEndpoints as endpoints } from '../api/sign-in.ts';
 import { addEndpoint } from '../application.ts';
-import type { SignInClient } from '../auth/operator-sign-in.ts';
-import { csrfTokenOf, NO_SESSION_COOKIE, sessionCookie } from '../auth/session-cookie.ts';
+import { answerWithSession, clientOf, relyingPartyOf } from '../auth/session-answer.ts';
+import { NO_SESSION_COOKIE } from '../auth/session-cookie.ts';
 import { isoTime } from '../iso-time.ts';
 import type { RoutesOptions } from './routes.ts';
 
-type SignedInView = Answer<typeof endpoints.signIn>;
-
 export function addSignInRoutes(app: FastifyInstance, options: RoutesOptions): void {
-  const { registry, signIn, access, now } = options;
-  /** Sets the cookie of the session. */
-  const answer = async (begun: BegunOperatorSession, reply: FastifyReply): Promise<SignedInView> => {
-    const { id, operator, method, authenticatedAt, expiresAt } = begun.record;
-    const credentials = await registry.findOperatorCredentials(operator);
-    if (credentials === undefined) throw new Problem('operator_required');
-    reply.header('set-cookie', sessionCookie(begun.secret, expiresAt - now()));
-    const session = { id, method, authenticatedAt: isoTime(authenticatedAt), expiresAt: isoTime(expiresAt) };
-    return { operator, role: credentials.role, session, csrfToken: csrfTokenOf(begun.secret) };
-  };
+  const { registry, signIn, access } = options;
+  const answer = (begun: BegunOperatorSession, reply: FastifyReply) => answerWithSession(begun, reply, options);
 
   addEndpoint(app, endpoints.showSignIn, async ({ reply }) => {
     const admission = await access.identify(reply.request.raw);
     return {
       needsFirstOperator: await registry.needsFirstOperator(),
-      methods: ['password'],
+      methods: ['password', ...(relyingPartyOf(reply.request.raw) === undefined ? [] : ['passkey'])],
       operator: admission?.session?.operator,
       isAdmitted: admission !== undefined,
     };
@@ -40,13 +27,12 @@ export function addSignInRoutes(app: FastifyInstance, options: RoutesOptions): v
     answer(await signIn.byPassword(body, clientOf(reply)), reply),
   );
   addEndpoint(app, endpoints.signOut, async ({ admission, actor, reply }) => {
-    if (admission.session !== undefined) await registry.endOperatorSession(admission.session.id, actor);
+    await registry.endOperatorSession(expectSession(admission).id, actor);
     reply.header('set-cookie', NO_SESSION_COOKIE);
     return {};
   });
   addEndpoint(app, endpoints.reauthenticate, async ({ body, admission, reply }) => {
-    if (admission.session === undefined) throw new Problem('session_required');
-    return answer(await signIn.again(admission.session, body, clientOf(reply)), reply);
+    return answer(await signIn.again(expectSession(admission), body, clientOf(reply)), reply);
   });
   addEndpoint(app, endpoints.describeSignInLink, async ({ body, reply }) => {
     const { operator, expiresAt } = await signIn.findLink(body.secret, clientOf(reply));
@@ -64,11 +50,4 @@ export function addSignInRoutes(app: FastifyInstance, options: RoutesOptions): v
       expiresAt: isoTime(record.expiresAt),
     };
   });
-}
-
-/** Problem `request_invalid` on the unix socket, where nobody signs in. */
-export function clientOf({ request }: FastifyReply): SignInClient {
-  const address = addressOf(request.raw);
-  if (isIP(address) === 0) throw new Problem('request_invalid', { detail: 'expected a sign-in over HTTPS' });
-  return { address, userAgent: request.headers['user-agent'] ?? '' };
 }
