@@ -22,10 +22,14 @@ export interface ChartProps {
   readonly range?: readonly [from: number, until: number];
   /** The axis of values begins at zero, and the space below the lines is tinted. */
   readonly fromZero?: boolean;
+  /** Values are counts: the axis has whole numbers alone. */
+  readonly whole?: boolean;
   /** A value with its unit. */
   readonly format?: (value: number) => string;
   /** Bars of so many seconds from each time on, in place of lines; series are drawn on top of each other. */
   readonly barSeconds?: number;
+  /** The legend has the sums of the series, in place of their newest values. */
+  readonly totals?: boolean;
 }
 
 const CLOCK = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit', hourCycle: 'h23' });
@@ -80,12 +84,13 @@ export function Chart(props: ChartProps) {
 }
 
 function Legend({ chart, index }: { readonly chart: ChartProps; readonly index: number | undefined }) {
-  const { times, values, series, format = plainText } = chart;
+  const { times, values, series, format = plainText, totals = false } = chart;
   const at = index === undefined ? undefined : times[index];
   return (
     <figcaption class="chart-legend">
       {series.map((one, order) => {
-        const value = values[order]?.[index ?? times.length - 1];
+        const own = values[order] ?? [];
+        const value = index === undefined && totals ? sumOf(own) : own[index ?? times.length - 1];
         return (
           <span key={one.label}>
             <i class={`swatch ${one.colour.slice(2)}`} />
@@ -96,6 +101,10 @@ function Legend({ chart, index }: { readonly chart: ChartProps; readonly index: 
       <span class="chart-moment">{at === undefined ? '' : MOMENT.format(at * 1000)}</span>
     </figcaption>
   );
+}
+
+function sumOf(values: readonly (number | null)[]): number {
+  return values.reduce<number>((sum, value) => sum + (value ?? 0), 0);
 }
 
 function plainText(value: number): string {
@@ -119,7 +128,7 @@ function optionsOf(
   height: number,
   point: (index: number | undefined) => void,
 ): uPlot.Options {
-  const { series, fromZero = false, barSeconds } = props.current;
+  const { series, fromZero = false, barSeconds, whole = false } = props.current;
   const colour = (name: string) => resolvedColour(element, `var(${name})`);
   const axis = {
     stroke: colour('--text-soft'),
@@ -143,6 +152,7 @@ function optionsOf(
       {
         ...axis,
         space: 36,
+        ...(whole && { incrs: WHOLE }),
         values: (_, values) => values.map((value) => text(value)),
         size: (_, texts) => 12 + Math.max(0, ...(texts ?? []).map((one) => one.length)) * 6.5,
       },
@@ -173,6 +183,8 @@ function linesOf(
     ...(fromZero && order === 0 && { fill: colour(name).replace(/^rgb\((.*)\)$/, 'rgba($1, 0.1)') }),
   }));
 }
+
+const WHOLE = Array.from({ length: 10 }, (_, power) => [1, 2, 5].map((step) => step * 10 ** power)).flat();
 
 /** A line needs two points: fewer are drawn as points. */
 const LONELY: uPlot.Series.Points = { show: (_, __, first, last) => last - first < 2, size: 5 };

@@ -6,7 +6,7 @@ export function Choice<Value extends string>(props: {
   readonly onChoose: (value: Value) => void;
 }) {
   return (
-    <fieldset class="choice" aria-label={props.label}>
+    <fieldset class="segments" aria-label={props.label}>
       {props.options.map(([value, title]) => (
         <button key={value} type="button" aria-pressed={value === props.value} onClick={() => props.onChoose(value)}>
           {title}

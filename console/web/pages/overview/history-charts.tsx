@@ -46,6 +46,7 @@ export function HistoryCharts() {
             {...chart}
             values={[found.connected]}
             series={[{ label: 'clients', colour: '--accent' }]}
+            whole
             format={countText}
             summary={`Connected clients over time, ${countText(found.connected.at(-1) ?? 0)} at the end`}
           />
