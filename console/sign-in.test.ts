@@ -27,7 +27,7 @@ describe('the first set-up', () => {
     const browser = new TestBrowser(fresh);
     expect((await browser.get('/v1/sign-in')).json).toEqual({
       needsFirstOperator: true,
-      methods: ['password'],
+      methods: ['password', 'passkey'],
       isAdmitted: false,
     });
     const url = (await fresh.console.createSetUpLink()) as string;
