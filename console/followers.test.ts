@@ -114,6 +114,18 @@ describe('the client', () => {
     expect(await next).toEqual({ done: true, value: undefined });
   });
 
+  it('follows one stream, of all devices', async () => {
+    const stop = new AbortController();
+    const messages = fixture.client.followTelemetry({ stream: 'climate' }, stop.signal)[Symbol.asyncIterator]();
+    const subscribed = once(fixture.followers, 'followed');
+    const first = messages.next();
+    await subscribed;
+    await fixture.say('dev-1', 'note', '1');
+    await fixture.say('dev-2', 'climate', '2');
+    expect(await first).toMatchObject({ value: { device: 'dev-2', stream: 'climate' } });
+    stop.abort();
+  });
+
   it('stops when it is closed', async () => {
     const subscribed = once(fixture.followers, 'followed');
     const first = fixture.client.followTelemetry()[Symbol.asyncIterator]().next();

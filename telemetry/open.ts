@@ -65,6 +65,7 @@ export async function openTelemetry<Source extends string = DeviceId>(
     submit: (message, waiting) => intake.submit(message, waiting),
     onPressure: (listener) => intake.onPressure(listener),
     shares: shares.shares,
+    retention: bounds.retention,
     streams,
     counters: () => ({
       ...intake.counters(),

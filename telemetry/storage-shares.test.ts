@@ -80,6 +80,32 @@ describe('shares of a day', () => {
     ]);
   });
 
+  it('state who stored most today by bytes or by messages, what each may store, and nothing of the day before', () => {
+    let now = START;
+    const { shares } = openShares(MIB, 0, () => now);
+    expect(shares.today(9, 'bytes')).toMatchObject({ isCounted: true, devices: [], deviceShare: MIB, groupShare: 0 });
+    shares.stored([of('loud', 2 * MIB, 'a'), of('often', 10, 'b'), of('often', 10, 'b'), of('again', 5, 'b')], [3]);
+    const names = (by: 'bytes' | 'messages') => shares.today(9, by).devices.map(({ name }) => name);
+    expect([names('bytes'), names('messages')]).toEqual([
+      ['loud', 'often'],
+      ['often', 'loud'],
+    ]);
+    expect(shares.today(1, 'messages')).toMatchObject({
+      since: Math.floor(START / DAY) * DAY,
+      devices: [{ name: 'often', messages: 2, isHeld: false }],
+      groups: [{ name: 'b', messages: 2 }],
+    });
+    expect(shares.today(1, 'bytes').devices).toMatchObject([{ name: 'loud', isHeld: true }]);
+    now += DAY;
+    expect(shares.today(9, 'bytes').devices).toEqual([]);
+  });
+
+  it('count nothing where neither devices nor groups have a share', () => {
+    const { shares } = openShares(0, 0);
+    shares.stored([of('a', 10)], []);
+    expect(shares.today(9, 'bytes')).toMatchObject({ isCounted: false, devices: [] });
+  });
+
   it('count in bounded memory, and know the largest among a million devices', () => {
     const { shares } = openShares(MIB, 0);
     const loud = of('loud', 900);

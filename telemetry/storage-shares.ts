@@ -35,6 +35,24 @@ export interface ShareListener {
 export interface ShareUsage {
   readonly name: string;
   readonly bytes: number;
+  /** Absent in what an earlier version saved. */
+  readonly messages?: number;
+}
+
+/** What a name stored today. */
+export interface DayUsage extends Required<ShareUsage> {
+  readonly isHeld: boolean;
+}
+
+export interface ShareReport {
+  /** Begin of the day, UTC, milliseconds since the epoch. */
+  readonly since: number;
+  readonly isCounted: boolean;
+  readonly devices: readonly DayUsage[];
+  readonly groups: readonly DayUsage[];
+  /** Bytes that a device, or a group, may store today; 0: any number. */
+  readonly deviceShare: number;
+  readonly groupShare: number;
 }
 
 /** What was stored on one day, as it is saved and read again after a restart. */
@@ -60,6 +78,7 @@ const DAY_MS = 86_400_000;
 
 interface Use {
   bytes: number;
+  messages: number;
   isHeld: boolean;
   isReported: boolean;
 }
@@ -77,6 +96,7 @@ class Ledger {
   add(name: string, bytes: number, allowed: number): boolean {
     const use = this.#uses.get(name) ?? this.#begin(name);
     use.bytes += bytes;
+    use.messages += 1;
     if (this.limit === 0 || use.isHeld || use.bytes <= allowed) return false;
     use.isHeld = true;
     this.held += 1;
@@ -105,15 +125,19 @@ class Ledger {
     return { isChanged, unreported };
   }
 
-  largest(most: number, atLeast = 0): ShareUsage[] {
-    const found: ShareUsage[] = [];
-    for (const [name, { bytes }] of this.#uses) if (bytes > atLeast) found.push({ name, bytes });
-    return found.sort((one, other) => other.bytes - one.bytes).slice(0, most);
+  largest(most: number, atLeast = 0, by: 'bytes' | 'messages' = 'bytes'): DayUsage[] {
+    const found: DayUsage[] = [];
+    for (const [name, { bytes, messages, isHeld }] of this.#uses) {
+      if (bytes > atLeast) found.push({ name, bytes, messages, isHeld });
+    }
+    return found.sort((one, other) => other[by] - one[by]).slice(0, most);
   }
 
   clear(saved: readonly ShareUsage[] = []): void {
     this.held = 0;
-    this.#uses = new Map(saved.map(({ name, bytes }) => [name, { bytes, isHeld: false, isReported: false }]));
+    this.#uses = new Map(
+      saved.map(({ name, bytes, messages = 0 }) => [name, { bytes, messages, isHeld: false, isReported: false }]),
+    );
   }
 
   #begin(name: string): Use {
@@ -124,7 +148,7 @@ class Ledger {
         if (bytes <= median && !isHeld) this.#uses.delete(light);
       }
     }
-    const use: Use = { bytes: 0, isHeld: false, isReported: false };
+    const use: Use = { bytes: 0, messages: 0, isHeld: false, isReported: false };
     this.#uses.set(name, use);
     return use;
   }
@@ -179,7 +203,7 @@ export class StorageShares {
       const keyBytes = key === undefined ? 0 : key.length + KEY_BYTES;
       const bytes = payload.byteLength + propertiesLength(message) + stream.length + MESSAGE_BYTES + keyBytes;
       if (this.#devices.add(device, bytes, this.#devices.limit * this.#factor)) this.#reportHeld('device', device);
-      if (group === undefined || this.#groups.limit === 0) continue;
+      if (group === undefined) continue;
       if (this.#groups.add(group, bytes, this.#groups.limit * this.#factor)) this.#reportHeld('group', group);
     }
   }
@@ -200,6 +224,20 @@ export class StorageShares {
   /** Devices that stored most today. */
   largest(most: number): readonly ShareUsage[] {
     return this.#devices.largest(most);
+  }
+
+  /** Devices and groups that stored most today, and what each may store; without any share nothing is counted. */
+  today(most: number, by: 'bytes' | 'messages'): ShareReport {
+    this.#turnDay();
+    const allowed = ({ limit }: Ledger) => Math.floor(limit * this.#factor);
+    return {
+      since: this.#day * DAY_MS,
+      isCounted: this.#devices.limit > 0 || this.#groups.limit > 0,
+      devices: this.#devices.largest(most, 0, by),
+      groups: this.#groups.largest(most, 0, by),
+      deviceShare: allowed(this.#devices),
+      groupShare: allowed(this.#groups),
+    };
   }
 
   /** What to save, if anything changed since the last call: the largest, above a hundredth of their share. */

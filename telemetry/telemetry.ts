@@ -112,7 +112,9 @@ export interface Telemetry<Source extends string = DeviceId> {
   onPressure(listener: (isUnderPressure: boolean) => void): () => void;
   counters(): TelemetryCounters;
   /** What devices and groups stored today, and which are held. Refuses no message itself. */
-  readonly shares: Pick<StorageShares, 'isHeld' | 'listen' | 'largest'>;
+  readonly shares: Pick<StorageShares, 'isHeld' | 'listen' | 'largest' | 'today'>;
+  /** What is removed by itself: ages in milliseconds, and bytes. */
+  readonly retention: Retention;
   /** Which streams a device may have. Refuses no message itself. */
   readonly streams: Pick<StreamLimit, 'admit' | 'max'>;
   /**

@@ -58,11 +58,38 @@ const segmentView = z.object({
   bytes: z.int(),
 });
 
+const talkersQuery = z.strictObject({
+  by: z.enum(['bytes', 'messages']).default('bytes'),
+  limit: decimal(1, 100).default(20),
+});
+
+const talker = z.object({
+  name: z.string(),
+  messages: z.int(),
+  bytes: z.int(),
+  isHeld: z.boolean().describe('over its share: its messages wait'),
+});
+
+const talkers = z.object({
+  time,
+  since: time.describe('begin of the day, UTC'),
+  isCounted: z.boolean().describe('false where neither devices nor groups have a share: then nothing is counted'),
+  devices: z.array(talker),
+  groups: z.array(talker),
+  deviceShareBytes: z.int().describe('what a device may store today, less near the floor of the disk; 0: any number'),
+  groupShareBytes: z.int(),
+});
+
 const telemetryStats = z.object({
   messages: z.int(),
   bytes: z.int(),
   segments: z.array(segmentView),
   damaged: z.array(z.string()).describe('files that could not be read and were moved aside'),
+  retention: z.object({
+    ageSeconds: z.number().describe('0: any age'),
+    bytes: z.int().describe('0: any size'),
+    groups: z.record(z.string(), z.number()).describe('ages in seconds of groups with a rule of their own'),
+  }),
   intake: z.object({
     stored: z.int().describe('since the server started, as all of these'),
     storedQos0: z.int(),
@@ -94,7 +121,7 @@ const lastQuery = z.strictObject({
     ),
 });
 
-const ofOneDevice = z.strictObject({ device: deviceId.optional() });
+const followQuery = z.strictObject({ device: deviceId.optional(), stream: stream.optional() });
 
 const messageView = z
   .object({
@@ -163,6 +190,14 @@ export const telemetryEndpoints = {
     summary: 'show the size of the journal and the intake counters',
     answer: telemetryStats,
   },
+  telemetryTalkers: {
+    method: 'GET',
+    path: '/v1/telemetry/talkers',
+    access: 'viewer',
+    summary: 'the devices and groups that stored most today',
+    query: talkersQuery,
+    answer: talkers,
+  },
   pruneTelemetry: {
     method: 'POST',
     path: '/v1/telemetry/prune',
@@ -177,7 +212,7 @@ export const telemetryEndpoints = {
     access: 'viewer',
     summary:
       'follow messages, one per line, or as server-sent events; a follower that reads too slowly gets a problem as its last one',
-    query: ofOneDevice,
+    query: followQuery,
     headers: resumeHeaders,
     answer: messageView,
     mediaType: 'application/x-ndjson',

@@ -73,11 +73,21 @@ function addExportRoute(app: FastifyInstance, { registry, telemetry }: RoutesOpt
 }
 
 /** Sizes of the journal, and pruning by operators. */
-function addJournalRoutes(app: FastifyInstance, { registry, telemetry }: RoutesOptions): void {
+function addJournalRoutes(app: FastifyInstance, { registry, telemetry, now }: RoutesOptions): void {
   addEndpoint(app, endpoints.telemetryStats, async () => {
     const { segments, messages, bytes, damaged } = await telemetry.stats();
     const intake = telemetry.counters();
-    return { messages, bytes, segments: [...segments], damaged: [...damaged], intake };
+    const { age, bytes: most, groups = {} } = telemetry.retention;
+    const ages = Object.entries(groups).map(([group, ageMs]) => [group, ageMs / 1000] as const);
+    const retention = { ageSeconds: age / 1000, bytes: most, groups: Object.fromEntries(ages) };
+    return { messages, bytes, segments: [...segments], damaged: [...damaged], retention, intake };
+  });
+  addEndpoint(app, endpoints.telemetryTalkers, ({ query: { by, limit } }) => {
+    const { since, isCounted, devices, groups, deviceShare, groupShare } = telemetry.shares.today(limit, by);
+    return {
+      ...{ time: isoTime(now()), since: isoTime(since), isCounted },
+      ...{ devices: [...devices], groups: [...groups], deviceShareBytes: deviceShare, groupShareBytes: groupShare },
+    };
   });
   addEndpoint(app, endpoints.pruneTelemetry, async ({ body, actor }) => {
     const { olderThanSeconds } = body;
@@ -109,36 +119,43 @@ function addFollowRoute(app: FastifyInstance, { telemetry, followers }: RoutesOp
   addEndpoint(app, endpoints.followTelemetry, async ({ query, admission, reply }) => {
     const { headers } = reply.request;
     const form = acceptedForm(headers);
-    const source = sourceOf(telemetry, query.device, live);
+    const { source, newest } = sourceOf(telemetry, query, live);
     const start = await findStreamStart(source, headers);
     followers.start(reply.raw, {
       admission,
       headers: reply.getHeaders() as Record<string, string>,
       form,
       subscribe: (flow) =>
-        form === 'sse'
-          ? streamEvents(source, start, flow)
-          : telemetry.follow(query.device, (message) => flow.send(messageJson(message))),
+        form === 'sse' ? streamEvents(source, start, flow) : newest(({ json }) => flow.send(`${json}\n`)),
     });
     reply.hijack();
     return undefined;
   });
 }
 
-function sourceOf(telemetry: Telemetry, device: DeviceId | undefined, live: LiveFeeds): StreamSource {
+interface FollowFilter {
+  readonly device?: DeviceId | undefined;
+  readonly stream?: string | undefined;
+}
+
+function sourceOf(telemetry: Telemetry, { device, stream }: FollowFilter, live: LiveFeeds) {
   const view = (message: StoredMessage) => ({
     position: message.position,
     json: messageJson(message).trimEnd(),
   });
-  const newest: FollowJournal = (listener) => telemetry.follow(device, (message) => listener(view(message)));
-  return {
+  const newest: FollowJournal = (listener) =>
+    telemetry.follow(device, (message) => {
+      if (stream === undefined || message.stream === stream) listener(view(message));
+    });
+  const of = { ...(device !== undefined && { device }), ...(stream !== undefined && { stream }) };
+  const source: StreamSource = {
     bounds: () => telemetry.bounds(),
     pages: async function* (after) {
-      const range = device === undefined ? { after } : { after, device };
-      for await (const page of telemetry.pages(range)) yield page.map(view);
+      for await (const page of telemetry.pages({ after, ...of })) yield page.map(view);
     },
-    follow: (listener) => live.follow(device ?? '', newest, listener),
+    follow: (listener) => live.follow(JSON.stringify([device, stream]), newest, listener),
   };
+  return { source, newest };
 }
 
 /** The devices that a query selects; of a group, those that are in it now. */
