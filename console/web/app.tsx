@@ -4,7 +4,7 @@ import { Frame, OpenFrame } from './frame.tsx';
 import { PAGES } from './navigation.ts';
 import { EmptyState, PageHead } from './parts/panel.tsx';
 import { loadSelf, self } from './session.ts';
-import { signInPath } from './sign-in-path.ts';
+import { signInPath, takeRememberedPage } from './sign-in-path.ts';
 
 const Overview = lazy(() => import('./pages/overview.tsx').then(({ Overview }) => Overview));
 const Refused = lazy(() => import('./pages/refused.tsx').then(({ Refused }) => Refused));
@@ -42,8 +42,14 @@ function View() {
   useEffect(() => {
     if (isSignedOut && !isOpen) route(signInPath(url), true);
   }, [isSignedOut, isOpen, url]);
+  const isSignedIn = self.value !== undefined && self.value !== null;
+  useEffect(() => {
+    if (!isSignedIn) return;
+    const remembered = takeRememberedPage();
+    if (remembered !== undefined) route(remembered, true);
+  }, [isSignedIn]);
   if (isOpen) return <OpenFrame>{self.value === undefined ? <Loading /> : <Pages />}</OpenFrame>;
-  if (self.value === undefined || self.value === null) return <Loading />;
+  if (!isSignedIn) return <Loading />;
   return (
     <Frame>
       <Pages />

@@ -29,7 +29,7 @@ describeWithClients('the settings', ['chromium'], () => {
     // The link of the other browser set a password too, so this session ended.
     await page.getByLabel('Name').fill('ada');
     await page.getByLabel('Password', { exact: true }).fill(OPERATOR_PASSWORD);
-    await page.getByRole('button', { name: 'Sign in' }).click();
+    await page.getByRole('button', { name: 'Sign in', exact: true }).click();
     await page.getByRole('heading', { name: 'Settings' }).waitFor();
     await page.getByRole('heading', { name: 'Password' }).waitFor();
     await expectSound('settings-account');

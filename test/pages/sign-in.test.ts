@@ -66,7 +66,7 @@ describeWithClients('signing in', ['chromium'], () => {
     const { page, expectSound } = await browser.open('/audit?action=operator');
     await page.getByLabel('Name').fill('ada');
     await page.getByLabel('Password', { exact: true }).fill('wrong horse battery');
-    await page.getByRole('button', { name: 'Sign in' }).click();
+    await page.getByRole('button', { name: 'Sign in', exact: true }).click();
     await page.getByText('The name, the password or the code is not right.').waitFor();
     await expectSound('sign-in-refused', { refusals: true });
     await page.getByLabel('Password', { exact: true }).fill(PASSWORD);
@@ -135,9 +135,9 @@ describeWithClients('signing in', ['chromium'], () => {
     const wait = page.getByText(/^Too many attempts failed\. Wait \d+ s, then try again\./);
     await page.getByLabel('Password', { exact: true }).fill('wrong horse battery');
     for (let attempt = 0; attempt < 40 && (await wait.count()) === 0; attempt += 1) {
-      await page.getByRole('button', { name: 'Sign in' }).click();
+      await page.getByRole('button', { name: 'Sign in', exact: true }).click();
       await page.locator('.notice.bad').waitFor();
-      await page.getByRole('button', { name: 'Sign in', disabled: false }).waitFor();
+      await page.getByRole('button', { name: 'Sign in', exact: true, disabled: false }).waitFor();
     }
     await wait.waitFor();
     await expectSound('sign-in-limited', { refusals: true });
@@ -155,5 +155,5 @@ type Page = Awaited<ReturnType<ConsoleBrowser['open']>>['page'];
 async function signIn(page: Page, name: string): Promise<void> {
   await page.getByLabel('Name').fill(name);
   await page.getByLabel('Password', { exact: true }).fill(PASSWORD);
-  await page.getByRole('button', { name: 'Sign in' }).click();
+  await page.getByRole('button', { name: 'Sign in', exact: true }).click();
 }

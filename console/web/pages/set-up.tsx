@@ -9,7 +9,11 @@ import { PageHead } from '../parts/panel.tsx';
 import { ProblemNotice } from '../parts/problem-notice.tsx';
 import { SignInProblem } from '../parts/sign-in-problem.tsx';
 import { Time } from '../parts/time.tsx';
+import { useResource } from '../resource.ts';
 import { beginSession, self } from '../session.ts';
+import { Passkeys } from './settings/passkeys.tsx';
+import { SecondFactor } from './settings/second-factor.tsx';
+import './settings/settings.css';
 
 type Link = AnswerOf<'POST /v1/sign-in/link'>;
 
@@ -113,11 +117,26 @@ function LinkForm(props: { readonly secret: string; readonly link: Link; readonl
   );
 }
 
+/** What makes a stolen password useless, offered while the password is fresh. */
 function Done() {
   const { route } = useLocation();
+  const account = useResource((signal) => api('GET /v1/account', { signal }), 'account');
+  const ways = useResource((signal) => api('GET /v1/sign-in', { signal }), 'ways');
+  const { value } = account.data;
   return (
     <>
-      <PageHead title="You are signed in" />
+      <PageHead
+        title="You are signed in"
+        description="Add a second way to sign in now, or later under Settings: then a stolen password opens nothing."
+      />
+      {value !== undefined && (
+        <>
+          {ways.data.value?.methods.includes('passkey') === true && (
+            <Passkeys account={value} onChanged={account.reload} />
+          )}
+          <SecondFactor account={value} onChanged={account.reload} />
+        </>
+      )}
       <button type="button" class="primary" onClick={() => route('/', true)}>
         Open the console
       </button>

@@ -7,9 +7,10 @@ import { CodeField, PasswordField } from '../parts/credential-fields.tsx';
 import { Field } from '../parts/field.tsx';
 import { PageHead } from '../parts/panel.tsx';
 import { SignInProblem } from '../parts/sign-in-problem.tsx';
+import { usePasskey } from '../passkey.ts';
 import { useResource } from '../resource.ts';
 import { beginSession, isSessionEnded, self } from '../session.ts';
-import { nextPath } from '../sign-in-path.ts';
+import { nextPath, OIDC_SIGN_IN, rememberPage } from '../sign-in-path.ts';
 
 /** The way in, and then to the page that the operator wanted. */
 export function SignIn() {
@@ -20,6 +21,7 @@ export function SignIn() {
   }, [isSignedIn]);
   const ways = useResource((signal) => api('GET /v1/sign-in', { signal }), 'ways');
   if (isSignedIn) return null;
+  const methods = ways.data.value?.methods ?? [];
   return (
     <>
       <PageHead title="Sign in" />
@@ -28,8 +30,19 @@ export function SignIn() {
           Your session ended. Sign in again to go on where you were.
         </p>
       )}
+      {query.refused !== undefined && (
+        <p class="notice bad" role="alert">
+          The sign-in with the identity provider was refused: {query.refused}.
+        </p>
+      )}
       {ways.data.value?.needsFirstOperator === true && <NoOperator />}
       <PasswordSignIn />
+      {methods.includes('passkey') && <PasskeySignIn />}
+      {methods.includes('oidc') && (
+        <a class="button" href={OIDC_SIGN_IN} target="_top" onClick={() => rememberPage(nextPath(query.next))}>
+          Sign in with the identity provider
+        </a>
+      )}
     </>
   );
 }
@@ -78,6 +91,25 @@ function PasswordSignIn() {
         Forgotten? An admin makes a new link under Settings, or on the server: <code>rollcall operator link NAME</code>
       </p>
     </form>
+  );
+}
+
+function PasskeySignIn() {
+  const { isRunning, problem, run } = useAct();
+  const signIn = async () => {
+    const signedIn = await run(async (idempotencyKey) => {
+      const credential = await usePasskey(await api('POST /v1/sign-in/passkey/options'));
+      return api('POST /v1/sign-in/passkey', { body: { credential }, idempotencyKey });
+    });
+    if (signedIn !== undefined) await run(beginSession);
+  };
+  return (
+    <>
+      <button type="button" disabled={isRunning.value} onClick={signIn}>
+        Sign in with a passkey
+      </button>
+      <SignInProblem problem={problem.value} />
+    </>
   );
 }
 

@@ -20,6 +20,10 @@ function wordsOf({ code, message }: ApiProblem): string {
       return 'Choose a password of 12 characters or more.';
     case 'link_invalid':
       return 'The link was used already, was replaced by a newer one, or has expired.';
+    case 'passkey_refused':
+      return 'This passkey is not accepted: it was removed, or belongs to an operator who is disabled.';
+    case 'passkey_unused':
+      return message;
     case 'unreachable':
       return 'The server does not answer. Try again.';
     default:

@@ -11,7 +11,9 @@ import { SignInProblem } from '../../parts/sign-in-problem.tsx';
 import { Time } from '../../parts/time.tsx';
 import { useResource } from '../../resource.ts';
 import { self } from '../../session.ts';
+import { Passkeys } from './passkeys.tsx';
 import { ROLE_WORDS } from './roles.tsx';
+import { SecondFactor } from './second-factor.tsx';
 
 /** Who this is, and what the operator signs in with. */
 export function Account() {
@@ -48,6 +50,8 @@ function OwnAccount() {
         />
       </Panel>
       <Password account={value} onChanged={account.reload} />
+      <Passkeys account={value} onChanged={account.reload} />
+      <SecondFactor account={value} onChanged={account.reload} />
     </>
   );
 }

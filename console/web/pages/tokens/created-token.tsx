@@ -1,8 +1,8 @@
 import type { AnswerOf } from '../../api.ts';
 import { Copyable } from '../../parts/copyable.tsx';
 import { Dialog } from '../../parts/dialog.tsx';
+import { QrCode } from '../../parts/qr-code.tsx';
 import { Time } from '../../parts/time.tsx';
-import { QrCode } from './qr-code.tsx';
 import { loopbackUrlOf } from './token-words.ts';
 
 /** The text of a new token, which the server does not show again, and how a device uses it. */

@@ -1,4 +1,5 @@
 import { encode } from 'uqr';
+import '../styles/trust.css';
 
 /** Modules of light around the code, which readers need (ISO/IEC 18004, 9.1). */
 const QUIET_ZONE = 4;
