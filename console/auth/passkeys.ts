@@ -15,6 +15,9 @@ import type {
 import type { Actor, PasskeyRecord, Registry } from '../../registry/index.ts';
 import { CHALLENGE_LIFE_MS, type ChallengePurpose, PasskeyChallenges } from './passkey-challenges.ts';
 
+/** EdDSA, ES256 and RS256 (RFC 9053, 8812), which authenticators have. */
+const ALGORITHMS = [-8, -7, -257] as const;
+
 export interface PasskeysOptions {
   readonly registry: Pick<Registry, 'addPasskey' | 'findPasskey' | 'listPasskeys' | 'usePasskey'>;
   readonly now: () => number;
@@ -55,6 +58,7 @@ export class Passkeys {
       challenge: this.#challenges.make({ purpose: 'register', session: id }, secret),
       timeout: CHALLENGE_LIFE_MS,
       attestationType: 'none',
+      supportedAlgorithmIDs: [...ALGORITHMS],
       excludeCredentials: existing.map((passkey) => ({ id: passkey.id, transports: [...passkey.transports] })),
       authenticatorSelection: { residentKey: 'required', requireResidentKey: true, userVerification: 'required' },
     });
@@ -77,6 +81,7 @@ export class Passkeys {
         expectedOrigin: browser.origin,
         expectedRPID: browser.rpId,
         requireUserVerification: true,
+        supportedAlgorithmIDs: [...ALGORITHMS],
       });
     });
     if (!verified.verified) throw refused('not verified');

@@ -2,16 +2,14 @@
 
 import { once } from 'node:events';
 import { chmodSync, mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs';
-import type { IncomingMessage } from 'node:http';
-import { request } from 'node:https';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { text } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { openConsoleClient } from '../../console/client.ts';
 import { PROGRAM, type RunningServer, rollcall, serve, start } from '../fixtures/program.ts';
 import { inTerminal } from '../fixtures/pseudo-terminal.ts';
+import { signInByLink } from '../fixtures/sign-in-by-link.ts';
 
 /** Of another fleet. */
 const OTHER_ROOT = fileURLToPath(new URL('../fixtures/a-root.pem', import.meta.url));
@@ -151,7 +149,7 @@ describe('a person', () => {
     const made = await rollcall(['operator', 'set-up-link', '--data', data]);
     expect(made.stderr).toContain('adds the first operator');
     const second = new URL(made.stdout.trim());
-    const setUp = (link: URL) => useLink(link, readFileSync(join(data, 'trust-bundle.pem'), 'utf8'), 'grace');
+    const setUp = (link: URL) => signInByLink(link.href, readFileSync(join(data, 'trust-bundle.pem'), 'utf8'), 'grace');
     expect(await setUp(first)).toMatchObject({ status: 404, json: { code: 'link_invalid' } });
     expect(await setUp(second)).toMatchObject({ status: 200, json: { operator: 'grace', role: 'admin' } });
     expect((await rollcall(['operator', 'set-up-link', '--data', data])).stderr).toContain('there is an operator');
@@ -182,7 +180,7 @@ describe('a person', () => {
     await operator('add', 'dora');
     const link = await operator('link', 'dora');
     expect(link).toMatchObject({ code: 0, stderr: expect.stringContaining('dora sets a password there') });
-    const used = await useLink(new URL(link.stdout.trim()), readFileSync(server.ready.trustBundle, 'utf8'));
+    const used = await signInByLink(link.stdout.trim(), readFileSync(server.ready.trustBundle, 'utf8'));
     expect(used).toMatchObject({ status: 200, json: { operator: 'dora', role: 'viewer' } });
     const id = used.json.session.id;
     expect((await operator('session', 'list', 'dora')).stdout).toContain(id);
@@ -193,15 +191,3 @@ describe('a person', () => {
 });
 
 const FREE_PORTS = ['--enroll-port', '0', '--mqtt-port', '0', '--console-port', '0'];
-
-/** What the page behind a link sends. */
-async function useLink(link: URL, ca: string, operator?: string) {
-  const body = JSON.stringify({ secret: link.hash.slice(1), operator, password: 'correct horse battery staple' });
-  const headers = { origin: link.origin, 'content-type': 'application/json' };
-  const outgoing = request(`${link.origin}/v1/sign-in/link/use`, { method: 'POST', ca, headers, agent: false });
-  const answered = once(outgoing, 'response') as Promise<[IncomingMessage]>;
-  outgoing.end(body);
-  const [response] = await answered;
-  const { status, json } = { status: response.statusCode, json: JSON.parse(await text(response)) };
-  return { status, json };
-}

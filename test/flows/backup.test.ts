@@ -71,6 +71,8 @@ it('a backup contains every message acknowledged before it began, and the restor
   await Promise.all(counting.map(({ enough }) => enough));
   const before = counting.map(({ acknowledged }) => [...acknowledged]);
   const secret = ['--passphrase-file', passphrase];
+  await operator.addOperator({ name: 'ada' });
+  await operator.createSignInLink({ operator: 'ada' });
   const taken = await rollcall(['backup', file, '--data', data, '--json', ...secret]);
   expect([taken.code, taken.stderr]).toEqual([0, '']);
   const after = counting.map(({ acknowledged }) => acknowledged.length);
@@ -107,5 +109,13 @@ it('a backup contains every message acknowledged before it began, and the restor
   }
   const audit = await client.listAudit();
   expect(audit).toContainEqual(expect.objectContaining({ action: 'fleet.restored', actor: 'server/restore' }));
+  // No link or session of the backup is accepted.
+  expect(audit).toContainEqual(
+    expect.objectContaining({
+      action: 'operator.session.ended',
+      actor: 'server/restore',
+      details: { links: 1, sessions: 0 },
+    }),
+  );
   expect(again.log()).toContain('restored from a backup');
 });

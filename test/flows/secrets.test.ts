@@ -10,6 +10,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { startFleet, type TestFleet } from '../fixtures/fleet.ts';
 import { openMqtt } from '../fixtures/mqtt.ts';
 import { rollcall, serve } from '../fixtures/program.ts';
+import { PASSWORD, signInByLink } from '../fixtures/sign-in-by-link.ts';
 import { temporaryDirectory } from '../fixtures/temporary.ts';
 
 /** The base64 of a PEM key without header, footer and line breaks: a leak contains it in any layout. */
@@ -28,6 +29,7 @@ describe('a secret', () => {
   let fleet: TestFleet;
   let device: StoredIdentity;
   const secrets: string[] = [];
+  const ofOperators: (string | undefined)[] = [];
 
   beforeAll(async () => {
     const collector = new Writable({
@@ -46,6 +48,14 @@ describe('a secret', () => {
     const metricsKey = readFileSync(join(fleet.data, 'metrics.key'), 'utf8').trim();
     secrets.push(secret, keyMaterial(device.keyPem), operatorKey, metricsKey);
     secrets.push('the-payload-of-a-message', 'the-password-of-nobody');
+
+    await fleet.operator.addOperator({ name: 'ada' });
+    const link = await fleet.operator.createSignInLink({ operator: 'ada' });
+    const ca = readFileSync(fleet.trustBundle, 'utf8');
+    const { cookie, json } = await signInByLink(link.url, ca);
+    ofOperators.push(link.url.split('#')[1], PASSWORD, /=([\w-]+);/.exec(cookie ?? '')?.[1], json.csrfToken);
+    secrets.push(...(ofOperators as string[]));
+    await signInByLink(link.url, ca); // used already
 
     // Takes every path that handles a secret, refusals included.
     const wrong = token.replace(secret, `${'A'.repeat(26)}g`);
@@ -85,13 +95,14 @@ describe('a secret', () => {
     expect(secrets.filter((secret) => answers.includes(secret))).toEqual([]);
   });
 
-  it('of a bootstrap token or of a device is in no file of the server', () => {
+  it('of a bootstrap token, of a device or of an operator who signed in is in no file of the server', () => {
     const files = filesUnder(fleet.data);
     expect(files.length).toBeGreaterThan(8);
     const [tokenSecret, deviceKey] = secrets as [string, string];
     for (const path of files) {
       const content = readFileSync(path);
       expect(content.includes(tokenSecret), path).toBe(false);
+      for (const secret of ofOperators) expect(content.includes(secret as string), path).toBe(false);
       expect(content.includes(deviceKey), path).toBe(false);
       expect(content.includes(Buffer.from(deviceKey, 'base64')), path).toBe(false);
     }
