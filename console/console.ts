@@ -11,6 +11,8 @@ import type { Registry } from '../registry/index.ts';
 import type { Telemetry } from '../telemetry/index.ts';
 import { AccessControl, type ListenerKind } from './access.ts';
 import { createApplication } from './application.ts';
+import type { OidcOptions } from './auth/oidc/oidc-options.ts';
+import { OidcSignIn } from './auth/oidc/oidc-sign-in.ts';
 import { OperatorSignIn } from './auth/operator-sign-in.ts';
 import { openBearerKey } from './bearer-key.ts';
 import { Followers } from './followers.ts';
@@ -44,6 +46,8 @@ export interface ConsoleOptions {
   readonly metricsKeyFile: string;
   /** Of operators who sign in; 8 hours and 7 days unless given. Milliseconds. */
   readonly sessions?: { readonly idle: number; readonly lifetime: number };
+  /** Undefined: operators do not sign in with an identity provider. */
+  readonly oidc?: OidcOptions | undefined;
   readonly registry: Registry;
   readonly telemetry: Telemetry;
   readonly events: EventFeed;
@@ -100,6 +104,9 @@ export async function createConsole(options: ConsoleOptions): Promise<Console> {
   const stopWatching = registry.onOperatorAccessEnded((ended) => followers.end(ended));
   const { idle: idleMs, lifetime: lifetimeMs } = options.sessions ?? SESSIONS;
   const signIn = new OperatorSignIn({ registry, now, log, refusalLog, idleMs, lifetimeMs });
+  const { oidc: provider } = options;
+  const oidc =
+    provider === undefined ? undefined : new OidcSignIn({ oidc: provider, signIn, registry, now, log, refusalLog });
   const linkUrl = (secret: string) => {
     const { port } = tcp.server.address() as AddressInfo;
     return `${serverUrl('https', linkHost(options), port)}/set-up#${secret}`;
@@ -115,6 +122,7 @@ export async function createConsole(options: ConsoleOptions): Promise<Console> {
     controls,
     access,
     signIn,
+    oidc,
     linkUrl,
     version,
     runtime,

@@ -14,6 +14,7 @@ import { deviceEndpoints } from './api/devices.ts';
 import { diagnosisEndpoints } from './api/diagnosis.ts';
 import { eventEndpoints } from './api/events.ts';
 import { groupEndpoints } from './api/groups.ts';
+import { oidcEndpoints } from './api/oidc.ts';
 import { operatorSessionEndpoints } from './api/operator-sessions.ts';
 import { operatorEndpoints } from './api/operators.ts';
 import { overviewEndpoints } from './api/overview.ts';
@@ -40,6 +41,7 @@ export const endpoints = {
   ...certificateEndpoints,
   ...groupEndpoints,
   ...signInEndpoints,
+  ...oidcEndpoints,
   ...accountEndpoints,
   ...passkeyEndpoints,
   ...operatorSessionEndpoints,

@@ -1,5 +1,6 @@
 /** The operators' HTTP API, and its client in `client.ts`. */
 
+export type { OidcOptions } from './auth/oidc/oidc-options.ts';
 export { type Console, createConsole } from './console.ts';
 export type { DeviceDiagnosis, DiagnosisOrder, Refusal } from './device-diagnosis.ts';
 export type { CommandOrder, CommandResult, DesiredChange, TwinView } from './device-messages.ts';

@@ -13,6 +13,7 @@ import { createIdempotencyKeyStore } from './idempotency-keys.ts';
 import { createIssuanceStore } from './issuance-store.ts';
 import { createIssuerStore } from './issuers.ts';
 import { Listeners } from './listeners.ts';
+import { createOperatorIdentityStore } from './operator-identities.ts';
 import { createOperatorKeyStore } from './operator-keys.ts';
 import { createPasswordStore } from './operator-passwords.ts';
 import { createOperatorSessionStore } from './operator-sessions.ts';
@@ -81,6 +82,7 @@ export async function openRegistry(options: RegistryOptions): Promise<Registry> 
     ...createPolicyStore(database, log),
     ...createPolicyVersionStore(database),
     ...createOperatorStore(database, accessEnded),
+    ...createOperatorIdentityStore(database),
     ...createOperatorKeyStore(database, accessEnded, random),
     ...createIdempotencyKeyStore(database),
     ...createOperatorSessionStore(database, accessEnded, random),

@@ -33,6 +33,8 @@ export interface OperatorSessionOrder {
   readonly address: string;
   /** Shortened to 200 characters. */
   readonly userAgent: string;
+  /** When the operator authenticated, milliseconds since the epoch; now unless given, never later. */
+  readonly authenticatedAt?: number;
   /** Milliseconds without a request after which it ends. */
   readonly idleMs: number;
   /** Milliseconds after which it ends in any case. */
@@ -153,13 +155,14 @@ export function beginSession(
   tx.run(
     `INSERT INTO operator_sessions (id, secret_hash, operator_name, method, created_at, last_seen_at, authenticated_at,
        expires_at, idle_ms, address, user_agent)
-     VALUES (@id, @hash, @operator, @method, @now, @now, @now, @expiresAt, @idleMs, @address, @userAgent)`,
+     VALUES (@id, @hash, @operator, @method, @now, @now, @authenticatedAt, @expiresAt, @idleMs, @address, @userAgent)`,
     {
       id,
       hash: hashOf(secret),
       operator,
       method,
       now: tx.now,
+      authenticatedAt: Math.min(order.authenticatedAt ?? tx.now, tx.now),
       expiresAt: tx.now + lifetimeMs,
       idleMs,
       address,

@@ -7,6 +7,7 @@ import type { GroupProfileStore } from './group-profiles.ts';
 import type { IdempotencyKeyStore } from './idempotency-keys.ts';
 import type { IssuanceStore } from './issuance-store.ts';
 import type { IssuerStore } from './issuers.ts';
+import type { OperatorIdentityStore } from './operator-identities.ts';
 import type { OperatorKeyStore } from './operator-keys.ts';
 import type { PasswordStore } from './operator-passwords.ts';
 import type { OperatorSessionStore } from './operator-sessions.ts';
@@ -166,6 +167,7 @@ export interface Registry
     PolicyVersionStore,
     OperatorStore,
     OperatorKeyStore,
+    OperatorIdentityStore,
     IdempotencyKeyStore,
     OperatorSessionStore,
     PasswordStore,

@@ -15,6 +15,7 @@ import {
 import { fleetEventOfBroker, fleetEventOfEst } from './broker-events.ts';
 import { createCaControl } from './ca-control.ts';
 import { respondToClone, respondToFork } from './clone-response.ts';
+import { oidcSettings } from './config/oidc-config.ts';
 import type { ServerContext } from './context.ts';
 import { DeviceCommands } from './device-commands.ts';
 import { DeviceTwins } from './device-twins.ts';
@@ -151,6 +152,7 @@ export function consoleOptions(
     port: config.console.port,
     publicHosts: config.publicHosts,
     sessions: config.console.sessions,
+    oidc: oidcSettings(config.console.oidc),
     tls: parts.authority.serverCertificates.current('console'),
     operatorKeyFile: data.operatorKeyFile,
     metricsKeyFile: data.metricsKeyFile,

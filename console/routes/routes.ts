@@ -4,6 +4,7 @@ import type { FastifyInstance } from 'fastify';
 import type { Registry } from '../../registry/index.ts';
 import type { Telemetry } from '../../telemetry/index.ts';
 import type { AccessControl } from '../access.ts';
+import type { OidcSignIn } from '../auth/oidc/oidc-sign-in.ts';
 import type { OperatorSignIn } from '../auth/operator-sign-in.ts';
 import type { Followers } from '../followers.ts';
 import type { ServerControls } from '../server-controls.ts';
@@ -17,6 +18,7 @@ import { addDeviceRoutes } from './devices.ts';
 import { addDiagnosisRoutes } from './diagnosis.ts';
 import { addEventRoutes, type EventFeed } from './events.ts';
 import { addGroupRoutes } from './groups.ts';
+import { addOidcRoutes } from './oidc.ts';
 import { addOperatorSessionRoutes } from './operator-sessions.ts';
 import { addOperatorRoutes } from './operators.ts';
 import { addOverviewRoutes } from './overview.ts';
@@ -40,6 +42,8 @@ export interface RoutesOptions {
   readonly controls: ServerControls;
   readonly access: Pick<AccessControl, 'identify'>;
   readonly signIn: OperatorSignIn;
+  /** Undefined without an identity provider. */
+  readonly oidc: OidcSignIn | undefined;
   /** Of a one-time link, with its secret in the fragment. */
   readonly linkUrl: (secret: string) => string;
   readonly version: string;
@@ -59,6 +63,7 @@ export function addRoutes(app: FastifyInstance, options: RoutesOptions): void {
   addCertificateRoutes(app, options);
   addGroupRoutes(app, options);
   addSignInRoutes(app, options);
+  addOidcRoutes(app, options);
   addAccountRoutes(app, options);
   addPasskeyRoutes(app, options);
   addOperatorSessionRoutes(app, options);

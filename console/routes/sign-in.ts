@@ -18,7 +18,11 @@ export function addSignInRoutes(app: FastifyInstance, options: RoutesOptions): v
     const admission = await access.identify(reply.request.raw);
     return {
       needsFirstOperator: await registry.needsFirstOperator(),
-      methods: ['password', ...(relyingPartyOf(reply.request.raw) === undefined ? [] : ['passkey'])],
+      methods: [
+        'password',
+        ...(relyingPartyOf(reply.request.raw) === undefined ? [] : ['passkey']),
+        ...(options.oidc === undefined ? [] : ['oidc']),
+      ],
       operator: admission?.session?.operator,
       isAdmitted: admission !== undefined,
     };

@@ -14,6 +14,7 @@ import {
   parseGroupName,
 } from '@rollcall/protocol';
 import { z } from 'zod';
+import { oidcSchema } from './oidc-config.ts';
 import { sinksSchema } from './sink-config.ts';
 import { DURATION_RULE, PERCENT_RULE, parseDuration, parsePercent, parseSize, SIZE_RULE } from './units.ts';
 
@@ -214,6 +215,7 @@ export const configSchema = z.strictObject({
     host: listener.prefault('127.0.0.1'),
     port: port.prefault(8444),
     sessions: section({ idle: sessionTime.prefault('8h'), lifetime: sessionTime.prefault('7d') }),
+    oidc: oidcSchema(sessionTime).prefault({}),
   }),
   certificates: section({
     device: duration.prefault('90d'),

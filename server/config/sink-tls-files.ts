@@ -79,7 +79,11 @@ function read({ name, caFile, certificateFile, keyFile }: TlsFileNames): Omit<Lo
   return { material, expiresAt: own?.leaf.validToDate.getTime() ?? Number.POSITIVE_INFINITY };
 }
 
-function readCertificates(what: string, file: string): { readonly text: string; readonly leaf: X509Certificate } {
+/** Problem `config_invalid` for a file without certificates. */
+export function readCertificates(
+  what: string,
+  file: string,
+): { readonly text: string; readonly leaf: X509Certificate } {
   let text: string;
   try {
     text = readFileSync(resolve(file), 'utf8');

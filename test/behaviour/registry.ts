@@ -11,6 +11,7 @@ import { expiryBehaviour } from './registry-expiry.ts';
 import { findBehaviour } from './registry-find.ts';
 import type { OpenFreshRegistry } from './registry-fixture.ts';
 import { idempotencyKeyBehaviour } from './registry-idempotency-keys.ts';
+import { identityBehaviour } from './registry-identities.ts';
 import { issuerBehaviour, renewalWindowBehaviour } from './registry-issuers.ts';
 import { nameBehaviour } from './registry-names.ts';
 import { operatorBehaviour } from './registry-operators.ts';
@@ -45,6 +46,7 @@ export function registryBehaviour(name: string, openFresh: OpenFreshRegistry): v
     findBehaviour(openFresh);
     operatorBehaviour(openFresh);
     idempotencyKeyBehaviour(openFresh);
+    identityBehaviour(openFresh);
     signInBehaviour(openFresh);
   });
 }

@@ -36,6 +36,12 @@ export function SignIn() {
         </p>
       )}
       {ways.data.value?.needsFirstOperator === true && <NoOperator />}
+      {query.refused !== undefined && (
+        <p class="notice bad" role="alert">
+          {providerWordsOf(query.refused)}
+        </p>
+      )}
+      {ways.data.value?.methods.includes('oidc') === true && <ProviderSignIn />}
       <PasswordSignIn />
       {methods.includes('passkey') && <PasskeySignIn />}
       {methods.includes('oidc') && (
@@ -45,6 +51,33 @@ export function SignIn() {
       )}
     </>
   );
+}
+
+/** A link that the router leaves alone: the server sends the browser on, to another site. */
+function ProviderSignIn() {
+  return (
+    <p class="panel panel-body">
+      <a class="button primary" href="/v1/sign-in/oidc" target="_top">
+        Sign in with your identity provider
+      </a>
+    </p>
+  );
+}
+
+/** With which code the server refused an account of the identity provider. */
+function providerWordsOf(code: string): string {
+  switch (code) {
+    case 'oidc_no_access':
+      return 'Your account at the identity provider has no access here. Ask an admin to give it a role.';
+    case 'oidc_unavailable':
+      return 'The identity provider cannot be reached now. Try again, or sign in with a password.';
+    case 'operator_disabled':
+      return 'This operator is disabled. Ask an admin.';
+    case 'rate_limited':
+      return 'There were too many sign-ins. Wait a moment, then try again.';
+    default:
+      return 'The identity provider did not confirm the sign-in. Try again.';
+  }
 }
 
 function PasswordSignIn() {
