@@ -7,6 +7,7 @@ import { loadSelf, self } from './session.ts';
 import { signInPath, takeRememberedPage } from './sign-in-path.ts';
 
 const Overview = lazy(() => import('./pages/overview.tsx').then(({ Overview }) => Overview));
+const Certificates = lazy(() => import('./pages/certificates.tsx').then(({ Certificates }) => Certificates));
 const Refused = lazy(() => import('./pages/refused.tsx').then(({ Refused }) => Refused));
 const Policies = lazy(() => import('./pages/policies.tsx').then(({ Policies }) => Policies));
 const Policy = lazy(() => import('./pages/policy.tsx').then(({ Policy }) => Policy));
@@ -65,6 +66,7 @@ function Pages() {
   return (
     <Router>
       <Route path="/" component={Overview} />
+      <Route path="/certificates" component={Certificates} />
       <Route path="/refused" component={Refused} />
       <Route path="/policies" component={Policies} />
       <Route path="/policies/:kind/:name" component={Policy} />
