@@ -100,7 +100,7 @@ export async function createConsole(options: ConsoleOptions): Promise<Console> {
     log,
     refusalLog,
   });
-  const followers = new Followers({ now });
+  const followers = new Followers({ now, registry, log });
   const stopWatching = registry.onOperatorAccessEnded((ended) => followers.end(ended));
   const { idle: idleMs, lifetime: lifetimeMs } = options.sessions ?? SESSIONS;
   const signIn = new OperatorSignIn({ registry, now, log, refusalLog, idleMs, lifetimeMs });

@@ -6,7 +6,8 @@
 import type { ServerResponse } from 'node:http';
 import { escapeJson } from '@rollcall/output';
 import { asProblem, Problem, problemDocument } from '@rollcall/protocol';
-import type { OperatorAccessEnded } from '../registry/index.ts';
+import type { Logger } from 'pino';
+import type { OperatorAccessEnded, Registry } from '../registry/index.ts';
 import type { Admission } from './access.ts';
 
 /** Unsent bytes per follower; more drop it. */
@@ -18,6 +19,9 @@ const DRAIN_PATIENCE_MS = 30_000;
 const CLOSE_GRACE_MS = 10_000;
 /** The longest that `setTimeout` accepts. */
 const MAX_TIMER_MS = 2 ** 31 - 1;
+
+/** Streams of sessions that ended without a request, or in another process, end within this time. */
+const SESSION_CHECK_MS = 60_000;
 
 const MEDIA_TYPES = { lines: 'application/x-ndjson', sse: 'text/event-stream' } as const;
 
@@ -42,6 +46,8 @@ export interface FollowRequest {
 
 export interface FollowersOptions {
   readonly now: () => number;
+  readonly registry: Pick<Registry, 'listOperatorSessions'>;
+  readonly log: Logger;
 }
 
 /** What admitted the reader: an API key or a session. */
@@ -54,10 +60,15 @@ interface Follower {
 
 export class Followers {
   readonly #now: () => number;
+  readonly #sessionCheck: NodeJS.Timeout;
   readonly #live = new Set<Follower>();
 
   constructor(options: FollowersOptions) {
     this.#now = options.now;
+    const { registry, log } = options;
+    this.#sessionCheck = setInterval(() => {
+      this.#endLostSessions(registry).catch((error: unknown) => log.error({ err: error }, 'sessions were not checked'));
+    }, SESSION_CHECK_MS).unref();
   }
 
   /** Streams until the client disconnects. Problem `unavailable` when there are too many followers. */
@@ -104,7 +115,16 @@ export class Followers {
     }
   }
 
+  /** A stream is no use of its session. */
+  async #endLostSessions(registry: FollowersOptions['registry']): Promise<void> {
+    const followers = [...this.#live].filter(({ credential }) => isSession(credential));
+    if (followers.length === 0) return;
+    const live = new Set((await registry.listOperatorSessions()).map(({ id }) => id));
+    for (const { credential, drop } of followers) if (!live.has(credential?.id ?? '')) drop(accessEnded());
+  }
+
   close(): void {
+    clearInterval(this.#sessionCheck);
     for (const { drop } of [...this.#live]) drop(new Problem('unavailable', { detail: 'the server is closing' }));
   }
 
@@ -123,8 +143,12 @@ export class Followers {
 function isOver(credential: NonNullable<Credential>, ended: OperatorAccessEnded): boolean {
   if (credential.operator !== ended.operator) return false;
   const { keyId, sessionId, sessions } = ended;
-  if (sessions !== undefined) return 'csrfToken' in credential && credential.id !== sessions.except;
+  if (sessions !== undefined) return isSession(credential) && credential.id !== sessions.except;
   return (keyId === undefined && sessionId === undefined) || credential.id === (keyId ?? sessionId);
+}
+
+function isSession(credential: Credential): boolean {
+  return credential !== undefined && 'csrfToken' in credential;
 }
 
 function accessEnded(): Problem {

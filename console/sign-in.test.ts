@@ -1,7 +1,7 @@
 /** People who sign in: links, passwords, the cookie, its end, and requests of other sites. */
 
 import { pino } from 'pino';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, onTestFinished, vi } from 'vitest';
 import { PASSWORD, secretOf, signedInBrowser, TestBrowser } from '../test/fixtures/console/test-browser.ts';
 import { openTestConsole, send, sendAndWaitForHead, type TestConsole } from '../test/fixtures/console/test-console.ts';
 
@@ -192,6 +192,24 @@ describe('a session', () => {
     const idle = await signedInBrowser(fixture, newName());
     fixture.clock.now += 8 * HOUR;
     expect((await idle.get('/v1/account')).status).toBe(401);
+  });
+
+  it('ends the streams that it opened when it ends without requests', async () => {
+    vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] });
+    onTestFinished(() => void vi.useRealTimers());
+    const other = await openTestConsole();
+    const { cookie = '' } = await signedInBrowser(other, 'ada');
+    const headers = { host: 'localhost', cookie };
+    const stream = await sendAndWaitForHead(other, { listener: 'tcp', path: '/v1/telemetry/follow', headers });
+    vi.advanceTimersByTime(60_000);
+    await other.say('dev-1', 'temp', '1');
+    other.clock.now += 8 * HOUR;
+    vi.advanceTimersByTime(60_000);
+    const chunks: string[] = [];
+    for await (const chunk of stream) chunks.push(String(chunk));
+    const lines = chunks.join('').trim().split('\n');
+    expect(lines.map((line) => JSON.parse(line))).toMatchObject([{ stream: 'temp' }, { code: 'operator_required' }]);
+    await other.close();
   });
 
   it('ends when its operator is disabled or reset, and a reset removes the password', async () => {
