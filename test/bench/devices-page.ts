@@ -47,7 +47,7 @@ async function loadAll(page: Page): Promise<void> {
 }
 
 const seconds = Number(process.argv[2] ?? 10);
-const fleet = await startBrowserFleet(DEVICES);
+const fleet = await startBrowserFleet({ stored: DEVICES });
 const { page } = await (await fleet.browser('viewer')).open('/devices');
 await loadAll(page);
 const session = await page.context().newCDPSession(page);

@@ -13,7 +13,7 @@ describeWithClients('the list of devices', ['chromium'], () => {
   let fleet: BrowserFleet;
   let browser: ConsoleBrowser;
   beforeAll(async () => {
-    fleet = await startBrowserFleet(STORED);
+    fleet = await startBrowserFleet({ stored: STORED });
     browser = await fleet.browser('operator');
   });
   afterAll(() => fleet.stop());

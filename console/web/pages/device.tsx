@@ -11,12 +11,28 @@ import { useResource } from '../resource.ts';
 import '../styles/devices.css';
 import { Acts, type LastAct, LastActProof } from './device/acts.tsx';
 import './device/device.css';
+import { AuditTab } from './device/audit-tab.tsx';
+import { CommandsTab } from './device/commands-tab.tsx';
 import type { DeviceDetail } from './device/device-detail.ts';
 import { type DeviceEvents, useDeviceEvents } from './device/device-events.ts';
 import { OverviewTab } from './device/overview-tab.tsx';
+import { RefusalsTab } from './device/refusals-tab.tsx';
+import { RightsTab } from './device/rights-tab.tsx';
+import { SettingsTab } from './device/settings-tab.tsx';
+import { TelemetryTab } from './device/telemetry-tab.tsx';
+import { TwinTab } from './device/twin-tab.tsx';
 import { PresenceText, StatusBadge } from './devices/device-state.tsx';
 
-const TABS = [['overview', 'Overview']] as const;
+const TABS = [
+  ['overview', 'Overview'],
+  ['telemetry', 'Telemetry'],
+  ['commands', 'Commands'],
+  ['twin', 'Twin'],
+  ['rights', 'Rights'],
+  ['refusals', 'Refusals'],
+  ['audit', 'Audit'],
+  ['settings', 'Settings'],
+] as const;
 
 /** Events of a device come in groups: it is loaded again once for each group. */
 const RELOAD_MS = 200;
@@ -74,17 +90,31 @@ function OneDevice({ id }: { readonly id: string }) {
           </a>
         </EmptyState>
       )}
-      {known !== undefined && <Views device={known} events={events} />}
+      {problem?.code === 'device_unknown' && <RefusalsTab id={id} events={events} />}
+      {known !== undefined && <Views device={known} events={events} onChanged={device.reload} />}
     </>
   );
 }
 
-function Views({ device, events }: { readonly device: DeviceDetail; readonly events: DeviceEvents }) {
+interface ViewsProps {
+  readonly device: DeviceDetail;
+  readonly events: DeviceEvents;
+  readonly onChanged: () => void;
+}
+
+function Views({ device, events, onChanged }: ViewsProps) {
   const [tab] = useQueryState('tab', 'overview');
   return (
     <>
       <Tabs label="Views of the device" name="tab" tabs={TABS} />
       {tab === 'overview' && <OverviewTab device={device} events={events} />}
+      {tab === 'telemetry' && <TelemetryTab id={device.id} />}
+      {tab === 'commands' && <CommandsTab id={device.id} />}
+      {tab === 'twin' && <TwinTab id={device.id} />}
+      {tab === 'rights' && <RightsTab device={device} />}
+      {tab === 'refusals' && <RefusalsTab id={device.id} events={events} />}
+      {tab === 'audit' && <AuditTab id={device.id} change={String(device.audit[0]?.id)} />}
+      {tab === 'settings' && <SettingsTab id={device.id} onChanged={onChanged} />}
     </>
   );
 }

@@ -2,7 +2,7 @@
 
 import { useSignal } from '@preact/signals';
 import { useRef } from 'preact/hooks';
-import { ApiProblem } from '../../api.ts';
+import { useAct } from '../../act.ts';
 import { Confirmation, Dialog } from '../../parts/dialog.tsx';
 import { OperationProof } from '../../parts/operation-proof.tsx';
 import { ProblemNotice } from '../../parts/problem-notice.tsx';
@@ -78,19 +78,15 @@ function OperationForm(props: {
   const { kind, ids, total } = props;
   const { title, meaning, isFinal } = OPERATIONS[kind];
   const reason = useSignal<Reason>('unspecified');
-  const problem = useSignal<ApiProblem | undefined>(undefined);
-  const { current: key } = useRef(crypto.randomUUID());
+  const { run, problem } = useAct();
   const order = { kind, ids, reason: reason.value };
   const selected = useResource((signal) => dryRun(order, signal), `${kind} ${reason.value}`);
   const selection = selected.data.value;
   const act = async () => {
     if (selection === undefined) return;
-    try {
-      props.onDone(await perform(order, selection.confirmation, `${key}-${reason.value}`));
-    } catch (error) {
-      problem.value = error instanceof ApiProblem ? error : new ApiProblem('unknown', 0, String(error));
-      selected.reload();
-    }
+    const result = await run((key) => perform(order, selection.confirmation, key));
+    if (result === undefined) selected.reload();
+    else props.onDone(result);
   };
   const shown = problem.value ?? selected.problem.value;
   return (

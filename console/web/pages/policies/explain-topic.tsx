@@ -17,9 +17,10 @@ const REASONS: Readonly<Record<string, string>> = {
   client_id_not_own: 'the client id belongs to another device or service',
 };
 
-/** Asks the server whether an identity may use a topic. The question is in the address. */
-export function ExplainTopic() {
-  const [who, setWho] = useQueryState('who');
+/** Asks the server whether an identity may use a topic. The question is in the address; `identity` leaves out who. */
+export function ExplainTopic({ identity }: { readonly identity?: string }) {
+  const [asked, setWho] = useQueryState('who');
+  const who = identity ?? asked;
   const [verb, setVerb] = useQueryState('verb', 'publish');
   const [topic, setTopic] = useQueryState('topic');
   const fields = { who: useSignal(who), verb: useSignal(verb), topic: useSignal(topic) };
@@ -35,15 +36,17 @@ export function ExplainTopic() {
   }, []);
   const submit = (event: Event) => {
     event.preventDefault();
-    setWho(fields.who.value);
+    if (identity === undefined) setWho(fields.who.value);
     setVerb(fields.verb.value);
     setTopic(fields.topic.value);
     void ask();
   };
   return (
     <Panel title="May it?">
-      <form class="question" onSubmit={submit}>
-        <TextField label="Device or service" value={fields.who} hint="A device id, or service/NAME." />
+      <form class={identity === undefined ? 'question' : 'question of-one'} onSubmit={submit}>
+        {identity === undefined && (
+          <TextField label="Device or service" value={fields.who} hint="A device id, or service/NAME." />
+        )}
         <Field label="Wants to">
           {(ids) => (
             <select
