@@ -9,6 +9,7 @@ import { signInPath, takeRememberedPage } from './sign-in-path.ts';
 const Overview = lazy(() => import('./pages/overview.tsx').then(({ Overview }) => Overview));
 const Certificates = lazy(() => import('./pages/certificates.tsx').then(({ Certificates }) => Certificates));
 const Refused = lazy(() => import('./pages/refused.tsx').then(({ Refused }) => Refused));
+const Telemetry = lazy(() => import('./pages/telemetry.tsx').then(({ Telemetry }) => Telemetry));
 const Policies = lazy(() => import('./pages/policies.tsx').then(({ Policies }) => Policies));
 const Policy = lazy(() => import('./pages/policy.tsx').then(({ Policy }) => Policy));
 const Tokens = lazy(() => import('./pages/tokens.tsx').then(({ Tokens }) => Tokens));
@@ -68,6 +69,7 @@ function Pages() {
       <Route path="/" component={Overview} />
       <Route path="/certificates" component={Certificates} />
       <Route path="/refused" component={Refused} />
+      <Route path="/telemetry" component={Telemetry} />
       <Route path="/policies" component={Policies} />
       <Route path="/policies/:kind/:name" component={Policy} />
       <Route path="/tokens" component={Tokens} />

@@ -9,7 +9,7 @@ const PLACES: Readonly<Record<string, (name: string) => string>> = {
   operator: (name) => `/settings?tab=operators&operator=${encodeURIComponent(name)}`,
   ca: () => '/certificates',
   telemetry: () => '/telemetry',
-  sink: () => '/telemetry',
+  sink: () => '/telemetry?view=sinks',
 };
 
 /** Actors that are no person or program with a page of its own. */

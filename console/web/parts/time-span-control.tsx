@@ -1,6 +1,6 @@
-import { useId } from 'preact/hooks';
 import { SPAN_CHOICES, type TimeSpan } from '../time-span.ts';
 import { Choice } from './choice.tsx';
+import { InlineField } from './inline-field.tsx';
 
 /** Chooses a span that ends now, or two times in the reader's time zone. */
 export function TimeSpanControl({ span }: { readonly span: TimeSpan }) {
@@ -22,17 +22,17 @@ function TimeInput(props: {
   readonly value: string;
   readonly onChange: (iso: string) => void;
 }) {
-  const id = useId();
   return (
-    <label class="inline-field" for={id}>
-      {props.label}
-      <input
-        id={id}
-        type="datetime-local"
-        value={localTime(props.value)}
-        onChange={({ currentTarget }) => props.onChange(isoOf(currentTarget.value))}
-      />
-    </label>
+    <InlineField label={props.label}>
+      {(id) => (
+        <input
+          id={id}
+          type="datetime-local"
+          value={localTime(props.value)}
+          onChange={({ currentTarget }) => props.onChange(isoOf(currentTarget.value))}
+        />
+      )}
+    </InlineField>
   );
 }
 

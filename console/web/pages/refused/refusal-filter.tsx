@@ -1,7 +1,7 @@
-import type { ComponentChildren, TargetedEvent } from 'preact';
-import { useId } from 'preact/hooks';
+import type { TargetedEvent } from 'preact';
 import { useLocation } from 'preact-iso';
 import type { RequestOf } from '../../api.ts';
+import { InlineField } from '../../parts/inline-field.tsx';
 import { TimeSpanControl } from '../../parts/time-span-control.tsx';
 import type { TimeSpan } from '../../time-span.ts';
 import { KIND_TITLES, KINDS, type RefusalKind } from './refusal-words.ts';
@@ -48,7 +48,7 @@ export function RefusalFilter(props: {
     <form class="refusal-filter" aria-label="Filter" onSubmit={(event) => event.preventDefault()}>
       <TimeSpanControl span={span} />
       <div class="refusal-filter-fields">
-        <Labelled label="What">
+        <InlineField label="What">
           {(id) => (
             <select id={id} value={filter.kind} onChange={choose('kind')}>
               <option value="">everything</option>
@@ -59,8 +59,8 @@ export function RefusalFilter(props: {
               ))}
             </select>
           )}
-        </Labelled>
-        <Labelled label="Cause">
+        </InlineField>
+        <InlineField label="Cause">
           {(id) => (
             <select id={id} value={filter.code} onChange={choose('code')}>
               <option value="">any</option>
@@ -71,24 +71,14 @@ export function RefusalFilter(props: {
               ))}
             </select>
           )}
-        </Labelled>
-        <Labelled label="Device">
+        </InlineField>
+        <InlineField label="Device">
           {(id) => <input id={id} value={filter.device} spellcheck={false} onChange={choose('device')} />}
-        </Labelled>
-        <Labelled label="Address">
+        </InlineField>
+        <InlineField label="Address">
           {(id) => <input id={id} value={filter.address} spellcheck={false} onChange={choose('address')} />}
-        </Labelled>
+        </InlineField>
       </div>
     </form>
-  );
-}
-
-function Labelled(props: { readonly label: string; readonly children: (id: string) => ComponentChildren }) {
-  const id = useId();
-  return (
-    <label class="inline-field" for={id}>
-      {props.label}
-      {props.children(id)}
-    </label>
   );
 }
