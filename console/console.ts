@@ -65,7 +65,7 @@ export interface ConsoleOptions {
 
 export interface Console {
   readonly port: number;
-  /** `https://host:port`. */
+  /** `https://host:port`, for a browser. */
   readonly url: string;
   readonly socketPath: string;
   /** For new connections; open ones keep their certificate. */
@@ -109,7 +109,7 @@ export async function createConsole(options: ConsoleOptions): Promise<Console> {
     provider === undefined ? undefined : new OidcSignIn({ oidc: provider, signIn, registry, now, log, refusalLog });
   const linkUrl = (secret: string) => {
     const { port } = tcp.server.address() as AddressInfo;
-    return `${serverUrl('https', linkHost(options), port)}/set-up#${secret}`;
+    return `${serverUrl('https', browserHost(options), port)}/set-up#${secret}`;
   };
   const acts = new IdempotentActs({ registry, log, now });
   const app = await createApplication({ access, acts, version, now, log, refusalLog });
@@ -166,8 +166,8 @@ export async function createConsole(options: ConsoleOptions): Promise<Console> {
     throw error;
   }
   const { port } = tcp.server.address() as AddressInfo;
-  const url = serverUrl('https', canonicalHost(options.host) ?? options.host, port);
-  log.info({ url, socket: options.socketPath }, 'console listens');
+  const url = serverUrl('https', browserHost(options), port);
+  log.info({ host: options.host, url, socket: options.socketPath }, 'console listens');
 
   return {
     port,
@@ -187,8 +187,9 @@ export async function createConsole(options: ConsoleOptions): Promise<Console> {
   };
 }
 
-/** A host name: passkeys work under no address. */
-function linkHost({ host, publicHosts = [] }: ConsoleOptions): string {
+/** A host name where there is one: passkeys work under no address. */
+function browserHost({ host, publicHosts = [] }: ConsoleOptions): string {
   const isLoopback = ['localhost', '127.0.0.1', '::1'].includes(host);
-  return isLoopback ? 'localhost' : (publicHosts.find((name) => isIP(name) === 0) ?? publicHosts[0] ?? host);
+  if (isLoopback) return 'localhost';
+  return publicHosts.find((name) => isIP(name) === 0) ?? publicHosts[0] ?? canonicalHost(host) ?? host;
 }
