@@ -34,7 +34,7 @@ describeWithClients('the list of devices', ['chromium'], () => {
     await page.close();
   });
 
-  it('has only the rows on the screen in the document, loads more while one scrolls, and tells how many there are', async () => {
+  it('has only the rows on the screen in the document, loads more while one scrolls, tells how many there are, and is at the same place after the way back', async () => {
     const { page } = await browser.open('/devices');
     await page.getByText(`${(STORED + 1).toLocaleString('en')} devices`).waitFor();
     await row(page, 'fill-00000000').waitFor();
@@ -48,6 +48,11 @@ describeWithClients('the list of devices', ['chromium'], () => {
       .toBe(1);
     expect(await rows(page).count()).toBeLessThan(80);
     expect(await row(page, 'press-1').getAttribute('aria-rowindex')).toBe(String(STORED + 2));
+    await page.getByRole('link', { name: 'press-1' }).click();
+    await page.getByRole('heading', { name: 'press-1' }).waitFor();
+    await page.goBack();
+    await row(page, 'press-1').waitFor();
+    expect(await page.evaluate('scrollY')).toBeGreaterThan(50_000);
     await page.keyboard.press('Home');
     await row(page, 'fill-00000000').waitFor();
     await page.close();

@@ -1,5 +1,5 @@
 import { useComputed, useSignal } from '@preact/signals';
-import { useEffect, useMemo, useRef } from 'preact/hooks';
+import { useEffect, useLayoutEffect, useMemo, useRef } from 'preact/hooks';
 import { useLocation } from 'preact-iso';
 import { api } from '../api.ts';
 import { useLiveEvents } from '../live-events.ts';
@@ -32,14 +32,17 @@ const LIVE_FIRST_MS = 500;
 const MOST_RELOADED = 500;
 const RELOAD_MS = 300;
 
+/** The list that was left last, for the way back to it. */
+let left: { readonly key: string; readonly list: DeviceList; readonly scrollY: number } | undefined;
+
 export function Devices() {
   const { url, path, route } = useLocation();
   const search = new URLSearchParams(url.split('?', 2)[1]);
   const filter = readFilter(search);
   const order = readOrder(search);
-  const list = useMemo(() => new DeviceList(), []);
-  const selection = useMemo(() => new Selection(), []);
   const key = JSON.stringify([filter, order]);
+  const list = useKeptList(key);
+  const selection = useMemo(() => new Selection(), []);
   const go = (next: URLSearchParams) => route(next.size === 0 ? path : `${path}?${next}`, true);
   const change = (changed: Partial<DeviceFilter>) => go(withFilter(new URLSearchParams(location.search), changed));
   const changeOrder = ({ sort, isReversed }: DeviceOrder) => {
@@ -87,6 +90,23 @@ export function Devices() {
   );
 }
 
+/** Going back shows the same list at the same place, and loads it again. */
+function useKeptList(key: string): DeviceList {
+  // Not in its types: whether a link led here.
+  const { wasPush } = useLocation() as { readonly wasPush?: boolean };
+  const kept = useMemo(() => (wasPush === false && left?.key === key ? left : undefined), []);
+  const list = useMemo(() => kept?.list ?? new DeviceList(), [kept]);
+  const current = useRef(key);
+  current.current = key;
+  useLayoutEffect(() => {
+    if (kept !== undefined) scrollTo(0, kept.scrollY);
+    return () => {
+      left = { key: current.current, list, scrollY };
+    };
+  }, [kept, list]);
+  return list;
+}
+
 function countQuery(filter: DeviceFilter) {
   const {
     limit: _limit,
@@ -115,7 +135,7 @@ function useLiveList(
   key: string,
   onCountChange: () => void,
 ) {
-  const openKey = useRef<string | undefined>(undefined);
+  const openKey = useRef<string | undefined>(list.ids.value.length > 0 ? key : undefined);
   const query = useRef(() => apiQuery(filter, order, Date.now()));
   query.current = () => apiQuery(filter, order, Date.now());
   const reload = () => {

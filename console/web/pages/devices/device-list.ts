@@ -99,6 +99,8 @@ export class DeviceList {
   close(): void {
     this.#abort.abort();
     if (this.#frame !== undefined) cancelAnimationFrame(this.#frame);
+    this.#frame = undefined;
+    this.#waiting = [];
   }
 
   async #load(read: (signal: AbortSignal) => Promise<() => void>): Promise<void> {

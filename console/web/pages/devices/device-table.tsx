@@ -8,7 +8,7 @@ import { useMediaQuery } from '../../media-query.ts';
 import { Time } from '../../parts/time.tsx';
 import { UntrustedText } from '../../parts/untrusted-text.tsx';
 import type { DeviceOrder } from './device-filter.ts';
-import type { DeviceList } from './device-list.ts';
+import { type DeviceList, MOST_LOADED } from './device-list.ts';
 import { PresenceText, StatusBadge } from './device-state.tsx';
 import type { ListedDevice } from './fleet-event.ts';
 import type { Selection } from './selection.ts';
@@ -59,43 +59,50 @@ export function DeviceTable({ list, selection, order, onOrder, total }: DeviceTa
     if (isNearEnd && !isLoading) void list.loadMore();
   }, [isNearEnd, isLoading, ids.length, list]);
   return (
-    <div
-      role="table"
-      class={`device-table ${selection === undefined ? '' : 'is-selectable'}`}
-      aria-label="Devices"
-      aria-rowcount={total === undefined ? -1 : total + 1}
-      aria-busy={isLoading}
-    >
-      <div role="rowgroup" class="device-head">
-        <div role="row" aria-rowindex={1} class="device-row">
-          {selection !== undefined && (
-            <div role="columnheader" class="device-cell-select">
-              <SelectAll ids={ids} selection={selection} />
-            </div>
-          )}
-          {COLUMNS.map((column) => (
-            <ColumnHeader key={column.name} column={column} order={order} onOrder={onOrder} />
-          ))}
+    <>
+      <div
+        role="table"
+        class={`device-table ${selection === undefined ? '' : 'is-selectable'}`}
+        aria-label="Devices"
+        aria-rowcount={total === undefined ? -1 : total + 1}
+        aria-busy={isLoading}
+      >
+        <div role="rowgroup" class="device-head">
+          <div role="row" aria-rowindex={1} class="device-row">
+            {selection !== undefined && (
+              <div role="columnheader" class="device-cell-select">
+                <SelectAll ids={ids} selection={selection} />
+              </div>
+            )}
+            {COLUMNS.map((column) => (
+              <ColumnHeader key={column.name} column={column} order={order} onOrder={onOrder} />
+            ))}
+          </div>
+        </div>
+        <div role="rowgroup" ref={body} class="device-body" style={{ height: `${ids.length * rowHeight}px` }}>
+          {ids.slice(first, end).map((id, index) => {
+            const device = list.device(id);
+            return (
+              device !== undefined && (
+                <Row
+                  key={id}
+                  device={device}
+                  index={first + index}
+                  top={(first + index) * rowHeight}
+                  selection={selection}
+                  list={list}
+                />
+              )
+            );
+          })}
         </div>
       </div>
-      <div role="rowgroup" ref={body} class="device-body" style={{ height: `${ids.length * rowHeight}px` }}>
-        {ids.slice(first, end).map((id, index) => {
-          const device = list.device(id);
-          return (
-            device !== undefined && (
-              <Row
-                key={id}
-                device={device}
-                index={first + index}
-                top={(first + index) * rowHeight}
-                selection={selection}
-                list={list}
-              />
-            )
-          );
-        })}
-      </div>
-    </div>
+      {ids.length >= MOST_LOADED && !list.isComplete.value && (
+        <p class="device-foot soft">
+          The first {MOST_LOADED.toLocaleString('en')} devices are shown. Search, or filter, to see others.
+        </p>
+      )}
+    </>
   );
 }
 
