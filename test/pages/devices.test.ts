@@ -124,13 +124,13 @@ describeWithClients('the list of devices', ['chromium'], () => {
     const revoked = await fleet.operator.listDevices({ group: 'group-8' as never, status: 'revoked' });
     expect(revoked.map(({ revocationReason }) => revocationReason)).toEqual(Array(20).fill('keyCompromise'));
     await page.close();
-  });
+  }, 60_000);
 
   it('changes group and labels of the selected devices', async () => {
     const { page } = await browser.open('/devices?group=group-9');
     await row(page, 'fill-00000009').getByRole('checkbox').check();
     await row(page, 'fill-00000109').getByRole('checkbox').check();
-    await page.getByRole('button', { name: 'Group and labels' }).click();
+    await page.getByRole('button', { name: 'Settings' }).click();
     const dialog = page.getByRole('dialog');
     await dialog.getByLabel('Labels').fill('site= line=4');
     await dialog.getByRole('button', { name: 'Change' }).click();

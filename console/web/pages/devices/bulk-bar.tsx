@@ -52,7 +52,7 @@ export function BulkBar({ list, selection, total }: BulkBarProps) {
                 open.value = 'settings';
               }}
             >
-              Group and labels
+              Settings
             </button>
             {OPERATION_ORDER.map((kind) => (
               <button
