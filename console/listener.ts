@@ -35,7 +35,7 @@ export class Listener<S extends Server = Server> {
     server.on('clientError', (error: NodeJS.ErrnoException, socket) => {
       const source = (socket as Socket).remoteAddress ?? 'unix';
       refusalLog.write(log, 'debug', source, { reason: error.code }, 'malformed operator request');
-      if (socket.writable) socket.end('HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n');
+      if (socket.writable) socket.end(refusalOf(error));
       else socket.destroy();
     });
   }
@@ -59,6 +59,15 @@ export class Listener<S extends Server = Server> {
       this.server.closeIdleConnections();
     });
   }
+}
+
+/**
+ * A browser opens connections before it needs them. On one that timed out without a request it repeats the request elsewhere
+ * after 408 (RFC 9110, section 15.5.9); 400 would be its answer.
+ */
+function refusalOf({ code }: NodeJS.ErrnoException): string {
+  const status = code === 'ERR_HTTP_REQUEST_TIMEOUT' ? '408 Request Timeout' : '400 Bad Request';
+  return `HTTP/1.1 ${status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`;
 }
 
 /** Problem `address_in_use`, or `config_invalid` when the address is not of this machine or not allowed. */
