@@ -125,12 +125,17 @@ class Ledger {
     return { isChanged, unreported };
   }
 
+  /** Without a sort of all names: most of a hundred thousand are not among the largest. */
   largest(most: number, atLeast = 0, by: 'bytes' | 'messages' = 'bytes'): DayUsage[] {
     const found: DayUsage[] = [];
-    for (const [name, { bytes, messages, isHeld }] of this.#uses) {
-      if (bytes > atLeast) found.push({ name, bytes, messages, isHeld });
+    for (const [name, use] of this.#uses) {
+      const { bytes, messages, isHeld } = use;
+      if (bytes <= atLeast || (found.length === most && use[by] <= (found.at(-1)?.[by] ?? 0))) continue;
+      const place = firstBelow(found, use[by], by);
+      found.splice(place, 0, { name, bytes, messages, isHeld });
+      if (found.length > most) found.pop();
     }
-    return found.sort((one, other) => other[by] - one[by]).slice(0, most);
+    return found;
   }
 
   clear(saved: readonly ShareUsage[] = []): void {
@@ -293,6 +298,17 @@ export class StorageShares {
   #notifyChanged(device: string | undefined): void {
     for (const listener of this.#listeners) listener.changed?.(device);
   }
+}
+
+/** The index of the first one that is smaller; they descend. */
+function firstBelow(found: readonly DayUsage[], value: number, by: 'bytes' | 'messages'): number {
+  let [low, high] = [0, found.length];
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if ((found[middle] as DayUsage)[by] >= value) low = middle + 1;
+    else high = middle;
+  }
+  return low;
 }
 
 function dayNumber(time: number): number {

@@ -12,11 +12,13 @@ import {
   type RefusalList,
   type RefusalQuery,
 } from '../../console/index.ts';
-import type { EventLog } from '../events/event-log.ts';
+import type { EventLog, StoredEvent } from '../events/event-log.ts';
 import { isRefusalType, KIND_OF_TYPE, REFUSAL_TYPES, type RefusalType, refusalOfEvent } from './refused-event.ts';
 
 /** Of one type. Larger ones are read from the newest on. */
 const EVENTS_MAX = 5_000;
+/** Of one query: what crosses from the reader's thread is unpacked at once. */
+const EVENTS_PER_QUERY = 500;
 /** Events that are read per turn of the event loop: about a millisecond. */
 const CHUNK = 100;
 const FEW = 5;
@@ -73,13 +75,18 @@ async function readNewest(
   name: string | undefined,
   { since, until }: RefusalQuery,
 ): Promise<{ readonly found: readonly RefusalFacts[]; readonly oldest: number | undefined }> {
-  const stored = await events.newest({ type, name, since, until, limit: EVENTS_MAX });
+  const stored: StoredEvent[] = [];
+  for (let before: number | undefined; stored.length < EVENTS_MAX; before = stored[0]?.position) {
+    const page = await events.newest({ type, name, since, until, before, limit: EVENTS_PER_QUERY });
+    stored.unshift(...page);
+    if (page.length < EVENTS_PER_QUERY) break;
+  }
   const found: RefusalFacts[] = [];
   for (const [index, { json }] of stored.entries()) {
     if (index > 0 && index % CHUNK === 0) await new Promise((resolve) => setImmediate(resolve));
     found.push(refusalOfEvent(type, parse(json)));
   }
-  return { found, oldest: stored.length === EVENTS_MAX ? found[0]?.at : undefined };
+  return { found, oldest: stored.length < EVENTS_MAX ? undefined : found[0]?.at };
 }
 
 function parse(json: Uint8Array): LifecycleEvent {

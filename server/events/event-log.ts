@@ -69,6 +69,8 @@ export interface NewestEvents {
   readonly name?: string | undefined;
   readonly since?: number | undefined;
   readonly until?: number | undefined;
+  /** Of positions smaller than this one. */
+  readonly before?: number | undefined;
   /** 1 to 10,000. */
   readonly limit: number;
 }
@@ -211,13 +213,14 @@ export class EventLog {
   }
 
   /** The newest events of one type and name, oldest first. Unlike `list` it reads no others. Of the class `device` only. */
-  async newest({ type, name, since, until, limit }: NewestEvents): Promise<readonly StoredEvent[]> {
+  async newest({ type, name, since, until, before, limit }: NewestEvents): Promise<readonly StoredEvent[]> {
     const { journal } = this.#options;
     const query = {
       ...{ stream: type, limit },
       ...(name !== undefined && { device: name }),
       ...(since !== undefined && { since }),
       ...(until !== undefined && { until }),
+      ...(before !== undefined && { before }),
     };
     return (await journal.query(query)).flatMap((message) => storedEvent(message) ?? []);
   }
