@@ -44,11 +44,24 @@ describe('guesses of passwords', () => {
   });
 });
 
-it('codes after a right password are limited to a few per name', () => {
-  const { clock, guesses } = limiter();
+describe('codes after a right password', () => {
   const guess = { name: 'ada', address: '192.0.2.1', isKnownNetwork: false };
-  for (let n = 0; n < 5; n += 1) guesses.countCode(guess);
-  expect(() => guesses.countCode({ ...guess, address: '192.0.2.2' })).toThrow(/too many/);
-  clock.now += 300_000;
-  guesses.countCode(guess);
+
+  it('are limited to a few per name', () => {
+    const { clock, guesses } = limiter();
+    for (let n = 0; n < 5; n += 1) guesses.countCode(guess);
+    expect(() => guesses.countCode({ ...guess, address: '192.0.2.2' })).toThrow(/too many/);
+    clock.now += 300_000;
+    guesses.countCode(guess);
+  });
+
+  it('are limited also on a network that the operator used before, because others may share it', () => {
+    const { clock, guesses } = limiter();
+    const known = { ...guess, isKnownNetwork: true };
+    for (let n = 0; n < 10; n += 1) guesses.countCode(known);
+    expect(() => guesses.countCode(known)).toThrow(/too many/);
+    clock.now += 60_000;
+    guesses.countCode(known);
+    expect(() => guesses.countCode(known)).toThrow(/too many/);
+  });
 });

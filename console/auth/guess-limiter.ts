@@ -13,6 +13,8 @@ const OF_NETWORK = { perSecond: 1 / 6, burst: 10, keys: 20_000 };
 const OF_NAME = { perSecond: 1 / 30, burst: 10, keys: 20_000 };
 /** Codes after a right password, from such networks: 288 a day, of a million. */
 const CODES_OF_NAME = { perSecond: 1 / 300, burst: 5, keys: 1_000 };
+/** On a network that the operator used before, which others may share: 1,440 a day. */
+const CODES_OF_KNOWN = { perSecond: 1 / 60, burst: 10, keys: 1_000 };
 
 export interface Guess {
   /** As it was sent. */
@@ -28,6 +30,7 @@ export class GuessLimiter {
   readonly #names = new TokenBuckets(OF_NAME);
   readonly #known = new TokenBuckets(OF_NETWORK);
   readonly #codes = new TokenBuckets(CODES_OF_NAME);
+  readonly #knownCodes = new TokenBuckets(CODES_OF_KNOWN);
 
   constructor(now: () => number) {
     this.#now = now;
@@ -45,7 +48,8 @@ export class GuessLimiter {
 
   /** Counts a code that came with the right password, before it is checked. Problem `rate_limited`. */
   countCode(guess: Guess): void {
-    if (!guess.isKnownNetwork) this.#take(this.#codes, guess.name);
+    if (guess.isKnownNetwork) this.#take(this.#knownCodes, knownKey(guess));
+    else this.#take(this.#codes, guess.name);
   }
 
   /** Counts a guess that is of no name. Problem `rate_limited`. */
