@@ -146,7 +146,9 @@ describe('a recovery code', () => {
     expect(await signIn('aaaa-aaaa-aaaa-aaaa')).toMatchObject(refused);
     expect((await browser.get('/v1/account')).json).toMatchObject({ recoveryCodes: 9 });
     const audit = await fixture.client.listAudit({ subject: `operator/${name}`, limit: 10 });
-    expect(audit).toContainEqual(expect.objectContaining({ action: 'operator.recovery.used', details: { left: 9 } }));
+    expect(audit).toContainEqual(
+      expect.objectContaining({ action: 'operator.recovery.used', details: { left: 9, fromAddress: '127.0.0.1' } }),
+    );
     await browser.post('/v1/account/recovery-codes');
     expect(await signIn(second)).toMatchObject(refused);
   });

@@ -53,6 +53,8 @@ describe('the first set-up', () => {
       json: { code: 'link_invalid' },
     });
     expect(await fresh.console.createSetUpLink()).toBeUndefined();
+    const [added] = (await fresh.client.listAudit()).filter(({ action }) => action === 'operator.added');
+    expect(added).toMatchObject({ actor: 'operator/grace', details: { role: 'admin', fromAddress: '127.0.0.1' } });
     await expect(fresh.client.createSignInLink({})).rejects.toMatchObject({ code: 'set_up_done' });
     await fresh.close();
   });

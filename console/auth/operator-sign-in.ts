@@ -7,12 +7,13 @@ import { Problem } from '@rollcall/protocol';
 import type { AuthenticationResponseJSON } from '@simplewebauthn/server';
 import type { Logger } from 'pino';
 import { networkOf, type RefusalLog } from '../../limits/index.ts';
-import type {
-  BegunOperatorSession,
-  OperatorCredentials,
-  PasskeyRecord,
-  Registry,
-  SecondFactor,
+import {
+  type BegunOperatorSession,
+  type OperatorCredentials,
+  type PasskeyRecord,
+  type Registry,
+  runWithOrigin,
+  type SecondFactor,
 } from '../../registry/index.ts';
 import { type Guess, GuessLimiter } from './guess-limiter.ts';
 import { type PasskeyBrowser, Passkeys } from './passkeys.ts';
@@ -65,11 +66,7 @@ export class OperatorSignIn {
   /** Problem `sign_in_refused`, `code_required` or `rate_limited`. */
   async byPassword(order: PasswordSignIn, client: SignInClient): Promise<BegunOperatorSession> {
     const verified = await this.#verify(order, client);
-    return this.#expectUnused(
-      await this.#options.registry.beginOperatorSession(this.sessionOrder(order.operator, verified, client)),
-      order.operator,
-      client,
-    );
+    return this.#begin(order.operator, verified, client);
   }
 
   /** The session has another secret from then on. Problem `sign_in_refused`, `code_required` or `rate_limited`. */
@@ -80,7 +77,7 @@ export class OperatorSignIn {
   ): Promise<BegunOperatorSession> {
     const { id, operator } = session;
     const verified = await this.#verify({ operator, ...order }, client);
-    return this.#expectUnused(await this.#options.registry.renewOperatorSession(id, verified), operator, client);
+    return this.#settle(operator, client, (registry) => registry.renewOperatorSession(id, verified));
   }
 
   /** Sets the password and begins a session. Problem `link_invalid`, `code_required`, `sign_in_refused`, `password_refused` or `rate_limited`. */
@@ -96,11 +93,8 @@ export class OperatorSignIn {
     const verified = { method: 'link', ...(await this.#secondFactor(credentials, order.code, operator, client)) };
     const passwordHash = await this.#hasher.hash(order.password);
     const session = this.sessionOrder(operator, verified, client);
-    return this.#expectUnused(
-      await registry.useSignInLink({ secret: order.secret, passwordHash, session }),
-      operator,
-      client,
-    );
+    const use = { secret: order.secret, passwordHash, session };
+    return this.#settle(operator, client, () => registry.useSignInLink(use));
   }
 
   /** With the passkey, which is two factors. Problem `passkey_refused` or `rate_limited`. */
@@ -110,8 +104,7 @@ export class OperatorSignIn {
     client: SignInClient,
   ): Promise<BegunOperatorSession> {
     const { operator } = await this.#verifyPasskey(undefined, credential, browser, client);
-    const session = this.sessionOrder(operator, { method: 'passkey' }, client);
-    return this.#expectUnused(await this.#options.registry.beginOperatorSession(session), operator, client);
+    return this.#begin(operator, { method: 'passkey' }, client);
   }
 
   /** The session has another secret from then on. Problem `passkey_refused` or `rate_limited`. */
@@ -122,8 +115,8 @@ export class OperatorSignIn {
     client: SignInClient,
   ): Promise<BegunOperatorSession> {
     const { operator } = await this.#verifyPasskey(session, credential, browser, client);
-    const renewed = await this.#options.registry.renewOperatorSession(session.id, { method: 'passkey' });
-    return this.#expectUnused(renewed, operator, client);
+    const renewal = { method: 'passkey' };
+    return this.#settle(operator, client, (registry) => registry.renewOperatorSession(session.id, renewal));
   }
 
   /** Problem `link_invalid` or `rate_limited`. */
@@ -203,17 +196,23 @@ export class OperatorSignIn {
       : { secondFactor: { kind: 'totp', step } };
   }
 
-  #expectUnused(
-    begun: BegunOperatorSession | undefined,
+  #begin(operator: string, verified: Verified, client: SignInClient): Promise<BegunOperatorSession> {
+    const order = this.sessionOrder(operator, verified, client);
+    return this.#settle(operator, client, (registry) => registry.beginOperatorSession(order));
+  }
+
+  /** Everything that it writes has the address in the audit. Problem `sign_in_refused` for a code that was used before. */
+  async #settle(
     operator: string,
     client: SignInClient,
-  ): BegunOperatorSession | Promise<never> {
+    work: (registry: Registry) => Promise<BegunOperatorSession | undefined>,
+  ): Promise<BegunOperatorSession> {
+    const { registry } = this.#options;
+    const origin = { apiKey: undefined, address: client.address };
+    const begun = await runWithOrigin(origin, () => work(registry));
     if (begun !== undefined) return begun;
-    return this.#options.registry
-      .findOperatorCredentials(operator)
-      .then((credentials) =>
-        this.#refuse(credentials, client, 'unknown recovery code, or a code that was used before'),
-      );
+    const credentials = await registry.findOperatorCredentials(operator);
+    return this.#refuse(credentials, client, 'unknown recovery code, or a code that was used before');
   }
 
   /** The audit entry is written after the answer, so that the time of the answer does not show whether the operator exists. */

@@ -7,9 +7,9 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { openConsoleClient } from '../../console/client.ts';
+import { setPasswordByLink } from '../fixtures/one-time-link.ts';
 import { PROGRAM, type RunningServer, rollcall, serve, start } from '../fixtures/program.ts';
 import { inTerminal } from '../fixtures/pseudo-terminal.ts';
-import { signInByLink } from '../fixtures/sign-in-by-link.ts';
 
 /** Of another fleet. */
 const OTHER_ROOT = fileURLToPath(new URL('../fixtures/a-root.pem', import.meta.url));
@@ -149,7 +149,8 @@ describe('a person', () => {
     const made = await rollcall(['operator', 'set-up-link', '--data', data]);
     expect(made.stderr).toContain('adds the first operator');
     const second = new URL(made.stdout.trim());
-    const setUp = (link: URL) => signInByLink(link.href, readFileSync(join(data, 'trust-bundle.pem'), 'utf8'), 'grace');
+    const setUp = (link: URL) =>
+      setPasswordByLink(link.href, readFileSync(join(data, 'trust-bundle.pem'), 'utf8'), 'grace');
     expect(await setUp(first)).toMatchObject({ status: 404, json: { code: 'link_invalid' } });
     expect(await setUp(second)).toMatchObject({ status: 200, json: { operator: 'grace', role: 'admin' } });
     expect((await rollcall(['operator', 'set-up-link', '--data', data])).stderr).toContain('there is an operator');
@@ -180,7 +181,7 @@ describe('a person', () => {
     await operator('add', 'dora');
     const link = await operator('link', 'dora');
     expect(link).toMatchObject({ code: 0, stderr: expect.stringContaining('dora sets a password there') });
-    const used = await signInByLink(link.stdout.trim(), readFileSync(server.ready.trustBundle, 'utf8'));
+    const used = await setPasswordByLink(link.stdout.trim(), readFileSync(server.ready.trustBundle, 'utf8'));
     expect(used).toMatchObject({ status: 200, json: { operator: 'dora', role: 'viewer' } });
     const id = used.json.session.id;
     expect((await operator('session', 'list', 'dora')).stdout).toContain(id);

@@ -9,8 +9,8 @@ import { pino } from 'pino';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { startFleet, type TestFleet } from '../fixtures/fleet.ts';
 import { openMqtt } from '../fixtures/mqtt.ts';
+import { PASSWORD, setPasswordByLink } from '../fixtures/one-time-link.ts';
 import { rollcall, serve } from '../fixtures/program.ts';
-import { PASSWORD, signInByLink } from '../fixtures/sign-in-by-link.ts';
 import { temporaryDirectory } from '../fixtures/temporary.ts';
 
 /** The base64 of a PEM key without header, footer and line breaks: a leak contains it in any layout. */
@@ -52,10 +52,10 @@ describe('a secret', () => {
     await fleet.operator.addOperator({ name: 'ada' });
     const link = await fleet.operator.createSignInLink({ operator: 'ada' });
     const ca = readFileSync(fleet.trustBundle, 'utf8');
-    const { cookie, json } = await signInByLink(link.url, ca);
+    const { cookie, json } = await setPasswordByLink(link.url, ca);
     ofOperators.push(link.url.split('#')[1], PASSWORD, /=([\w-]+);/.exec(cookie ?? '')?.[1], json.csrfToken);
     secrets.push(...(ofOperators as string[]));
-    await signInByLink(link.url, ca); // used already
+    await setPasswordByLink(link.url, ca); // used already
 
     // Takes every path that handles a secret, refusals included.
     const wrong = token.replace(secret, `${'A'.repeat(26)}g`);
