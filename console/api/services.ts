@@ -2,8 +2,10 @@
 
 import { NAME_RULE, parseServiceName, type ServiceName } from '@rollcall/protocol';
 import { z } from 'zod';
+import { certificateView } from './devices.ts';
 import type { Endpoint } from './endpoint.ts';
 import { checkedText, longPageLimit, reason, time } from './schemas.ts';
+import { sessionView } from './sessions.ts';
 
 const serviceName: z.ZodType<ServiceName, string> = checkedText(parseServiceName, `a service name of ${NAME_RULE}`);
 
@@ -64,6 +66,19 @@ export const serviceEndpoints = {
     summary: 'list services in the order of their names',
     query: serviceQuery,
     answer: z.array(serviceView),
+  },
+  showService: {
+    method: 'GET',
+    path: '/v1/services/:name',
+    access: 'viewer',
+    summary: 'show a service with its certificates, its live sessions and the scope whose policy applies',
+    params: serviceParams,
+    answer: serviceView.extend({
+      decidedBy: z.string().describe('the scope whose policy applies, or "built-in"'),
+      certificates: z.array(certificateView).describe('the newest 1,000, oldest first'),
+      sessions: z.array(sessionView).describe('the first 100, in the order of their client ids'),
+      sessionCount: z.int(),
+    }),
   },
   revokeService: {
     method: 'POST',

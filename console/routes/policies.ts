@@ -87,7 +87,7 @@ async function conditionOf(
 }
 
 /** The first policy that is set: of the scope, else of its fallback scope, else the built-in one. */
-async function effectivePolicy(registry: Registry, scope: PolicyScope): Promise<PolicyView> {
+export async function effectivePolicy(registry: Registry, scope: PolicyScope): Promise<PolicyView> {
   return viewPolicy(scope, await registry.findPolicy(scope), await fallbackPolicy(registry, scope));
 }
 

@@ -12,6 +12,8 @@ const Refused = lazy(() => import('./pages/refused.tsx').then(({ Refused }) => R
 const Telemetry = lazy(() => import('./pages/telemetry.tsx').then(({ Telemetry }) => Telemetry));
 const Policies = lazy(() => import('./pages/policies.tsx').then(({ Policies }) => Policies));
 const Policy = lazy(() => import('./pages/policy.tsx').then(({ Policy }) => Policy));
+const Service = lazy(() => import('./pages/service.tsx').then(({ Service }) => Service));
+const Services = lazy(() => import('./pages/services.tsx').then(({ Services }) => Services));
 const Tokens = lazy(() => import('./pages/tokens.tsx').then(({ Tokens }) => Tokens));
 const Token = lazy(() => import('./pages/token.tsx').then(({ Token }) => Token));
 const Audit = lazy(() => import('./pages/audit.tsx').then(({ Audit }) => Audit));
@@ -72,6 +74,8 @@ function Pages() {
       <Route path="/telemetry" component={Telemetry} />
       <Route path="/policies" component={Policies} />
       <Route path="/policies/:kind/:name" component={Policy} />
+      <Route path="/services" component={Services} />
+      <Route path="/services/:name" component={Service} />
       <Route path="/tokens" component={Tokens} />
       <Route path="/tokens/:id" component={Token} />
       <Route path="/audit" component={Audit} />

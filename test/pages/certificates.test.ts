@@ -7,11 +7,11 @@ import { memoryIdentityStore, type StoredIdentity } from '@rollcall/device-sdk';
 import type { Page } from 'playwright-core';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { requestRenewal } from '../../device-sdk/enrollment.ts';
-import { type ConsoleBrowser, startBrowser } from '../fixtures/browser.ts';
+import { type ConsoleBrowser, operatorHeaders, startBrowser } from '../fixtures/browser.ts';
 import { makeCertificate } from '../fixtures/console/test-console.ts';
 import { startFleet, type TestFleet } from '../fixtures/fleet.ts';
 import { closed, connectMqtt } from '../fixtures/mqtt.ts';
-import { keyHeader, roleHeader } from '../fixtures/operator-headers.ts';
+import { roleHeader } from '../fixtures/operator-headers.ts';
 import { describeWithClients } from '../fixtures/real-client.ts';
 
 describeWithClients('the page of certificates', ['chromium'], () => {
@@ -29,7 +29,7 @@ describeWithClients('the page of certificates', ['chromium'], () => {
         [['certificates', 'files', 'console'], await certificateFiles(files)],
       ],
     });
-    browser = await startBrowser({ url: fleet.consoleUrl, headers: keyHeader(fleet) });
+    browser = await startBrowser({ url: fleet.consoleUrl, headers: operatorHeaders(fleet) });
     kept = await fleet.enroll('press-1');
     lost = await fleet.enroll('press-2');
     await fleet.mint({ ttlSeconds: 20 * 86_400 });

@@ -2,10 +2,10 @@
 
 import { DEFAULT_DEVICE_POLICY } from '@rollcall/protocol';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { type ConsoleBrowser, startBrowser } from '../fixtures/browser.ts';
+import { type ConsoleBrowser, operatorHeaders, startBrowser } from '../fixtures/browser.ts';
 import { startFleet, type TestFleet } from '../fixtures/fleet.ts';
 import { connectMqtt } from '../fixtures/mqtt.ts';
-import { keyHeader, roleHeader } from '../fixtures/operator-headers.ts';
+import { roleHeader } from '../fixtures/operator-headers.ts';
 import { describeWithClients } from '../fixtures/real-client.ts';
 
 const TELEMETRY = 'devices/press-1/telemetry/temperature';
@@ -16,7 +16,7 @@ describeWithClients('the pages of policies', ['chromium'], () => {
   let browser: ConsoleBrowser;
   beforeAll(async () => {
     fleet = await startFleet();
-    browser = await startBrowser({ url: fleet.consoleUrl, headers: keyHeader(fleet) });
+    browser = await startBrowser({ url: fleet.consoleUrl, headers: operatorHeaders(fleet) });
     await fleet.enroll('valve-1');
   });
   afterAll(async () => {

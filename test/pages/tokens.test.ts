@@ -2,10 +2,10 @@
 
 import { enrollOnce, memoryIdentityStore } from '@rollcall/device-sdk';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { type ConsoleBrowser, startBrowser } from '../fixtures/browser.ts';
+import { type ConsoleBrowser, operatorHeaders, startBrowser } from '../fixtures/browser.ts';
 import { startFleet, type TestFleet } from '../fixtures/fleet.ts';
 import { closed, connectMqtt } from '../fixtures/mqtt.ts';
-import { keyHeader, roleHeader } from '../fixtures/operator-headers.ts';
+import { roleHeader } from '../fixtures/operator-headers.ts';
 import { describeWithClients } from '../fixtures/real-client.ts';
 
 describeWithClients('the pages of tokens', ['chromium'], () => {
@@ -13,7 +13,7 @@ describeWithClients('the pages of tokens', ['chromium'], () => {
   let browser: ConsoleBrowser;
   beforeAll(async () => {
     fleet = await startFleet();
-    browser = await startBrowser({ url: fleet.consoleUrl, headers: keyHeader(fleet) });
+    browser = await startBrowser({ url: fleet.consoleUrl, headers: operatorHeaders(fleet) });
   });
   afterAll(async () => {
     await browser.close();
