@@ -7,14 +7,19 @@ import { type BrowserFleet, startBrowserFleet } from '../fixtures/browser-fleet.
 import { describeWithClients } from '../fixtures/real-client.ts';
 
 const STORED = 2_000;
+const LAST = 'press-9';
 const PATIENCE = { timeout: 15_000 };
+
+/** What no request could set, but a changed registry could hold. */
+const HOSTILE = { site: 'north', note: '<img src=x onerror="globalThis.isRun=true">', turned: 'a\u202Eb\u0007' };
 
 describeWithClients('the list of devices', ['chromium'], () => {
   let fleet: BrowserFleet;
   let browser: ConsoleBrowser;
   beforeAll(async () => {
-    fleet = await startBrowserFleet({ stored: STORED });
+    fleet = await startBrowserFleet({ stored: STORED, labels: HOSTILE });
     browser = await fleet.browser('operator');
+    await fleet.enroll(LAST, { labels: { site: 'north' } });
   });
   afterAll(() => fleet.stop());
 
@@ -35,23 +40,23 @@ describeWithClients('the list of devices', ['chromium'], () => {
   });
 
   it('has only the rows on the screen in the document, loads more while one scrolls, tells how many there are, and is at the same place after the way back', async () => {
-    const { page } = await browser.open('/devices');
-    await page.getByText(`${(STORED + 1).toLocaleString('en')} devices`).waitFor();
+    const { page } = await browser.open('/devices?label=site%3Dnorth');
+    await page.getByText(`${(STORED + 1).toLocaleString('en')} devices match`).waitFor();
     await row(page, 'fill-00000000').waitFor();
     expect(await rows(page).count()).toBeLessThan(80);
     expect(await page.getByRole('table', { name: 'Devices' }).getAttribute('aria-rowcount')).toBe(String(STORED + 2));
     await expect
       .poll(async () => {
         await page.keyboard.press('End');
-        return row(page, 'press-1').count();
+        return row(page, LAST).count();
       }, PATIENCE)
       .toBe(1);
     expect(await rows(page).count()).toBeLessThan(80);
-    expect(await row(page, 'press-1').getAttribute('aria-rowindex')).toBe(String(STORED + 2));
-    await page.getByRole('link', { name: 'press-1' }).click();
-    await page.getByRole('heading', { name: 'press-1' }).waitFor();
+    expect(await row(page, LAST).getAttribute('aria-rowindex')).toBe(String(STORED + 2));
+    await page.getByRole('link', { name: LAST }).click();
+    await page.getByRole('heading', { name: LAST }).waitFor();
     await page.goBack();
-    await row(page, 'press-1').waitFor();
+    await row(page, LAST).waitFor();
     expect(await page.evaluate('scrollY')).toBeGreaterThan(50_000);
     await page.keyboard.press('Home');
     await row(page, 'fill-00000000').waitFor();
@@ -65,7 +70,7 @@ describeWithClients('the list of devices', ['chromium'], () => {
     expect(new URL(page.url()).search).toBe('?text=00000042');
     await page.getByRole('searchbox', { name: 'Search devices' }).fill('site=north');
     await page.keyboard.press('Enter');
-    await page.getByText('2,000 devices match').waitFor();
+    await page.getByText('2,001 devices match').waitFor();
     await page.getByRole('button', { name: 'More filters' }).click();
     await page.getByLabel('Group', { exact: true }).fill('group-7');
     await page.keyboard.press('Enter');
@@ -81,7 +86,7 @@ describeWithClients('the list of devices', ['chromium'], () => {
       'descending',
     );
     await page.getByRole('button', { name: 'Remove the filter Group group-7' }).click();
-    await page.getByText('2,000 devices match').waitFor();
+    await page.getByText('2,001 devices match').waitFor();
     await page.goto(new URL('/devices?address=nonsense', page.url()).href);
     await page.getByRole('alert').getByText('request_invalid').waitFor();
     await page.close();
@@ -141,6 +146,20 @@ describeWithClients('the list of devices', ['chromium'], () => {
       { line: '4' },
       { line: '4' },
     ]);
+    await page.close();
+  });
+
+  it('shows hostile labels as text, in the list and on the page of the device', async () => {
+    const { page, faults } = await browser.open('/devices?text=fill-00000000');
+    for (const open of [() => {}, () => page.getByRole('link', { name: 'fill-00000000' }).click()]) {
+      await open();
+      await page.getByText('note=<img src=x onerror=').first().waitFor();
+      await page.getByText('U+202E').first().waitFor();
+      await page.getByText('U+0007').first().waitFor();
+      expect(await page.locator('main img').count()).toBe(0);
+    }
+    expect(await page.evaluate('globalThis.isRun')).toBeUndefined();
+    expect(faults).toEqual([]);
     await page.close();
   });
 

@@ -37,7 +37,10 @@ let left: { readonly key: string; readonly list: DeviceList; readonly scrollY: n
 
 export function Devices() {
   const { url, path, route } = useLocation();
-  const search = new URLSearchParams(url.split('?', 2)[1]);
+  const own = useRef(url);
+  // The address of the next page comes before this one is gone.
+  if (path === '/devices') own.current = url;
+  const search = new URLSearchParams(own.current.split('?', 2)[1]);
   const filter = readFilter(search);
   const order = readOrder(search);
   const key = JSON.stringify([filter, order]);
