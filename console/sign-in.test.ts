@@ -227,6 +227,17 @@ describe('a session', () => {
     }
   });
 
+  it('ends when somebody signs in again with the same browser', async () => {
+    const [first, second] = [newName(), newName()];
+    const browser = await signedInBrowser(fixture, first);
+    await signedInBrowser(fixture, second);
+    const { cookie = '' } = browser;
+    expect((await browser.post('/v1/sign-in', { operator: second, password: PASSWORD })).status).toBe(200);
+    expect((await browser.get('/v1/account')).json).toMatchObject({ operator: second });
+    expect((await browser.get('/v1/account', { cookie })).status).toBe(401);
+    expect(await fixture.client.listOperatorSessions({ operator: first })).toEqual([]);
+  });
+
   it('is listed to its operator, and to admins all are', async () => {
     const [viewer, admin] = [newName(), newName()];
     const browsers = [await signedInBrowser(fixture, viewer), await signedInBrowser(fixture, admin, 'admin')] as const;

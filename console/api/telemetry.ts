@@ -202,6 +202,7 @@ export const telemetryEndpoints = {
     method: 'POST',
     path: '/v1/telemetry/prune',
     access: 'admin',
+    recentSignIn: 'always',
     summary: 'remove messages past their retention, by days and by groups',
     body: pruneRequest,
     answer: pruneAnswer,

@@ -9,13 +9,14 @@ import { addressOf } from '../access.ts';
 import type { signedInView } from '../api/sign-in.ts';
 import { isoTime } from '../iso-time.ts';
 import type { SignInClient } from './operator-sign-in.ts';
-import { csrfTokenOf, sessionCookie } from './session-cookie.ts';
+import { csrfTokenOf, presentedSession, sessionCookie } from './session-cookie.ts';
 
 export interface SessionAnswerOptions {
-  readonly registry: Pick<Registry, 'findOperatorCredentials'>;
+  readonly registry: Pick<Registry, 'findOperatorCredentials' | 'admitOperatorSession' | 'endOperatorSession'>;
   readonly now: () => number;
 }
 
+/** Ends the session that the browser had: its cookie is replaced, so nobody could sign out of it. */
 export async function answerWithSession(
   { record, secret }: BegunOperatorSession,
   reply: FastifyReply,
@@ -24,6 +25,11 @@ export async function answerWithSession(
   const { id, operator, method, authenticatedAt, expiresAt } = record;
   const credentials = await registry.findOperatorCredentials(operator);
   if (credentials === undefined) throw new Problem('operator_required');
+  const former = presentedSession(reply.request.raw);
+  const replaced = former === undefined ? undefined : await registry.admitOperatorSession(former);
+  if (replaced !== undefined && replaced.id !== id) {
+    await registry.endOperatorSession(replaced.id, `operator/${replaced.operator}`);
+  }
   reply.header('set-cookie', sessionCookie(secret, expiresAt - now()));
   const session = { id, method, authenticatedAt: isoTime(authenticatedAt), expiresAt: isoTime(expiresAt) };
   return { operator, role: credentials.role, session, csrfToken: csrfTokenOf(secret) };
