@@ -17,6 +17,8 @@ export interface LiveHandlers {
 
 /** How long a page may be out of sight before its connection is closed. */
 const HIDDEN_MS = 10_000;
+/** When the server has too many streams, or is starting: the next attempt. */
+const REFUSED_MS = 15_000;
 
 /** Follows `url` while the component is mounted; `types` are further names of events. `undefined` follows nothing. */
 export function useLiveEvents(
@@ -30,21 +32,35 @@ export function useLiveEvents(
   const names = types.join(' ');
   useEffect(() => {
     if (url === undefined) return undefined;
-    let source: EventSource | undefined = open(url, names, state, current);
+    let source: EventSource | undefined;
     let leaving: ReturnType<typeof setTimeout> | undefined;
+    let again: ReturnType<typeof setTimeout> | undefined;
     const close = () => {
+      clearTimeout(again);
       source?.close();
       source = undefined;
+    };
+    const follow = () => {
+      source = open(url, names, state, current, () => {
+        close();
+        again = setTimeout(followAgain, REFUSED_MS);
+      });
+    };
+    const followAgain = () => {
+      if (document.hidden) return;
+      state.value = 'connecting';
+      follow();
+      current.current.onGap?.();
     };
     const changed = () => {
       clearTimeout(leaving);
       if (document.hidden) leaving = setTimeout(close, HIDDEN_MS);
       else if (source === undefined) {
-        state.value = 'connecting';
-        source = open(url, names, state, current);
-        current.current.onGap?.();
+        clearTimeout(again);
+        followAgain();
       }
     };
+    follow();
     document.addEventListener('visibilitychange', changed);
     return () => {
       clearTimeout(leaving);
@@ -60,6 +76,7 @@ function open(
   names: string,
   state: Signal<LiveState>,
   handlers: { readonly current: LiveHandlers },
+  refused: () => void,
 ): EventSource {
   const source = new EventSource(url);
   const receive = (event: MessageEvent<string>) => {
@@ -69,8 +86,10 @@ function open(
   source.onopen = () => {
     state.value = 'live';
   };
+  // The browser repeats a lost connection by itself, and not one that the server refused.
   source.onerror = () => {
     state.value = 'interrupted';
+    if (source.readyState === EventSource.CLOSED) refused();
   };
   source.onmessage = receive;
   for (const name of names.split(' ').filter(Boolean)) source.addEventListener(name, receive as EventListener);

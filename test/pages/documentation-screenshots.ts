@@ -23,7 +23,7 @@ import {
 } from '../fixtures/sample-fleet.ts';
 
 const DOCS = fileURLToPath(new URL('../../docs/', import.meta.url));
-const SIZE = { width: 1280, height: 860 };
+const SIZE = { width: 1280, height: 900 };
 const TICK_MS = 1_000;
 
 const PICTURES = [
@@ -34,10 +34,11 @@ const PICTURES = [
 async function main(minutes: number): Promise<void> {
   const directory = mkdtempSync(join(tmpdir(), 'rollcall-lake-'));
   const sink = { name: 'lake', kind: 'file', path: join(directory, 'messages.ndjson') };
-  const fleet = await startFleet({ settings: [[['sinks'], [sink]]] });
+  const fleet = await startFleet({ version: '0.1.0', settings: [[['sinks'], [sink]]] });
   try {
-    await live(fleet, minutes);
+    const devices = await live(fleet, minutes);
     await takePictures(fleet);
+    for (const { client } of devices) await client.endAsync(true);
   } finally {
     await fleet.stop();
     rmSync(directory, { recursive: true });
@@ -45,7 +46,7 @@ async function main(minutes: number): Promise<void> {
 }
 
 /** Devices publish every few seconds; some clients come back again and again, and are refused. */
-async function live(fleet: TestFleet, minutes: number): Promise<void> {
+async function live(fleet: TestFleet, minutes: number): Promise<readonly SampleDevice[]> {
   const devices = [
     ...(await connectDevices(fleet, 'press', 18)),
     ...(await connectDevices(fleet, 'pump', 14)),
@@ -59,7 +60,7 @@ async function live(fleet: TestFleet, minutes: number): Promise<void> {
     await refused[tick % (refused.length * 7)]?.();
     await delay(TICK_MS);
   }
-  for (const { client } of devices) await client.endAsync(true);
+  return devices;
 }
 
 function reading(tick: number, index: number): string {
@@ -81,9 +82,9 @@ async function refusedClients(
     () => openMqtt(thief.identity, { protocolVersion: 5 }).catch(() => {}),
     () => enrollWithRevokedToken(fleet, 'mixer-03'),
     () => chatty.client.publishAsync('devices/press-01/telemetry/climate', '{}', { qos: 1 }).catch(() => {}),
-    () => beRefused(stranger),
     () => openMqtt(paused.identity, { protocolVersion: 5 }).catch(() => {}),
     () => beRefused({ mqttUrl: fleet.mqttUrl }),
+    () => beRefused(stranger),
   ];
 }
 
@@ -94,6 +95,8 @@ async function takePictures(fleet: TestFleet): Promise<void> {
       const { page } = await browser.open(path);
       await page.setViewportSize(SIZE);
       await page.getByText('Live', { exact: true }).waitFor();
+      // The newest group of refusals opens.
+      if (path.startsWith('/refused')) await page.locator('.refusal-row').first().click();
       await delay(TICK_MS);
       await page.screenshot({ path: join(DOCS, file) });
     }
