@@ -29,6 +29,8 @@ export function withServerOptions(command: Command): Command {
     .option('--socket <path>', 'operator socket of the running server')
     .option('--server <url>', 'console of the running server, https://HOST:PORT, in place of its socket')
     .option('--api-key <file>', 'with --server: file with the API key of an operator')
+    .option('--cert <file>', 'with --server, in place of --api-key: file with the certificate of an operator (PEM)')
+    .option('--key <file>', 'with --cert: file with its key (PEM)')
     .option(
       '--server-ca <file>',
       'with --server: roots of the fleet (default: trust-bundle.pem in the data directory)',

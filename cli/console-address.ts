@@ -1,6 +1,6 @@
 /**
- * How a command reaches the server: by the operator socket of this machine, or over HTTPS with the API key of an operator, whom
- * the audit then names. Flags have precedence over the environment.
+ * How a command reaches the server: by the operator socket of this machine, or over HTTPS with an API key or a certificate of an operator,
+ * whom the audit then names. Flags have precedence over the environment.
  */
 
 import { existsSync, fstatSync, openSync, readFileSync, statSync } from 'node:fs';
@@ -20,6 +20,9 @@ export interface FleetOptions {
   readonly server?: string;
   /** File with an API key. */
   readonly apiKey?: string;
+  /** Files with the certificate of an operator, PEM, leaf first, and with its key. */
+  readonly cert?: string;
+  readonly key?: string;
   /** File with the roots of the fleet, PEM. */
   readonly serverCa?: string;
   readonly json?: boolean;
@@ -27,22 +30,43 @@ export interface FleetOptions {
 
 /** Problem `usage`, `private_key_exposed` or `server_unreachable` when the options name no server. */
 export function consoleAddressOf(options: FleetOptions): ConsoleAddress {
-  const { ROLLCALL_SERVER, ROLLCALL_API_KEY_FILE, ROLLCALL_SERVER_CA } = process.env;
+  const { ROLLCALL_SERVER, ROLLCALL_SERVER_CA } = process.env;
   const namesSocket = options.socket !== undefined;
   if (namesSocket && options.server !== undefined) {
     throw new Problem('usage', { reason: 'expected one of --socket and --server' });
   }
   const isLocal = namesSocket || (options.server === undefined && options.data !== undefined);
   const server = options.server ?? (isLocal ? undefined : ROLLCALL_SERVER);
+  const { apiKey, cert, key } = options;
   if (server === undefined) {
-    if (options.apiKey !== undefined) throw new Problem('usage', { reason: 'expected --server URL with --api-key' });
+    const flag =
+      apiKey !== undefined ? '--api-key' : cert !== undefined ? '--cert' : key !== undefined ? '--key' : undefined;
+    if (flag !== undefined) throw new Problem('usage', { reason: `expected --server URL with ${flag}` });
     return { socketPath: socketPathOf(options) };
   }
-  const keyFile = options.apiKey ?? ROLLCALL_API_KEY_FILE;
-  if (keyFile === undefined) throw new Problem('usage', { reason: 'expected --api-key FILE with --server' });
+  const credential = credentialOf(options);
   const ca = options.serverCa ?? ROLLCALL_SERVER_CA ?? rootInDataDirectory(options);
-  return { url: consoleUrl(server), operatorKey: readKey(keyFile), ca: readSmallFile(ca) };
+  return { url: consoleUrl(server), ...credential, ca: readSmallFile(ca) };
 }
+
+/** A flag has precedence over a variable of the environment of another kind. */
+function credentialOf({ apiKey, cert, key }: FleetOptions): Pick<HttpsAddress, 'operatorKey' | 'certificate'> {
+  const { ROLLCALL_API_KEY_FILE, ROLLCALL_CERT_FILE, ROLLCALL_KEY_FILE } = process.env;
+  const isNamed = cert !== undefined || key !== undefined;
+  if (apiKey !== undefined && isNamed) throw new Problem('usage', { reason: 'expected one of --api-key and --cert' });
+  const keyFile = apiKey ?? (isNamed ? undefined : ROLLCALL_API_KEY_FILE);
+  if (keyFile !== undefined) return { operatorKey: readKey(keyFile) };
+  const [certFile, certKeyFile] = [cert ?? ROLLCALL_CERT_FILE, key ?? ROLLCALL_KEY_FILE];
+  if (certFile !== undefined && certKeyFile !== undefined) {
+    return { certificate: { cert: readSmallFile(certFile), key: readSmallFile(certKeyFile, { isSecret: true }) } };
+  }
+  if (certFile !== undefined || certKeyFile !== undefined) {
+    throw new Problem('usage', { reason: 'expected --cert FILE and --key FILE, found one of them' });
+  }
+  throw new Problem('usage', { reason: 'expected --api-key FILE, or --cert FILE and --key FILE, with --server' });
+}
+
+type HttpsAddress = Extract<ConsoleAddress, { readonly url: string }>;
 
 /** Whether a flag or the environment names a server. */
 export function namesServer({ data, socket, server }: FleetOptions): boolean {

@@ -1,7 +1,7 @@
 /**
  * Authenticates operators by the listener that accepted the request, and compares their role with the one that the route
  * needs. The unix socket is protected by its file permissions. The TCP listener requires an API key, the operator key, or the
- * cookie of an operator who signed in, or for metrics the metrics key, and a Host header that names this console, which stops DNS
+ * cookie of an operator who signed in, a certificate of an operator, or for metrics the metrics key, and a Host header that names this console, which stops DNS
  * rebinding by web pages. With an Authorization header the cookie is ignored. Knows of a route only what it declares.
  */
 
@@ -12,6 +12,7 @@ import { networkOf, type RefusalLog, TokenBuckets } from '../limits/index.ts';
 import { type Actor, isRoleWithin, type OperatorRole, type Registry, type RequestOrigin } from '../registry/index.ts';
 import type { Access } from './api/endpoint.ts';
 import { parseApiKey } from './api-key.ts';
+import { isOfBrowser, type OperatorCertificates } from './auth/operator-certificates.ts';
 import { foreignOrigin } from './auth/same-origin.ts';
 import { admitSession } from './auth/session-admission.ts';
 import type { BearerKey } from './bearer-key.ts';
@@ -35,6 +36,8 @@ export interface Admission {
   };
   /** Of an operator who signed in. */
   readonly session?: SignedIn;
+  /** Of a client certificate. */
+  readonly certificate?: { readonly operator: string; readonly expiresAt: number };
 }
 
 export interface SignedIn {
@@ -65,6 +68,8 @@ export interface AccessOptions {
   readonly registry: Pick<Registry, 'admitOperator' | 'admitOperatorSession'>;
   /** Names and addresses that a Host header may contain beside those of loopback. */
   readonly hosts: readonly string[];
+  /** Undefined: the listener asks for no client certificate. */
+  readonly certificates?: OperatorCertificates | undefined;
   readonly now: () => number;
   readonly log: Logger;
   readonly refusalLog: RefusalLog;
@@ -82,6 +87,7 @@ export class AccessControl {
   readonly #key: BearerKey;
   readonly #metricsKey: BearerKey;
   readonly #registry: AccessOptions['registry'];
+  readonly #certificates: OperatorCertificates | undefined;
   readonly #hosts: ReadonlySet<string>;
   readonly #log: Logger;
   readonly #refusalLog: RefusalLog;
@@ -94,6 +100,7 @@ export class AccessControl {
     this.#key = options.key;
     this.#metricsKey = options.metricsKey;
     this.#registry = options.registry;
+    this.#certificates = options.certificates;
     this.#hosts = new Set(['localhost', '127.0.0.1', '::1', ...options.hosts.map(hostText)]);
     this.#log = options.log;
     this.#refusalLog = options.refusalLog;
@@ -159,7 +166,7 @@ export class AccessControl {
     const address = addressOf(request);
     const { authorization } = request.headers;
     if (authorization === undefined) {
-      const admission = await this.#sessionOf(request);
+      const admission = (await this.#sessionOf(request)) ?? (await this.#certifiedOf(request));
       if (admission !== undefined) return admission;
       throw this.#refused(address, 'operator not authenticated');
     }
@@ -182,6 +189,19 @@ export class AccessControl {
 
   #sessionOf(request: IncomingMessage): Promise<Admission | undefined> {
     return admitSession(request, addressOf(request), { registry: this.#registry, now: this.#now });
+  }
+
+  async #certifiedOf(request: IncomingMessage): Promise<Admission | undefined> {
+    if (this.#certificates === undefined || isOfBrowser(request)) return undefined;
+    const found = await this.#certificates.find(request);
+    if (found === undefined) return undefined;
+    const { operator, role, serial: certificate, expiresAt } = found;
+    return {
+      actor: `operator/${operator}`,
+      role,
+      origin: { apiKey: undefined, certificate, address: addressOf(request) },
+      certificate: { operator, expiresAt },
+    };
   }
 
   async #admissionOf(presented: string, address: string): Promise<Admission | undefined> {

@@ -4,6 +4,7 @@
  */
 
 import { type AddressInfo, isIP } from 'node:net';
+import type { TLSSocket } from 'node:tls';
 import { canonicalHost, Problem, sendProblem, serverUrl } from '@rollcall/protocol';
 import type { Logger } from 'pino';
 import { createHttpServer, RequestBudget, type RequestHandlers, type RequestLimits } from '../limits/index.ts';
@@ -13,8 +14,10 @@ import { AccessControl, type ListenerKind } from './access.ts';
 import { createApplication } from './application.ts';
 import type { OidcOptions } from './auth/oidc/oidc-options.ts';
 import { OidcSignIn } from './auth/oidc/oidc-sign-in.ts';
+import { OperatorCertificates } from './auth/operator-certificates.ts';
 import { OperatorSignIn } from './auth/operator-sign-in.ts';
 import { openBearerKey } from './bearer-key.ts';
+import { type ClientCertificateOptions, type ConsoleTls, ConsoleTlsContext } from './console-tls.ts';
 import { Followers } from './followers.ts';
 import { IdempotentActs } from './idempotency.ts';
 import { HTTP_LIMITS, Listener, listenOnTcp } from './listener.ts';
@@ -24,13 +27,6 @@ import type { SinkControl } from './routes/sinks.ts';
 import type { ServerControls } from './server-controls.ts';
 import { listenOnUnixSocket } from './unix-socket.ts';
 import { addWebPages } from './web-pages.ts';
-
-export interface ConsoleTls {
-  /** PEM. */
-  readonly key: string;
-  /** PEM, leaf first. */
-  readonly cert: string;
-}
 
 export interface ConsoleOptions {
   readonly socketPath: string;
@@ -46,6 +42,8 @@ export interface ConsoleOptions {
   readonly metricsKeyFile: string;
   /** Of operators who sign in; 8 hours and 7 days unless given. Milliseconds. */
   readonly sessions?: { readonly idle: number; readonly lifetime: number };
+  /** Undefined: the TCP listener asks for no client certificate. */
+  readonly clientCertificates?: ClientCertificateOptions | undefined;
   /** Undefined: operators do not sign in with an identity provider. */
   readonly oidc?: OidcOptions | undefined;
   readonly registry: Registry;
@@ -70,6 +68,8 @@ export interface Console {
   readonly socketPath: string;
   /** For new connections; open ones keep their certificate. */
   replaceTls(tls: ConsoleTls): void;
+  /** Reads the CAs and the CRL of operators' certificates again, as happens every five seconds. */
+  checkClientCertificates(): void;
   /** A one-time link with which a person adds the first operator; undefined when there is one. Its fragment is a secret. */
   createSetUpLink(): Promise<string | undefined>;
   /** Ends followers with a line that gives the reason, lets running requests finish for two seconds, and frees both addresses. */
@@ -91,7 +91,13 @@ export async function createConsole(options: ConsoleOptions): Promise<Console> {
   const { refusalLog } = requestLimits;
   const key = await openBearerKey('operator', options.operatorKeyFile);
   const metricsKey = await openBearerKey('metrics', options.metricsKeyFile);
+  const { clientCertificates } = options;
+  const certificates =
+    clientCertificates === undefined
+      ? undefined
+      : new OperatorCertificates({ name: clientCertificates.name, registry, now, log, refusalLog });
   const access = new AccessControl({
+    certificates,
     key,
     metricsKey,
     registry,
@@ -122,6 +128,7 @@ export async function createConsole(options: ConsoleOptions): Promise<Console> {
     controls,
     access,
     signIn,
+    certificates,
     oidc,
     linkUrl,
     version,
@@ -149,7 +156,10 @@ export async function createConsole(options: ConsoleOptions): Promise<Console> {
   });
   const unix = new Listener(localRequests.attach(createHttpServer(HTTP_LIMITS), handlersOf('unix')), log, refusalLog);
   const tlsLimits = { minVersion: MIN_TLS_VERSION, handshakeTimeout: HANDSHAKE_TIMEOUT_MS } as const;
-  const tlsServer = createHttpServer({ ...HTTP_LIMITS, tls: { ...options.tls, ...tlsLimits } });
+  const clientTls = clientCertificates === undefined ? {} : { requestCert: true, rejectUnauthorized: false };
+  const tls = new ConsoleTlsContext(options.tls, clientCertificates, log);
+  const tlsServer = createHttpServer({ ...HTTP_LIMITS, tls: { ...tls.context(), ...clientTls, ...tlsLimits } });
+  tlsServer.on('secureConnection', (socket: TLSSocket) => certificates?.noteConnection(socket));
   const tcp = new Listener(requestLimits.requests.attach(tlsServer, handlersOf('tcp')), log, refusalLog);
   tcp.server.on('tlsClientError', (error, socket) => {
     const address = socket.remoteAddress ?? 'gone';
@@ -157,11 +167,17 @@ export async function createConsole(options: ConsoleOptions): Promise<Console> {
     socket.destroy(); // Node leaves a socket whose handshake timed out open
   });
 
+  tls.onChange((context, cause) => {
+    tcp.server.setSecureContext({ ...context, minVersion: MIN_TLS_VERSION });
+    if (cause === 'client certificates') certificates?.forgetConnections();
+  });
+
   await unix.open((server) => listenOnUnixSocket(server, options.socketPath));
   try {
     await tcp.open((server) => listenOnTcp(server, options.host, options.port));
   } catch (error) {
     stopWatching();
+    tls.close();
     await Promise.all([unix.close(), app.close()]);
     throw error;
   }
@@ -177,9 +193,11 @@ export async function createConsole(options: ConsoleOptions): Promise<Console> {
       if (!(await registry.needsFirstOperator())) return undefined;
       return linkUrl((await registry.createSignInLink(undefined, 'server/console')).secret);
     },
-    replaceTls: (tls) => tcp.server.setSecureContext({ ...tls, minVersion: MIN_TLS_VERSION }),
+    replaceTls: (next) => tls.replace(next),
+    checkClientCertificates: () => tls.check(),
     close: async () => {
       stopWatching();
+      tls.close();
       followers.close();
       await Promise.all([unix.close(), tcp.close()]);
       await app.close();

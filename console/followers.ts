@@ -50,8 +50,8 @@ export interface FollowersOptions {
   readonly log: Logger;
 }
 
-/** What admitted the reader: an API key or a session. */
-type Credential = Admission['apiKey'] | Admission['session'];
+/** What admitted the reader: an API key, a session or a certificate. */
+type Credential = Admission['apiKey'] | Admission['session'] | Admission['certificate'];
 
 interface Follower {
   readonly credential: Credential;
@@ -76,7 +76,7 @@ export class Followers {
     if (this.#live.size >= MAX_FOLLOWERS) {
       throw new Problem('unavailable', { detail: `there are ${MAX_FOLLOWERS} followers already` });
     }
-    const credential = admission.apiKey ?? admission.session;
+    const credential = admission.apiKey ?? admission.session ?? admission.certificate;
     const send = (text: string | Buffer) => {
       if (this.#isExpired(credential)) drop(accessEnded());
       else if (response.writableLength > MAX_FOLLOWER_BACKLOG) drop(tooSlow());
@@ -120,7 +120,9 @@ export class Followers {
     const followers = [...this.#live].filter(({ credential }) => isSession(credential));
     if (followers.length === 0) return;
     const live = new Set((await registry.listOperatorSessions()).map(({ id }) => id));
-    for (const { credential, drop } of followers) if (!live.has(credential?.id ?? '')) drop(accessEnded());
+    for (const { credential, drop } of followers) {
+      if (isSession(credential) && !live.has(credential.id)) drop(accessEnded());
+    }
   }
 
   close(): void {
@@ -144,15 +146,18 @@ function isOver(credential: NonNullable<Credential>, ended: OperatorAccessEnded)
   if (credential.operator !== ended.operator) return false;
   const { keyId, sessionId, sessions } = ended;
   if (sessions !== undefined) return isSession(credential) && credential.id !== sessions.except;
-  return (keyId === undefined && sessionId === undefined) || credential.id === (keyId ?? sessionId);
+  if (keyId === undefined && sessionId === undefined) return true;
+  return 'id' in credential && credential.id === (keyId ?? sessionId);
 }
 
-function isSession(credential: Credential): boolean {
+function isSession(credential: Credential): credential is NonNullable<Admission['session']> {
   return credential !== undefined && 'csrfToken' in credential;
 }
 
 function accessEnded(): Problem {
-  return new Problem('operator_required', { detail: 'the API key or session of this stream is no longer accepted' });
+  return new Problem('operator_required', {
+    detail: 'the API key, session or certificate of this stream is no longer accepted',
+  });
 }
 
 function tooSlow(): Problem {

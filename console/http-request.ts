@@ -1,5 +1,5 @@
 /**
- * One HTTP request to the console: over its unix socket, or over HTTPS with the operator key and a pinned CA. Bounds how
+ * One HTTP request to the console: over its unix socket, or over HTTPS with a key or a certificate of an operator, and a pinned CA. Bounds how
  * long it waits for an answer and how much of it it reads. Uses `node:http`: importing undici 8.13.1 adds 50 to 80 ms of
  * CPU to every start of the command line, 5 to 9 % of `token list`, and its entry has no smaller part.
  */
@@ -13,7 +13,10 @@ export type ConsoleAddress =
   | {
       /** `https://host:port`. */
       readonly url: string;
-      readonly operatorKey: string;
+      /** An API key or the operator key; left out with a certificate. */
+      readonly operatorKey?: string;
+      /** Of an operator, PEM: the certificate, leaf first, and its key. */
+      readonly certificate?: { readonly cert: string; readonly key: string };
       /** PEM of the root to trust. */
       readonly ca: string;
     };
@@ -58,8 +61,13 @@ export function sendRequest(address: ConsoleAddress, order: ConsoleRequest): Pro
     } else {
       const { port } = new URL(address.url);
       const host = urlHost(address.url);
-      const headers = { ...options.headers, authorization: `Bearer ${address.operatorKey}` };
-      request = httpsRequest({ ...options, host, port, ...localhostLookup(host), ca: address.ca, headers }, resolve);
+      const { ca, certificate, operatorKey } = address;
+      const headers = {
+        ...options.headers,
+        ...(operatorKey !== undefined && { authorization: `Bearer ${operatorKey}` }),
+      };
+      const tls = { ca, ...certificate };
+      request = httpsRequest({ ...options, host, port, ...localhostLookup(host), ...tls, headers }, resolve);
     }
     if (order.hasTimeout) {
       request.setTimeout(ANSWER_TIMEOUT_MS, () => {

@@ -2,6 +2,7 @@
 
 export type { OidcOptions } from './auth/oidc/oidc-options.ts';
 export { type Console, createConsole } from './console.ts';
+export type { ClientCertificateOptions } from './console-tls.ts';
 export type { DeviceDiagnosis, DiagnosisOrder, Refusal } from './device-diagnosis.ts';
 export type { CommandOrder, CommandResult, DesiredChange, TwinView } from './device-messages.ts';
 export type { Finding, ServerExamination } from './finding.ts';

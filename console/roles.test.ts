@@ -42,9 +42,11 @@ describe('a role', () => {
   it.each(all.map((endpoint) => [nameOf(endpoint), endpoint] as const))('decides on %s', async (_, endpoint) => {
     const { access } = endpoint;
     if (access === 'anyone' || access === 'probe') {
-      // A change needs the Origin of a page of this console, and then a body. This console has no identity provider.
+      // A change needs the Origin of a page of this console, and then a body. This console has no identity provider, and the client no
+      // certificate.
       const answered = endpoint.path.includes('/oidc') ? [404] : [200];
-      expect(endpoint.method === 'GET' ? answered : [200, 400]).toContain(await statusOf(endpoint, undefined));
+      const changed = endpoint.path.endsWith('/certificate') ? [401] : [200, 400];
+      expect(endpoint.method === 'GET' ? answered : changed).toContain(await statusOf(endpoint, undefined));
       return;
     }
     expect(await statusOf(endpoint, undefined)).toBe(401);

@@ -55,7 +55,10 @@ export const PROBLEMS = {
   unavailable: { status: 503, sentence: 'the server cannot do this now; try again later' },
   internal: { status: 500, sentence: 'the server failed; the reason is in its log' },
   // Operators
-  operator_required: { status: 401, sentence: 'expected an operator key or an API key' },
+  operator_required: {
+    status: 401,
+    sentence: 'expected a sign-in, an API key, the operator key or a certificate of an operator',
+  },
   role_insufficient: { status: 403, sentence: 'the role of this operator does not include this' },
   operator_unknown: { status: 404, sentence: 'there is no such operator' },
   operator_exists: { status: 409, sentence: 'an operator of this name exists' },

@@ -7,10 +7,12 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 
 export interface RequestOrigin {
-  /** Id of the API key; undefined for the operator key of the machine, and for a session. */
+  /** Id of the API key; undefined for the operator key of the machine, a certificate and a session. */
   readonly apiKey: string | undefined;
   /** Of an operator who signed in: the id of the session, and how. */
   readonly session?: { readonly id: string; readonly method: string };
+  /** Of a client certificate of the operator: its serial, lower-case hexadecimal. */
+  readonly certificate?: string;
   /** Of the client. */
   readonly address: string;
 }
@@ -22,14 +24,15 @@ export function runWithOrigin<Result>(origin: RequestOrigin, work: () => Result)
   return current.run(origin, work);
 }
 
-/** `apiKey`, or `session` and `signedInBy`, and `fromAddress`, where a request of the network causes the entry. */
+/** `apiKey`, `certificate`, or `session` and `signedInBy`, and `fromAddress`, where a request of the network causes the entry. */
 export function originDetails(actor: string): Readonly<Record<string, string>> {
   const origin = current.getStore();
   if (origin === undefined || !actor.startsWith('operator/')) return {};
-  const { address, apiKey, session } = origin;
+  const { address, apiKey, session, certificate } = origin;
   return {
     fromAddress: address,
     ...(apiKey !== undefined && { apiKey }),
+    ...(certificate !== undefined && { certificate }),
     ...(session !== undefined && { session: session.id, signedInBy: session.method }),
   };
 }

@@ -15,6 +15,7 @@ import {
 import { fleetEventOfBroker, fleetEventOfEst } from './broker-events.ts';
 import { createCaControl } from './ca-control.ts';
 import { respondToClone, respondToFork } from './clone-response.ts';
+import { clientCertificateSettings } from './config/client-certificates.ts';
 import { oidcSettings } from './config/oidc-config.ts';
 import type { ServerContext } from './context.ts';
 import { DeviceCommands } from './device-commands.ts';
@@ -153,6 +154,7 @@ export function consoleOptions(
     publicHosts: config.publicHosts,
     sessions: config.console.sessions,
     oidc: oidcSettings(config.console.oidc),
+    clientCertificates: clientCertificateSettings(config.console.clientCertificates),
     tls: parts.authority.serverCertificates.current('console'),
     operatorKeyFile: data.operatorKeyFile,
     metricsKeyFile: data.metricsKeyFile,

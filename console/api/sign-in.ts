@@ -63,6 +63,13 @@ export const signInEndpoints = {
     body: z.strictObject({ operator: z.string().max(64), password, code: secondFactorCode }),
     answer: signedInView,
   },
+  signInByCertificate: {
+    method: 'POST',
+    path: '/v1/sign-in/certificate',
+    access: 'anyone',
+    summary: 'begin a session with the client certificate of this connection, for pages; programs need no session',
+    answer: signedInView,
+  },
   signOut: {
     method: 'POST',
     path: '/v1/sign-out',

@@ -15,7 +15,7 @@ type OperatorView = Answer<typeof endpoints.addOperator>;
 type KeyView = Answer<typeof endpoints.revokeOperatorKey>;
 
 export function addOperatorRoutes(app: FastifyInstance, { registry }: RoutesOptions): void {
-  addEndpoint(app, endpoints.showSelf, ({ admission: { actor, role, apiKey, session } }) => {
+  addEndpoint(app, endpoints.showSelf, ({ admission: { actor, role, apiKey, session, certificate } }) => {
     if (role === undefined) throw new Problem('operator_required');
     return {
       actor,
@@ -28,7 +28,7 @@ export function addOperatorRoutes(app: FastifyInstance, { registry }: RoutesOpti
         isRecent: session.isRecent,
       },
       csrfToken: session?.csrfToken,
-      expiresAt: isoTimeIfAny((apiKey ?? session)?.expiresAt),
+      expiresAt: isoTimeIfAny((apiKey ?? session ?? certificate)?.expiresAt),
     };
   });
   addEndpoint(app, endpoints.addOperator, async ({ body, actor }) =>

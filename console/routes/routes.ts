@@ -5,6 +5,7 @@ import type { Registry } from '../../registry/index.ts';
 import type { Telemetry } from '../../telemetry/index.ts';
 import type { AccessControl } from '../access.ts';
 import type { OidcSignIn } from '../auth/oidc/oidc-sign-in.ts';
+import type { OperatorCertificates } from '../auth/operator-certificates.ts';
 import type { OperatorSignIn } from '../auth/operator-sign-in.ts';
 import type { Followers } from '../followers.ts';
 import type { ServerControls } from '../server-controls.ts';
@@ -42,6 +43,8 @@ export interface RoutesOptions {
   readonly controls: ServerControls;
   readonly access: Pick<AccessControl, 'identify'>;
   readonly signIn: OperatorSignIn;
+  /** Undefined: the listener asks for no client certificate. */
+  readonly certificates: OperatorCertificates | undefined;
   /** Undefined without an identity provider. */
   readonly oidc: OidcSignIn | undefined;
   /** Of a one-time link, with its secret in the fragment. */

@@ -216,6 +216,11 @@ export const configSchema = z.strictObject({
     port: port.prefault(8444),
     sessions: section({ idle: sessionTime.prefault('8h'), lifetime: sessionTime.prefault('7d') }),
     oidc: oidcSchema(sessionTime).prefault({}),
+    clientCertificates: section({
+      caFile: path.prefault(''),
+      crlFile: path.prefault(''),
+      name: z.enum(['cn', 'email', 'uri']).prefault('cn'),
+    }),
   }),
   certificates: section({
     device: duration.prefault('90d'),

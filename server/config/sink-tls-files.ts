@@ -99,7 +99,7 @@ export function readCertificates(
 }
 
 /** Changes with the content of the file, and when another file replaces it. */
-function fingerprintOf(file: string | undefined): string {
+export function fingerprintOf(file: string | undefined): string {
   const found = file === undefined ? undefined : statSync(resolve(file), { throwIfNoEntry: false, bigint: true });
   return found === undefined ? '' : [found.dev, found.ino, found.size, found.mtimeNs, found.ctimeNs].join(':');
 }

@@ -124,7 +124,9 @@ describe('a command with --server and an API key', () => {
     const key = join(directory, 'dave.key');
     await operator('add', 'dave');
     await operator('key', 'create', 'dave', '--out', key);
-    expect((await remote('token', 'list')).stderr).toContain('expected --api-key FILE with --server');
+    expect((await remote('token', 'list')).stderr).toContain(
+      'expected --api-key FILE, or --cert FILE and --key FILE, with --server',
+    );
     const both = await remote('token', 'list', '--api-key', key, '--socket', server.ready.socket);
     expect(both.stderr).toContain('expected one of --socket and --server');
     for (const url of ['http://localhost:1', 'https://localhost:1/path', 'localhost']) {

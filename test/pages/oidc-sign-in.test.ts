@@ -29,20 +29,21 @@ describeWithClients('signing in with an identity provider', ['chromium'], () => 
 
     provider.account = { sub: 'b7', claims: { preferred_username: 'eve' } };
     const { page, expectSound } = await browser.open('/devices');
-    await page.getByRole('link', { name: 'Sign in with your identity provider' }).click();
+    await page.getByRole('link', { name: 'Sign in with the identity provider' }).click();
     await page.getByText('has no access here').waitFor();
     await expectSound('sign-in-oidc-no-access', { refusals: true });
 
     await browser.context.clearCookies();
     provider.account = { sub: 'f3', claims: { preferred_username: 'ada', roles: ['fleet-admins'] } };
-    await page.getByRole('link', { name: 'Sign in with your identity provider' }).click();
-    await page.getByRole('heading', { name: 'Overview' }).waitFor();
+    await page.goto(`${consoleUrl()}/devices?group=press`);
+    await page.getByRole('link', { name: 'Sign in with the identity provider' }).click();
+    await page.waitForURL('**/devices?group=press');
     expect(await page.locator('.account').innerText()).toMatch(/^ada\nadmin\n/);
     const cookies = await browser.context.cookies(consoleUrl());
     expect(cookies.map(({ name, sameSite, httpOnly, secure }) => ({ name, sameSite, httpOnly, secure }))).toEqual([
       { name: '__Host-rollcall-session', sameSite: 'Strict', httpOnly: true, secure: true },
     ]);
     await page.reload();
-    await page.getByRole('heading', { name: 'Overview' }).waitFor();
+    await page.getByRole('heading', { name: 'Devices' }).waitFor();
   });
 });

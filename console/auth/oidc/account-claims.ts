@@ -2,6 +2,7 @@
 
 import { Problem } from '@rollcall/protocol';
 import { OPERATOR_ROLES, type OperatorRole } from '../../../registry/index.ts';
+import { operatorNameOf } from '../certificate-name.ts';
 import type { OidcOptions } from './oidc-options.ts';
 
 export type Claims = Readonly<Record<string, unknown>>;
@@ -41,14 +42,6 @@ export function accountOf(claims: Claims, options: OidcOptions): Account {
     role,
     authenticatedAt: typeof authTime === 'number' ? authTime * 1_000 : undefined,
   };
-}
-
-/** Characters that an operator's name cannot have become `-`: `Ada@example.com` is `ada-example.com`. */
-function operatorNameOf(text: string): string {
-  return text
-    .toLowerCase()
-    .replace(/[^a-z0-9._-]/g, '-')
-    .slice(0, 64);
 }
 
 /** The texts of a claim. The whole name has precedence over a path, because names of claims may be URLs. */

@@ -30,20 +30,15 @@ export function SignIn() {
           Your session ended. Sign in again to go on where you were.
         </p>
       )}
-      {query.refused !== undefined && (
-        <p class="notice bad" role="alert">
-          The sign-in with the identity provider was refused: {query.refused}.
-        </p>
-      )}
       {ways.data.value?.needsFirstOperator === true && <NoOperator />}
       {query.refused !== undefined && (
         <p class="notice bad" role="alert">
           {providerWordsOf(query.refused)}
         </p>
       )}
-      {ways.data.value?.methods.includes('oidc') === true && <ProviderSignIn />}
       <PasswordSignIn />
       {methods.includes('passkey') && <PasskeySignIn />}
+      {methods.includes('certificate') && <CertificateSignIn />}
       {methods.includes('oidc') && (
         <a class="button" href={OIDC_SIGN_IN} target="_top" onClick={() => rememberPage(nextPath(query.next))}>
           Sign in with the identity provider
@@ -53,14 +48,20 @@ export function SignIn() {
   );
 }
 
-/** A link that the router leaves alone: the server sends the browser on, to another site. */
-function ProviderSignIn() {
+/** The browser has shown a certificate of an operator. */
+function CertificateSignIn() {
+  const { isRunning, problem, run } = useAct();
+  const submit = async () => {
+    const signedIn = await run((idempotencyKey) => api('POST /v1/sign-in/certificate', { idempotencyKey }));
+    if (signedIn !== undefined) await run(beginSession);
+  };
   return (
-    <p class="panel panel-body">
-      <a class="button primary" href="/v1/sign-in/oidc" target="_top">
-        Sign in with your identity provider
-      </a>
-    </p>
+    <>
+      <SignInProblem problem={problem.value} />
+      <button type="button" disabled={isRunning.value} onClick={submit}>
+        Sign in with your certificate
+      </button>
+    </>
   );
 }
 
