@@ -4,11 +4,11 @@ import { UntrustedText } from '../../parts/untrusted-text.tsx';
 import type { FleetEvent } from '../devices/fleet-event.ts';
 import { eventInWords } from './event-words.ts';
 
-/** Events, newest first. */
+/** Events, newest first. Those of the registry come a little later than those of the broker, so their times decide. */
 export function Timeline(props: { readonly events: readonly FleetEvent[]; readonly label: string }) {
   return (
     <ol class="timeline" aria-label={props.label}>
-      {[...props.events].reverse().map((event, index) => {
+      {newestFirst(props.events).map((event, index) => {
         const { title, tone, more } = eventInWords(event);
         return (
           <li key={`${event.time} ${props.events.length - index}`}>
@@ -26,4 +26,8 @@ export function Timeline(props: { readonly events: readonly FleetEvent[]; readon
       })}
     </ol>
   );
+}
+
+function newestFirst(events: readonly FleetEvent[]): readonly FleetEvent[] {
+  return [...events].reverse().sort((one, other) => (one.time === other.time ? 0 : one.time < other.time ? 1 : -1));
 }
