@@ -25,6 +25,7 @@ import { serverEndpoints } from './api/server.ts';
 import { serviceEndpoints } from './api/services.ts';
 import { sessionEndpoints } from './api/sessions.ts';
 import { signInEndpoints } from './api/sign-in.ts';
+import { simulationEndpoints } from './api/simulations.ts';
 import { sinkEndpoints } from './api/sinks.ts';
 import { telemetryEndpoints } from './api/telemetry.ts';
 import { tokenEndpoints } from './api/tokens.ts';
@@ -53,5 +54,6 @@ export const endpoints = {
   ...auditEndpoints,
   ...caEndpoints,
   ...overviewEndpoints,
+  ...simulationEndpoints,
   ...serverEndpoints,
 } as const;

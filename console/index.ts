@@ -20,4 +20,11 @@ export {
 } from './refusals.ts';
 export type { CaControl, LiveSession } from './server-controls.ts';
 export type { RefusedCounts, ServerHistory, ServerOverview, ServerRates } from './server-overview.ts';
+export type {
+  ReadyScenario,
+  SimulationControl,
+  SimulationRun,
+  SimulationSecond,
+  SimulationState,
+} from './simulation-control.ts';
 export { exceedsDepth } from './untrusted-json.ts';

@@ -12,6 +12,7 @@ import type { DeviceMessages } from './device-messages.ts';
 import type { ServerExamination } from './finding.ts';
 import type { RefusalControl } from './refusals.ts';
 import type { ServerHistory, ServerOverview } from './server-overview.ts';
+import type { SimulationControl } from './simulation-control.ts';
 
 /** An MQTT session that is connected now. Times are milliseconds since the epoch. */
 export interface LiveSession {
@@ -189,6 +190,7 @@ export interface ServerControls {
   expiring(filter: ExpiryFilter): Promise<readonly ExpiringItem[]>;
   readonly ca: CaControl;
   readonly renewals: RenewalControl;
+  readonly simulations: SimulationControl;
   readonly deviceMessages: DeviceMessages;
   overview(): Promise<ServerOverview>;
   /** Of the last so many minutes. */

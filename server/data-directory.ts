@@ -19,6 +19,8 @@ export interface DataDirectory {
   readonly events: string;
   /** The position of each sink, and its dead letters. */
   readonly sinks: string;
+  /** Results of simulations that operators started in the console. */
+  readonly simulations: string;
   readonly operatorKeyFile: string;
   /** For `/metrics` alone. */
   readonly metricsKeyFile: string;
@@ -51,6 +53,7 @@ export function dataDirectoryAt(path: string): DataDirectory {
     sessionFile: join(root, 'sessions.db'),
     events: join(root, 'events'),
     sinks: join(root, 'sinks'),
+    simulations: join(root, 'simulations'),
     operatorKeyFile: join(root, 'operator.key'),
     metricsKeyFile: join(root, 'metrics.key'),
     socket: join(root, CONSOLE_SOCKET),

@@ -28,6 +28,7 @@ import type { OverviewMonitor } from './overview/overview.ts';
 import type { PresenceRecorder } from './presence-recorder.ts';
 import { subjectOf } from './registry-lookups.ts';
 import { runtimeText } from './runtime.ts';
+import type { Simulations } from './simulations/simulations.ts';
 import type { Stores } from './store-options.ts';
 
 export function brokerOptions(
@@ -134,6 +135,7 @@ export interface ConsoleParts {
   readonly presence: PresenceRecorder;
   readonly renewals: RenewalSchedule;
   readonly overview: OverviewMonitor;
+  readonly simulations: Simulations;
   readonly enrollUrl: string;
   readonly enrollPort: number;
   readonly mqttUrl: string;
@@ -175,7 +177,7 @@ export function consoleOptions(
 function serverControls(
   context: ServerContext,
   stores: Stores,
-  { authority, broker, presence, renewals, overview, enrollUrl, enrollPort, mqttUrl, clock }: ConsoleParts,
+  { authority, broker, presence, renewals, overview, simulations, enrollUrl, enrollPort, mqttUrl, clock }: ConsoleParts,
 ): Parameters<typeof createConsole>[0]['controls'] {
   const { config, metrics, readiness, now } = context;
   const { registry, events, sessions } = stores;
@@ -190,6 +192,7 @@ function serverControls(
     clock,
     sessionStore: () => (sessions.store.counters().isNearlyFull ? 'short' : 'ok'),
     renewals,
+    simulations,
     deviceMessages: {
       command: (order) => commands.send(order),
       twin: (device) => twins.read(device),

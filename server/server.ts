@@ -42,6 +42,7 @@ import { applyConfig, type ReloadReport } from './reload.ts';
 import { runtimeText } from './runtime.ts';
 import { brokerOptions, consoleOptions, enrollOptions, renewalOptions } from './server-options.ts';
 import { reportOverShare } from './share-reports.ts';
+import { Simulations } from './simulations/simulations.ts';
 import { storeInspections } from './store-inspection.ts';
 import {
   eventOptions,
@@ -247,7 +248,7 @@ async function openServers(
   { authority, clock }: { readonly authority: Authority; readonly clock: () => 'ok' | 'behind' },
   opened: OpenParts,
 ): Promise<Servers> {
-  const { publicHost, metrics, now, log } = context;
+  const { data, publicHost, metrics, now, log } = context;
   const { registry, telemetry, events, sinks } = stores;
   // One broker serves a data directory. Its name is not the host's, which can change between two starts.
   const presence = opened.add(
@@ -270,6 +271,15 @@ async function openServers(
   metrics.collectFrom('sinks', sinks);
   collectTelemetry(metrics, telemetry);
   const overview = opened.add(createOverviewMonitor({ context, stores, broker, enroll, expiry }));
+  const simulations = opened.add(
+    new Simulations({
+      directory: data.simulations,
+      environment: context.environment,
+      registry,
+      now,
+      log: log.child({ component: 'simulations' }),
+    }),
+  );
   const console = opened.add(
     await createConsole(
       consoleOptions(context, stores, {
@@ -278,6 +288,7 @@ async function openServers(
         presence,
         renewals,
         overview,
+        simulations,
         enrollUrl,
         enrollPort: enroll.port,
         mqttUrl,

@@ -45,7 +45,16 @@ const check = run<object>(async ({ args, form }) => {
 
 const list = run<object>(async ({ form }) => {
   const ready = builtInScenarios().map((name) => loadScenario(name).scenario);
-  if (form === 'json') printJson(ready.map(({ name, about }) => ({ name, about })));
+  if (form === 'json')
+    printJson(
+      ready.map((of) => ({
+        name: of.name,
+        about: of.about,
+        devices: devicesIn(of),
+        durationSeconds: of.duration / 1_000,
+        needsOwnDisk: of.timeline.some(({ disk }) => disk !== undefined),
+      })),
+    );
   else
     printResult(
       table(

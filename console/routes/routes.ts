@@ -30,6 +30,7 @@ import { addServerRoutes } from './server.ts';
 import { addServiceRoutes } from './services.ts';
 import { addSessionRoutes } from './sessions.ts';
 import { addSignInRoutes } from './sign-in.ts';
+import { addSimulationRoutes } from './simulations.ts';
 import { addSinkRoutes, type SinkControl } from './sinks.ts';
 import { addTelemetryRoutes } from './telemetry.ts';
 import { addTokenRoutes } from './tokens.ts';
@@ -56,6 +57,7 @@ export interface RoutesOptions {
 
 export function addRoutes(app: FastifyInstance, options: RoutesOptions): void {
   addTokenRoutes(app, options);
+  addSimulationRoutes(app, options);
   addDeviceRoutes(app, options);
   addDeviceOperationRoutes(app, options);
   addDeviceMessageRoutes(app, options);

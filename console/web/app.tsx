@@ -19,6 +19,7 @@ const Token = lazy(() => import('./pages/token.tsx').then(({ Token }) => Token))
 const Audit = lazy(() => import('./pages/audit.tsx').then(({ Audit }) => Audit));
 const Device = lazy(() => import('./pages/device.tsx').then(({ Device }) => Device));
 const Devices = lazy(() => import('./pages/devices.tsx').then(({ Devices }) => Devices));
+const Simulations = lazy(() => import('./pages/simulations.tsx').then(({ Simulations }) => Simulations));
 const SignIn = lazy(() => import('./pages/sign-in.tsx').then(({ SignIn }) => SignIn));
 const SetUp = lazy(() => import('./pages/set-up.tsx').then(({ SetUp }) => SetUp));
 const Settings = lazy(() => import('./pages/settings.tsx').then(({ Settings }) => Settings));
@@ -80,6 +81,7 @@ function Pages() {
       <Route path="/tokens/:id" component={Token} />
       <Route path="/audit" component={Audit} />
       <Route path="/devices" component={Devices} />
+      <Route path="/simulations" component={Simulations} />
       <Route path="/sign-in" component={SignIn} />
       <Route path="/set-up" component={SetUp} />
       <Route path="/settings" component={Settings} />
