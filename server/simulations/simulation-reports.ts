@@ -19,7 +19,7 @@ const stored = z.object({
     endedAt: z.number(),
     state: z.enum(['passed', 'failed', 'stopped', 'broken']),
   }),
-  result: z.unknown(),
+  result: z.unknown().optional(),
 });
 
 export interface StoredRun {
