@@ -1,28 +1,33 @@
 import { readFileSync } from 'node:fs';
-import {
-  formatIdentity,
-  NAME_RULE,
-  type PolicyDocument,
-  type PolicyScope,
-  Problem,
-  parseIdentity,
-  parseShare,
-  QUARANTINE_SCOPE,
-} from '@rollcall/protocol';
+import { formatIdentity, NAME_RULE, type PolicyDocument, Problem, parseIdentity, parseShare } from '@rollcall/protocol';
 import { Command } from 'commander';
 import { parse } from 'yaml';
 import type { DenialReason } from '../../broker/index.ts';
 import type { ConsoleClient } from '../../console/client.ts';
-import { runWithServer, withServerOptions } from '../command-line.ts';
+import { integerBetween, runWithServer, withServerOptions } from '../command-line.ts';
 import { EXIT, printJson, printResult } from '../terminal.ts';
+import { addPolicyHistory, policyOfVersion } from './policy-history.ts';
+import { partsOf, scopeOf } from './policy-scope.ts';
 
 /** The content of the file. A verb that is left out allows nothing. The server checks every rule. */
 type PolicyInput = Omit<Parameters<ConsoleClient['setPolicy']>[0], 'kind' | 'name'>;
 type PolicyAnswer = Awaited<ReturnType<ConsoleClient['explainPolicy']>>;
 
+interface ShowOptions {
+  /** Of the history. */
+  readonly version?: number;
+}
+
 const POLICY_MAX_BYTES = 262_144;
 
-const show = runWithServer(async (server, { args, form }) => {
+const show = runWithServer<ShowOptions>(async (server, { args, options, form }) => {
+  const { version } = options;
+  if (version !== undefined) {
+    const policy = await policyOfVersion(server, args[0] as string, version);
+    if (form === 'json') printJson(policy);
+    else printResult(`# version ${version}\n${policyText(policy)}`);
+    return;
+  }
   const effective = await server.showPolicy(partsOf(scopeOf(args[0] as string)));
   if (form === 'json') return printJson(effective);
   printResult(
@@ -64,25 +69,6 @@ const WHY_NOT: Readonly<Record<DenialReason, string>> = {
   client_id_not_own: 'the client id belongs to another device or service',
 };
 
-/**
- * `default` or `GROUP` is a group of devices; `service/NAME` one service; `service/*` every service without its own;
- * `quarantine/*` every device in quarantine.
- */
-function scopeOf(text: string): PolicyScope {
-  const scope = text.includes('/') ? text : `group/${text}`;
-  if (scope === 'service/*' || scope === QUARANTINE_SCOPE) return scope;
-  const [kind, name] = [scope.slice(0, scope.indexOf('/')), scope.slice(scope.indexOf('/') + 1)];
-  if ((kind === 'group' || kind === 'service') && parseIdentity(name) !== undefined) return scope as PolicyScope;
-  throw new Problem('usage', {
-    reason: `expected a group, service/NAME, service/* or quarantine/*, a name being ${NAME_RULE}`,
-  });
-}
-
-function partsOf(scope: PolicyScope): { readonly kind: 'group' | 'service' | 'quarantine'; readonly name: string } {
-  const slash = scope.indexOf('/');
-  return { kind: scope.slice(0, slash) as 'group' | 'service' | 'quarantine', name: scope.slice(slash + 1) };
-}
-
 function readPolicy(file: string): PolicyInput {
   let text: string;
   try {
@@ -120,10 +106,10 @@ function policyText(policy: PolicyDocument): string {
 }
 
 export function policyCommand(): Command {
-  const policy = new Command('policy').description('access policies: show, set, explain');
-  withServerOptions(
-    policy.command('show').argument('<group>').description('show the rules of a group or service'),
-  ).action(show);
+  const policy = new Command('policy').description('access policies: list, show, set, explain, and their history');
+  withServerOptions(policy.command('show').argument('<group>').description('show the rules of a group or service'))
+    .option('--version <n>', 'as that version of the history set them', integerBetween(1, Number.MAX_SAFE_INTEGER))
+    .action(show);
   withServerOptions(
     policy
       .command('set')
@@ -139,5 +125,6 @@ export function policyCommand(): Command {
       .argument('<topic>')
       .description('show which rule allows a topic; exit code 1 when none does'),
   ).action(explain);
+  addPolicyHistory(policy);
   return policy;
 }

@@ -200,6 +200,30 @@ describe('rollcall policy', () => {
     expect(await explain('devices/cli-5/telemetry/temperature')).toBe('refused: no rule allows it\n');
   });
 
+  it('lists policies, shows the versions of one, restores one of them, and removes it', async () => {
+    const file = join(temporaryDirectory(), 'loud.yaml');
+    for (const topic of ['a', 'b']) {
+      writeFileSync(file, `publish: ["${topic}"]\n`);
+      expect((await run('policy', 'set', 'loud', file)).code).toBe(0);
+    }
+    const lines = async () => (await run('policy', 'history', 'loud')).stdout.trimEnd().split('\n').slice(1);
+    const first = (await lines())[1]?.split(' ')[0] as string;
+    expect((await run('policy', 'show', 'loud', '--version', first)).stdout).toContain('publish:\n  - "a"\n');
+    expect((await run('policy', 'restore', 'loud', first)).stdout).toContain(`is as in version ${first}`);
+    expect((await run('policy', 'show', 'loud')).stdout).toContain('  - "a"\n');
+    expect((await run('policy', 'list')).stdout).toMatch(/^group\/loud +its own +0 .*operator\/unix$/m);
+    expect((await run('policy', 'remove', 'loud')).stdout).toContain('the built-in policy applies');
+    expect((await lines()).map((line) => line.replace(/^\d+ +\S+ +/, ''))).toEqual([
+      'operator/unix  removed',
+      `operator/unix  set as version ${first}`,
+      'operator/unix  set',
+      'operator/unix  set',
+    ]);
+    expect(await run('policy', 'remove', 'loud')).toMatchObject({ code: 3 });
+    expect(await run('policy', 'restore', 'loud', '999999')).toMatchObject({ code: 3 });
+    expect((await run('policy', 'history', 'never')).stderr).toContain('no policy of group/never was ever set');
+  });
+
   it('explains a shared subscription by its filter', async () => {
     const explain = async (...asked: string[]) => (await run('policy', 'explain', ...asked)).stdout;
     expect(await explain('service/any', 'subscribe', '$share/workers/devices/+/telemetry/+')).toBe(

@@ -104,6 +104,7 @@ const LISTS: Readonly<Record<string, readonly string[] | undefined>> = {
   'token list': [],
   'token issued': undefined, // of a token that exists, below
   'device list': [],
+  'policy list': undefined, // has the defaults at least
   'service list': [],
   'operator list': [],
   'operator key list': [],
