@@ -3,7 +3,7 @@
 import { Problem } from '@rollcall/protocol';
 import type { Database } from 'better-sqlite3';
 import { openDatabaseToRead } from '../storage/index.ts';
-import { AuditChainVerifier, type AuditHead, CHAIN_START, type StoredAuditEntry } from './audit-chain.ts';
+import { AuditChainVerifier, type AuditHead, CHAIN_START, type StoredAuditEntry } from './audit/audit-chain.ts';
 
 /** Null for a registry from before audits were chained. */
 export function readAuditHead(database: Database): AuditHead | null {

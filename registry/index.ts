@@ -1,23 +1,10 @@
 /** Devices, services, tokens, certificates, policies and the audit. `open.ts` opens the SQLite engine behind the interface. */
 
-export { type AddressRange, parseAddressRange } from './address-range.ts';
-export { performAnnouncedAction } from './announced-actions.ts';
-export { AuditChainVerifier, type AuditHead, readExportedEntry } from './audit-chain.ts';
-export type { AuditEntry, AuditFilter } from './audit-store.ts';
+export { performAnnouncedAction } from './audit/announced-actions.ts';
+export { AuditChainVerifier, type AuditHead, readExportedEntry } from './audit/audit-chain.ts';
+export type { AuditEntry, AuditFilter } from './audit/audit-store.ts';
+export { type RequestOrigin, runWithOrigin } from './audit/request-origin.ts';
 export { readActiveIssuer, readAuditHead, readVerifiedAuditHead } from './backup-inspection.ts';
-export { inspectRegistry } from './database.ts';
-export {
-  DEVICE_OPERATION_KINDS,
-  type DeviceChange,
-  type DeviceOperation,
-  type DeviceOperationKind,
-  type DeviceOperationResult,
-  type DeviceSelection,
-  type DeviceSelector,
-  type TerminationReport,
-} from './device-operation-types.ts';
-export { DEVICE_SORTS, type DeviceCriteria, type DeviceFilter, type DeviceSort, deviceCursor } from './device-query.ts';
-export type { DeviceSettings } from './device-settings.ts';
 export {
   AUTHORITY_EXPIRING_KINDS,
   compareExpiryCursors,
@@ -34,28 +21,51 @@ export {
   RENEWED_BY,
   type RecordedExpiringKind,
   type RenewedBy,
-} from './expiring-items.ts';
-export type { ExpiryStore } from './expiry.ts';
+} from './certificates/expiring-items.ts';
+export type { ExpiryStore } from './certificates/expiry.ts';
+export type { EnrollmentRefusal, RecoveryRefusal, RenewalRefusal } from './certificates/issuance-store.ts';
+export type { IssuerRecord, IssuerStore, NewIssuer } from './certificates/issuers.ts';
+export type { OnHoldEntry, PublishedStatus, PublishedStatusStore } from './certificates/published-status.ts';
+export type { RecoveryStore } from './certificates/recovery.ts';
+export type { CurrentCertificate, PulledWindow, RenewalWindowStore } from './certificates/renewal-windows.ts';
+export { inspectRegistry } from './database.ts';
+export { type AddressRange, parseAddressRange } from './devices/address-range.ts';
+export {
+  DEVICE_OPERATION_KINDS,
+  type DeviceChange,
+  type DeviceOperation,
+  type DeviceOperationKind,
+  type DeviceOperationResult,
+  type DeviceSelection,
+  type DeviceSelector,
+  type TerminationReport,
+} from './devices/device-operation-types.ts';
+export {
+  DEVICE_SORTS,
+  type DeviceCriteria,
+  type DeviceFilter,
+  type DeviceSort,
+  deviceCursor,
+} from './devices/device-query.ts';
+export type { DeviceSettings } from './devices/device-settings.ts';
 export {
   type GroupProfile,
   type GroupProfileStore,
   KEY_ALGORITHMS,
   type KeyAlgorithm,
   MAX_GROUP_DEVICES,
-} from './group-profiles.ts';
-export { IDEMPOTENCY_KEY_LIFE_MS, type KeyedAct, type RecordedAct } from './idempotency-keys.ts';
-export type { EnrollmentRefusal, RecoveryRefusal, RenewalRefusal } from './issuance-store.ts';
-export type { IssuerRecord, IssuerStore, NewIssuer } from './issuers.ts';
-export type { AdmittedOperator, CreatedOperatorKey, OperatorKeyRecord } from './operator-keys.ts';
-export type { OperatorCredentials } from './operator-passwords.ts';
-export { isRoleWithin, OPERATOR_ROLES, type OperatorRole } from './operator-roles.ts';
-export type { AdmittedSession, BegunOperatorSession, OperatorSessionRecord } from './operator-sessions.ts';
-export type { OperatorAccessEnded, OperatorRecord } from './operators.ts';
-export type { NewPasskey, PasskeyRecord } from './passkeys.ts';
-export type { PolicyVersionStore, Version } from './policy-versions.ts';
-export { type DevicePresence, type PresenceChange, type PresenceStore, SERVER_LOST } from './presence.ts';
-export type { OnHoldEntry, PublishedStatus, PublishedStatusStore } from './published-status.ts';
-export type { RecoveryStore } from './recovery.ts';
+} from './devices/group-profiles.ts';
+export { type DevicePresence, type PresenceChange, type PresenceStore, SERVER_LOST } from './devices/presence.ts';
+export { IDEMPOTENCY_KEY_LIFE_MS, type KeyedAct, type RecordedAct } from './operators/idempotency-keys.ts';
+export type { AdmittedOperator, CreatedOperatorKey, OperatorKeyRecord } from './operators/operator-keys.ts';
+export type { OperatorCredentials } from './operators/operator-passwords.ts';
+export { isRoleWithin, OPERATOR_ROLES, type OperatorRole } from './operators/operator-roles.ts';
+export type { AdmittedSession, BegunOperatorSession, OperatorSessionRecord } from './operators/operator-sessions.ts';
+export type { OperatorAccessEnded, OperatorRecord } from './operators/operators.ts';
+export type { NewPasskey, PasskeyRecord } from './operators/passkeys.ts';
+export type { SecondFactor, TotpState } from './operators/second-factors.ts';
+export type { CreatedSignInLink, SignInLinkRecord } from './operators/sign-in-links.ts';
+export type { PolicyVersionStore, Version } from './policies/policy-versions.ts';
 export {
   type Actor,
   type CertificateRecord,
@@ -72,8 +82,4 @@ export {
   type RevokedEntry,
   type ServiceRecord,
 } from './registry.ts';
-export type { CurrentCertificate, PulledWindow, RenewalWindowStore } from './renewal-windows.ts';
-export { type RequestOrigin, runWithOrigin } from './request-origin.ts';
-export type { SecondFactor, TotpState } from './second-factors.ts';
-export type { CreatedSignInLink, SignInLinkRecord } from './sign-in-links.ts';
-export type { CreatedToken, TokenRecord } from './tokens.ts';
+export type { CreatedToken, TokenRecord } from './tokens/tokens.ts';

@@ -1,29 +1,29 @@
 import type { DeviceId, GroupName, Identity, ServiceName } from '@rollcall/protocol';
-import type { AuditStore } from './audit-store.ts';
-import type { DeviceOperations, TerminationResult } from './device-operation-types.ts';
-import type { DeviceStore } from './device-store.ts';
-import type { ExpiryStore } from './expiry.ts';
-import type { GroupProfileStore } from './group-profiles.ts';
-import type { IdempotencyKeyStore } from './idempotency-keys.ts';
-import type { IssuanceStore } from './issuance-store.ts';
-import type { IssuerStore } from './issuers.ts';
-import type { OperatorIdentityStore } from './operator-identities.ts';
-import type { OperatorKeyStore } from './operator-keys.ts';
-import type { PasswordStore } from './operator-passwords.ts';
-import type { OperatorSessionStore } from './operator-sessions.ts';
-import type { OperatorStore } from './operators.ts';
-import type { PasskeyStore } from './passkeys.ts';
-import type { PolicyStore } from './policies.ts';
-import type { PolicyVersionStore } from './policy-versions.ts';
-import type { DevicePresence, PresenceStore } from './presence.ts';
-import type { CrlStore, PublishedStatusStore } from './published-status.ts';
-import type { RecoveryStore } from './recovery.ts';
-import type { RenewalWindowStore } from './renewal-windows.ts';
-import type { CertificateRevocationStore } from './revoke-certificate.ts';
-import type { SecondFactorStore } from './second-factors.ts';
+import type { AuditStore } from './audit/audit-store.ts';
+import type { ExpiryStore } from './certificates/expiry.ts';
+import type { IssuanceStore } from './certificates/issuance-store.ts';
+import type { IssuerStore } from './certificates/issuers.ts';
+import type { CrlStore, PublishedStatusStore } from './certificates/published-status.ts';
+import type { RecoveryStore } from './certificates/recovery.ts';
+import type { RenewalWindowStore } from './certificates/renewal-windows.ts';
+import type { CertificateRevocationStore } from './certificates/revoke-certificate.ts';
+import type { DeviceOperations, TerminationResult } from './devices/device-operation-types.ts';
+import type { DeviceStore } from './devices/device-store.ts';
+import type { GroupProfileStore } from './devices/group-profiles.ts';
+import type { DevicePresence, PresenceStore } from './devices/presence.ts';
+import type { IdempotencyKeyStore } from './operators/idempotency-keys.ts';
+import type { OperatorIdentityStore } from './operators/operator-identities.ts';
+import type { OperatorKeyStore } from './operators/operator-keys.ts';
+import type { PasswordStore } from './operators/operator-passwords.ts';
+import type { OperatorSessionStore } from './operators/operator-sessions.ts';
+import type { OperatorStore } from './operators/operators.ts';
+import type { PasskeyStore } from './operators/passkeys.ts';
+import type { SecondFactorStore } from './operators/second-factors.ts';
+import type { SignInLinkStore } from './operators/sign-in-links.ts';
+import type { PolicyStore } from './policies/policies.ts';
+import type { PolicyVersionStore } from './policies/policy-versions.ts';
 import type { ServiceStore } from './services.ts';
-import type { SignInLinkStore } from './sign-in-links.ts';
-import type { TokenStore } from './tokens.ts';
+import type { TokenStore } from './tokens/tokens.ts';
 
 /** The acting identity in audit entries: `operator/NAME` of an API key, `operator/unix`, `operator/key`, `token/9f…`, `device/dev-7`, `server/enroll`. */
 export type Actor = `${'operator' | 'token' | 'device' | 'service' | 'server'}/${string}`;
@@ -83,7 +83,7 @@ export interface IssuedCertificate {
   readonly publicKeySha256: string;
   readonly notBefore: number;
   readonly notAfter: number;
-  /** Id of the CA that signed it (`registry/issuers.ts`). */
+  /** Id of the CA that signed it (`registry/certificates/issuers.ts`). */
   readonly issuerId?: string | undefined;
 }
 

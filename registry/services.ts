@@ -1,14 +1,14 @@
 /** Services: back-end applications with a certificate. Issued, listed and revoked. */
 
 import { type Identity, Problem, type ServiceName } from '@rollcall/protocol';
-import { auditTime, recordDone } from './audit.ts';
-import { findCertificateByKey, insertCertificate } from './certificates.ts';
-import { overlapsOthers } from './client-id-ownership.ts';
+import { auditTime, recordDone } from './audit/audit.ts';
+import { findCertificateByKey, insertCertificate } from './certificates/certificates.ts';
+import { type RevocationRequest, recordedRevocation, revokeHolder } from './certificates/revoke-holder.ts';
 import type { RegistryDatabase } from './database.ts';
-import type { TerminationReport } from './device-operation-types.ts';
+import { overlapsOthers } from './devices/client-id-ownership.ts';
+import type { TerminationReport } from './devices/device-operation-types.ts';
 import type { Listeners } from './listeners.ts';
 import type { Actor, IssuedCertificate, Revocation, RevocationReason, ServiceRecord } from './registry.ts';
-import { type RevocationRequest, recordedRevocation, revokeHolder } from './revoke-holder.ts';
 import type { Transaction } from './transaction.ts';
 
 export interface ServiceOrder {

@@ -48,7 +48,7 @@ function filterOf(query: Checked<typeof endpoints.listAudit, 'query'>): AuditFil
   };
 }
 
-/** Lines in the form that `registry/audit-chain.ts` hashes, `at` in milliseconds: they can be checked without the server. */
+/** Lines in the form that `registry/audit/audit-chain.ts` hashes, `at` in milliseconds: they can be checked without the server. */
 async function* lines(registry: Registry, after: number): AsyncGenerator<string> {
   for (let last = after; ; ) {
     const page = await registry.exportAudit({ after: last, limit: ENTRIES_PER_PAGE });

@@ -58,7 +58,7 @@ export async function checkClientCertificate(
 
   // 2. OpenSSL found a chain to a root of this fleet, for a client.
   // OpenSSL checks the validity last, and CERT_HAS_EXPIRED hides earlier findings. So steps 4 and 5 check again, and
-  // `registry/recovery.ts` compares every byte.
+  // `registry/certificates/recovery.ts` compares every byte.
   const isOnlyExpired = required === 'renewable' && String(socket.authorizationError) === 'CERT_HAS_EXPIRED';
   if (socket.authorized !== true && !isOnlyExpired) {
     return refuse('certificate_rejected', String(socket.authorizationError ?? 'not authorized'));

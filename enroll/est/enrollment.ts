@@ -1,7 +1,7 @@
 /**
  * Simple enrollment (RFC 7030, section 4.2): a device presents a bootstrap token and receives its first certificate.
  * Cheap checks come first. The registry decides twice: before the signature, and finally in step 7, whose transaction
- * consumes the token (`registry/enrollment.ts`). No certificate is returned before it is recorded. Knows no HTTP.
+ * consumes the token (`registry/certificates/enrollment.ts`). No certificate is returned before it is recorded. Knows no HTTP.
  */
 
 import { canonicalHost, type DeviceId, Problem, type ProblemCode, parseDeviceId, urlHost } from '@rollcall/protocol';

@@ -1,6 +1,6 @@
 import { pino } from 'pino';
 import { describe, expect, it } from 'vitest';
-import type { AuditedAction } from '../../registry/audit-store.ts';
+import type { AuditedAction } from '../../registry/audit/audit-store.ts';
 import type { AuditEntry } from '../../registry/index.ts';
 import type { ExpiringParts } from './authority-items.ts';
 import { createExpiryMonitor } from './expiry-monitor.ts';

@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import type { DeviceId, Identity } from '@rollcall/protocol';
 import { describe, expect, it } from 'vitest';
-import type { ChainedAuditEntry } from '../../registry/audit-store.ts';
+import type { ChainedAuditEntry } from '../../registry/audit/audit-store.ts';
 import type { AuditEntry } from '../../registry/index.ts';
 import { CursorFile } from '../../storage/index.ts';
 import type { Telemetry } from '../../telemetry/index.ts';

@@ -1,7 +1,7 @@
 /** The audit beyond single entries: the hash chain, and actions that other modules record. */
 
 import { describe, expect, it } from 'vitest';
-import { CHAIN_START, canonicalDetails, hashEntry } from '../../registry/audit-chain.ts';
+import { CHAIN_START, canonicalDetails, hashEntry } from '../../registry/audit/audit-chain.ts';
 import { type Actor, AuditChainVerifier, type AuditFilter } from '../../registry/index.ts';
 import { MINUTE, OPERATOR, type OpenFreshRegistry, RegistryFixture } from './registry-fixture.ts';
 

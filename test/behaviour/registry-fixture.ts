@@ -2,9 +2,9 @@
 
 import { createHash, randomBytes } from 'node:crypto';
 import { type DeviceId, type GroupName, parseDeviceId, parseServiceName, type ServiceName } from '@rollcall/protocol';
+import type { Enrollment, EnrollmentOutcome } from '../../registry/certificates/issuance-store.ts';
 import type { CreatedToken, IssuedCertificate, Registry } from '../../registry/index.ts';
-import type { Enrollment, EnrollmentOutcome } from '../../registry/issuance-store.ts';
-import type { TokenRequest } from '../../registry/tokens.ts';
+import type { TokenRequest } from '../../registry/tokens/tokens.ts';
 
 export interface FreshRegistry {
   readonly registry: Registry;

@@ -1,7 +1,7 @@
 /** Accounts at an identity provider: which operator they are, and with which role. */
 
 import { describe, expect, it } from 'vitest';
-import type { IdentityOrder } from '../../registry/operator-identities.ts';
+import type { IdentityOrder } from '../../registry/operators/operator-identities.ts';
 import { OPERATOR, type OpenFreshRegistry, RegistryFixture } from './registry-fixture.ts';
 
 const account = (subject: string, issuer = 'https://id.example') => ({ issuer, subject });

@@ -2,7 +2,7 @@
 
 import { describe, expect, it } from 'vitest';
 import { type OperatorAccessEnded, type OperatorRole, runWithOrigin } from '../../registry/index.ts';
-import type { OperatorKeyOrder } from '../../registry/operator-keys.ts';
+import type { OperatorKeyOrder } from '../../registry/operators/operator-keys.ts';
 import { DAY, MINUTE, OPERATOR, type OpenFreshRegistry, RegistryFixture } from './registry-fixture.ts';
 
 export function operatorBehaviour(openFresh: OpenFreshRegistry): void {

@@ -1,7 +1,7 @@
 /** Supersession of a certificate by a renewed one. */
 
 import { describe, expect, it } from 'vitest';
-import type { RenewalOutcome } from '../../registry/issuance-store.ts';
+import type { RenewalOutcome } from '../../registry/certificates/issuance-store.ts';
 import { DAY, device, type OpenFreshRegistry, RegistryFixture } from './registry-fixture.ts';
 
 export function supersessionBehaviour(openFresh: OpenFreshRegistry): void {

@@ -1,7 +1,7 @@
 /** States of a bootstrap token: created, used, consumed, expired, revoked. */
 
 import { describe, expect, it } from 'vitest';
-import type { TokenRequest } from '../../registry/tokens.ts';
+import type { TokenRequest } from '../../registry/tokens/tokens.ts';
 import { DAY, device, MINUTE, OPERATOR, type OpenFreshRegistry, RegistryFixture } from './registry-fixture.ts';
 
 export function tokenBehaviour(openFresh: OpenFreshRegistry): void {

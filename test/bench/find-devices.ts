@@ -9,8 +9,8 @@ import { join } from 'node:path';
 import type { GroupName } from '@rollcall/protocol';
 import Database from 'better-sqlite3';
 import { pino } from 'pino';
-import { addressKey } from '../../registry/address-range.ts';
-import { termsOf } from '../../registry/device-terms.ts';
+import { addressKey } from '../../registry/devices/address-range.ts';
+import { termsOf } from '../../registry/devices/device-terms.ts';
 import {
   DEVICE_SORTS,
   type DeviceCriteria,

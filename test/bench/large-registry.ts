@@ -2,7 +2,7 @@
 
 import { randomBytes } from 'node:crypto';
 import Database from 'better-sqlite3';
-import { termsOf } from '../../registry/device-terms.ts';
+import { termsOf } from '../../registry/devices/device-terms.ts';
 
 export interface Filling {
   /** Of a registry that exists and is closed. */

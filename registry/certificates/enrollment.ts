@@ -1,0 +1,177 @@
+import { type DeviceId, type GroupName, Problem } from '@rollcall/protocol';
+import { auditTime, hasRoomForRefusal, recordDone, recordRefused } from '../audit/audit.ts';
+import type { RegistryDatabase } from '../database.ts';
+import { belongsToService } from '../devices/client-id-ownership.ts';
+import { findDevice, writeDevice } from '../devices/devices.ts';
+import { findProfile, type GroupProfile, isGroupFull } from '../devices/group-profiles.ts';
+import type { Revocation } from '../registry.ts';
+import { consumeToken, isTokenSecret } from '../tokens/consume-token.ts';
+import { findToken, type TokenRecord } from '../tokens/tokens.ts';
+import type { Transaction } from '../transaction.ts';
+import { findCertificateByKey, insertCertificate, isLive } from './certificates.ts';
+import type {
+  Enrollment,
+  EnrollmentAdmission,
+  EnrollmentClaim,
+  EnrollmentOutcome,
+  EnrollmentRefusal,
+} from './issuance-store.ts';
+import { supersedeCertificates } from './revoke-holder.ts';
+
+/** How long after the token's expiry a lost response can be requested again, even when the token is consumed. */
+const REPLAY_AFTER_EXPIRY_MS = 24 * 3_600_000;
+
+type Replay = Extract<EnrollmentAdmission, { readonly outcome: 'replayed' }>;
+type Refused = Extract<EnrollmentAdmission, { readonly outcome: 'refused' }>;
+type EnrollmentDecision =
+  | Refused
+  | Replay
+  | {
+      readonly outcome: 'admitted';
+      readonly deviceId: DeviceId | undefined;
+      readonly token: TokenRecord;
+      readonly profile: GroupProfile | undefined;
+    };
+
+export interface CommittedEnrollment {
+  readonly outcome: EnrollmentOutcome;
+  /** The earlier certificates of a device that enrolled again. */
+  readonly superseded: Revocation | undefined;
+}
+
+export function admitEnrollment(database: RegistryDatabase, claim: EnrollmentClaim): EnrollmentAdmission {
+  const decision = requireSameName(
+    database.read((tx) => decide(tx, claim)),
+    claim.deviceId,
+  );
+  if (decision.outcome === 'admitted') {
+    return { outcome: 'admitted', deviceId: decision.deviceId, profile: decision.profile };
+  }
+  if (decision.outcome === 'refused' && database.read((tx) => shouldRecord(tx, claim, decision.refusal))) {
+    database.write((tx) => refuse(tx, claim, decision.refusal));
+  }
+  return decision;
+}
+
+export function commitEnrollment(database: RegistryDatabase, enrollment: Enrollment): CommittedEnrollment {
+  const { deviceId, certificate, tokenId, address } = enrollment;
+  if (certificate.publicKeySha256 !== enrollment.publicKeySha256) {
+    throw new Problem('internal', { reason: 'expected a certificate for the key of the claim, found another key' });
+  }
+  return database.write((tx) => {
+    const decision = decide(tx, enrollment);
+    if (decision.outcome === 'replayed') return { outcome: decision, superseded: undefined };
+    if (decision.outcome === 'refused') return refuse(tx, enrollment, decision.refusal);
+    if (!consumeToken(tx, tokenId)) return refuse(tx, enrollment, 'spent');
+
+    const actor = `token/${tokenId}` as const;
+    const superseded = supersedeCertificates(tx, deviceId, actor);
+    const { group, labels } = decision.token;
+    const device = writeDevice(tx, { id: deviceId, group, labels, enrolledBy: actor });
+    const record = insertCertificate(tx, { kind: 'device', id: deviceId }, certificate, {
+      tokenId,
+      operator: decision.token.createdBy,
+      address,
+    });
+    recordDone(tx, {
+      actor,
+      action: 'device.enrolled',
+      subject: `device/${deviceId}`,
+      details: { serial: certificate.serial, notAfter: auditTime(certificate.notAfter), group, address },
+    });
+    return {
+      outcome: {
+        outcome: 'enrolled',
+        device: { ...device, certificateEndsAt: record.notAfter },
+        certificate: record,
+      },
+      superseded,
+    };
+  });
+}
+
+/**
+ * The same key with another device id is not a repeated request. Only for admission: when a commit finds its
+ * token and key recorded, a concurrent request with the same claim was faster, and the server may have chosen another id.
+ */
+function requireSameName(decision: EnrollmentDecision, asked: DeviceId | undefined): EnrollmentDecision {
+  const renamed = decision.outcome === 'replayed' && asked !== undefined && decision.device.id !== asked;
+  return renamed ? refused('key_reused') : decision;
+}
+
+/** Checks in this order: the token and its secret, a repeated request, the token's state, the device id, the key. */
+function decide(tx: Transaction, claim: EnrollmentClaim): EnrollmentDecision {
+  const secretIsRight = isTokenSecret(tx, claim.tokenId, claim.secret);
+  const token = findToken(tx, claim.tokenId);
+  if (secretIsRight === undefined || token === undefined) return refused('unknown_token');
+  if (!secretIsRight) return refused('wrong_secret');
+  if (token.state === 'void') return refused('void');
+
+  const replay = findReplay(tx, claim, token);
+  if (replay !== undefined) return replay;
+  if (token.state !== 'usable') return refused(token.state);
+
+  const deviceId = claim.deviceId ?? token.device;
+  if (token.device !== undefined && deviceId !== token.device) return refused('device_id_not_allowed');
+  if (deviceId !== undefined && isTaken(tx, deviceId, token)) return refused('device_exists');
+  const restricted = deviceId !== undefined && restrictionOf(tx, deviceId);
+  if (restricted) return refused(restricted);
+  if (findCertificateByKey(tx, claim.publicKeySha256) !== undefined) return refused('key_reused');
+  if (isNewIn(tx, token.group, deviceId) && isGroupFull(tx, token.group)) return refused('group_full');
+  return { outcome: 'admitted', deviceId, token, profile: findProfile(tx, token.group) };
+}
+
+/** The same token and key enrolled before, and that certificate is still good. */
+function findReplay(tx: Transaction, claim: EnrollmentClaim, token: TokenRecord): Replay | Refused | undefined {
+  if (tx.now >= token.expiresAt + REPLAY_AFTER_EXPIRY_MS) return undefined;
+  const certificate = findCertificateByKey(tx, claim.publicKeySha256);
+  // A renewed certificate inherits the token id, but was not issued for this token's request.
+  if (certificate?.tokenId !== token.id || certificate.parentSerial !== undefined) return undefined;
+  if (certificate.holder.kind !== 'device' || !isLive(certificate, tx.now)) return undefined;
+  const restricted = restrictionOf(tx, certificate.holder.id);
+  if (restricted !== undefined) return refused(restricted);
+  const device = findDevice(tx, certificate.holder.id);
+  return device && { outcome: 'replayed', device, certificate };
+}
+
+/**
+ * An existing device id can be enrolled again only with a token that names it. Revoking a device revokes such tokens,
+ * so a usable one for a revoked device was created after the revocation.
+ */
+function isTaken(tx: Transaction, id: DeviceId, token: TokenRecord): boolean {
+  if (belongsToService(tx, id)) return true;
+  return token.device !== id && findDevice(tx, id) !== undefined;
+}
+
+/** Whether the enrollment adds a device to the group. */
+function isNewIn(tx: Transaction, group: GroupName, id: DeviceId | undefined): boolean {
+  const found = id === undefined ? undefined : findDevice(tx, id);
+  return found === undefined || found.status === 'revoked' || found.group !== group;
+}
+
+/** A suspended or quarantined device has to be resumed before any token can enroll it again. */
+function restrictionOf(tx: Transaction, id: DeviceId): 'device_suspended' | 'device_quarantined' | undefined {
+  const status = findDevice(tx, id)?.status;
+  return status === 'suspended' || status === 'quarantined' ? `device_${status}` : undefined;
+}
+
+/** Refusals of unknown tokens are not recorded: a client that invents token ids must not be able to fill the audit. */
+function shouldRecord(tx: Transaction, claim: EnrollmentClaim, refusal: EnrollmentRefusal): boolean {
+  return refusal !== 'unknown_token' && hasRoomForRefusal(tx, `token/${claim.tokenId}`);
+}
+
+function refuse(tx: Transaction, claim: EnrollmentClaim, refusal: EnrollmentRefusal): CommittedEnrollment {
+  if (refusal !== 'unknown_token') {
+    recordRefused(tx, {
+      actor: `token/${claim.tokenId}`,
+      action: 'device.enrolled',
+      subject: `token/${claim.tokenId}`,
+      details: { refusal, ...(claim.deviceId === undefined ? {} : { device: claim.deviceId }) },
+    });
+  }
+  return { outcome: refused(refusal), superseded: undefined };
+}
+
+function refused(refusal: EnrollmentRefusal): Refused {
+  return { outcome: 'refused', refusal };
+}

@@ -1,0 +1,123 @@
+import { formatIdentity, type Identity } from '@rollcall/protocol';
+import { auditTime, hasRoomForRefusal, recordDone, recordRefused } from '../audit/audit.ts';
+import type { RegistryDatabase } from '../database.ts';
+import { findDevice } from '../devices/devices.ts';
+import { profileOfDevice } from '../devices/group-profiles.ts';
+import type { CertificateRecord, DeviceStatus } from '../registry.ts';
+import { findService } from '../services.ts';
+import type { Transaction } from '../transaction.ts';
+import { findCertificate, findCertificateByKey, insertCertificate, isLive } from './certificates.ts';
+import type { Renewal, RenewalAdmission, RenewalOutcome, RenewalRefusal } from './issuance-store.ts';
+import { beginOverlap, childrenOf, isSuperseded, markFirstUse } from './supersession.ts';
+
+type RenewalDecision =
+  /** `parent` is undefined when there is no such certificate of a device or service. */
+  | { readonly outcome: 'refused'; readonly refusal: RenewalRefusal; readonly parent: Identity | undefined }
+  | { readonly outcome: 'replayed'; readonly certificate: CertificateRecord }
+  | { readonly outcome: 'admitted'; readonly holder: Identity; readonly parent: CertificateRecord };
+
+type Refused = Extract<RenewalDecision, { readonly outcome: 'refused' }>;
+
+export function admitRenewal(
+  database: RegistryDatabase,
+  parentSerial: string,
+  publicKeySha256: string,
+): RenewalAdmission {
+  const decision = database.read((tx) => decide(tx, parentSerial, publicKeySha256));
+  if (decision.outcome === 'replayed') return decision;
+  if (decision.outcome === 'admitted') {
+    const { holder } = decision;
+    const profile = holder.kind === 'device' ? database.read((tx) => profileOfDevice(tx, holder.id)) : undefined;
+    return { outcome: 'admitted', holder, profile };
+  }
+  if (database.read((tx) => shouldRecord(tx, decision)))
+    database.write((tx) => recordRefusal(tx, decision, parentSerial));
+  return { outcome: 'refused', refusal: decision.refusal };
+}
+
+export function commitRenewal(database: RegistryDatabase, renewal: Renewal, overlapMs: number): RenewalOutcome {
+  const { parentSerial, certificate, address } = renewal;
+  return database.write((tx) => {
+    const decision = decide(tx, parentSerial, certificate.publicKeySha256);
+    if (decision.outcome === 'replayed') return decision;
+    if (decision.outcome === 'refused') {
+      recordRefusal(tx, decision, parentSerial);
+      return { outcome: 'refused', refusal: decision.refusal };
+    }
+    const { parent } = decision;
+    const siblings = childrenOf(tx, parent, decision.holder);
+    // Authenticating a renewal with a certificate is its first use, as a connection is.
+    if (parent.parentSerial !== undefined) markFirstUse(tx, parent);
+    beginOverlap(tx, parent, overlapMs);
+    const record = insertCertificate(tx, decision.holder, certificate, {
+      parentSerial,
+      tokenId: parent.tokenId,
+      operator: parent.operator,
+      address,
+    });
+    const holder = nameOf(decision.holder);
+    recordDone(tx, {
+      actor: holder,
+      action: 'certificate.renewed',
+      subject: holder,
+      details: { serial: certificate.serial, parentSerial, notAfter: auditTime(certificate.notAfter), address },
+    });
+    if (siblings.length > 0) {
+      recordDone(tx, {
+        actor: holder,
+        action: 'certificate.renewal_forked',
+        subject: holder,
+        details: {
+          serial: certificate.serial,
+          parentSerial,
+          others: siblings.join(' '),
+          evidence: 'second_key',
+          address,
+        },
+      });
+    }
+    return { outcome: 'renewed', certificate: record };
+  });
+}
+
+function decide(tx: Transaction, parentSerial: string, publicKeySha256: string): RenewalDecision {
+  const parent = findCertificate(tx, parentSerial);
+  if (parent === undefined || parent.holder.kind === 'server') return refused('parent_not_good', undefined);
+  if (parent.revokedAt !== undefined) return refused('parent_not_good', parent.holder);
+  if (parent.notAfter <= tx.now) return refused('parent_expired', parent.holder);
+  const status = statusOf(tx, parent.holder);
+  if (status === 'suspended' || status === 'quarantined') return refused(`device_${status}`, parent.holder);
+  if (status !== 'active') return refused('parent_not_good', parent.holder);
+  const earlier = findCertificateByKey(tx, publicKeySha256);
+  // Also for a superseded parent: a device that lost power between the first use of its new certificate and
+  // storing it has no other way to get it.
+  if (earlier?.parentSerial === parentSerial && isLive(earlier, tx.now)) {
+    return { outcome: 'replayed', certificate: earlier };
+  }
+  if (isSuperseded(parent, tx.now)) return refused('parent_superseded', parent.holder);
+  if (earlier !== undefined) return refused('key_reused', parent.holder);
+  return { outcome: 'admitted', holder: parent.holder, parent };
+}
+
+function refused(refusal: RenewalRefusal, parent: Identity | undefined): Refused {
+  return { outcome: 'refused', refusal, parent };
+}
+
+function shouldRecord(tx: Transaction, { parent }: Refused): boolean {
+  return parent !== undefined && hasRoomForRefusal(tx, nameOf(parent));
+}
+
+function recordRefusal(tx: Transaction, { parent, refusal }: Refused, parentSerial: string): void {
+  if (parent === undefined) return;
+  const holder = nameOf(parent);
+  const action = refusal === 'parent_superseded' ? 'certificate.renewal_forked' : 'certificate.renewed';
+  recordRefused(tx, { actor: holder, action, subject: holder, details: { refusal, parentSerial } });
+}
+
+function nameOf(holder: Identity): `${Identity['kind']}/${string}` {
+  return formatIdentity(holder) as `${Identity['kind']}/${string}`;
+}
+
+function statusOf(tx: Transaction, holder: Identity): DeviceStatus | undefined {
+  return holder.kind === 'device' ? findDevice(tx, holder.id)?.status : findService(tx, holder.name)?.status;
+}

@@ -1,0 +1,144 @@
+/**
+ * Presence: whether a device is connected, from where, with what, and how its last session ended. It is written after the fact and
+ * in batches, so it decides nothing: certificate status and live sessions do. Each row names the broker that has the session.
+ */
+
+import type { DeviceId } from '@rollcall/protocol';
+import type { RegistryDatabase } from '../database.ts';
+import type { Transaction } from '../transaction.ts';
+import { addressKey } from './address-range.ts';
+
+/** Times are milliseconds since the epoch. */
+export interface DevicePresence {
+  readonly isOnline: boolean;
+  /** The broker that has the session, or had the last one. */
+  readonly broker: string;
+  /** Begin of the newest session. */
+  readonly connectedAt: number;
+  /** When the last packet of the last session was read; for a device that is online, when it connected. */
+  readonly lastSeenAt: number;
+  readonly address: string;
+  /** `3.1.1` or `5`. */
+  readonly mqttVersion: string;
+  /** As the client stated it in CONNECT: `name/version`. */
+  readonly sdkVersion?: string;
+  /** How the last session ended that has ended. */
+  readonly lastDisconnect?: { readonly at: number; readonly reason: string };
+}
+
+export interface SessionBegin {
+  /** Number of the connection: a later one is greater. */
+  readonly sequence: number;
+  readonly at: number;
+  readonly address: string;
+  readonly mqttVersion: string;
+  readonly sdkVersion: string | undefined;
+}
+
+export interface SessionEnd {
+  readonly sequence: number;
+  readonly at: number;
+  /** When the last packet was read. */
+  readonly lastSeenAt: number;
+  readonly reason: string;
+}
+
+/** What happened to a device since the last batch: the newest begin, the newest end, or both. */
+export interface PresenceChange {
+  readonly device: DeviceId;
+  readonly begin?: SessionBegin | undefined;
+  readonly end?: SessionEnd | undefined;
+}
+
+export interface PresenceStore {
+  /**
+   * A broker starts, and has no sessions: devices that it left online are offline, last seen when it wrote that last. Resolves with
+   * their number.
+   */
+  resetPresence(broker: string): Promise<number>;
+  /** One transaction. Ignores devices that do not exist. */
+  recordPresence(broker: string, changes: readonly PresenceChange[]): Promise<void>;
+}
+
+/** Reason of a session whose end nobody recorded. */
+export const SERVER_LOST = 'server_lost';
+
+const RESET_AT_ONCE = 1_000;
+
+export function createPresenceStore(database: RegistryDatabase): PresenceStore {
+  return {
+    resetPresence: async (broker) => {
+      let reset = 0;
+      for (;;) {
+        const changed = database.write((tx) => resetSome(tx, broker));
+        reset += changed;
+        if (changed < RESET_AT_ONCE) return reset;
+        await new Promise((resolve) => setImmediate(resolve));
+      }
+    },
+    recordPresence: async (broker, changes) => {
+      database.write((tx) => {
+        for (const { device, begin, end } of changes) {
+          if (begin !== undefined) recordBegin(tx, broker, device, begin);
+          if (end !== undefined) recordEnd(tx, device, end);
+        }
+      });
+    },
+  };
+}
+
+function resetSome(tx: Transaction, broker: string): number {
+  return tx.run(
+    `UPDATE devices SET online = 0, disconnected_at = @now, disconnect_reason = @reason
+     WHERE id IN (SELECT id FROM devices WHERE online = 1 AND broker = @broker LIMIT @most)`,
+    { broker, now: tx.now, reason: SERVER_LOST, most: RESET_AT_ONCE },
+  );
+}
+
+function recordBegin(tx: Transaction, broker: string, device: DeviceId, begin: SessionBegin): void {
+  tx.run(
+    `UPDATE devices SET online = 1, broker = @broker, connection = @sequence, connected_at = @at, last_seen_at = @at,
+       last_address = @address, address_key = @key, mqtt_version = @mqttVersion, sdk_version = @sdkVersion
+     WHERE id = @device AND deleted_at IS NULL`,
+    { ...begin, device, broker, key: addressKey(begin.address) ?? null, sdkVersion: begin.sdkVersion ?? null },
+  );
+}
+
+/** A session that another one has taken over ends without taking the device offline. */
+function recordEnd(tx: Transaction, device: DeviceId, end: SessionEnd): void {
+  tx.run(
+    `UPDATE devices SET online = CASE WHEN connection = @sequence THEN 0 ELSE online END,
+       last_seen_at = max(coalesce(last_seen_at, 0), @lastSeenAt), disconnected_at = @at, disconnect_reason = @reason
+     WHERE id = @device AND deleted_at IS NULL`,
+    { ...end, device },
+  );
+}
+
+export interface PresenceRow {
+  readonly online: 0 | 1;
+  readonly broker: string | null;
+  readonly connected_at: number | null;
+  readonly last_seen_at: number | null;
+  readonly last_address: string | null;
+  readonly mqtt_version: string | null;
+  readonly sdk_version: string | null;
+  readonly disconnected_at: number | null;
+  readonly disconnect_reason: string | null;
+}
+
+/** Undefined for a device that never connected. */
+export function readPresence(row: PresenceRow): DevicePresence | undefined {
+  const { connected_at: connectedAt, last_seen_at: lastSeenAt } = row;
+  if (connectedAt === null || lastSeenAt === null) return undefined;
+  return {
+    isOnline: row.online === 1,
+    broker: row.broker ?? '',
+    connectedAt,
+    lastSeenAt,
+    address: row.last_address ?? '',
+    mqttVersion: row.mqtt_version ?? '',
+    ...(row.sdk_version !== null && { sdkVersion: row.sdk_version }),
+    ...(row.disconnected_at !== null &&
+      row.disconnect_reason !== null && { lastDisconnect: { at: row.disconnected_at, reason: row.disconnect_reason } }),
+  };
+}
