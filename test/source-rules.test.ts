@@ -137,3 +137,31 @@ describe('the sources', () => {
     ).toEqual([]);
   });
 });
+
+describe('the style sheets of the pages', () => {
+  /** Loaded with every page. The others are loaded with the first page that needs them, and stay. */
+  const ALWAYS_LOADED = /^console\/web\/styles\/(tokens|elements|layout|parts)\.css$/;
+  const sheets = sourceFiles('.css').map((path) => ({
+    path,
+    classes: firstClasses(readFileSync(join(root, path), 'utf8')),
+  }));
+
+  it.each(sheets.filter(({ path }) => !ALWAYS_LOADED.test(path)))(
+    'change only what has a class of their own, so that no page depends on which was opened before: $path',
+    ({ path, classes }) => {
+      const elsewhere = new Set(sheets.filter((other) => other.path !== path).flatMap((other) => other.classes));
+      expect(classes.length).toBeGreaterThan(0);
+      expect(classes.filter((name) => name === undefined || elsewhere.has(name))).toEqual([]);
+    },
+  );
+});
+
+/** The first class of each selector; undefined for one without a class. Selectors of `@media` are those inside it. */
+function firstClasses(css: string): readonly (string | undefined)[] {
+  const rules = css.replaceAll(/\/\*.*?\*\//gs, '').matchAll(/([^{};]+)\{/g);
+  return [...rules]
+    .map(([, selectors = '']) => selectors.trim())
+    .filter((selectors) => !selectors.startsWith('@'))
+    .flatMap((selectors) => selectors.split(/,(?![^(]*\))/))
+    .map((selector) => /\.[A-Za-z][\w-]*/.exec(selector)?.[0]);
+}

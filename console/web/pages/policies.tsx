@@ -75,7 +75,7 @@ function PolicyList({ policies }: { readonly policies: readonly ListedPolicy[] }
           </p>
         </EmptyState>
       ) : (
-        <Table caption="Policies" rows={shown} columns={COLUMNS} keyOf={({ scope }) => scope} />
+        <Table oneLine caption="Policies" rows={shown} columns={COLUMNS} keyOf={({ scope }) => scope} />
       )}
     </Panel>
   );

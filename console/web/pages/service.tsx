@@ -106,6 +106,7 @@ function Details({ service }: { readonly service: ServiceDetail }) {
           <EmptyState title="It is not connected" />
         ) : (
           <Table
+            oneLine
             caption="Live sessions of the service"
             rows={sessions}
             columns={SESSION_COLUMNS}
@@ -115,6 +116,7 @@ function Details({ service }: { readonly service: ServiceDetail }) {
       </Panel>
       <Panel title="Certificates" bare>
         <Table
+          oneLine
           caption="Certificates of the service, newest first"
           rows={certificates.toReversed()}
           columns={CERTIFICATE_COLUMNS}

@@ -100,7 +100,7 @@ function ServiceList({ services }: { readonly services: readonly Service[] }) {
       {shown.length === 0 ? (
         <EmptyState title="No service matches" />
       ) : (
-        <Table caption="Services" rows={shown} columns={COLUMNS} keyOf={({ name }) => name} />
+        <Table oneLine caption="Services" rows={shown} columns={COLUMNS} keyOf={({ name }) => name} />
       )}
     </Panel>
   );

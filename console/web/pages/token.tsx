@@ -159,6 +159,7 @@ function IssuedPanel({ token, devices }: { readonly token: TokenView; readonly d
       />
       {view === 'certificates' ? (
         <Table
+          oneLine
           caption="Certificates that were issued from the token, directly or by renewal"
           rows={certificates}
           columns={CERTIFICATE_COLUMNS}
@@ -166,6 +167,7 @@ function IssuedPanel({ token, devices }: { readonly token: TokenView; readonly d
         />
       ) : (
         <Table
+          oneLine
           caption="Devices that enrolled with the token"
           rows={devices}
           columns={DEVICE_COLUMNS}

@@ -104,7 +104,7 @@ function TokenList({ tokens }: { readonly tokens: readonly TokenView[] }) {
           </button>
         </EmptyState>
       ) : (
-        <Table caption="Tokens" rows={matching.slice(0, most.value)} columns={COLUMNS} keyOf={({ id }) => id} />
+        <Table oneLine caption="Tokens" rows={matching.slice(0, most.value)} columns={COLUMNS} keyOf={({ id }) => id} />
       )}
       {matching.length > most.value && (
         <div class="more">

@@ -13,10 +13,12 @@ export function Table<Row>(props: {
   readonly columns: readonly Column<Row>[];
   readonly rows: readonly Row[];
   readonly keyOf: (row: Row) => string;
+  /** Cells do not wrap: the table scrolls where they do not fit. */
+  readonly oneLine?: boolean;
 }) {
   return (
     // biome-ignore lint/a11y/noNoninteractiveTabindex: a region that scrolls has to be reachable by the keyboard.
-    <section class="scroller" aria-label={props.caption} tabIndex={0}>
+    <section class={props.oneLine === true ? 'scroller one-line' : 'scroller'} aria-label={props.caption} tabIndex={0}>
       <table>
         <caption>{props.caption}</caption>
         <thead>

@@ -42,6 +42,7 @@ export function CaView() {
           />
           <Panel title="CAs" bare>
             <Table
+              oneLine
               caption="Certificate authorities"
               rows={[
                 ...all.filter(({ state }) => state !== 'retired'),

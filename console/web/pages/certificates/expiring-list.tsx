@@ -86,6 +86,7 @@ export function ExpiringList() {
       )}
       {rows !== undefined && rows.length > 0 && (
         <Table
+          oneLine
           caption="What expires, the most urgent first"
           rows={rows}
           columns={COLUMNS}

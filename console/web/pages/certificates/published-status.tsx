@@ -29,7 +29,13 @@ export function PublishedStatusView() {
       {value !== undefined && (
         <>
           <Panel title="Revocation lists" bare>
-            <Table caption="Revocation list of each CA" rows={value.cas} columns={COLUMNS} keyOf={({ id }) => id} />
+            <Table
+              oneLine
+              caption="Revocation list of each CA"
+              rows={value.cas}
+              columns={COLUMNS}
+              keyOf={({ id }) => id}
+            />
           </Panel>
           <Panel title="OCSP">
             {ocspUrl === undefined ? (

@@ -86,6 +86,7 @@ export function GroupProfile({ group }: { readonly group: string }) {
       {(versions.data.value?.length ?? 0) > 0 && (
         <Panel title="Versions of the profile" bare>
           <Table
+            oneLine
             caption="Versions of the profile, newest first"
             rows={versions.data.value ?? []}
             keyOf={({ version }) => String(version)}

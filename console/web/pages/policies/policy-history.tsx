@@ -89,6 +89,7 @@ export function PolicyHistory(props: {
       )}
       <Panel title="Versions" bare>
         <Table
+          oneLine
           caption="Versions of the policy, newest first"
           rows={versions}
           keyOf={({ version }) => String(version)}
