@@ -1,6 +1,7 @@
 /** Secrets appear in no log, response, audit entry or file. */
 
 import { readdirSync, readFileSync, statSync } from 'node:fs';
+import { get, type RequestOptions } from 'node:https';
 import { join } from 'node:path';
 import { Writable } from 'node:stream';
 import { enrollOnce, memoryIdentityStore, type StoredIdentity } from '@rollcall/device-sdk';
@@ -22,6 +23,15 @@ function filesUnder(directory: string): readonly string[] {
   return readdirSync(directory, { recursive: true, encoding: 'utf8' })
     .map((name) => join(directory, name))
     .filter((path) => statSync(path).isFile());
+}
+
+function statusOf(url: string, options: RequestOptions): Promise<number | undefined> {
+  return new Promise((resolve, reject) => {
+    get(url, { ...options, agent: false }, (response) => {
+      response.resume();
+      resolve(response.statusCode);
+    }).once('error', reject);
+  });
 }
 
 describe('a secret', () => {
@@ -71,7 +81,7 @@ describe('a secret', () => {
       `Bearer ${token}`,
       `Basic ${btoa(`x:${token}`)}`,
     ]) {
-      await fetch(`${fleet.consoleUrl}/v1/tokens`, { headers: { authorization } }).catch(() => {});
+      expect(await statusOf(`${fleet.consoleUrl}/v1/tokens`, { ca, headers: { authorization } })).toBe(401);
     }
     await fleet.operator.revokeDevices({ ids: ['dev-1'], reason: 'keyCompromise' });
     await fleet.operator.revokeToken({ id });
