@@ -10,7 +10,11 @@ beforeAll(async () => {
 
 it.each([
   ['cn', ['Ada'], [], 'ada'],
-  ['cn', ['Ada Lovelace'], [], 'ada-lovelace'],
+  ['cn', ['Ada Lovelace'], [], undefined],
+  ['cn', ['a'.repeat(64)], [], 'a'.repeat(64)],
+  ['cn', ['-ada'], [], undefined],
+  ['email', ['x'], [{ type: 'email', value: 'ada+eve@example.com' }], undefined],
+  ['email', ['x'], [{ type: 'email', value: `ada@${'a'.repeat(61)}` }], undefined],
   ['cn', ['ada', 'eve'], [], undefined],
   ['cn', [], [{ type: 'email', value: 'ada@example.com' }], undefined],
   ['email', ['x'], [{ type: 'email', value: 'Ada@example.com' }], 'ada-example.com'],

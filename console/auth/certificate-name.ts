@@ -13,26 +13,24 @@ export const CERTIFICATE_NAMES: Readonly<
 > = {
   cn: (certificate) => {
     const { CN: name } = certificate.toLegacyObject().subject as { readonly CN?: string | readonly string[] };
-    return typeof name === 'string' ? operatorNameOf(name) : undefined;
+    return typeof name === 'string' ? exactName(name) : undefined;
   },
   email: (certificate) => {
     const address = onlyName(certificate, 'email:');
     // OpenSSL reads the extension too.
     if (address === undefined || certificate.checkEmail(address, { subject: 'never' }) === undefined) return undefined;
-    return operatorNameOf(address);
+    return exactName(address.replace('@', '-'));
   },
   uri: (certificate) => {
     const last = onlyName(certificate, 'URI:')?.replace(/^.*\//, '');
-    return last === undefined || last === '' ? undefined : operatorNameOf(last);
+    return last === undefined ? undefined : exactName(last);
   },
 };
 
-/** In lower case, with `-` for each character that names of operators do not have: `Ada@example.com` is `ada-example.com`. */
-export function operatorNameOf(text: string): string {
-  return text
-    .toLowerCase()
-    .replace(/[^a-z0-9._-]/g, '-')
-    .slice(0, 64);
+/** In lower case. Undefined for a text that no operator can have as its name: another certificate could have one that differs only there. */
+function exactName(text: string): string | undefined {
+  const name = text.toLowerCase();
+  return /^[a-z0-9][a-z0-9._-]{0,63}$/.test(name) ? name : undefined;
 }
 
 function onlyName({ subjectAltName = '' }: X509Certificate, prefix: string): string | undefined {

@@ -2,7 +2,6 @@
 
 import { Problem } from '@rollcall/protocol';
 import { OPERATOR_ROLES, type OperatorRole } from '../../../registry/index.ts';
-import { operatorNameOf } from '../certificate-name.ts';
 import type { OidcOptions } from './oidc-options.ts';
 
 export type Claims = Readonly<Record<string, unknown>>;
@@ -54,4 +53,15 @@ function valuesOf(claims: Claims, name: string): readonly string[] {
 function memberOf(value: unknown, name: string): unknown {
   const isObject = typeof value === 'object' && value !== null && Object.hasOwn(value, name);
   return isObject ? (value as Record<string, unknown>)[name] : undefined;
+}
+
+/**
+ * In lower case, with `-` for each character that names of operators do not have. An account is bound to its issuer and subject, so another
+ * one with the same name is refused.
+ */
+function operatorNameOf(text: string): string {
+  return text
+    .toLowerCase()
+    .replace(/[^a-z0-9._-]/g, '-')
+    .slice(0, 64);
 }
