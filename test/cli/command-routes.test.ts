@@ -59,6 +59,10 @@ const ARGUMENTS: Readonly<Record<string, readonly string[]>> = {
   'policy show': ['pumps'],
   'policy set': ['pumps', 'DIR/policy.json'],
   'policy explain': ['dev-1', 'publish', 'a/b'],
+  'policy list': [],
+  'policy history': ['pumps'],
+  'policy restore': ['pumps', '1'],
+  'policy remove': ['pumps'],
   'telemetry tail': [],
   'telemetry query': ['--device', 'dev-1'],
   'telemetry last': ['--device', 'dev-1'],
@@ -137,8 +141,8 @@ const STREAMS: ReadonlySet<string> = new Set(['telemetry tail', 'events tail']);
 const NOT_RECORDED: ReadonlySet<string> = new Set([
   'POST /v1/ca/root/forget', // of `ca export-root`, once the root is in its file
   'PATCH /v1/devices/:id/settings', // `device set` changes them without a condition
-  'DELETE /v1/policies/:kind/:name',
-  'POST /v1/policies/:kind/:name/restore',
+  'POST /v1/simulations', // `simulate --scenario` needs no server
+  'POST /v1/simulations/:id/stop',
 ]);
 /** Those without parameters first: `/v1/certificates/expiring` is no serial. */
 const all = Object.values<Endpoint>(endpoints).sort((a, b) => a.path.split(':').length - b.path.split(':').length);

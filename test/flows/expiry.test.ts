@@ -127,7 +127,10 @@ describe('the list of everything that expires', () => {
       'certificates.not_after',
       'issuers.not_after',
       'operator_keys.expires_at',
+      'operator_sessions.expires_at', // a person signs in again
+      'operator_sessions.former_until', // inside the life of its session
       'renewal_windows.window_end', // inside the life of its certificate
+      'sign_in_links.expires_at', // another one is made when it is needed
       'tokens.expires_at',
     ]);
   });
