@@ -162,7 +162,7 @@ describe('rollcall service renew --daemon', () => {
   it('renews before the certificate ends, ends with a signal, and with exit code 3 when the service is revoked', async () => {
     const brief = await startFleet({
       settings: [
-        [['certificates', 'device'], '5s'],
+        [['certificates', 'device'], '8s'],
         [['certificates', 'backdate'], '0s'],
       ],
     });
