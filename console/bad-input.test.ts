@@ -178,7 +178,9 @@ describe('a path', () => {
     const answer = await send(fixture, { method: 'DELETE', path: '/v1/tokens' });
     expect(answer.json).toMatchObject({ status: 405, code: 'method_not_allowed' });
     expect(answer.headers.allow).toBe('POST, GET');
-    expect((await send(fixture, { method: 'PATCH', path: '/v1/policies/group/x?y=1' })).headers.allow).toBe('GET, PUT, DELETE');
+    expect((await send(fixture, { method: 'PATCH', path: '/v1/policies/group/x?y=1' })).headers.allow).toBe(
+      'GET, PUT, DELETE',
+    );
   });
 });
 
