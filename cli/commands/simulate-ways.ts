@@ -2,7 +2,7 @@
 
 import { Problem } from '@rollcall/protocol';
 
-const SERVER = ['data', 'socket', 'server', 'apiKey', 'serverCa'] as const;
+const SERVER = ['data', 'socket', 'server', 'apiKey', 'cert', 'key', 'serverCa'] as const;
 const TARGET = ['target', 'targetCa', 'targetName', 'topic', 'clientId', 'serviceClientId'] as const;
 const HOSTS = ['coordinate', 'hosts', 'gather', 'secret'] as const;
 const RESULTS = ['report', 'junit', 'result', 'prometheusPort', 'keep'] as const;
