@@ -48,8 +48,9 @@ interface PageFile {
   readonly mediaType: string;
   readonly etag: string;
   readonly plain: Buffer;
-  readonly gzip: Buffer;
-  readonly brotli: Buffer;
+  /** Compressed at the first request: a start does not wait for it. */
+  readonly gzip: () => Buffer;
+  readonly brotli: () => Buffer;
 }
 
 const NOT_BUILT = `<!doctype html><html lang="en"><meta charset="utf-8"><title>Rollcall</title>
@@ -86,7 +87,7 @@ function sendFile(request: FastifyRequest, reply: FastifyReply, file: PageFile, 
   const accepted = String(request.headers['accept-encoding'] ?? '');
   const encoding = /\bbr\b/.test(accepted) ? 'br' : /\bgzip\b/.test(accepted) ? 'gzip' : undefined;
   if (encoding !== undefined) reply.header('content-encoding', encoding);
-  const body = encoding === 'br' ? file.brotli : encoding === 'gzip' ? file.gzip : file.plain;
+  const body = encoding === 'br' ? file.brotli() : encoding === 'gzip' ? file.gzip() : file.plain;
   return reply.type(mediaType).send(body);
 }
 
@@ -115,7 +116,15 @@ function pageFile(name: string, plain: Buffer): PageFile {
     mediaType: MEDIA_TYPES[extname(name)] as string,
     etag: `"${createHash('sha256').update(plain).digest('base64url').slice(0, 22)}"`,
     plain,
-    gzip: gzipSync(plain, { level: 9 }),
-    brotli: brotliCompressSync(plain, { params: { [constants.BROTLI_PARAM_QUALITY]: 9 } }),
+    gzip: once(() => gzipSync(plain, { level: 9 })),
+    brotli: once(() => brotliCompressSync(plain, { params: { [constants.BROTLI_PARAM_QUALITY]: 9 } })),
+  };
+}
+
+function once(compress: () => Buffer): () => Buffer {
+  let compressed: Buffer | undefined;
+  return () => {
+    compressed ??= compress();
+    return compressed;
   };
 }
