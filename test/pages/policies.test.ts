@@ -98,7 +98,7 @@ describeWithClients('the pages of policies', ['chromium'], () => {
     await dialog.getByText('removed: − theirs').waitFor();
     await dialog.getByRole('button', { name: 'Save' }).click();
     await page.getByText('The policy is saved').waitFor();
-    expect(faults).toEqual([expect.stringContaining('412')]);
+    await expect.poll(() => faults).toEqual([expect.stringContaining('412')]);
     await page.close();
   });
 

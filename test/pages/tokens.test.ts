@@ -68,7 +68,7 @@ describeWithClients('the pages of tokens', ['chromium'], () => {
     await page.getByRole('dialog').getByRole('button', { name: 'Create token' }).click();
     await page.getByRole('alert').getByText('request_invalid').waitFor();
     expect(await fleet.operator.listTokens()).toEqual(before);
-    expect(faults).toEqual([expect.stringContaining('400')]);
+    await expect.poll(() => faults).toEqual([expect.stringContaining('400')]);
     await page.close();
   });
 
