@@ -157,7 +157,7 @@ describe('a browser with a certificate', () => {
   afterAll(() => fixture.close());
   const own = { host: 'localhost', origin: 'https://localhost', 'sec-fetch-site': 'same-origin', ...JSON_BODY };
 
-  it('changes nothing by it alone, whoever caused the request', async () => {
+  it('changes nothing by it alone, whichever page caused the request', async () => {
     const before = await fixture.client.listTokens();
     const evil = { origin: 'https://evil.example', 'sec-fetch-site': 'cross-site' };
     for (const headers of [evil, { origin: 'null' }, { 'sec-fetch-site': 'cross-site' }, own]) {

@@ -3,7 +3,8 @@
 import type { FastifyInstance } from 'fastify';
 import { eventEndpoints as endpoints } from '../api/events.ts';
 import { addEndpoint } from '../application.ts';
-import { acceptedForm, findStreamStart, type StreamSource, streamEvents } from '../event-stream.ts';
+import type { StreamSource } from '../event-stream.ts';
+import { type FollowedJournal, followJournal } from '../follow-journal.ts';
 import { type FollowJournal, LiveFeeds } from '../live-feed.ts';
 import type { RoutesOptions } from './routes.ts';
 
@@ -49,34 +50,21 @@ export function addEventRoutes(app: FastifyInstance, { events, followers, now }:
     });
     return found.map(({ json }) => JSON.parse(Buffer.from(json).toString()));
   });
-  addEndpoint(app, endpoints.followEvents, async ({ query, admission, reply }) => {
-    const filter = { type: query.type, name: query.device };
-    const { headers } = reply.request;
-    const form = acceptedForm(headers);
-    const source = sourceOf(events, filter, live);
-    const start = await findStreamStart(source, headers);
-    followers.start(reply.raw, {
-      admission,
-      headers: reply.getHeaders() as Record<string, string>,
-      form,
-      subscribe: (flow) =>
-        form === 'sse'
-          ? streamEvents(source, start, flow)
-          : events.follow(filter, ({ json }) => flow.send(`${Buffer.from(json)}\n`)),
-    });
-    reply.hijack();
-    return undefined;
+  addEndpoint(app, endpoints.followEvents, (request) => {
+    const { type, device: name } = request.query;
+    return followJournal(followers, request, journalOf(events, { type, name }, live));
   });
 }
 
-function sourceOf(events: EventFeed, filter: EventFilter, live: LiveFeeds): StreamSource {
+function journalOf(events: EventFeed, filter: EventFilter, live: LiveFeeds): FollowedJournal {
   const view = ({ position, type, json }: StoredEvent) => ({ position, type, json: Buffer.from(json).toString() });
   const newest: FollowJournal = (listener) => events.follow(filter, (event) => listener(view(event)));
-  return {
+  const source: StreamSource = {
     bounds: () => events.bounds(),
     pages: async function* (after) {
       for await (const page of events.pages(filter, after)) yield page.map(view);
     },
     follow: (listener) => live.follow(JSON.stringify(filter), newest, listener),
   };
+  return { source, newest };
 }

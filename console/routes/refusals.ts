@@ -4,7 +4,8 @@ import { Problem } from '@rollcall/protocol';
 import type { FastifyInstance } from 'fastify';
 import { refusalEndpoints as endpoints } from '../api/refusals.ts';
 import { addEndpoint } from '../application.ts';
-import { acceptedForm, findStreamStart, type StreamSource, streamEvents } from '../event-stream.ts';
+import type { StreamSource } from '../event-stream.ts';
+import { type FollowedJournal, followJournal } from '../follow-journal.ts';
 import { isoTime } from '../iso-time.ts';
 import { type FollowJournal, LiveFeeds } from '../live-feed.ts';
 import { isSelected, REFUSAL_KINDS, type RefusalFilter } from '../refusals.ts';
@@ -42,24 +43,12 @@ export function addRefusalRoutes(app: FastifyInstance, options: RoutesOptions): 
       },
     };
   });
-  addEndpoint(app, endpoints.followRefusals, async ({ query, admission, reply }) => {
-    const { headers } = reply.request;
-    const form = acceptedForm(headers);
-    const { source, newest } = sourceOf(options, query, live);
-    const start = await findStreamStart(source, headers);
-    followers.start(reply.raw, {
-      admission,
-      headers: reply.getHeaders() as Record<string, string>,
-      form,
-      subscribe: (flow) =>
-        form === 'sse' ? streamEvents(source, start, flow) : newest(({ json }) => flow.send(`${json}\n`)),
-    });
-    reply.hijack();
-    return undefined;
-  });
+  addEndpoint(app, endpoints.followRefusals, (request) =>
+    followJournal(followers, request, journalOf(options, request.query, live)),
+  );
 }
 
-function sourceOf({ events, controls }: RoutesOptions, wanted: RefusalFilter, live: LiveFeeds) {
+function journalOf({ events, controls }: RoutesOptions, wanted: RefusalFilter, live: LiveFeeds): FollowedJournal {
   const view = ({ position, type, json }: { position: number; type: string; json: Uint8Array }) => {
     const refusal = controls.refusals.ofEvent(type, json);
     if (refusal === undefined || !isSelected(refusal, wanted)) return [];

@@ -7,7 +7,8 @@ import { performAnnouncedAction, type Registry } from '../../registry/index.ts';
 import type { DeviceSelection, SegmentStats, StoredMessage, Telemetry, TelemetryRange } from '../../telemetry/index.ts';
 import { telemetryEndpoints as endpoints } from '../api/telemetry.ts';
 import { addEndpoint } from '../application.ts';
-import { acceptedForm, findStreamStart, type StreamSource, streamEvents } from '../event-stream.ts';
+import type { StreamSource } from '../event-stream.ts';
+import { type FollowedJournal, followJournal } from '../follow-journal.ts';
 import { isoTime } from '../iso-time.ts';
 import { type FollowJournal, LiveFeeds } from '../live-feed.ts';
 import { messageJson, viewMessage } from '../message-view.ts';
@@ -116,21 +117,9 @@ function addJournalRoutes(app: FastifyInstance, { registry, telemetry, now }: Ro
 
 function addFollowRoute(app: FastifyInstance, { telemetry, followers }: RoutesOptions): void {
   const live = new LiveFeeds();
-  addEndpoint(app, endpoints.followTelemetry, async ({ query, admission, reply }) => {
-    const { headers } = reply.request;
-    const form = acceptedForm(headers);
-    const { source, newest } = sourceOf(telemetry, query, live);
-    const start = await findStreamStart(source, headers);
-    followers.start(reply.raw, {
-      admission,
-      headers: reply.getHeaders() as Record<string, string>,
-      form,
-      subscribe: (flow) =>
-        form === 'sse' ? streamEvents(source, start, flow) : newest(({ json }) => flow.send(`${json}\n`)),
-    });
-    reply.hijack();
-    return undefined;
-  });
+  addEndpoint(app, endpoints.followTelemetry, (request) =>
+    followJournal(followers, request, journalOf(telemetry, request.query, live)),
+  );
 }
 
 interface FollowFilter {
@@ -138,7 +127,7 @@ interface FollowFilter {
   readonly stream?: string | undefined;
 }
 
-function sourceOf(telemetry: Telemetry, { device, stream }: FollowFilter, live: LiveFeeds) {
+function journalOf(telemetry: Telemetry, { device, stream }: FollowFilter, live: LiveFeeds): FollowedJournal {
   const view = (message: StoredMessage) => ({
     position: message.position,
     json: messageJson(message).trimEnd(),
