@@ -2,14 +2,14 @@ import { useSignal } from '@preact/signals';
 import { useEffect } from 'preact/hooks';
 import { apiPage, nextPage } from '../api.ts';
 import { announceProblem } from '../parts/messages.tsx';
-import { EmptyState, PageHead, Panel } from '../parts/panel.tsx';
+import { EmptyState, PageHead } from '../parts/panel.tsx';
 import { ProblemNotice } from '../parts/problem-notice.tsx';
 import { useQueryState } from '../query-state.ts';
 import { useEvery, useResource } from '../resource.ts';
-import { type AuditEntry, AuditEntryRow } from './audit-entry.tsx';
+import { AuditEntries } from './audit-entries.tsx';
+import type { AuditEntry } from './audit-entry.tsx';
 import { AuditFilter, auditQueryOf, useAuditFilter } from './audit-filter.tsx';
 import { AuditVerification } from './audit-verification.tsx';
-import './audit.css';
 
 const PAGE = 100;
 const NEW_ENTRIES_EVERY_MS = 5_000;
@@ -48,7 +48,6 @@ function Entries({ isFiltered }: { readonly isFiltered: boolean }) {
   const entries = useSignal<readonly AuditEntry[]>([]);
   const older = useSignal<string | undefined>(undefined);
   const isLoadingOlder = useSignal(false);
-  const [open, setOpen] = useQueryState('entry');
   const page = first.data.value;
   useEffect(() => {
     if (page === undefined) return;
@@ -77,28 +76,12 @@ function Entries({ isFiltered }: { readonly isFiltered: boolean }) {
   if (page === undefined) return <p class="spinner">Loading</p>;
   if (entries.value.length === 0) return <NoEntries isFiltered={isFiltered} />;
   return (
-    <Panel bare>
-      <ol class="entries" aria-label="Audit entries, newest first">
-        {entries.value.map((entry) => (
-          <AuditEntryRow
-            key={entry.id}
-            entry={entry}
-            isOpen={open === String(entry.id)}
-            onToggle={(isOpen) => {
-              if (isOpen) setOpen(String(entry.id));
-              else if (new URLSearchParams(location.search).get('entry') === String(entry.id)) setOpen('');
-            }}
-          />
-        ))}
-      </ol>
-      {older.value !== undefined && (
-        <div class="entries-more">
-          <button type="button" disabled={isLoadingOlder.value} onClick={loadOlder}>
-            Older entries
-          </button>
-        </div>
-      )}
-    </Panel>
+    <AuditEntries
+      entries={entries.value}
+      hasOlder={older.value !== undefined}
+      isLoading={isLoadingOlder.value}
+      onOlder={loadOlder}
+    />
   );
 }
 

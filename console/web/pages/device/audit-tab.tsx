@@ -2,11 +2,10 @@
 
 import { apiPage, nextPage } from '../../api.ts';
 import { usePagedList } from '../../paged-list.ts';
-import { EmptyState, Panel } from '../../parts/panel.tsx';
+import { EmptyState } from '../../parts/panel.tsx';
 import { ProblemNotice } from '../../parts/problem-notice.tsx';
-import { useQueryState } from '../../query-state.ts';
-import '../audit.css';
-import { type AuditEntry, AuditEntryRow } from '../audit-entry.tsx';
+import { AuditEntries } from '../audit-entries.tsx';
+import type { AuditEntry } from '../audit-entry.tsx';
 
 const PAGE = 50;
 
@@ -21,7 +20,6 @@ export function AuditTab({ id, change }: { readonly id: string; readonly change:
     change,
     (page) => page.length < PAGE,
   );
-  const [open, setOpen] = useQueryState('entry');
   const entries = audit.pages.value?.flat();
   if (audit.problem.value !== undefined) return <ProblemNotice problem={audit.problem.value} retry={audit.reload} />;
   if (entries === undefined) return <p class="spinner">Loading</p>;
@@ -33,27 +31,11 @@ export function AuditTab({ id, change }: { readonly id: string; readonly change:
     );
   }
   return (
-    <Panel bare>
-      <ol class="entries" aria-label="Audit entries, newest first">
-        {entries.map((entry) => (
-          <AuditEntryRow
-            key={entry.id}
-            entry={entry}
-            isOpen={open === String(entry.id)}
-            onToggle={(isOpen) => {
-              if (isOpen) setOpen(String(entry.id));
-              else if (new URLSearchParams(location.search).get('entry') === String(entry.id)) setOpen('');
-            }}
-          />
-        ))}
-      </ol>
-      {audit.hasMore.value && (
-        <div class="entries-more">
-          <button type="button" disabled={audit.isLoading.value} onClick={audit.loadMore}>
-            Older entries
-          </button>
-        </div>
-      )}
-    </Panel>
+    <AuditEntries
+      entries={entries}
+      hasOlder={audit.hasMore.value}
+      isLoading={audit.isLoading.value}
+      onOlder={audit.loadMore}
+    />
   );
 }
