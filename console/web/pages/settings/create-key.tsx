@@ -1,11 +1,11 @@
 import { useSignal } from '@preact/signals';
 import { useAct } from '../../act.ts';
 import { type AnswerOf, api } from '../../api.ts';
-import { Copyable } from '../../parts/copyable.tsx';
 import { Dialog } from '../../parts/dialog.tsx';
 import { type Duration, DurationField, secondsOf } from '../../parts/duration-field.tsx';
 import { Field } from '../../parts/field.tsx';
 import { ProblemNotice } from '../../parts/problem-notice.tsx';
+import { ShownOnce } from '../../parts/shown-once.tsx';
 import { Time } from '../../parts/time.tsx';
 import { useResource } from '../../resource.ts';
 import { ROLES, type Role, RoleField } from './roles.tsx';
@@ -69,19 +69,8 @@ export function CreateKey(props: { readonly onCreated: (created: Created) => voi
 export function CreatedKey(props: { readonly created: Created; readonly onClose: () => void }) {
   const { key, text } = props.created;
   return (
-    <Dialog title={`Key of ${key.operator}`} onClose={props.onClose}>
-      <div class="form">
-        <p>
-          It has the role {key.role}, until <Time at={key.expiresAt} />. Store it where only its program reads it.
-        </p>
-        <Copyable text={text} label="the key" />
-        <p class="soft small">This is the only time that it is shown: the server stores a hash of it.</p>
-        <div class="dialog-actions">
-          <button type="button" class="primary" onClick={props.onClose}>
-            Done
-          </button>
-        </div>
-      </div>
-    </Dialog>
+    <ShownOnce title={`Key of ${key.operator}`} secret={text} label="the key" onClose={props.onClose}>
+      It has the role {key.role}, until <Time at={key.expiresAt} />. Store it where only its program reads it.
+    </ShownOnce>
   );
 }

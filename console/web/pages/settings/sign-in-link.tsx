@@ -1,8 +1,8 @@
 import { useAct } from '../../act.ts';
 import { type AnswerOf, api } from '../../api.ts';
-import { Copyable } from '../../parts/copyable.tsx';
-import { Confirmation, Dialog } from '../../parts/dialog.tsx';
+import { Confirmation } from '../../parts/dialog.tsx';
 import { ProblemNotice } from '../../parts/problem-notice.tsx';
+import { ShownOnce } from '../../parts/shown-once.tsx';
 import { Time } from '../../parts/time.tsx';
 
 export type SignInLink = AnswerOf<'POST /v1/sign-in-links'>;
@@ -36,20 +36,14 @@ export function MakeLink(props: {
 export function SignInLinkDialog(props: { readonly link: SignInLink; readonly onClose: () => void }) {
   const { url, operator, expiresAt } = props.link;
   return (
-    <Dialog title={`Link for ${operator ?? 'the first operator'}`} onClose={props.onClose}>
-      <div class="form">
-        <p>
-          Send it to {operator ?? 'the person'} over a channel that only they read. They choose a password there and are
-          signed in. It works once, until <Time at={expiresAt} />.
-        </p>
-        <Copyable text={url} label="the link" />
-        <p class="soft small">This is the only time that it is shown: the server stores a hash of it.</p>
-        <div class="dialog-actions">
-          <button type="button" class="primary" onClick={props.onClose}>
-            Done
-          </button>
-        </div>
-      </div>
-    </Dialog>
+    <ShownOnce
+      title={`Link for ${operator ?? 'the first operator'}`}
+      secret={url}
+      label="the link"
+      onClose={props.onClose}
+    >
+      Send it to {operator ?? 'the person'} over a channel that only they read. They choose a password there and are
+      signed in. It works once, until <Time at={expiresAt} />.
+    </ShownOnce>
   );
 }
