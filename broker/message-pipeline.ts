@@ -6,6 +6,13 @@
 import { isShared } from '@rollcall/protocol';
 import type { BrokerContext } from './broker-context.ts';
 import { longestSessionExpiry } from './broker-limits.ts';
+import { EmbeddedSessions } from './keeper/embedded-sessions.ts';
+import { MessagePersistence } from './keeper/message-persistence.ts';
+import { ServerMessages } from './keeper/server-messages.ts';
+import type { Sessions } from './keeper/sessions.ts';
+import { SharedRedelivery } from './keeper/shared-redelivery.ts';
+import { WillPublisher } from './keeper/will-publisher.ts';
+import { Wills } from './keeper/wills.ts';
 import { Backpressure } from './mqtt/backpressure.ts';
 import { AcknowledgementHandler } from './mqtt/handle-acknowledgement.ts';
 import { DisconnectHandler } from './mqtt/handle-disconnect.ts';
@@ -19,16 +26,9 @@ import type { SessionHandlers } from './mqtt/session-handlers.ts';
 import { StorageShareLimiter } from './mqtt/storage-share-limiter.ts';
 import { DeliveredKeys } from './routing/delivered-keys.ts';
 import { LocalBus } from './routing/local-bus.ts';
-import { MessagePersistence } from './routing/message-persistence.ts';
 import { MessageRouter } from './routing/message-router.ts';
-import { ServerMessages } from './routing/server-messages.ts';
 import type { TelemetryIntake } from './routing/telemetry-intake.ts';
-import { EmbeddedSessions } from './sessions/embedded-sessions.ts';
 import type { SessionState } from './sessions/session-state.ts';
-import type { Sessions } from './sessions/sessions.ts';
-import { SharedRedelivery } from './sessions/shared-redelivery.ts';
-import { WillPublisher } from './sessions/will-publisher.ts';
-import { Wills } from './sessions/wills.ts';
 
 export interface MessagePipeline {
   readonly handlers: SessionHandlers;

@@ -2,8 +2,8 @@
 
 import type { PolicyScope } from '@rollcall/protocol';
 import type { Logger } from 'pino';
+import type { PersistentSessions } from '../keeper/persistent-sessions.ts';
 import type { LiveSessions } from '../sessions/live-sessions.ts';
-import type { PersistentSessions } from '../sessions/persistent-sessions.ts';
 import { type PolicyDirectory, type PolicyResolver, scopesOf } from './policy-resolver.ts';
 import type { SessionReauthorizer } from './session-reauthorizer.ts';
 

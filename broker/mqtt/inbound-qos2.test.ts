@@ -3,9 +3,9 @@
 import { beforeEach, describe, expect, it } from 'vitest';
 import { claim } from '../../test/fixtures/broker/session-claims.ts';
 import { type OpenedStore, openStore } from '../../test/fixtures/broker/stored-messages.ts';
-import { PersistentSessions } from '../sessions/persistent-sessions.ts';
+import { PersistentSessions } from '../keeper/persistent-sessions.ts';
+import type { SessionClaim } from '../keeper/sessions.ts';
 import type { Session } from '../sessions/session.ts';
-import type { SessionClaim } from '../sessions/sessions.ts';
 import { InboundQos2 } from './inbound-qos2.ts';
 
 const HOUR = 3_600_000;

@@ -3,9 +3,9 @@
 import { Problem, ReasonCode } from '@rollcall/protocol';
 import { describe, expect, it } from 'vitest';
 import { message } from '../../test/fixtures/broker/stored-messages.ts';
+import { NoRoomError } from '../keeper/sessions.ts';
 import { DeliveredKeys } from '../routing/delivered-keys.ts';
 import type { Session } from '../sessions/session.ts';
-import { NoRoomError } from '../sessions/sessions.ts';
 import { AcknowledgementOrder } from './acknowledgement-order.ts';
 import type { Message } from './message.ts';
 import type { Qos } from './packets.ts';

@@ -4,10 +4,10 @@
  */
 
 import { Problem, ReasonCode } from '@rollcall/protocol';
+import { NoRoomError } from '../keeper/sessions.ts';
+import type { ShareChoice } from '../keeper/shared-subscriptions.ts';
 import type { DeliveredKeys } from '../routing/delivered-keys.ts';
-import type { ShareChoice } from '../routing/shared-subscriptions.ts';
 import type { Session } from '../sessions/session.ts';
-import { NoRoomError } from '../sessions/sessions.ts';
 import { PendingAcknowledgement } from './acknowledgement-order.ts';
 import { encodeAcknowledgement } from './codec/packet-encoder.ts';
 import type { Message } from './message.ts';

@@ -39,7 +39,7 @@ export class AedesPersistence {
     return NOTHING;
   }
 
-  /** Wills are published by `broker/sessions/wills.ts`. */
+  /** Wills are published by `broker/keeper/wills.ts`. */
   streamWill(): Iterable<never> {
     return [];
   }

@@ -7,8 +7,8 @@ import type { Identity } from '@rollcall/protocol';
 import type { TerminationReport } from '../../registry/index.ts';
 import type { Subject } from '../access/acl.ts';
 import type { DisconnectReason } from '../events.ts';
+import type { ShareChoice } from '../keeper/shared-subscriptions.ts';
 import type { Message } from '../mqtt/message.ts';
-import type { ShareChoice } from './shared-subscriptions.ts';
 
 /** A change that every node has to apply to its sessions before it counts as done. */
 export type SessionChange =

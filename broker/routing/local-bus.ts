@@ -1,11 +1,11 @@
 /** The bus of a process that is its own only node. */
 
 import type { TerminationReport } from '../../registry/index.ts';
+import type { ShareChoice } from '../keeper/shared-subscriptions.ts';
 import type { Message } from '../mqtt/message.ts';
 import type { LiveSessions } from '../sessions/live-sessions.ts';
 import type { Bus, SessionChange } from './bus.ts';
 import type { MessageRouter } from './message-router.ts';
-import type { ShareChoice } from './shared-subscriptions.ts';
 
 export interface LocalBusOptions {
   readonly router: MessageRouter;

@@ -9,13 +9,13 @@ import mqemitter from 'mqemitter';
 import type { Logger } from 'pino';
 import type { Rights } from '../access/acl.ts';
 import type { BrokerLimits } from '../broker-limits.ts';
+import { type ShareChoice, SharedSubscriptions, type ShareMember } from '../keeper/shared-subscriptions.ts';
 import type { Message } from '../mqtt/message.ts';
 import type { Subscription } from '../mqtt/session-subscriptions.ts';
 import { FilterTree } from '../session-store/filter-tree.ts';
 import type { SessionStore } from '../session-store/session-store.ts';
 import type { Session } from '../sessions/session.ts';
 import { AedesPersistence } from './aedes-persistence.ts';
-import { type ShareChoice, SharedSubscriptions, type ShareMember } from './shared-subscriptions.ts';
 
 export interface MessageRouterOptions {
   readonly store: SessionStore;

@@ -1,7 +1,7 @@
 import { filterMatches, isShared } from '@rollcall/protocol';
+import type { PersistentSessions } from '../keeper/persistent-sessions.ts';
 import type { SessionStore } from '../session-store/session-store.ts';
 import type { LiveSessions } from '../sessions/live-sessions.ts';
-import type { PersistentSessions } from '../sessions/persistent-sessions.ts';
 
 /**
  * How a message on a topic reaches a client: `connected`: at once; `stored`: in the queue of its session, until it connects; `away`: it is

@@ -7,6 +7,7 @@ import { ReasonCode } from '@rollcall/protocol';
 import type { AuthorizedConnection } from '../access/connection-authorizer.ts';
 import type { BrokerContext } from '../broker-context.ts';
 import { longestSessionExpiry } from '../broker-limits.ts';
+import type { ClaimedSession } from '../keeper/sessions.ts';
 import type { MessagePipeline } from '../message-pipeline.ts';
 import { encodeConnack } from '../mqtt/codec/packet-encoder.ts';
 import { PROPERTY_LIMITS } from '../mqtt/codec/packet-limits.ts';
@@ -16,7 +17,6 @@ import type { SessionInputOptions } from '../mqtt/session-input.ts';
 import type { StoredSubscription } from '../session-store/session-subscriptions.ts';
 import { Session, type SessionListener } from './session.ts';
 import type { SessionState } from './session-state.ts';
-import type { ClaimedSession } from './sessions.ts';
 
 export interface SessionStarterOptions {
   readonly context: BrokerContext;

@@ -9,9 +9,9 @@ import { type PolicyDirectory, PolicyResolver } from '../access/policy-resolver.
 import type { BrokerContext } from '../broker-context.ts';
 import { topicLimits } from '../broker-limits.ts';
 import type { BrokerEvent, ShareExceeded } from '../events.ts';
+import { PersistentSessions } from '../keeper/persistent-sessions.ts';
 import type { SessionStore } from '../session-store/session-store.ts';
 import { LiveSessions } from './live-sessions.ts';
-import { PersistentSessions } from './persistent-sessions.ts';
 import { SessionReporter } from './session-reporter.ts';
 
 export interface SessionState {

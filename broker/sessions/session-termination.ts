@@ -10,13 +10,13 @@ import type { ConnectionAuthorizer } from '../access/connection-authorizer.ts';
 import type { PolicyResolver } from '../access/policy-resolver.ts';
 import type { SessionReauthorizer } from '../access/session-reauthorizer.ts';
 import type { DisconnectReason } from '../events.ts';
+import type { MessagePersistence } from '../keeper/message-persistence.ts';
+import type { PersistentSessions } from '../keeper/persistent-sessions.ts';
+import type { Wills } from '../keeper/wills.ts';
 import type { SessionChange } from '../routing/bus.ts';
-import type { MessagePersistence } from '../routing/message-persistence.ts';
 import type { SessionStore } from '../session-store/session-store.ts';
 import type { LiveSessions } from './live-sessions.ts';
-import type { PersistentSessions } from './persistent-sessions.ts';
 import type { Session } from './session.ts';
-import type { Wills } from './wills.ts';
 
 /** Reasons that end a session at once: without another acknowledgement, and without its will. */
 const IMMEDIATE: ReadonlySet<DisconnectReason> = new Set(['revoked', 'suspended']);

@@ -13,9 +13,9 @@ import type { QueueReceiver } from '../session-store/message-queues.ts';
 import type { SessionStore } from '../session-store/session-store.ts';
 import type { StoredSubscription } from '../session-store/session-subscriptions.ts';
 import { messageBytes } from '../session-store/stored-message.ts';
-import type { PersistentSessions } from '../sessions/persistent-sessions.ts';
-import { type EnqueueOptions, NoRoomError } from '../sessions/sessions.ts';
+import type { PersistentSessions } from './persistent-sessions.ts';
 import { RetainedOwners } from './retained-owners.ts';
+import { type EnqueueOptions, NoRoomError } from './sessions.ts';
 import type { ShareChoice } from './shared-subscriptions.ts';
 
 export interface MessagePersistenceOptions {

@@ -5,11 +5,11 @@
 
 import type { Message } from '../mqtt/message.ts';
 import type { Bus } from '../routing/bus.ts';
-import type { MessagePersistence } from '../routing/message-persistence.ts';
 import type { MessageRouter } from '../routing/message-router.ts';
-import type { ShareMember } from '../routing/shared-subscriptions.ts';
 import type { SessionStore } from '../session-store/session-store.ts';
-import type { LiveSessions } from './live-sessions.ts';
+import type { LiveSessions } from '../sessions/live-sessions.ts';
+import type { MessagePersistence } from './message-persistence.ts';
+import type { ShareMember } from './shared-subscriptions.ts';
 
 export interface SharedRedeliveryOptions {
   readonly store: SessionStore;

@@ -13,9 +13,9 @@ import { DEFAULT_LIMITS } from '../broker-limits.ts';
 import type { Message } from '../mqtt/message.ts';
 import type { SessionStoreOptions } from '../session-store/open-session-store.ts';
 import type { StoredSubscription } from '../session-store/session-subscriptions.ts';
-import { PersistentSessions } from '../sessions/persistent-sessions.ts';
-import { type EnqueueOptions, NoRoomError, type SessionClaim } from '../sessions/sessions.ts';
 import { MessagePersistence } from './message-persistence.ts';
+import { PersistentSessions } from './persistent-sessions.ts';
+import { type EnqueueOptions, NoRoomError, type SessionClaim } from './sessions.ts';
 import type { ShareChoice } from './shared-subscriptions.ts';
 
 const HOUR = 3_600_000;

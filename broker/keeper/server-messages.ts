@@ -3,10 +3,10 @@
 import { Problem } from '@rollcall/protocol';
 import type { Logger } from 'pino';
 import type { Message } from '../mqtt/message.ts';
+import type { Bus } from '../routing/bus.ts';
+import type { MessageRouter } from '../routing/message-router.ts';
 import { SERVER_OWNER } from '../session-store/memory-pool.ts';
-import { NoRoomError, type Sessions } from '../sessions/sessions.ts';
-import type { Bus } from './bus.ts';
-import type { MessageRouter } from './message-router.ts';
+import { NoRoomError, type Sessions } from './sessions.ts';
 
 export interface ServerMessage {
   readonly topic: string;

@@ -16,10 +16,10 @@ import type { WillMessage } from '../mqtt/packets.ts';
 import type { StorageShareLimiter } from '../mqtt/storage-share-limiter.ts';
 import type { Bus } from '../routing/bus.ts';
 import type { DeliveredKeys } from '../routing/delivered-keys.ts';
-import type { MessagePersistence } from '../routing/message-persistence.ts';
 import type { MessageRouter } from '../routing/message-router.ts';
 import type { TelemetryIntake } from '../routing/telemetry-intake.ts';
 import { retainedBytes } from '../session-store/stored-message.ts';
+import type { MessagePersistence } from './message-persistence.ts';
 import type { Sessions } from './sessions.ts';
 import type { DueWill } from './wills.ts';
 

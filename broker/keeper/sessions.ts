@@ -6,8 +6,8 @@
 
 import type { Rights, Subject } from '../access/acl.ts';
 import type { Message } from '../mqtt/message.ts';
-import type { ShareChoice } from '../routing/shared-subscriptions.ts';
 import type { StoredSubscription } from '../session-store/session-subscriptions.ts';
+import type { ShareChoice } from './shared-subscriptions.ts';
 
 export interface SessionClaim {
   readonly clientId: string;

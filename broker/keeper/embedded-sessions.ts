@@ -2,7 +2,7 @@
 
 import type { Rights, Subject } from '../access/acl.ts';
 import type { Message } from '../mqtt/message.ts';
-import type { MessagePersistence } from '../routing/message-persistence.ts';
+import type { MessagePersistence } from './message-persistence.ts';
 import type { PersistentSessions } from './persistent-sessions.ts';
 import type { ClaimedSession, EnqueueOptions, SessionClaim, Sessions } from './sessions.ts';
 
