@@ -53,6 +53,10 @@ export const PROBLEMS = {
   not_found: { status: 404, sentence: 'there is nothing at this path' },
   rate_limited: { status: 429, sentence: 'too many requests; try again later' },
   unavailable: { status: 503, sentence: 'the server cannot do this now; try again later' },
+  outcome_unknown: {
+    status: 503,
+    sentence: 'the database did not confirm the change; it may have been made, so look before you repeat it',
+  },
   internal: { status: 500, sentence: 'the server failed; the reason is in its log' },
   // Operators
   operator_required: {
@@ -157,6 +161,12 @@ export const PROBLEMS = {
   },
   database_newer: { status: 500, sentence: 'the database was written by a newer version of Rollcall' },
   database_damaged: { status: 500, sentence: 'the database cannot be read' },
+  database_access_refused: { status: 500, sentence: 'the database server refused the access of this server' },
+  database_untrusted: { status: 500, sentence: 'the certificate of the database server was not accepted' },
+  database_settings_refused: {
+    status: 500,
+    sentence: 'the database server has settings with which a confirmed change could be lost',
+  },
   backup_exists: { status: 409, sentence: 'a file of this name exists; a backup overwrites no file' },
   backup_failed: { status: 500, sentence: 'the backup could not be written; no partial file remains' },
   backup_unusable: { status: 422, sentence: 'the backup cannot be used' },

@@ -38,7 +38,8 @@ const CONVERT_VALIDATED_NUMBERS = new Set([
 ]);
 
 /** Folders that contain SQL: of their own database, or of a sink's target. */
-const OWNS_A_DATABASE = /^(registry|telemetry|storage\/journal|broker\/session-store|server\/events)\//;
+const OWNS_A_DATABASE =
+  /^(registry|telemetry|storage\/journal|storage\/postgres|broker\/session-store|server\/events)\//;
 
 const VAGUE_NAME = /(^|\/)(utils?|common|helpers?|shared|misc|core|lib)(\/|\.tsx?$)/;
 const LINES_AT_MOST = 500;

@@ -1,0 +1,190 @@
+/**
+ * One connection to one server, for one statement or transaction at a time. Sets what each session needs, refuses a server that only
+ * reads or that commits without waiting for the disk, and notes the warning with which a commit ends that waited for lost standbys.
+ */
+
+import { Socket } from 'node:net';
+import { Problem } from '@rollcall/protocol';
+import pg from 'pg';
+import { COLUMN_TYPES } from './column-types.ts';
+import {
+  DEFAULT_SCHEMA,
+  DEFAULT_TIMEOUTS,
+  isUnixSocket,
+  type PostgresHost,
+  type PostgresSettings,
+  type PostgresTimeouts,
+} from './settings.ts';
+
+/** Prepared once per connection under its name, which belongs to this text alone. */
+export interface PreparedStatement {
+  readonly name: string;
+  readonly text: string;
+}
+
+export type Statement = string | PreparedStatement;
+
+export interface Result<Row> {
+  readonly rows: readonly Row[];
+  /** Rows that a statement has returned or changed. */
+  readonly count: number;
+}
+
+export type Row = Readonly<Record<string, unknown>>;
+
+/** The server answers only reads: a standby, or one that was told to. */
+export class ReadOnlyServer extends Error {}
+
+const KEEP_ALIVE_AFTER_MS = 5_000;
+const ANSWER_GRACE_MS = 5_000;
+
+export function timeoutsOf({ timeouts }: PostgresSettings): PostgresTimeouts {
+  return { ...DEFAULT_TIMEOUTS, ...timeouts };
+}
+
+export class PostgresConnection {
+  readonly address: PostgresHost;
+  readonly #client: pg.Client;
+  readonly #socket = new Socket();
+  /** How long to wait for the answer to a statement that the server ends earlier by itself, ms: for a server that is gone. */
+  readonly #answerTimeout: number;
+  #isLost = false;
+  #commitWarning: string | undefined;
+
+  /** Throws `ReadOnlyServer`, Problem `database_settings_refused`, and what `pg` and sockets throw. */
+  static async open(address: PostgresHost, settings: PostgresSettings): Promise<PostgresConnection> {
+    const connection = new PostgresConnection(address, settings);
+    try {
+      await connection.#client.connect();
+      await connection.#prepareSession();
+      return connection;
+    } catch (error) {
+      connection.destroy();
+      throw error;
+    }
+  }
+
+  private constructor(address: PostgresHost, settings: PostgresSettings) {
+    const { connect, statement, lock } = timeoutsOf(settings);
+    const { host, port } = address;
+    const tls = isUnixSocket(host) ? undefined : settings.tls?.();
+    this.address = address;
+    this.#answerTimeout = statement + ANSWER_GRACE_MS;
+    this.#client = new pg.Client({
+      host,
+      port,
+      database: settings.database,
+      user: settings.user,
+      // Always a function: without one `pg` takes PGPASSWORD and ~/.pgpass.
+      password: (() => settings.password?.()) as () => string,
+      ssl: tls === undefined ? false : { rejectUnauthorized: true, ...tls },
+      application_name: settings.applicationName ?? 'rollcall',
+      connectionTimeoutMillis: connect,
+      keepAlive: true,
+      keepAliveInitialDelayMillis: KEEP_ALIVE_AFTER_MS,
+      stream: () => this.#socket,
+      // BEGIN and the first statement travel together, and so do the statements of a batch.
+      pipeline: true,
+      types: COLUMN_TYPES,
+      options: [
+        `statement_timeout=${statement}`,
+        `lock_timeout=${lock}`,
+        // A transaction that this process forgot must not hold its locks forever.
+        `idle_in_transaction_session_timeout=${statement}`,
+        `search_path=${settings.schema ?? DEFAULT_SCHEMA}`,
+        'TimeZone=UTC',
+        // A role whose setting is `error` would not be told of a commit that no standby has.
+        'client_min_messages=notice',
+      ]
+        .map((setting) => `-c ${setting}`)
+        .join(' '),
+    } as pg.ClientConfig);
+    // Without a listener an error of an idle connection would end the process.
+    this.#client.on('error', () => this.#lose());
+    this.#client.on('end', () => this.#lose());
+    this.#client.on('notice', (notice) => this.#note(notice));
+  }
+
+  /** Whether it ended, or failed in a way that leaves its state unknown. */
+  get isLost(): boolean {
+    return this.#isLost;
+  }
+
+  /** Calls without waiting in between are sent together. Throws what `pg` throws. */
+  query<R>(statement: Statement, values?: readonly unknown[]): Promise<Result<R>> {
+    return this.#send(statement, values, this.#answerTimeout);
+  }
+
+  /** A statement that commits: the wait for standbys has no end of its own. */
+  write<R>(statement: Statement, values?: readonly unknown[]): Promise<Result<R>> {
+    return this.#send(statement, values, 0);
+  }
+
+  /** The answer of the server: `COMMIT`, or `ROLLBACK` for a transaction that had failed. Throws what `pg` throws. */
+  async commit(): Promise<string> {
+    return (await this.#client.query('COMMIT')).command;
+  }
+
+  /** Returns the warning of a commit since the last call: the server stopped waiting for its standbys. */
+  takeCommitWarning(): string | undefined {
+    const warning = this.#commitWarning;
+    this.#commitWarning = undefined;
+    return warning;
+  }
+
+  async close(): Promise<void> {
+    this.#lose();
+    await this.#client.end().catch(() => {});
+  }
+
+  /** At once: a statement on its way is rejected. */
+  destroy(): void {
+    this.#lose();
+    this.#socket.destroy();
+  }
+
+  async #send<R>(statement: Statement, values: readonly unknown[] | undefined, timeout: number): Promise<Result<R>> {
+    const sent = typeof statement === 'string' ? { text: statement } : statement;
+    const config = { ...sent, ...(values && { values: [...values] }), query_timeout: timeout };
+    const { rows, rowCount } = await this.#client.query(config);
+    return { rows, count: rowCount ?? 0 };
+  }
+
+  #lose(): void {
+    this.#isLost = true;
+  }
+
+  /**
+   * The function of the server that waits for standbys is named in its warning (syncrep.c); the text depends on the server's language.
+   * Other warnings of a commit count, too: class 01, and class 57 for a server that stops.
+   */
+  #note({
+    routine,
+    code,
+    message,
+  }: {
+    routine?: string | undefined;
+    code?: string | undefined;
+    message?: string | undefined;
+  }) {
+    if (routine === 'SyncRepWaitForLSN' || /^(01|57)/.test(code ?? '')) {
+      this.#commitWarning = `${code}: ${message}`;
+    }
+  }
+
+  async #prepareSession(): Promise<void> {
+    const { rows } = await this.query<Record<'commit' | 'read_only', string>>(
+      `SELECT current_setting('synchronous_commit') AS commit, current_setting('transaction_read_only') AS read_only`,
+    );
+    const [found] = rows;
+    if (found?.read_only !== 'off') throw new ReadOnlyServer('the server only reads');
+    if (found.commit === 'off' || found.commit === 'local') {
+      throw new Problem('database_settings_refused', {
+        reason: `expected synchronous_commit on, found ${found.commit}: a confirmed commit could be lost`,
+        hint: 'set synchronous_commit = on for the server, the database and the role',
+      });
+    }
+    // Of this session from now on, whatever the server's settings become.
+    if (found.commit !== 'remote_apply') await this.query('SET synchronous_commit = on');
+  }
+}

@@ -1,0 +1,184 @@
+import pg from 'pg';
+import { beforeEach, expect, it, onTestFinished } from 'vitest';
+import { type PostgresServer, postgresServer } from '../../test/fixtures/postgres-server.ts';
+import { describeWithClients } from '../../test/fixtures/real-client.ts';
+import { PostgresDatabase } from './database.ts';
+import { isUniqueViolation } from './postgres-problem.ts';
+import type { PostgresSettings } from './settings.ts';
+
+describeWithClients('a database of PostgreSQL', ['postgres'], () => {
+  let server: PostgresServer;
+
+  beforeEach(async () => {
+    server = await postgresServer();
+  });
+
+  function open(settings: Partial<PostgresSettings> = {}): PostgresDatabase {
+    const database = new PostgresDatabase({
+      hosts: [{ host: '127.0.0.1', port: server.port }],
+      database: 'postgres',
+      user: server.user,
+      password: () => server.password,
+      schema: 'public',
+      ...settings,
+    });
+    onTestFinished(() => database.close());
+    return database;
+  }
+
+  async function admin(sql: string): Promise<readonly pg.QueryResultRow[]> {
+    const { port, user, password } = server;
+    const client = new pg.Client({ host: '127.0.0.1', port, database: 'postgres', user, password });
+    client.on('error', () => {});
+    await client.connect();
+    try {
+      return (await client.query(sql)).rows;
+    } finally {
+      await client.end();
+    }
+  }
+
+  it('stores what a transaction has written, and nothing of one that threw', async () => {
+    const database = open();
+    await database.execute('CREATE TABLE notes (id BIGINT PRIMARY KEY, bytes BYTEA NOT NULL)');
+    const insert = { name: 'insert note', text: 'INSERT INTO notes (id, bytes) VALUES ($1, $2)' };
+    const id = Number.MAX_SAFE_INTEGER;
+    const count = await database.transaction(async (transaction) => {
+      return (await transaction.query(insert, [id, Buffer.from([0, 255])])).count;
+    });
+    expect(count).toBe(1);
+    const failed = database.transaction(async (transaction) => {
+      await transaction.query(insert, [1, Buffer.alloc(0)]);
+      throw new RangeError('of the caller');
+    });
+    await expect(failed).rejects.toThrow('of the caller');
+    const { rows } = await database.query('SELECT * FROM notes');
+    expect(rows).toEqual([{ id, bytes: Buffer.from([0, 255]) }]);
+  });
+
+  it('refuses a BIGINT that a number cannot hold', async () => {
+    await expect(open().query('SELECT 9007199254740993::bigint AS id')).rejects.toThrow(RangeError);
+  });
+
+  it('throws the failure of a statement that the caller did not wait for, and stores nothing', async () => {
+    const database = open();
+    await database.execute('CREATE TABLE notes (id BIGINT PRIMARY KEY)');
+    const failed = database.transaction(async (transaction) => {
+      await transaction.query('INSERT INTO notes VALUES (1)');
+      void transaction.query('INSERT INTO notes VALUES (1)');
+    });
+    const error = await failed.catch((thrown: unknown) => thrown);
+    expect(isUniqueViolation(error, 'notes_pkey')).toBe(true);
+    expect((await database.query('SELECT * FROM notes')).rows).toEqual([]);
+  });
+
+  it('repeats a transaction that conflicts with another one, so that each has its effect once', async () => {
+    const database = open();
+    await database.execute('CREATE TABLE counters (name TEXT PRIMARY KEY, value BIGINT NOT NULL)');
+    await database.execute(`INSERT INTO counters VALUES ('a', 0)`);
+    let runs = 0;
+    const bothHaveRead = Promise.withResolvers<void>();
+    const increment = () =>
+      database.transaction(
+        async (transaction) => {
+          const { rows } = await transaction.query<{ value: number }>('SELECT value FROM counters');
+          runs += 1;
+          if (runs === 2) bothHaveRead.resolve();
+          await bothHaveRead.promise;
+          await transaction.query('UPDATE counters SET value = $1', [(rows[0]?.value ?? 0) + 1]);
+        },
+        { isolation: 'serializable' },
+      );
+    await Promise.all([increment(), increment()]);
+    expect((await database.query('SELECT value FROM counters')).rows).toEqual([{ value: 2 }]);
+    expect(runs).toBe(3);
+  });
+
+  it('repeats a transaction whose connection was lost before its commit', async () => {
+    const database = open();
+    await database.execute('CREATE TABLE notes (id BIGINT)');
+    let runs = 0;
+    await database.transaction(async (transaction) => {
+      runs += 1;
+      const { rows } = await transaction.query<{ pid: number }>('SELECT pg_backend_pid() AS pid');
+      await transaction.query('INSERT INTO notes VALUES (1)');
+      if (runs === 1) await admin(`SELECT pg_terminate_backend(${rows[0]?.pid}, 5000)`);
+    });
+    expect(runs).toBe(2);
+    expect((await database.query('SELECT id FROM notes')).rows).toEqual([{ id: 1 }]);
+  });
+
+  it('does not repeat a statement whose connection was lost after it was sent, and says that its outcome is unknown', async () => {
+    const database = open();
+    await database.execute('CREATE TABLE notes (id BIGINT)');
+    const sent = database.execute(`INSERT INTO notes SELECT 1 FROM pg_sleep(60)`).catch((thrown: unknown) => thrown);
+    await expect
+      .poll(() =>
+        admin(
+          `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(60)' AND pid <> pg_backend_pid()`,
+        ),
+      )
+      .toHaveLength(1);
+    expect(await sent).toMatchObject({ code: 'outcome_unknown', why: 'connection lost' });
+    expect((await database.query('SELECT id FROM notes')).rows).toEqual([]);
+  });
+
+  it('ends a statement that takes too long, and a wait for a lock', async () => {
+    const database = open({ timeouts: { statement: 200, lock: 100 } });
+    await database.execute('CREATE TABLE notes (id BIGINT)');
+    await expect(database.query('SELECT pg_sleep(60)')).rejects.toMatchObject({ code: 'unavailable' });
+    await database.transaction(async (transaction) => {
+      await transaction.query('LOCK TABLE notes');
+      await expect(database.query('SELECT * FROM notes')).rejects.toMatchObject({
+        code: 'unavailable',
+        reason: expect.stringContaining('55P03'),
+      });
+    });
+  });
+
+  it('is reached again after its server was killed and started', async () => {
+    const database = open();
+    await database.execute('CREATE TABLE notes (id BIGINT)');
+    await server.kill();
+    await server.start();
+    await database.transaction(async (transaction) => {
+      await transaction.query('INSERT INTO notes VALUES (1)');
+    });
+    expect((await database.query('SELECT id FROM notes')).rows).toEqual([{ id: 1 }]);
+  });
+
+  it('says within its time that no host is reached, with the reason of each', async () => {
+    await server.kill();
+    const database = open({ timeouts: { retry: 50 } });
+    await expect(database.query('SELECT 1')).rejects.toMatchObject({
+      code: 'unavailable',
+      reason: expect.stringContaining('ECONNREFUSED'),
+    });
+  });
+
+  it.each([
+    [{ password: () => 'a wrong one' }, 'database_access_refused'],
+    [{ password: undefined }, 'database_access_refused'],
+    [{ database: 'absent' }, 'database_access_refused'],
+  ] as const)('says that its access was refused: %o', async (settings, code) => {
+    await expect(open(settings).query('SELECT 1')).rejects.toMatchObject({ code });
+  });
+
+  it.each(['off', 'local'])('refuses a server that confirms commits with synchronous_commit = %s', async (value) => {
+    await admin(`ALTER ROLE rollcall SET synchronous_commit = ${value}`);
+    await expect(open().query('SELECT 1')).rejects.toMatchObject({
+      code: 'database_settings_refused',
+      reason: `expected synchronous_commit on, found ${value}: a confirmed commit could be lost`,
+    });
+  });
+
+  it('opens no more connections than it may', async () => {
+    const database = open({ connections: 2 });
+    const pids = await Promise.all(
+      Array.from({ length: 20 }, () =>
+        database.query<{ pid: number }>('SELECT pg_backend_pid() AS pid FROM pg_sleep(0.01)'),
+      ),
+    );
+    expect(new Set(pids.map(({ rows }) => rows[0]?.pid)).size).toBe(2);
+  });
+});

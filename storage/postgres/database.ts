@@ -1,0 +1,196 @@
+/**
+ * The database as its users see it: reads, single writes and transactions over a pool of connections to the primary. A write is stored
+ * when its promise resolves: the server has confirmed the commit, and as many standbys as it demands have it.
+ *
+ * A transaction that conflicts, or whose connection is lost before its COMMIT was sent, is repeated from its beginning.
+ */
+
+import { setTimeout as delay } from 'node:timers/promises';
+import { Problem } from '@rollcall/protocol';
+import { type PostgresConnection, type Result, type Row, type Statement, timeoutsOf } from './connection.ts';
+import { ConnectionPool } from './pool.ts';
+import {
+  isConflict,
+  isConnectionLost,
+  isConnectionStale,
+  postgresProblem,
+  UnconfirmedCommit,
+} from './postgres-problem.ts';
+import { NoPrimary, PrimaryFinder } from './primary.ts';
+import { checkPostgresSettings, type PostgresSettings, type PostgresTimeouts } from './settings.ts';
+
+export interface PostgresTransaction {
+  /** Throws the Problem of an error; the transaction can do nothing more after that. Calls that do not wait are sent together. */
+  query<R = Row>(statement: Statement, values?: readonly unknown[]): Promise<Result<R>>;
+}
+
+export interface TransactionOptions {
+  /** `read committed` without it. */
+  readonly isolation?: 'read committed' | 'repeatable read' | 'serializable' | undefined;
+}
+
+const FIRST_PAUSE_MS = 5;
+const PAUSE_AT_MOST_MS = 500;
+
+export class PostgresDatabase {
+  readonly #pool: ConnectionPool;
+  readonly #timeouts: PostgresTimeouts;
+  /** Connections whose caller was told that its commit is not confirmed, while the server still waits. */
+  readonly #unanswered = new Map<PostgresConnection, Promise<unknown>>();
+
+  /** Opens no connection yet. Throws Problem `config_invalid`. */
+  constructor(settings: PostgresSettings) {
+    checkPostgresSettings(settings);
+    this.#timeouts = timeoutsOf(settings);
+    const primary = new PrimaryFinder(settings);
+    this.#pool = new ConnectionPool({
+      open: () => primary.connect(),
+      size: settings.connections ?? 10,
+      wait: this.#timeouts.retry,
+    });
+  }
+
+  /** A statement that only reads, repeated when its connection is lost. */
+  query<R = Row>(statement: Statement, values?: readonly unknown[]): Promise<Result<R>> {
+    return this.#repeated((connection) => connection.query<R>(statement, values));
+  }
+
+  /**
+   * One statement that writes, as a transaction of its own in one round trip. Throws `UnconfirmedCommit` when its connection was lost
+   * after it was sent, and when its standbys were lost.
+   */
+  execute<R = Row>(statement: Statement, values?: readonly unknown[]): Promise<Result<R>> {
+    return this.#repeated((connection) => this.#confirmed(connection, () => connection.write<R>(statement, values)));
+  }
+
+  /**
+   * Runs `work` in a transaction and commits it. `work` may run several times, so it changes nothing but the database; what it throws
+   * rolls back and is thrown. Throws `UnconfirmedCommit` when the outcome of COMMIT is not known or its standbys were lost.
+   */
+  transaction<T>(
+    work: (transaction: PostgresTransaction) => Promise<T>,
+    { isolation = 'read committed' }: TransactionOptions = {},
+  ): Promise<T> {
+    return this.#repeated((connection) => this.#attempt(connection, work, isolation));
+  }
+
+  async close(): Promise<void> {
+    await this.#pool.close();
+  }
+
+  async #attempt<T>(
+    connection: PostgresConnection,
+    work: (transaction: PostgresTransaction) => Promise<T>,
+    isolation: string,
+  ): Promise<T> {
+    let failure: unknown;
+    const unfinished: Promise<unknown>[] = [];
+    const send = <R>(statement: Statement, values?: readonly unknown[]): Promise<Result<R>> => {
+      const answer = connection.query<R>(statement, values).catch((error: unknown) => {
+        failure ??= error;
+        throw postgresProblem(error);
+      });
+      answer.catch(() => {});
+      unfinished.push(answer);
+      return answer;
+    };
+    // Not awaited: it is sent with the first statement.
+    void send(`BEGIN ISOLATION LEVEL ${isolation.toUpperCase()}`);
+    let result: T;
+    try {
+      result = await work({ query: send });
+      await Promise.all(unfinished);
+    } catch (error) {
+      await Promise.allSettled(unfinished);
+      await rollBack(connection, failure);
+      throw failure !== undefined && mayRepeat(failure) ? failure : error;
+    }
+    const command = await this.#confirmed(connection, () => connection.commit());
+    if (command === 'COMMIT') return result;
+    throw new Problem('internal', { reason: `expected COMMIT, found ${command}` });
+  }
+
+  /**
+   * Waits until the server confirms what was sent. Conflicts and refusals come as they are, for they left nothing behind. While the
+   * quorum is lost the connection stays in use after the caller was told, until the server answers: a new one would wait as well.
+   */
+  async #confirmed<T>(connection: PostgresConnection, send: () => Promise<T>): Promise<T> {
+    if (connection.isLost) throw new Error('the connection was lost before the commit was sent');
+    connection.takeCommitWarning();
+    const { commit } = this.#timeouts;
+    const sent = send();
+    let answer: T;
+    try {
+      answer = await settledWithin(commit, sent);
+    } catch (error) {
+      if (error instanceof NoAnswer) {
+        this.#unanswered.set(connection, sent);
+        throw new UnconfirmedCommit('connection lost', `expected the commit to be confirmed within ${commit} ms`);
+      }
+      if (!isConnectionLost(error) || isConnectionStale(error)) throw error;
+      connection.destroy();
+      throw new UnconfirmedCommit('connection lost', (error as Error).message, error);
+    }
+    const warning = connection.takeCommitWarning();
+    if (warning === undefined) return answer;
+    throw new UnconfirmedCommit('quorum lost', `expected standbys to confirm the commit, found ${warning}`);
+  }
+
+  async #repeated<T>(attempt: (connection: PostgresConnection) => Promise<T>): Promise<T> {
+    const until = performance.now() + this.#timeouts.retry;
+    for (let tries = 0; ; tries += 1) {
+      try {
+        const connection = await this.#pool.acquire();
+        try {
+          return await attempt(connection);
+        } catch (error) {
+          if (isConnectionLost(error)) connection.destroy();
+          throw error;
+        } finally {
+          this.#release(connection);
+        }
+      } catch (error) {
+        if (!mayRepeat(error) || performance.now() >= until) throw postgresProblem(error);
+      }
+      // Between half and all of it, so that transactions that met do not meet again.
+      const pause = Math.min(FIRST_PAUSE_MS * 2 ** tries, PAUSE_AT_MOST_MS);
+      await delay(pause * (0.5 + Math.random() / 2));
+    }
+  }
+
+  #release(connection: PostgresConnection): void {
+    const unanswered = this.#unanswered.get(connection);
+    if (unanswered === undefined) {
+      this.#pool.release(connection);
+      return;
+    }
+    void unanswered
+      .catch(() => {})
+      .finally(() => {
+        this.#unanswered.delete(connection);
+        this.#pool.release(connection);
+      });
+  }
+}
+
+/** Before a commit was sent. */
+function mayRepeat(error: unknown): boolean {
+  return isConflict(error) || isConnectionLost(error) || error instanceof NoPrimary;
+}
+
+async function rollBack(connection: PostgresConnection, failure: unknown): Promise<void> {
+  if (failure !== undefined && isConnectionLost(failure)) return connection.destroy();
+  await connection.query('ROLLBACK').catch(() => connection.destroy());
+}
+
+class NoAnswer extends Error {}
+
+async function settledWithin<T>(time: number, sent: Promise<T>): Promise<T> {
+  const { promise: late, reject } = Promise.withResolvers<never>();
+  const timer = setTimeout(() => reject(new NoAnswer()), time);
+  try {
+    return await Promise.race([sent, late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}

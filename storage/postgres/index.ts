@@ -1,0 +1,13 @@
+/** PostgreSQL without any domain: connections to the primary, and transactions that are confirmed by its standbys. */
+
+export type { PreparedStatement, Result, Row, Statement } from './connection.ts';
+export { PostgresDatabase, type PostgresTransaction, type TransactionOptions } from './database.ts';
+export { isUniqueViolation, sqlstateOf, UnconfirmedCommit } from './postgres-problem.ts';
+export {
+  type PostgresAddress,
+  type PostgresHost,
+  type PostgresSettings,
+  type PostgresTimeouts,
+  type PostgresTlsMaterial,
+  parsePostgresUrl,
+} from './settings.ts';
