@@ -1,5 +1,13 @@
 /** Storage that knows no domain: how SQLite files are opened, worker calls, and the append-only journal. */
 
+export {
+  Channel,
+  type ChannelCall,
+  type ChannelCalls,
+  type ChannelHandler,
+  type ChannelOptions,
+  Transferring,
+} from './channel.ts';
 export { CursorFile } from './cursor-file.ts';
 export {
   expectPragma,

@@ -4,31 +4,15 @@
  */
 
 import { Worker } from 'node:worker_threads';
-import { Problem, type ProblemCode } from '@rollcall/protocol';
+import { Problem } from '@rollcall/protocol';
+import { Channel } from './channel.ts';
 
-export interface WorkerRequest {
-  readonly id: number;
-  readonly name: string;
-  readonly input: unknown;
-}
+/** Calls by name. The program and its callers agree on inputs and outputs. */
+export type WorkerCalls = Readonly<Record<string, { readonly input: unknown; readonly output: unknown }>>;
 
-export interface WorkerResponse {
-  readonly id: number;
-  readonly value?: unknown;
-  readonly problem?: SerializedProblem;
-}
-
-/** A Problem without its class, which threads don't share. */
-export interface SerializedProblem {
-  readonly code: ProblemCode;
-  readonly detail?: string;
-  readonly reason?: string;
-  readonly hint?: string;
-}
-
-interface PendingCall {
-  readonly resolve: (value: never) => void;
-  readonly reject: (error: unknown) => void;
+interface Thread {
+  readonly worker: Worker;
+  readonly channel: Channel<WorkerCalls, Record<string, never>>;
 }
 
 export interface WorkerClientOptions {
@@ -48,10 +32,8 @@ export interface WorkerClientOptions {
 
 export class WorkerClient {
   readonly #options: WorkerClientOptions;
-  readonly #pending = new Map<number, PendingCall>();
-  #worker: Worker | undefined;
+  #thread: Thread | undefined;
   #opened: Promise<unknown> | undefined;
-  #calls = 0;
   #isClosed = false;
 
   constructor(options: WorkerClientOptions) {
@@ -61,7 +43,8 @@ export class WorkerClient {
   /** Rejects with the Problem that the program threw, or with `endedCode` when the thread ended. */
   async call<Value>(name: string, input?: unknown, transfer: readonly ArrayBuffer[] = []): Promise<Value> {
     await this.open();
-    return this.#request(this.#worker, name, input, transfer);
+    if (this.#thread === undefined) throw this.#endedProblem(undefined);
+    return this.#thread.channel.call(name, input, transfer) as Promise<Value>;
   }
 
   /** Starts the thread if there is none. Rejects with the Problem of the call `open`. */
@@ -77,64 +60,38 @@ export class WorkerClient {
     if (this.#isClosed) return;
     this.#isClosed = true;
     await this.#opened?.catch(() => {});
-    const worker = this.#worker;
-    if (worker === undefined) return;
-    await this.#request(worker, 'close').finally(() => worker.terminate());
+    const thread = this.#thread;
+    if (thread === undefined) return;
+    await thread.channel.call('close', undefined).finally(() => thread.worker.terminate());
   }
 
   async #start(): Promise<unknown> {
-    const worker = new Worker(this.#options.program);
-    this.#worker = worker;
-    let failure: unknown;
-    worker.on('message', (response: WorkerResponse) => this.#settle(response));
-    worker.on('error', (error) => {
-      failure = error;
+    const { program, name, opening, ended } = this.#options;
+    const worker = new Worker(program);
+    const channel = new Channel<WorkerCalls, Record<string, never>>(worker, {
+      name: `the worker of ${name}`,
+      failed: ended,
+      onEnded: (error) => {
+        if (this.#detach(thread) && !this.#isClosed) ended(error);
+      },
+      endedProblem: (error) => this.#endedProblem(error),
     });
-    worker.on('exit', (code) => this.#exited(worker, failure ?? new Error(`exit code ${code}`)));
+    const thread: Thread = { worker, channel };
+    this.#thread = thread;
     try {
-      return await this.#request(worker, 'open', this.#options.opening);
+      return await channel.call('open', opening);
     } catch (error) {
-      this.#detach(worker);
+      this.#detach(thread);
       await worker.terminate();
       throw error;
     }
   }
 
-  #request<Value>(
-    worker: Worker | undefined,
-    name: string,
-    input?: unknown,
-    transfer: readonly ArrayBuffer[] = [],
-  ): Promise<Value> {
-    if (worker === undefined) return Promise.reject(this.#endedProblem(undefined));
-    this.#calls += 1;
-    const request: WorkerRequest = { id: this.#calls, name, input };
-    return new Promise<Value>((resolve, reject) => {
-      this.#pending.set(request.id, { resolve, reject });
-      worker.postMessage(request, [...transfer]);
-    });
-  }
-
-  #settle({ id, value, problem }: WorkerResponse): void {
-    const call = this.#pending.get(id);
-    this.#pending.delete(id);
-    if (problem === undefined) call?.resolve(value as never);
-    else call?.reject(new Problem(problem.code, problem));
-  }
-
-  #exited(worker: Worker, error: unknown): void {
-    if (this.#worker !== worker) return;
-    this.#detach(worker);
-    const calls = [...this.#pending.values()];
-    this.#pending.clear();
-    for (const { reject } of calls) reject(this.#endedProblem(error));
-    if (!this.#isClosed) this.#options.ended(error);
-  }
-
-  #detach(worker: Worker): void {
-    if (this.#worker !== worker) return;
-    this.#worker = undefined;
+  #detach(thread: Thread): boolean {
+    if (this.#thread !== thread) return false;
+    this.#thread = undefined;
     this.#opened = undefined;
+    return true;
   }
 
   #endedProblem(cause: unknown): Problem {
