@@ -1,5 +1,6 @@
 import type { IncomingMessage } from 'node:http';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import type { StoredMessage } from '../telemetry/index.ts';
 import {
   openTestConsole,
   START,
@@ -164,7 +165,7 @@ describe('a stream of server-sent events', () => {
 
   it('misses nothing of a burst that is stored between its last look at the journal and its first live message', async () => {
     const { telemetry } = fixture;
-    const view = ({ position }: { readonly position: number }) => ({ position, json: `"${'x'.repeat(65_536)}"` });
+    const view = ({ position }: StoredMessage) => ({ position, json: `"${'x'.repeat(65_536)}"` });
     await say(3);
     const bursts = [20, 2, 0];
     const source: StreamSource = {
@@ -189,7 +190,7 @@ describe('a stream of server-sent events', () => {
   });
 
   it('is not begun with a header that is too long', async () => {
-    const headers = { accept: 'text/event-stream', 'last-event-id': '1'.repeat(257) };
+    const headers = { accept: 'text/event-stream', 'last-event-id': '1'.repeat(4097) };
     expect((await send(fixture, { path: PATH, headers })).json).toMatchObject({ code: 'request_invalid' });
     expect(fixture.followers.count).toBe(0);
   });

@@ -1,20 +1,19 @@
 /**
  * Server-sent events (HTML, "Server-sent events") of a journal, resumable by `Last-Event-ID`: what the reader missed is read
- * from the journal, in order and once, then messages follow as they are stored. The id of an event is its position.
+ * from the journal, in order and once, then messages follow as they are stored. The id of an event is a cursor of the journal.
  */
 
 import type { IncomingHttpHeaders } from 'node:http';
-import { parseDecimal } from '@rollcall/protocol';
+import { Cursor, type TelemetryBounds } from '../telemetry/index.ts';
 import type { FollowerFlow } from './followers.ts';
 import { type LiveBatch, type StreamedMessage, sseText } from './live-feed.ts';
 
 /** One journal, behind the filter of the reader. */
 export interface StreamSource {
-  /** Messages of positions before `oldest` were removed. `newest` is of the newest message. */
-  bounds(): Promise<{ readonly oldest: number; readonly newest: number }>;
-  /** After a position, oldest first. */
-  pages(after: number): AsyncIterable<readonly StreamedMessage[]>;
-  /** Calls the listener some time after each commit, in the order of positions. Returns a function that removes the listener. */
+  bounds(): Promise<TelemetryBounds>;
+  /** What a reader that is there does not have, oldest first. */
+  pages(after: Cursor): AsyncIterable<readonly StreamedMessage[]>;
+  /** Calls the listener some time after each commit, in the order of the journal. Returns a function that removes the listener. */
   follow(listener: (batch: LiveBatch) => void): () => void;
 }
 
@@ -29,33 +28,33 @@ export function acceptedForm({ accept = '' }: IncomingHttpHeaders): 'sse' | 'lin
 }
 
 export interface StreamStart {
-  /** Events after this position are sent. */
-  readonly after: number;
-  /** The newest message of the journal at that time. */
-  readonly newest: number;
+  /** Events after this one are sent. */
+  readonly after: Cursor;
+  /** The end of the journal at that time. */
+  readonly end: Cursor;
   readonly gap?: Gap;
 }
 
 interface Gap {
   readonly reason: 'pruned' | 'unknown' | 'too_many';
-  /** The position that the reader named, or up to which it has everything. Undefined for text that is no position. */
-  readonly after: number | undefined;
-  /** Messages after this position follow. */
-  readonly continuesAfter: number;
+  /** The cursor that the reader named, or up to which it has everything. Undefined for text that is no cursor. */
+  readonly after: Cursor | undefined;
+  /** Messages after this one follow. */
+  readonly continuesAfter: Cursor;
 }
 
 /** Where a reader starts: after the event that it names, or after the newest. To be called before the answer begins. */
 export async function findStreamStart(source: StreamSource, headers: IncomingHttpHeaders): Promise<StreamStart> {
-  const { oldest, newest } = await source.bounds();
+  const { begin, end } = await source.bounds();
   const text = headers['last-event-id']?.toString();
-  if (text === undefined) return { after: newest, newest };
-  const after = parseDecimal(text, 0);
-  if (after === undefined || after > newest) {
-    return { after: newest, newest, gap: { reason: 'unknown', after, continuesAfter: newest } };
+  if (text === undefined) return { after: end, end };
+  const after = Cursor.parse(text);
+  if (after === undefined || !end.includes(after)) {
+    return { after: end, end, gap: { reason: 'unknown', after, continuesAfter: end } };
   }
-  if (after >= oldest - 1) return { after, newest };
-  // It starts at its own position: of what was pruned, the journal may have a reserve.
-  return { after, newest, gap: { reason: 'pruned', after, continuesAfter: oldest - 1 } };
+  if (after.includes(begin)) return { after, end };
+  // It starts at its own cursor: of what was pruned, the journal may have a reserve.
+  return { after, end, gap: { reason: 'pruned', after, continuesAfter: after.and(begin) } };
 }
 
 /** Returns a function that stops it. */
@@ -73,8 +72,8 @@ class EventStream {
   #waitingLength = 0;
   /** `catching up` becomes `overflowed` when more messages wait than may. */
   #state: 'catching up' | 'overflowed' | 'live' | 'stopped' = 'catching up';
-  /** Everything up to this position was sent, or reported as a gap. */
-  #sent = 0;
+  /** Everything up to here was sent, or reported as a gap. */
+  #sent = Cursor.BEGIN;
 
   constructor(source: StreamSource, flow: FollowerFlow) {
     this.#source = source;
@@ -88,7 +87,7 @@ class EventStream {
     this.#unfollow();
   }
 
-  async run({ after, newest, gap }: StreamStart): Promise<void> {
+  async run({ after, end, gap }: StreamStart): Promise<void> {
     this.#sent = after;
     await Promise.resolve(); // the head of the answer comes first
     if (gap !== undefined) this.#reportGap(gap);
@@ -99,8 +98,8 @@ class EventStream {
     this.#state = 'live';
     for (const message of this.#waiting) this.#send(message);
     this.#waiting = [];
-    // Without data it is no event, and sets the position from which a quiet stream resumes.
-    if (newest >= this.#sent) this.#flow.send(`id: ${newest}\n\n`);
+    // Without data it is no event, and sets the cursor from which a quiet stream resumes.
+    if (end.includes(this.#sent)) this.#flow.send(`id: ${end}\n\n`);
   }
 
   /** False when it is to be repeated. */
@@ -123,15 +122,16 @@ class EventStream {
   }
 
   async #skipToNewest(): Promise<boolean> {
-    const { newest } = await this.#source.bounds();
+    const { end } = await this.#source.bounds();
     if (this.#isStopped()) return true;
-    this.#reportGap({ reason: 'too_many', after: this.#sent, continuesAfter: newest });
-    this.#sent = newest;
+    this.#reportGap({ reason: 'too_many', after: this.#sent, continuesAfter: end });
+    this.#sent = end;
     return !this.#hasOverflowed();
   }
 
-  #stored({ messages, bytes }: LiveBatch): void {
-    if (this.#state === 'live') this.#sendBatch(messages, bytes);
+  #stored(batch: LiveBatch): void {
+    const { messages, bytes } = batch;
+    if (this.#state === 'live') this.#sendBatch(batch);
     if (this.#state !== 'catching up') return;
     this.#waitingLength += bytes.length;
     if (this.#waitingLength <= MAX_WAITING) this.#waiting.push(...messages);
@@ -141,22 +141,22 @@ class EventStream {
     }
   }
 
-  #sendBatch(messages: readonly StreamedMessage[], bytes: Buffer): void {
-    if ((messages[0] as StreamedMessage).position <= this.#sent) {
+  #sendBatch({ messages, bytes, span }: LiveBatch): void {
+    if (span.firsts.some((first) => this.#sent.has(first))) {
       for (const message of messages) this.#send(message);
       return;
     }
-    this.#sent = (messages.at(-1) as StreamedMessage).position;
+    this.#sent = this.#sent.and(span.end);
     this.#flow.send(bytes);
   }
 
   #send(message: StreamedMessage): void {
-    if (message.position <= this.#sent) return;
-    this.#sent = message.position;
-    this.#flow.send(sseText(message));
+    if (this.#sent.has(message.position)) return;
+    this.#sent = this.#sent.after(message.position);
+    this.#flow.send(sseText({ ...message, cursor: this.#sent }));
   }
 
-  /** Of a pruned range the event has no id: a reader that leaves before the next event resumes at its own position. */
+  /** Of a pruned range the event has no id: a reader that leaves before the next event resumes at its own cursor. */
   #reportGap(gap: Gap): void {
     const id = gap.reason === 'pruned' ? '' : `id: ${gap.continuesAfter}\n`;
     this.#flow.send(`${id}event: gap\ndata: ${JSON.stringify(gap)}\n\n`);

@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { type Position, parsePosition } from '../telemetry/index.ts';
 import { type LiveBatch, LiveFeeds, type StreamedMessage } from './live-feed.ts';
 
 /** A journal whose listeners the test calls. */
@@ -15,7 +16,8 @@ class ScriptedJournal {
   store(count: number, json = '1'): void {
     for (let stored = 0; stored < count; stored += 1) {
       this.#position += 1;
-      for (const listener of this.listeners) listener({ position: this.#position, type: 't', json });
+      for (const listener of this.listeners)
+        listener({ position: parsePosition(this.#position) as Position, type: 't', json });
     }
   }
 }

@@ -4,36 +4,40 @@
  */
 
 import { escapeJson } from '@rollcall/output';
+import { Cursor, type Position, type Span } from '../telemetry/index.ts';
 
 export interface StreamedMessage {
-  readonly position: number;
+  readonly position: Position;
+  /** How far a reader is that got this message; its position when left out. */
+  readonly cursor?: Cursor | undefined;
   /** The name of the event; `message` when left out. */
   readonly type?: string;
   /** On one line. */
   readonly json: string;
 }
 
-/** Messages in the order of their positions, one at least. */
+/** Messages in the order of the journal, one at least. */
 export interface LiveBatch {
   readonly messages: readonly StreamedMessage[];
   /** All of them as server-sent events, without a character that a terminal interprets. */
   readonly bytes: Buffer;
+  readonly span: Span;
 }
 
-/** Calls the listener after each commit, in the order of positions. Returns a function that removes the listener. */
+/** Calls the listener after each commit, in the order of the journal. Returns a function that removes the listener. */
 export type FollowJournal = (listener: (message: StreamedMessage) => void) => () => void;
 
 const GATHER_MS = 200;
 /** Characters of messages that are sent before the time is over. */
 const MAX_GATHERED = 65_536;
 
-export function sseText({ position, type, json }: StreamedMessage): string {
+export function sseText({ position, cursor, type, json }: StreamedMessage): string {
   // JSON has no line feed of its own, so one data line holds it.
-  return `id: ${position}\n${type === undefined ? '' : `event: ${type}\n`}data: ${json}\n\n`;
+  return `id: ${cursor ?? position}\n${type === undefined ? '' : `event: ${type}\n`}data: ${json}\n\n`;
 }
 
 export function liveBatch(messages: readonly StreamedMessage[]): LiveBatch {
-  return { messages, bytes: Buffer.from(escapeJson(messages.map(sseText).join(''))) };
+  return { messages, bytes: Buffer.from(escapeJson(messages.map(sseText).join(''))), span: Cursor.spanOf(messages) };
 }
 
 /** Feeds by a text that names their filter. A feed follows its journal while it has a reader. */

@@ -1,5 +1,5 @@
 import { jsonText } from '@rollcall/output';
-import type { StoredMessage } from '../telemetry/index.ts';
+import { positionNumber, type StoredMessage } from '../telemetry/index.ts';
 import type { Answer } from './api/endpoint.ts';
 import type { telemetryEndpoints } from './api/telemetry.ts';
 import { isoTime } from './iso-time.ts';
@@ -10,7 +10,7 @@ export type MessageView = Answer<typeof telemetryEndpoints.followTelemetry>;
 export function viewMessage(message: StoredMessage): MessageView {
   const { payloadFormatIndicator, userProperties } = message;
   return {
-    position: message.position,
+    position: positionNumber(message.position),
     device: message.device,
     stream: message.stream,
     receivedAt: isoTime(message.receivedAt),

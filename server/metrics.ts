@@ -117,7 +117,7 @@ const HEAVIEST_DEVICES = 5;
 export function collectTelemetry(metrics: Metrics, telemetry: Pick<Telemetry, 'counters' | 'shares'>): void {
   metrics.collectFrom('telemetry', {
     counters: () => {
-      const { newestPosition: _, isHeld: __, ...counters } = telemetry.counters();
+      const { newest: _, isHeld: __, ...counters } = telemetry.counters();
       return counters;
     },
   });

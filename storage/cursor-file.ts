@@ -8,16 +8,29 @@ import { open, rename } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { Problem, parseDecimal } from '@rollcall/protocol';
 
-export class CursorFile {
+/** What a cursor file holds: a number, or any value whose text its reader can parse. */
+interface Text {
+  toString(): string;
+}
+
+export class CursorFile<Value extends Text = number> {
   readonly #file: string;
+  readonly #parse: (text: string) => Value | undefined;
   #saving: Promise<void> = Promise.resolve();
 
-  constructor(file: string) {
+  /** `parse` returns undefined for text that is no cursor. */
+  constructor(file: string, parse: (text: string) => Value | undefined) {
     this.#file = file;
+    this.#parse = parse;
+  }
+
+  /** Of decimal numbers. */
+  static ofNumbers(file: string): CursorFile {
+    return new CursorFile(file, (text) => parseDecimal(text, 0));
   }
 
   /** Undefined when the file does not exist. Throws Problem `data_directory_unusable` for a file that can't be read. */
-  read(): number | undefined {
+  read(): Value | undefined {
     let text: string;
     try {
       text = readFileSync(this.#file, 'utf8');
@@ -25,20 +38,20 @@ export class CursorFile {
       if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
       throw this.#unusable((error as NodeJS.ErrnoException).code ?? 'unreadable', error);
     }
-    const position = text.endsWith('\n') ? parseDecimal(text.slice(0, -1), 0) : undefined;
+    const position = text.endsWith('\n') ? this.#parse(text.slice(0, -1)) : undefined;
     if (position !== undefined) return position;
     throw this.#unusable(`expected a position, found ${text.length} other characters`);
   }
 
   /** Resolves when the position is on disk. Saves are done one after the other. */
-  save(position: number): Promise<void> {
+  save(position: Value): Promise<void> {
     const saved = this.#saving.then(() => this.#replace(position));
     this.#saving = saved.catch(() => {});
     return saved;
   }
 
   /** Saves synchronously. Creates the directory if there is none. */
-  saveSync(position: number): void {
+  saveSync(position: Value): void {
     mkdirSync(dirname(this.#file), { recursive: true, mode: 0o700 });
     const draft = `${this.#file}.new`;
     const descriptor = openSync(draft, 'w', 0o600);
@@ -52,7 +65,7 @@ export class CursorFile {
   }
 
   // A power cut may undo the rename. Then the reader repeats messages and loses none.
-  async #replace(position: number): Promise<void> {
+  async #replace(position: Value): Promise<void> {
     const draft = `${this.#file}.new`;
     const handle = await open(draft, 'w', 0o600);
     try {

@@ -2,6 +2,7 @@
 
 import type { Logger } from 'pino';
 import { visibleKey } from '../storage/index.ts';
+import { positionOf } from './position.ts';
 import type { StoredMessage, TelemetryMessage } from './telemetry.ts';
 
 interface Follower<Source extends string> {
@@ -35,7 +36,11 @@ export class Followers<Source extends string> {
       if (repeated.includes(index)) continue;
       const { key: storedKey, ...rest } = message;
       const key = visibleKey(storedKey);
-      const stored: StoredMessage<Source> = { ...rest, position, ...(key !== undefined && { key }) };
+      const stored: StoredMessage<Source> = {
+        ...rest,
+        position: positionOf(position),
+        ...(key !== undefined && { key }),
+      };
       position += 1;
       for (const follower of this.#followers) {
         if (follower.device === undefined || follower.device === message.device) this.#notifyOne(follower, stored);

@@ -1,6 +1,10 @@
 /** Accepted messages: appended to the journal, queried, pruned, forwarded by sinks. `open.ts` opens it. */
 
+export { Cursor, type Span } from './cursor.ts';
 export { inspectTelemetry } from './inspection.ts';
+export { type Position, parsePosition, positionNumber } from './position.ts';
+export { openJournalWithReserve } from './reserve/journal-with-reserve.ts';
+export { inspectReserve, RESERVED_FILE } from './reserve/reserved-messages.ts';
 export { isLoopback } from './sinks/loopback.ts';
 export { inspectSinks, openSinks, type SinkSettings, type Sinks, type TargetSettings } from './sinks/open.ts';
 export { TABLE_NAME } from './sinks/postgres-target.ts';
@@ -14,6 +18,7 @@ export type {
   SegmentStats,
   StoredMessage,
   Telemetry,
+  TelemetryBounds,
   TelemetryMessage,
   TelemetryRange,
 } from './telemetry.ts';

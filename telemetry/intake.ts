@@ -103,7 +103,7 @@ export class Intake<Source extends string = DeviceId> {
     };
   }
 
-  counters(): Omit<TelemetryCounters, 'diskFreeBytes' | 'isDiskLow' | 'newestPosition' | 'heldDevices' | 'heldGroups'> {
+  counters(): Omit<TelemetryCounters, 'diskFreeBytes' | 'isDiskLow' | 'newest' | 'heldDevices' | 'heldGroups'> {
     const { commits, queuedBytes, isUnderPressure, isHolding } = this.#commits;
     return { ...this.#counts, commits, queuedBytes, isUnderPressure, isHeld: isHolding };
   }

@@ -3,6 +3,7 @@
 import type { DeviceId } from '@rollcall/protocol';
 import type { Logger } from 'pino';
 import { DiskSpaceMonitor, type DiskSpaceOptions, Pruning } from '../storage/index.ts';
+import { Cursor } from './cursor.ts';
 import { Followers } from './followers.ts';
 import { INTAKE_LIMITS, Intake, type IntakeLimits } from './intake.ts';
 import { JournalWriter } from './journal-writer.ts';
@@ -70,7 +71,7 @@ export async function openTelemetry<Source extends string = DeviceId>(
     counters: () => ({
       ...intake.counters(),
       ...shares.shares.counters(),
-      newestPosition: writer.newestPosition,
+      newest: Cursor.of([writer.newestPosition]),
       diskFreeBytes: disk.free ?? 0,
       isDiskLow: disk.isLow,
     }),

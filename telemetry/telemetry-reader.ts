@@ -15,7 +15,9 @@ import {
   unpackRows,
   WorkerClient,
 } from '../storage/index.ts';
-import type { Telemetry, TelemetryRange } from './telemetry.ts';
+import { Cursor } from './cursor.ts';
+import { positionNumber, positionOf } from './position.ts';
+import type { StoredMessage, Telemetry, TelemetryRange } from './telemetry.ts';
 
 /** Payload bytes of one result; the rest is the next page. */
 const RESULT_BYTES = 16_777_216;
@@ -42,29 +44,29 @@ export function openTelemetryReader<Source extends string>({ directory, workerEn
     ended: workerEnded,
   });
   const ask = async (name: string, call: NewestCall | LastCall | PageCall) =>
-    unpackRows<Source>(await reader.call<PackedRows>(name, call));
+    unpackRows<Source>(await reader.call<PackedRows>(name, call)) as unknown as readonly StoredMessage<Source>[];
 
-  async function* pages(range: TelemetryRange<Source>): AsyncGenerator<Awaited<ReturnType<typeof ask>>> {
+  async function* pages(range: TelemetryRange<Source>): AsyncGenerator<readonly StoredMessage<Source>[]> {
     const wanted = wantedOf(range);
-    let after = range.after ?? 0;
+    let after = range.after?.readOf(0) ?? 0;
     for (;;) {
       const page = await ask('page', { wanted, after, limit: PAGE_MESSAGES, mostBytes: PAGE_BYTES });
       const last = page.at(-1);
       if (last === undefined) return;
       yield page;
-      after = last.position;
+      after = positionNumber(last.position);
     }
   }
 
   return {
     query: async (query) => {
-      const { limit, before = Number.MAX_SAFE_INTEGER } = query;
+      const { limit, before = positionOf(Number.MAX_SAFE_INTEGER) } = query;
       if (!Number.isInteger(limit) || limit < 1 || limit > LARGEST_LIMIT) {
         throw new Problem('request_invalid', {
           detail: `expected a limit of 1 to ${LARGEST_LIMIT}, found ${Number(limit)}`,
         });
       }
-      return ask('query', { wanted: wantedOf(query), before, limit, mostBytes: RESULT_BYTES });
+      return ask('query', { wanted: wantedOf(query), before: positionNumber(before), limit, mostBytes: RESULT_BYTES });
     },
     pages,
     last: (of, after = '') =>
@@ -83,7 +85,15 @@ export function openTelemetryReader<Source extends string>({ directory, workerEn
       }
       return sums.result();
     },
-    bounds: () => reader.call<JournalBounds>('bounds'),
+    bounds: async () => {
+      const { oldest, newest } = await reader.call<JournalBounds>('bounds');
+      return { begin: Cursor.before(positionOf(oldest)), end: Cursor.of([newest]) };
+    },
+    cursorBefore: async (first) => {
+      if ('position' in first) return Cursor.before(first.position);
+      for await (const [found] of pages(first)) if (found !== undefined) return Cursor.before(found.position);
+      throw new Problem('request_invalid', { detail: 'expected a time after which something was received' });
+    },
     stats: () => reader.call<JournalStats>('stats'),
     /** Of streams that had a message in the last so many days of the journal. */
     streams: (days: number) => reader.call<DeviceStreams[]>('streams', days),

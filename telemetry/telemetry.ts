@@ -2,7 +2,6 @@
 
 import type { DeviceId } from '@rollcall/protocol';
 import type {
-  JournalBounds,
   JournalMessage,
   SeriesQuery as JournalSeriesQuery,
   JournalStats,
@@ -11,13 +10,19 @@ import type {
   SeriesPoint,
   StoredJournalMessage,
 } from '../storage/index.ts';
+import type { Cursor } from './cursor.ts';
+import type { Position } from './position.ts';
 import type { StorageShares } from './storage-shares.ts';
 import type { StreamLimit } from './stream-limit.ts';
 
 export type { JournalStats as TelemetryStats, SegmentStats, Series, SeriesPoint };
 
 export type TelemetryMessage<Source extends string = DeviceId> = JournalMessage<Source>;
-export type StoredMessage<Source extends string = DeviceId> = StoredJournalMessage<Source>;
+export type StoredMessage<Source extends string = DeviceId> = Omit<StoredJournalMessage<Source>, 'position'> & {
+  readonly position: Position;
+  /** How far the reader is that has got this message; left out where the journal has one lane: then it is its position. */
+  readonly cursor?: Cursor;
+};
 export type SeriesQuery<Source extends string = DeviceId> = JournalSeriesQuery<Source>;
 
 /** Of one device, of these, or of all when left out. */
@@ -32,8 +37,8 @@ export interface TelemetryQuery<Source extends string = DeviceId> extends Device
   readonly since?: number;
   /** Received before. */
   readonly until?: number;
-  /** Of positions smaller than this one. */
-  readonly before?: number;
+  /** Before this message, in the order of the journal. */
+  readonly before?: Position;
   /** The newest so many, 1 to 10,000; they come oldest first. */
   readonly limit: number;
 }
@@ -43,8 +48,16 @@ export interface TelemetryRange<Source extends string = DeviceId> extends Device
   readonly stream?: string;
   readonly since?: number;
   readonly until?: number;
-  /** Of positions greater than this one. */
-  readonly after?: number;
+  /** What a reader that is here does not have. */
+  readonly after?: Cursor;
+}
+
+/** Which messages a journal covers. */
+export interface TelemetryBounds {
+  /** Everything up to here was removed. */
+  readonly begin: Cursor;
+  /** Of a reader that has everything. */
+  readonly end: Cursor;
 }
 
 /** How long messages are stored. The segment that is being written is never removed. */
@@ -69,8 +82,8 @@ export interface TelemetryCounters {
   /** Sent again with the same key, and not stored again. */
   readonly repeated: number;
   readonly commits: number;
-  /** Of the newest message stored since the journal was opened; 0 before the first. */
-  readonly newestPosition: number;
+  /** Of the newest message that was stored here since the journal was opened. */
+  readonly newest: Cursor;
   readonly queuedBytes: number;
   readonly isUnderPressure: boolean;
   /** The last write failed: messages are held while it is repeated. */
@@ -122,12 +135,17 @@ export interface Telemetry<Source extends string = DeviceId> {
    * Problem `request_invalid` for an impossible limit or range.
    */
   query(query: TelemetryQuery<Source>): Promise<readonly StoredMessage<Source>[]>;
-  /** Oldest first, in pages that are read on demand; ends at the newest message. */
+  /** Oldest first, in pages that are read on demand; ends at the newest message. The messages of a page are of one lane. */
   pages(range: TelemetryRange<Source>): AsyncIterable<readonly StoredMessage<Source>[]>;
   /** Throws Problem `request_invalid` for an impossible range, bucket or pointer. */
   series(query: SeriesQuery<Source>): Promise<Series>;
-  /** The positions that can be read now. */
-  bounds(): Promise<JournalBounds>;
+  /** What can be read now. */
+  bounds(): Promise<TelemetryBounds>;
+  /**
+   * Where a reader begins that wants everything from a message on, or everything received at or after a time. Throws Problem
+   * `request_invalid` when there is no such message.
+   */
+  cursorBefore(first: { readonly position: Position } | { readonly since: number }): Promise<Cursor>;
   stats(): Promise<JournalStats>;
   /** Applies the configured retention, or this: removes whole segments, or devices of groups from one. Returns what was removed. */
   prune(retention?: Retention): Promise<readonly SegmentStats[]>;

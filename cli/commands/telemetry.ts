@@ -198,7 +198,11 @@ export function telemetryCommand(): Command {
     .option('--stream <name>', 'only messages of this stream')
     .option('--since <time>', 'received at or after this time, or this long ago', instant)
     .option('--until <time>', 'received before this time, or this long ago', instant)
-    .option('--before <position>', 'messages before this position: the page before', integerBetween(1, 1e15 - 1))
+    .option(
+      '--before <position>',
+      'messages before this position: the page before',
+      integerBetween(1, Number.MAX_SAFE_INTEGER),
+    )
     .option('--limit <n>', 'at most so many, the newest; fewer when they exceed 16 MiB', integerBetween(1, 10_000), 100)
     .action(query);
   withServerOptions(telemetry.command('last').description('list the newest message of each stream of each device'))

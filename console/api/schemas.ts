@@ -79,7 +79,7 @@ export const problemView = z.object({
 export const resumeHeaders = z.looseObject({
   'last-event-id': z
     .string()
-    .max(256)
+    .max(4096)
     .optional()
     .describe('of server-sent events: the id of the last one received; those after it come first'),
 });

@@ -20,7 +20,11 @@ const sinkView = z.object({
   state: z.enum(['starting', 'forwarding', 'idle', 'down', 'stopped']),
   reason: z.string().optional().describe('why it is down'),
   since: time.describe('in this state'),
-  position: z.int().describe('everything up to here is forwarded, filtered out, or a dead letter'),
+  position: z
+    .union([z.int(), z.string()])
+    .describe(
+      'everything up to here is forwarded, filtered out, or a dead letter: a position, or a text where several nodes write the journal',
+    ),
   lagMessages: z.int(),
   lagSeconds: z.number().describe('age of the oldest message that is to be forwarded'),
   forwarded: z.int().describe('since the server started, as all of these'),
@@ -38,7 +42,7 @@ const sinkView = z.object({
 
 const replayRequest = z
   .strictObject({
-    position: z.int().min(1).optional(),
+    position: z.int().min(1).optional().describe('of the first message that is forwarded again'),
     since: time.optional().describe('the first message received at or after it'),
   })
   .refine(({ position, since }) => (position === undefined) !== (since === undefined), {

@@ -18,7 +18,7 @@ const telemetryQuery = z.strictObject({
   stream: stream.optional(),
   since: time.optional(),
   until: time.optional().describe('received before'),
-  before: decimal(1).optional().describe('of positions smaller than this one'),
+  before: decimal(1).optional().describe('before the message of this position'),
   limit: pageLimit.describe(
     'the newest so many; they come oldest first. Fewer come where they would hold more than 16 MiB of payload: the link "next" asks for those before them, and an empty answer is the end',
   ),
@@ -125,7 +125,7 @@ const followQuery = z.strictObject({ device: deviceId.optional(), stream: stream
 
 const messageView = z
   .object({
-    position: z.int(),
+    position: z.int().describe('names the message in the journal; two of them have no order'),
     device: z.string(),
     stream: z.string(),
     receivedAt: time,

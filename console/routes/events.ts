@@ -1,6 +1,7 @@
 /** Events of the fleet: listed, and followed. */
 
 import type { FastifyInstance } from 'fastify';
+import type { Cursor, Position } from '../../telemetry/index.ts';
 import { eventEndpoints as endpoints } from '../api/events.ts';
 import { addEndpoint } from '../application.ts';
 import type { StreamSource } from '../event-stream.ts';
@@ -14,7 +15,8 @@ interface EventFilter {
 }
 
 interface StoredEvent {
-  readonly position: number;
+  readonly position: Position;
+  readonly cursor?: Cursor | undefined;
   readonly type: string;
   readonly json: Uint8Array;
 }
@@ -31,8 +33,8 @@ export interface EventFeed {
   /** Returns the way to stop. */
   follow(filter: EventFilter, listener: (event: StoredEvent) => void): () => void;
   bounds: StreamSource['bounds'];
-  /** After a position, oldest first. */
-  pages(filter: EventFilter, after: number): AsyncIterable<readonly StoredEvent[]>;
+  /** What a reader that is there does not have, oldest first. */
+  pages(filter: EventFilter, after: Cursor): AsyncIterable<readonly StoredEvent[]>;
 }
 
 const DAY_MS = 86_400_000;
@@ -57,7 +59,7 @@ export function addEventRoutes(app: FastifyInstance, { events, followers, now }:
 }
 
 function journalOf(events: EventFeed, filter: EventFilter, live: LiveFeeds): FollowedJournal {
-  const view = ({ position, type, json }: StoredEvent) => ({ position, type, json: Buffer.from(json).toString() });
+  const view = ({ json, ...about }: StoredEvent) => ({ ...about, json: Buffer.from(json).toString() });
   const newest: FollowJournal = (listener) => events.follow(filter, (event) => listener(view(event)));
   const source: StreamSource = {
     bounds: () => events.bounds(),

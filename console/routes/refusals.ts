@@ -49,11 +49,11 @@ export function addRefusalRoutes(app: FastifyInstance, options: RoutesOptions): 
 }
 
 function journalOf({ events, controls }: RoutesOptions, wanted: RefusalFilter, live: LiveFeeds): FollowedJournal {
-  const view = ({ position, type, json }: { position: number; type: string; json: Uint8Array }) => {
+  const view = ({ position, cursor, type, json }: Parameters<Parameters<typeof events.follow>[1]>[0]) => {
     const refusal = controls.refusals.ofEvent(type, json);
     if (refusal === undefined || !isSelected(refusal, wanted)) return [];
     const { at, ...facts } = refusal;
-    return [{ position, json: JSON.stringify({ ...facts, at: isoTime(at) }) }];
+    return [{ position, cursor, json: JSON.stringify({ ...facts, at: isoTime(at) }) }];
   };
   const newest: FollowJournal = (listener) =>
     events.follow(EVERY_EVENT, (event) => {

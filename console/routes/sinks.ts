@@ -3,6 +3,7 @@
 import { Problem } from '@rollcall/protocol';
 import type { FastifyInstance } from 'fastify';
 import { performAnnouncedAction } from '../../registry/index.ts';
+import { type Cursor, type Position, parsePosition, positionNumber } from '../../telemetry/index.ts';
 import { sinkEndpoints as endpoints } from '../api/sinks.ts';
 import { addEndpoint } from '../application.ts';
 import { isoTime } from '../iso-time.ts';
@@ -18,7 +19,7 @@ interface SinkState {
   readonly reason: string | undefined;
   readonly isUntrusted: boolean;
   readonly since: number;
-  readonly position: number;
+  readonly position: Cursor;
   readonly lagMessages: number;
   readonly lagMs: number;
   readonly forwarded: number;
@@ -33,26 +34,30 @@ interface SinkState {
 /** What operators can do with sinks. Throws Problem `sink_unknown`. */
 export interface SinkControl {
   list(): readonly SinkState[];
-  replay(name: string, from: { readonly position: number } | { readonly since: number }): Promise<SinkState>;
-  skip(name: string): Promise<number | undefined>;
+  replay(name: string, from: { readonly position: Position } | { readonly since: number }): Promise<SinkState>;
+  skip(name: string): Promise<Position | undefined>;
 }
 
 export function addSinkRoutes(app: FastifyInstance, { registry, sinks }: RoutesOptions): void {
   addEndpoint(app, endpoints.listSinks, () => sinks.list().map(viewSink));
   addEndpoint(app, endpoints.replaySink, async ({ params: { name }, body, actor }) => {
-    const from = body.since === undefined ? { position: body.position ?? 1 } : { since: Date.parse(body.since) };
-    const details: Readonly<Record<string, number>> = from;
+    const { position = 1 } = body;
+    const from =
+      body.since === undefined ? { position: parsePosition(position) as Position } : { since: Date.parse(body.since) };
+    const details: Readonly<Record<string, number>> = from.since === undefined ? { position } : { since: from.since };
     const outcome = () => [{ action: 'sink.replayed', details }];
     const action = { name: 'sink.replay', actor, subject: subjectOf(name), details, outcome };
     return viewSink(await performAnnouncedAction(registry, action, () => sinks.replay(name, from)));
   });
   addEndpoint(app, endpoints.skipSink, async ({ params: { name }, actor }) => {
-    const outcome = (position: number | undefined) => [
-      position === undefined ? { action: 'sink.skip.ended' } : { action: 'sink.skipped', details: { position } },
+    const outcome = (position: Position | undefined) => [
+      position === undefined
+        ? { action: 'sink.skip.ended' }
+        : { action: 'sink.skipped', details: { position: positionNumber(position) } },
     ];
     const action = { name: 'sink.skip', actor, subject: subjectOf(name), outcome };
     const skipped = await performAnnouncedAction(registry, action, () => sinks.skip(name));
-    return skipped === undefined ? {} : { skipped };
+    return skipped === undefined ? {} : { skipped: positionNumber(skipped) };
   });
 
   /** Checks that the sink exists before the action is announced. */
@@ -63,10 +68,11 @@ export function addSinkRoutes(app: FastifyInstance, { registry, sinks }: RoutesO
 }
 
 function viewSink(state: SinkState) {
-  const { lagMs, since, filter, notice, ...rest } = state;
+  const { position, lagMs, since, filter, notice, ...rest } = state;
   const { devices, groups, streams } = filter;
   return {
     ...rest,
+    position: position.toJSON(),
     ...(notice !== undefined && { notice: notice.text, noticedAt: isoTime(notice.at) }),
     since: isoTime(since),
     lagSeconds: lagMs / 1000,

@@ -4,7 +4,15 @@ import { Readable } from 'node:stream';
 import { type DeviceId, type GroupName, Problem } from '@rollcall/protocol';
 import type { FastifyInstance } from 'fastify';
 import { performAnnouncedAction, type Registry } from '../../registry/index.ts';
-import type { DeviceSelection, SegmentStats, StoredMessage, Telemetry, TelemetryRange } from '../../telemetry/index.ts';
+import {
+  type DeviceSelection,
+  parsePosition,
+  positionNumber,
+  type SegmentStats,
+  type StoredMessage,
+  type Telemetry,
+  type TelemetryRange,
+} from '../../telemetry/index.ts';
 import { telemetryEndpoints as endpoints } from '../api/telemetry.ts';
 import { addEndpoint } from '../application.ts';
 import type { StreamSource } from '../event-stream.ts';
@@ -28,13 +36,14 @@ export function addTelemetryRoutes(app: FastifyInstance, options: RoutesOptions)
 /** Pages of messages, the newest of each stream, and series of numbers. */
 function addQueryRoutes(app: FastifyInstance, { registry, telemetry }: RoutesOptions): void {
   addEndpoint(app, endpoints.queryTelemetry, async ({ query, reply }) => {
-    const { device, group, limit, before } = query;
+    const { device, group, limit } = query;
+    const before = query.before === undefined ? undefined : parsePosition(query.before);
     if (device === undefined && group === undefined) throw expected('a device or a group', 'neither');
     const of = await devicesOf(query, registry);
     const asked = { ...rangeOf(query), ...of, limit, ...(before !== undefined && { before }) };
     const page = await telemetry.query(asked);
     const [oldest] = page;
-    if (oldest !== undefined) setNextLink(reply, { before: oldest.position });
+    if (oldest !== undefined) setNextLink(reply, { before: positionNumber(oldest.position) });
     return page.map(viewMessage);
   });
   addEndpoint(app, endpoints.lastTelemetry, async ({ query, reply }) => {
@@ -130,6 +139,7 @@ interface FollowFilter {
 function journalOf(telemetry: Telemetry, { device, stream }: FollowFilter, live: LiveFeeds): FollowedJournal {
   const view = (message: StoredMessage) => ({
     position: message.position,
+    cursor: message.cursor,
     json: messageJson(message).trimEnd(),
   });
   const newest: FollowJournal = (listener) =>

@@ -9,6 +9,11 @@ export function countText(amount: number): string {
   return COUNT.format(amount);
 }
 
+/** How far a sink is: a number, or a text of several where several nodes write the journal. */
+export function cursorText(cursor: number | string): string {
+  return typeof cursor === 'number' ? countText(cursor) : cursor;
+}
+
 /** One decimal below ten: `0.4`, `9.5`, `118`. */
 export function rateText(amount: number): string {
   return amount < 10 ? SMALL.format(amount) : COUNT.format(amount);

@@ -1,6 +1,8 @@
 import type { DeviceId, LifecycleEvent, LifecycleType } from '@rollcall/protocol';
 import { describe, expect, it } from 'vitest';
 import type { RefusalQuery } from '../../console/index.ts';
+import { positionNumber } from '../../telemetry/index.ts';
+import { positionOf } from '../../telemetry/position.ts';
 import type { NewestEvents } from '../events/event-log.ts';
 import { createRefusalControl } from './refusal-groups.ts';
 
@@ -24,12 +26,12 @@ function controlOf(...stored: readonly Stored[]) {
       return stored
         .filter(({ type }) => type === query.type)
         .filter(({ subject = '-' }) => query.name === undefined || query.name === subject.split('/').at(-1))
-        .map(({ type, subject, data, at = 1 }, position) => {
+        .map(({ type, subject, data, at = 1 }, index) => {
           const time = new Date(START + at * MINUTE).toISOString();
           const json = Buffer.from(JSON.stringify({ type: `fleet.${type}`, subject, time, data }));
-          return { position, type, name: '-', json };
+          return { position: positionOf(index), type, name: '-', json };
         })
-        .filter(({ position }) => query.before === undefined || position < query.before)
+        .filter(({ position }) => query.before === undefined || positionNumber(position) < positionNumber(query.before))
         .slice(-query.limit);
     },
   });

@@ -12,6 +12,7 @@ import {
   type RefusalList,
   type RefusalQuery,
 } from '../../console/index.ts';
+import type { Position } from '../../telemetry/index.ts';
 import type { EventLog, StoredEvent } from '../events/event-log.ts';
 import { isRefusalType, KIND_OF_TYPE, REFUSAL_TYPES, type RefusalType, refusalOfEvent } from './refused-event.ts';
 
@@ -76,7 +77,7 @@ async function readNewest(
   { since, until }: RefusalQuery,
 ): Promise<{ readonly found: readonly RefusalFacts[]; readonly oldest: number | undefined }> {
   const stored: StoredEvent[] = [];
-  for (let before: number | undefined; stored.length < EVENTS_MAX; before = stored[0]?.position) {
+  for (let before: Position | undefined; stored.length < EVENTS_MAX; before = stored[0]?.position) {
     const page = await events.newest({ type, name, since, until, before, limit: EVENTS_PER_QUERY });
     stored.unshift(...page);
     if (page.length < EVENTS_PER_QUERY) break;

@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import type { DeviceId, LifecycleEvent, LifecycleType } from '@rollcall/protocol';
 import { describe, expect, it } from 'vitest';
+import { positionOf } from '../../telemetry/position.ts';
 import { CONNECTION, REQUESTS, TOKEN_REASONS, TOPICS, UNTRUSTED } from './refusal-advice.ts';
 import { type RefusalQuery, refusalsOf } from './refusals.ts';
 
@@ -21,9 +22,9 @@ function refusalsWith(
     newest: async ({ type, name = '-' }) =>
       stored
         .filter(([of]) => of === type && name === '-')
-        .map(([, data, at = 1_000], position) => {
+        .map(([, data, at = 1_000], index) => {
           const json = Buffer.from(JSON.stringify({ time: new Date(at).toISOString(), data }));
-          return { position, type, name, json };
+          return { position: positionOf(index), type, name, json };
         }),
   });
 }

@@ -191,7 +191,7 @@ describe('connections', () => {
     const file = join(temporaryDirectory(), 'connections.next');
     let highest = 0;
     for (let life = 0; life < 5; life += 1) {
-      const numbers = new ConnectionNumbers(new CursorFile(file)); // never closed: a crash each time
+      const numbers = new ConnectionNumbers(CursorFile.ofNumbers(file)); // never closed: a crash each time
       for (let n = 0; n < 10; n += 1) {
         const number = numbers.next();
         expect(number).toBeGreaterThan(highest);
@@ -226,7 +226,7 @@ describe('the audit as a source of events', () => {
   it('is read from where it ended, and an event that was stored before a crash is stored once', async () => {
     const journal = await openTestJournal();
     const log = logOf(journal);
-    const cursor = new CursorFile(join(temporaryDirectory(), 'events', 'audit.position'));
+    const cursor = CursorFile.ofNumbers(join(temporaryDirectory(), 'events', 'audit.position'));
     const audit = [entry(1, 'device.enrolled', 'device/old')];
     const options = { registry: registryOf(audit), events: log, cursor, pollEvery: 60_000, log: silent };
     const first = await AuditFollower.open(options);
@@ -256,7 +256,7 @@ describe('the audit as a source of events', () => {
       isFull ? Promise.reject(new Error('disk full')) : journal.accept(message);
     const log = logOf({ ...journal, accept });
     const audit: ChainedAuditEntry[] = [];
-    const cursor = new CursorFile(join(temporaryDirectory(), 'audit.position'));
+    const cursor = CursorFile.ofNumbers(join(temporaryDirectory(), 'audit.position'));
     const follower = await AuditFollower.open({
       registry: registryOf(audit),
       events: log,

@@ -18,7 +18,7 @@ import {
 } from '@rollcall/protocol';
 import type { Logger } from 'pino';
 import { GroupCommit } from '../../storage/index.ts';
-import type { StoredMessage, Telemetry, TelemetryMessage } from '../../telemetry/index.ts';
+import type { Cursor, Position, StoredMessage, Telemetry, TelemetryMessage } from '../../telemetry/index.ts';
 import {
   type AdmittedEvent,
   EVENT_RATE_LIMITS,
@@ -40,8 +40,9 @@ export interface FleetEvent {
 
 /** A stored event. */
 export interface StoredEvent {
-  /** The position in the journal of events. */
-  readonly position: number;
+  /** In the journal of events. */
+  readonly position: Position;
+  readonly cursor?: Cursor | undefined;
   readonly type: LifecycleType;
   /** The name of the device or service; `-` when it is unknown. */
   readonly name: string;
@@ -69,8 +70,8 @@ export interface NewestEvents {
   readonly name?: string | undefined;
   readonly since?: number | undefined;
   readonly until?: number | undefined;
-  /** Of positions smaller than this one. */
-  readonly before?: number | undefined;
+  /** Before this event. */
+  readonly before?: Position | undefined;
   /** 1 to 10,000. */
   readonly limit: number;
 }
@@ -193,13 +194,13 @@ export class EventLog {
     return newest;
   }
 
-  /** Which positions the journal covers; of an event that is in the reserve alone the position is smaller. */
+  /** What the journal covers; an event that is in the reserve alone is before it. */
   bounds(): ReturnType<Telemetry<string>['bounds']> {
     return this.#options.journal.bounds();
   }
 
-  /** Events after a position, oldest first, in pages that are read on demand. */
-  async *pages({ type, name }: EventFilter, after: number): AsyncGenerator<readonly StoredEvent[]> {
+  /** Events that a reader at `after` does not have, oldest first, in pages that are read on demand. */
+  async *pages({ type, name }: EventFilter, after: Cursor): AsyncGenerator<readonly StoredEvent[]> {
     const isArea = type !== undefined && !isLifecycleType(type);
     const range = {
       after,
@@ -321,8 +322,8 @@ function sourceOf({ subject, data }: FleetEvent): string {
 }
 
 /** Returns undefined for an unknown type. */
-function storedEvent({ position, stream, device, payload }: StoredMessage<string>): StoredEvent | undefined {
-  return isLifecycleType(stream) ? { position, type: stream, name: device, json: payload } : undefined;
+function storedEvent({ position, cursor, stream, device, payload }: StoredMessage<string>): StoredEvent | undefined {
+  return isLifecycleType(stream) ? { position, cursor, type: stream, name: device, json: payload } : undefined;
 }
 
 function matches(type: LifecycleType, wanted: string | undefined): boolean {

@@ -4,12 +4,17 @@ import { join } from 'node:path';
 import type { Logger } from 'pino';
 import type { Registry } from '../../registry/index.ts';
 import { CursorFile } from '../../storage/index.ts';
-import { inspectTelemetry, type Retention, type Telemetry } from '../../telemetry/index.ts';
+import {
+  inspectReserve,
+  inspectTelemetry,
+  RESERVED_FILE,
+  type Retention,
+  type Telemetry,
+} from '../../telemetry/index.ts';
 import { AuditFollower } from './audit-follower.ts';
 import { ConnectionNumbers } from './connection-numbers.ts';
 import { openEventJournal } from './event-journal.ts';
 import { EventLog } from './event-log.ts';
-import { inspectReservedEvents, RESERVED_FILE } from './reserved-events.ts';
 
 export interface FleetEventsOptions {
   /** Directory of the events; created with mode 0700 when it does not exist. */
@@ -49,8 +54,8 @@ const AUDIT_POSITION_FILE = 'audit.position';
 /** Throws the errors of `openFleetEvents()` for this directory, and changes nothing. */
 export function inspectFleetEvents(directory: string): void {
   inspectTelemetry(directory);
-  inspectReservedEvents(join(directory, RESERVED_FILE));
-  for (const name of [CONNECTIONS_FILE, AUDIT_POSITION_FILE]) new CursorFile(join(directory, name)).read();
+  inspectReserve(join(directory, RESERVED_FILE));
+  for (const name of [CONNECTIONS_FILE, AUDIT_POSITION_FILE]) CursorFile.ofNumbers(join(directory, name)).read();
 }
 
 /** Throws Problem `data_directory_unusable`, `database_damaged` or `database_newer`. */
@@ -66,8 +71,8 @@ export async function openFleetEvents(options: FleetEventsOptions): Promise<Flee
   });
   try {
     const events = new EventLog({ journal, trustDomain, now, log });
-    const connections = new ConnectionNumbers(new CursorFile(join(directory, CONNECTIONS_FILE)));
-    const cursor = new CursorFile(join(directory, AUDIT_POSITION_FILE));
+    const connections = new ConnectionNumbers(CursorFile.ofNumbers(join(directory, CONNECTIONS_FILE)));
+    const cursor = CursorFile.ofNumbers(join(directory, AUDIT_POSITION_FILE));
     const audit = await AuditFollower.open({ registry, events, cursor, pollEvery: POLL_EVERY_MS, log });
     return {
       log: events,

@@ -4,6 +4,7 @@ import { describe, expect, it, onTestFinished } from 'vitest';
 import { HOSTILE_TEXT } from '../../test/behaviour/telemetry-properties.ts';
 import { makeDatedAuthority } from '../../test/fixtures/dated-authority.ts';
 import { startMailServer } from '../../test/fixtures/mail-server.ts';
+import { positionOf } from '../position.ts';
 import { EmailTarget, type EmailTargetOptions } from './email-target.ts';
 import { type SinkMessage, TargetDown, TargetUntrusted } from './target.ts';
 
@@ -13,7 +14,14 @@ const signal = new AbortController().signal;
 
 function eventOf(position: number, data: object = {}, receivedAt = NOW - 1_000): SinkMessage {
   const payload = Buffer.from(JSON.stringify({ specversion: '1.0', data }));
-  return { position, device: 'dev-1', stream: 'security.clone_suspected', receivedAt, qos: 1, payload };
+  return {
+    position: positionOf(position),
+    device: 'dev-1',
+    stream: 'security.clone_suspected',
+    receivedAt,
+    qos: 1,
+    payload,
+  };
 }
 
 function targetOf(port: number, options: Partial<EmailTargetOptions> = {}): EmailTarget {

@@ -19,6 +19,8 @@ import { openTestJournal } from '../../test/fixtures/journal.ts';
 import { startSink } from '../../test/fixtures/sink.ts';
 import { smallDisk } from '../../test/fixtures/small-disk.ts';
 import { temporaryDirectory } from '../../test/fixtures/temporary.ts';
+import { Cursor } from '../cursor.ts';
+import { positionOf } from '../position.ts';
 import { FileTarget } from './file-target.ts';
 
 const MIB = 1_048_576;
@@ -112,7 +114,7 @@ describe('a file as target', () => {
     const again = await startSink({ journal, target: new FileTarget(options), directory: temporaryDirectory() });
     expect(await again.caughtUp()).toMatchObject({ forwarded: 70 });
     expect(linesOf(path).map(({ position }) => position)).toEqual(Array.from({ length: 70 }, (_, index) => index + 1));
-    await again.forwarder.replay(66);
+    await again.forwarder.replay(Cursor.of([65]));
     await again.until(({ forwarded }) => forwarded === 75);
     expect(linesOf(path)).toHaveLength(75);
   });
@@ -176,7 +178,7 @@ describe('a file as target', () => {
             text: `${path} was deleted: the messages from position 1 to 5 that it held are lost there; a replay from 1 writes them again`,
           },
         });
-        await sink.forwarder.replay(1);
+        await sink.forwarder.replay(Cursor.BEGIN);
         await sink.until(({ forwarded }) => forwarded === 10);
         await send(1);
         expect(positionsIn(path)).toEqual([1, 2, 3, 4, 5, 6]);
@@ -187,11 +189,11 @@ describe('a file as target', () => {
       const path = join(temporaryDirectory(), 'm.ndjson');
       const target = new FileTarget({ path, rotateBytes: MIB, keep: 1 });
       const about = { device: 'dev-1' as DeviceId, stream: 'a', receivedAt: 1, qos: 1 } as const;
-      const first = { ...about, position: 1, payload: Buffer.from('1') };
+      const first = { ...about, position: positionOf(1), payload: Buffer.from('1') };
       // Between the look at the file and the write.
       const second = {
         ...about,
-        position: 2,
+        position: positionOf(2),
         get payload() {
           rmSync(path, { force: true });
           return Buffer.from('2');

@@ -8,6 +8,8 @@ import { closeSync, existsSync, fstatSync, ftruncateSync, mkdirSync, openSync, r
 import { type FileHandle, open, rename, rm, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { parseDecimal } from '@rollcall/protocol';
+import { Cursor } from '../cursor.ts';
+import { positionNumber } from '../position.ts';
 import { toJsonLine } from './message-json.ts';
 import type { SinkMessage } from './target.ts';
 import { type RefusedMessage, type Target, TargetDown, type TargetNotice } from './target.ts';
@@ -33,8 +35,8 @@ export class FileTarget implements Target {
   /** Positions of the first and the last line of the file; 0 without one. */
   #first = 0;
   #last = 0;
-  /** Position of the last line that was in the file when it was opened; nothing up to there is written once more. */
-  #heldUpTo = 0;
+  /** Up to the last line that was in the file when it was opened; nothing up to there is written once more. */
+  #heldUpTo = Cursor.BEGIN;
   #isFirst = true;
   #notice: TargetNotice | undefined;
   /** One check or delivery at a time. */
@@ -75,16 +77,16 @@ export class FileTarget implements Target {
       if (this.#size >= this.#options.rotateBytes) handle = await this.#rotate();
       const first = messages[0] as SinkMessage;
       // After a crash what is forwarded again begins within what the file holds; after a replay it begins long before.
-      const held = this.#isFirst && first.position <= this.#heldUpTo ? this.#heldUpTo : 0;
-      const wanted = messages.filter(({ position }) => position > held);
-      if ((messages.at(-1) as SinkMessage).position > this.#heldUpTo) this.#isFirst = false;
+      const held = this.#isFirst && this.#heldUpTo.has(first.position) ? this.#heldUpTo : Cursor.BEGIN;
+      const wanted = messages.filter(({ position }) => !held.has(position));
+      if (!this.#heldUpTo.has((messages.at(-1) as SinkMessage).position)) this.#isFirst = false;
       if (wanted.length === 0) return [];
       const bytes = Buffer.from(wanted.map((message) => `${toJsonLine(message)}\n`).join(''));
       await this.#append(handle, bytes);
       // Deleted while it was written: the batch goes into the next file as well.
       if ((await handle.stat()).nlink === 0) await this.#append(await this.#checked(), bytes);
-      if (this.#first === 0) this.#first = (wanted[0] as SinkMessage).position;
-      this.#last = (wanted.at(-1) as SinkMessage).position;
+      if (this.#first === 0) this.#first = positionNumber((wanted[0] as SinkMessage).position);
+      this.#last = positionNumber((wanted.at(-1) as SinkMessage).position);
       // The batch is safe; a file that can't be followed by another one now is at the next delivery.
       if (this.#size >= this.#options.rotateBytes) await this.#rotate().catch(() => {});
       return [];
@@ -163,7 +165,7 @@ export class FileTarget implements Target {
     const tail = cutTornLine(path);
     // The last thing before a crash may have been to begin a new file.
     const held = tail.size > 0 || !existsSync(`${path}.1`) ? tail : cutTornLine(`${path}.1`);
-    if (this.#isFirst) this.#heldUpTo = held.lastPosition;
+    if (this.#isFirst) this.#heldUpTo = Cursor.of([held.lastPosition]);
     this.#handle = await open(path, 'a', 0o600);
     this.#size = tail.size;
     this.#first = tail.firstPosition;

@@ -2,6 +2,8 @@ import { describe, expect, it } from 'vitest';
 import { JOURNAL_BEGIN, openTestJournal } from '../../test/fixtures/journal.ts';
 import { ScriptedTarget, startSink } from '../../test/fixtures/sink.ts';
 import { temporaryDirectory } from '../../test/fixtures/temporary.ts';
+import { Cursor } from '../cursor.ts';
+import { type Position, positionNumber } from '../position.ts';
 import type { StoredMessage, Telemetry } from '../telemetry.ts';
 import { type RefusedMessage, TargetDown } from './target.ts';
 
@@ -57,7 +59,7 @@ describe('a forwarder', () => {
     await journal.fill(['a', 'b'], 60);
     const target = new ScriptedTarget();
     let failures = 0;
-    const arrived: number[] = [];
+    const arrived: Position[] = [];
     target.answer = (messages) => {
       if (target.batches.length % 3 !== 0) {
         failures += 1;
@@ -93,7 +95,9 @@ describe('a forwarder', () => {
     await journal.fill(['a'], 30);
     const target = new ScriptedTarget();
     target.answer = (messages): RefusedMessage[] =>
-      messages.filter(({ position }) => position === 13).map((message) => ({ message, reason: 'too odd' }));
+      messages
+        .filter(({ position }) => positionNumber(position) === 13)
+        .map((message) => ({ message, reason: 'too odd' }));
     const sink = await startSink({ journal, target, directory: temporaryDirectory(), batch: 10 });
     expect(await sink.caughtUp()).toMatchObject({ forwarded: 29, deadLettered: 1, position: 30 });
     expect(sink.deadLetters()).toMatchObject([
@@ -139,7 +143,7 @@ describe('a forwarder', () => {
     const target = new ScriptedTarget();
     const sink = await startSink({ journal, target, directory: temporaryDirectory() });
     await sink.caughtUp();
-    await sink.forwarder.replay(31);
+    await sink.forwarder.replay(Cursor.of([30]));
     await sink.until(({ forwarded }) => forwarded === 50);
     expect(target.positions.slice(40)).toEqual(upTo(10, 31));
   });
@@ -149,7 +153,7 @@ describe('a forwarder', () => {
     await journal.fill(['a'], 10);
     const target = new ScriptedTarget();
     target.answer = (messages) => {
-      if (messages.some(({ position }) => position === 4)) throw new TargetDown('boom');
+      if (messages.some(({ position }) => positionNumber(position) === 4)) throw new TargetDown('boom');
       return [];
     };
     const sink = await startSink({ journal, target, directory: temporaryDirectory(), batch: 3 });

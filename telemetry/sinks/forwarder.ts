@@ -7,6 +7,7 @@ import { setTimeout as waitForTimer } from 'node:timers/promises';
 import { Problem } from '@rollcall/protocol';
 import type { Logger } from 'pino';
 import { type CursorFile, propertiesLength } from '../../storage/index.ts';
+import { Cursor } from '../cursor.ts';
 import type { Telemetry } from '../telemetry.ts';
 import type { Backoff } from './backoff.ts';
 import type { DeadLetters } from './dead-letters.ts';
@@ -29,7 +30,7 @@ export interface ForwarderOptions {
   readonly head: JournalHead;
   readonly target: Target;
   readonly filter: SinkMessageFilter;
-  readonly cursor: CursorFile;
+  readonly cursor: CursorFile<Cursor>;
   readonly deadLetters: DeadLetters;
   readonly batch: BatchLimits;
   readonly backoff: Backoff;
@@ -55,7 +56,7 @@ export interface ForwarderStatus {
   /** Since when, in ms since the epoch. */
   readonly since: number;
   /** Everything up to here is forwarded, not wanted, or a dead letter. */
-  readonly position: number;
+  readonly position: Cursor;
   readonly lagMessages: number;
   /** Age of the oldest message that is to be forwarded, as far as it is known. */
   readonly lagMs: number;
@@ -84,10 +85,10 @@ export class Forwarder {
   /** When the last digest was taken. */
   #sentAt = Number.NEGATIVE_INFINITY;
   #isClosing = false;
-  #position: number;
-  #saved: number;
-  /** Position of the last message that is in memory. */
-  #pageEnd = 0;
+  #position: Cursor;
+  #saved: Cursor;
+  /** After the last message that is in memory. */
+  #pageEnd = Cursor.BEGIN;
   #oldestAt: number | undefined;
   #state: ForwarderStatus['state'] = 'starting';
   #since: number;
@@ -99,9 +100,9 @@ export class Forwarder {
   #missed = 0;
   #notice: ForwarderStatus['notice'];
   #losses = 0;
-  /** Missing messages are reported up to here. */
-  #missedUpTo = 0;
-  #jump: { readonly to: number; readonly done: () => void } | undefined;
+  /** Missing messages are reported up to here; undefined: what is missing now is not reported. */
+  #missedUpTo: Cursor | undefined = Cursor.BEGIN;
+  #jump: { readonly to: Cursor; readonly done: () => void } | undefined;
   #skip: ((message: SinkMessage | undefined) => void) | undefined;
   /** Ends the current wait of the loop. */
   #wake: () => void = () => {};
@@ -110,10 +111,10 @@ export class Forwarder {
   /** A new sink begins with the oldest message. */
   constructor(options: ForwarderOptions) {
     this.#options = options;
-    this.#position = options.cursor.read() ?? 0;
+    this.#position = options.cursor.read() ?? Cursor.BEGIN;
     this.#saved = this.#position;
     this.#since = options.now();
-    if (options.cursor.read() === undefined) this.#missedUpTo = Number.POSITIVE_INFINITY;
+    if (options.cursor.read() === undefined) this.#missedUpTo = undefined;
   }
 
   start(): void {
@@ -122,7 +123,7 @@ export class Forwarder {
 
   status(): ForwarderStatus {
     const { head, now } = this.#options;
-    const lagMessages = Math.max(0, head.end - this.#position);
+    const lagMessages = this.#position.distanceTo(head.end);
     const isBehind = lagMessages > 0 && this.#oldestAt !== undefined;
     return {
       state: this.#state,
@@ -142,12 +143,12 @@ export class Forwarder {
     };
   }
 
-  /** Forwards everything from a position on, again. Resolves when it has begun. */
-  replay(from: number): Promise<void> {
+  /** Forwards what a reader that is there does not have, again. Resolves when it has begun. */
+  replay(to: Cursor): Promise<void> {
     if (this.#stop.signal.aborted) return Promise.reject(new Problem('unavailable', { reason: 'the sink is stopped' }));
     return new Promise((resolve) => {
       this.#jump?.done();
-      this.#jump = { to: Math.max(0, from - 1), done: resolve };
+      this.#jump = { to, done: resolve };
       this.#wake();
     });
   }
@@ -163,7 +164,8 @@ export class Forwarder {
 
   /** Counts what retention removed before the target had it, also while the target is down. */
   async checkRetention(): Promise<void> {
-    this.#noteMissing(Math.max(this.#position, this.#pageEnd), await this.#options.head.oldest());
+    const begin = await this.#options.head.begin();
+    this.#noteMissing(this.#position.and(this.#pageEnd), begin);
   }
 
   /** Checks whether the target still has what was delivered, also while there is nothing to forward. */
@@ -251,7 +253,7 @@ export class Forwarder {
     for await (const page of pages) {
       count += page.length;
       digest.add(await this.#select(page, reached));
-      reached = this.#pageEnd;
+      reached = reached.and(this.#pageEnd);
       this.#check();
     }
     if (digest.outdated > 0) {
@@ -279,12 +281,13 @@ export class Forwarder {
   }
 
   /** What the filter selects of a page that comes after a position. */
-  async #select(page: readonly SinkMessage[], after: number): Promise<readonly SinkMessage[]> {
+  async #select(page: readonly SinkMessage[], after: Cursor): Promise<readonly SinkMessage[]> {
     const { head, filter } = this.#options;
     const last = page.at(-1) as SinkMessage;
-    this.#pageEnd = last.position;
+    this.#pageEnd = after.after(last.position);
     head.advanceTo(last.position);
-    this.#noteMissing(after, (page[0] as SinkMessage).position);
+    this.#missedUpTo ??= await head.begin();
+    this.#noteMissing(after, Cursor.before((page[0] as SinkMessage).position));
     this.#oldestAt = page[0]?.receivedAt;
     if (this.#state !== 'down') this.#enter('forwarding');
     const wanted = await filter.select(page);
@@ -299,7 +302,7 @@ export class Forwarder {
       const end = endOfBatch(wanted, start, batch);
       this.#oldestAt = wanted[start]?.receivedAt;
       await this.#deliver(wanted.slice(start, end));
-      this.#position = (wanted[end - 1] as SinkMessage).position;
+      this.#position = this.#position.after((wanted[end - 1] as SinkMessage).position);
       await this.#save();
       start = end;
     }
@@ -382,14 +385,14 @@ export class Forwarder {
     this.#enter('forwarding');
   }
 
-  /** Messages after `after` and before `first` are not in the journal any more. */
-  #noteMissing(after: number, first: number): void {
-    const from = Math.max(after, this.#missedUpTo === Number.POSITIVE_INFINITY ? first : this.#missedUpTo);
-    this.#missedUpTo = Math.max(from, first - 1);
-    const missed = first - 1 - from;
-    if (missed <= 0) return;
+  /** What a reader at `upTo` has beside one that is at `after` is not in the journal any more. */
+  #noteMissing(after: Cursor, upTo: Cursor): void {
+    if (this.#missedUpTo === undefined) return;
+    const missed = after.and(this.#missedUpTo).distanceTo(upTo);
+    this.#missedUpTo = this.#missedUpTo.and(upTo);
+    if (missed === 0) return;
     this.#missed += missed;
-    this.#options.log.error({ missed, before: first }, 'messages were removed before the sink had them');
+    this.#options.log.error({ missed, upTo }, 'messages were removed before the sink had them');
   }
 
   async #applyReplay(): Promise<void> {
@@ -398,13 +401,13 @@ export class Forwarder {
     this.#jump = undefined;
     this.#options.target.replaying?.();
     this.#position = jump.to;
-    this.#missedUpTo = Number.POSITIVE_INFINITY;
+    this.#missedUpTo = undefined;
     await this.#save();
     jump.done();
   }
 
   async #save(): Promise<void> {
-    if (this.#saved === this.#position) return;
+    if (`${this.#saved}` === `${this.#position}`) return;
     await this.#options.cursor.save(this.#position);
     this.#saved = this.#position;
   }

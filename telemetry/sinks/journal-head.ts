@@ -1,36 +1,35 @@
-/** First and last position of a journal, without a query each time. */
+/** What a journal covers, without a query each time. */
 
+import type { Cursor } from '../cursor.ts';
+import type { Position } from '../position.ts';
 import type { Telemetry } from '../telemetry.ts';
 
 export class JournalHead {
-  readonly #journal: Pick<Telemetry, 'stats' | 'counters'>;
-  /** The last position that was found at the start or read since. */
-  #end: number;
+  readonly #journal: Pick<Telemetry, 'bounds' | 'counters'>;
+  /** What was found at the start, and read since. */
+  #end: Cursor;
 
-  private constructor(journal: Pick<Telemetry, 'stats' | 'counters'>, end: number) {
+  private constructor(journal: Pick<Telemetry, 'bounds' | 'counters'>, end: Cursor) {
     this.#journal = journal;
     this.#end = end;
   }
 
-  static async of(journal: Pick<Telemetry, 'stats' | 'counters'>): Promise<JournalHead> {
-    const { segments } = await journal.stats();
-    const newest = segments.at(-1);
-    return new JournalHead(journal, newest === undefined ? 0 : newest.firstPosition + newest.messages - 1);
+  static async of(journal: Pick<Telemetry, 'bounds' | 'counters'>): Promise<JournalHead> {
+    return new JournalHead(journal, (await journal.bounds()).end);
   }
 
-  /** Position of the newest message; at the start it may be behind by what a damaged segment left out. */
-  get end(): number {
-    return Math.max(this.#end, this.#journal.counters().newestPosition);
+  /** Of a reader that has everything, as far as it is known here. */
+  get end(): Cursor {
+    return this.#end.and(this.#journal.counters().newest);
   }
 
   /** A message of this position was read. */
-  advanceTo(position: number): void {
-    this.#end = Math.max(this.#end, position);
+  advanceTo(position: Position): void {
+    this.#end = this.#end.after(position);
   }
 
-  /** Position of the oldest message; one after the newest when there is none. */
-  async oldest(): Promise<number> {
-    const { segments } = await this.#journal.stats();
-    return segments.find(({ messages }) => messages > 0)?.firstPosition ?? this.end + 1;
+  /** Everything up to here was removed. */
+  async begin(): Promise<Cursor> {
+    return (await this.#journal.bounds()).begin;
   }
 }

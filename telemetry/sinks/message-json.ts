@@ -1,5 +1,6 @@
 import { escapeJson } from '@rollcall/output';
 import { type DeviceId, isMediaType, telemetryTopic, type UserProperty } from '@rollcall/protocol';
+import { positionNumber } from '../position.ts';
 import type { SinkMessage } from './target.ts';
 
 export const CLOUDEVENTS_BATCH = 'application/cloudevents-batch+json';
@@ -20,7 +21,7 @@ export function userPropertiesJson({
 export function toJsonLine(message: SinkMessage): string {
   const { position, device, stream, receivedAt, qos, deviceTime, deviceSequence, key } = message;
   const head = JSON.stringify({
-    position,
+    position: positionNumber(position),
     device,
     stream,
     receivedAt: new Date(receivedAt).toISOString(),

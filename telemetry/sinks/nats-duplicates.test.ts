@@ -11,6 +11,7 @@ import { type NatsServer, natsServer } from '../../test/fixtures/nats-server.ts'
 import { describeWithClients } from '../../test/fixtures/real-client.ts';
 import { startSink } from '../../test/fixtures/sink.ts';
 import { temporaryDirectory } from '../../test/fixtures/temporary.ts';
+import { Cursor } from '../cursor.ts';
 import { NatsTarget } from './nats-target.ts';
 
 /** The shortest that the server allows. */
@@ -154,7 +155,7 @@ describeWithClients('a batch that is sent to NATS a second time', ['nats-server'
     const sink = await startSink({ journal, target: targetAt(server.port), directory: temporaryDirectory() });
     await sink.caughtUp();
     await untilForgotten(stream);
-    await sink.forwarder.replay(1);
+    await sink.forwarder.replay(Cursor.BEGIN);
     await sink.until(({ forwarded, state }) => forwarded === 10 && state === 'idle');
     expect(counts(await heldBy(stream), 'a')).toEqual([...upTo(5), ...upTo(5)]);
   });

@@ -10,6 +10,7 @@ import { type NatsServer, natsServer } from '../../test/fixtures/nats-server.ts'
 import { describeWithClients } from '../../test/fixtures/real-client.ts';
 import { ScriptedTarget, startSink } from '../../test/fixtures/sink.ts';
 import { temporaryDirectory } from '../../test/fixtures/temporary.ts';
+import { positionOf } from '../position.ts';
 import { NatsTarget, type NatsTargetOptions } from './nats-target.ts';
 
 function targetOf(port: number, options: Partial<NatsTargetOptions> = {}): NatsTarget {
@@ -215,7 +216,7 @@ describeWithClients('a JetStream stream as target', ['nats-server'], () => {
       Array.from({ length: 300 }, (_, index) => {
         const position = from + index;
         const about = {
-          position,
+          position: positionOf(position),
           device: `dev-${index}` as DeviceId,
           stream: 's',
           receivedAt: position,

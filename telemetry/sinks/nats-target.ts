@@ -89,7 +89,7 @@ export class NatsTarget implements Target {
         for (const outcome of await Promise.all(outcomes)) if (outcome !== undefined) refused.push(outcome);
       }
       this.#isUncertain = false;
-      return inOrder(refused);
+      return inOrderOf(messages, refused);
     } catch (error) {
       await this.close();
       throw targetError(error);
@@ -233,6 +233,6 @@ function wavesOf(messages: readonly SinkMessage[]): readonly (readonly SinkMessa
   return waves;
 }
 
-function inOrder(refused: readonly RefusedMessage[]): readonly RefusedMessage[] {
-  return [...refused].sort((a, b) => a.message.position - b.message.position);
+function inOrderOf(messages: readonly SinkMessage[], refused: readonly RefusedMessage[]): readonly RefusedMessage[] {
+  return [...refused].sort((a, b) => messages.indexOf(a.message) - messages.indexOf(b.message));
 }

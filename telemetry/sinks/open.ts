@@ -8,6 +8,8 @@ import { join } from 'node:path';
 import { Problem } from '@rollcall/protocol';
 import type { Logger } from 'pino';
 import { CursorFile } from '../../storage/index.ts';
+import { Cursor } from '../cursor.ts';
+import type { Position } from '../position.ts';
 import type { Telemetry } from '../telemetry.ts';
 import { Backoff } from './backoff.ts';
 import { DeadLetters } from './dead-letters.ts';
@@ -71,9 +73,9 @@ export interface SinksOptions {
 export interface Sinks {
   list(): readonly SinkStatus[];
   /** Forwards again from a position, or from the first message received at or after a time. Problem `sink_unknown`. */
-  replay(name: string, from: { readonly position: number } | { readonly since: number }): Promise<SinkStatus>;
+  replay(name: string, from: { readonly position: Position } | { readonly since: number }): Promise<SinkStatus>;
   /** Makes the message that the target doesn't take a dead letter; its position, or undefined when there is none. */
-  skip(name: string): Promise<number | undefined>;
+  skip(name: string): Promise<Position | undefined>;
   /** Names as metrics have them. */
   counters(): Readonly<Record<string, number>>;
   close(): Promise<void>;
@@ -98,8 +100,8 @@ export function inspectSinks({ settings, directory }: Pick<SinksOptions, 'settin
   for (const one of settings) positionFile(directory, one).read();
 }
 
-function positionFile(directory: string, { name, source }: SinkSettings): CursorFile {
-  return new CursorFile(join(directory, name, `${source}.position`));
+function positionFile(directory: string, { name, source }: SinkSettings): CursorFile<Cursor> {
+  return new CursorFile(join(directory, name, `${source}.position`), Cursor.parse);
 }
 
 /** Throws Problem `data_directory_unusable`. A target that is down does not prevent the start. */
@@ -148,7 +150,7 @@ export async function openSinks(options: SinksOptions): Promise<Sinks> {
     async replay(name, from) {
       const sink = find(name);
       const journal = journals[sink.settings.source];
-      await sink.forwarder.replay('position' in from ? from.position : await positionAt(journal, from.since));
+      await sink.forwarder.replay(await journal.cursorBefore(from));
       log.info({ sink: name, ...from }, 'sink forwards again');
       return statusOf(sink);
     },
@@ -218,9 +220,4 @@ function countersOf(status: SinkStatus): Readonly<Record<string, number>> {
     [of('missed_total')]: status.missed,
     [of('target_losses_total')]: status.losses,
   };
-}
-
-async function positionAt(journal: Telemetry<string>, since: number): Promise<number> {
-  for await (const [first] of journal.pages({ since })) if (first !== undefined) return first.position;
-  throw new Problem('request_invalid', { detail: 'expected a time after which something was received' });
 }

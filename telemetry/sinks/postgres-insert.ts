@@ -1,5 +1,6 @@
 /** The INSERT of a batch: its columns, and their values as one array each. `postgres-target.ts` makes the table. */
 
+import { positionNumber } from '../position.ts';
 import { userPropertiesJson } from './message-json.ts';
 import type { SinkMessage, SinkSource } from './target.ts';
 
@@ -8,7 +9,7 @@ type Column = readonly [type: string, pick: (message: SinkMessage) => unknown];
 /** In the order of the parameters of an INSERT. */
 export const COLUMNS: Readonly<Record<string, Column>> = {
   received_at: ['float8', (m) => m.receivedAt],
-  position: ['bigint', (m) => m.position],
+  position: ['bigint', (m) => positionNumber(m.position)],
   device: ['text', (m) => m.device],
   stream: ['text', (m) => m.stream],
   qos: ['smallint', (m) => m.qos],

@@ -7,6 +7,7 @@ import { HOSTILE_TEXT } from '../../test/behaviour/telemetry-properties.ts';
 import { openTestJournal } from '../../test/fixtures/journal.ts';
 import { startSink } from '../../test/fixtures/sink.ts';
 import { temporaryDirectory } from '../../test/fixtures/temporary.ts';
+import { positionOf } from '../position.ts';
 import { EventDigest } from './event-digest.ts';
 import { TargetDown } from './target.ts';
 import { WebhookTarget, type WebhookTargetOptions } from './webhook-target.ts';
@@ -220,7 +221,14 @@ describe('a webhook as target', () => {
     const target = targetOf(receiver.url, { source: 'events' });
     const event = (position: number, stream: string) => {
       const payload = Buffer.from(JSON.stringify({ id: `e${position}` }));
-      return { position, device: 'a', stream, receivedAt: position * 1_000, qos: 1, payload } as const;
+      return {
+        position: positionOf(position),
+        device: 'a',
+        stream,
+        receivedAt: position * 1_000,
+        qos: 1,
+        payload,
+      } as const;
     };
     for (const events of [
       [event(1, 'cert.revoked')],
@@ -257,7 +265,7 @@ describe('a webhook as target', () => {
     const receiver = await receive((_, response) => response.writeHead(400).end('no'));
     const digest = new EventDigest(0);
     const event = { device: 'a', stream: 's', receivedAt: 1, qos: 1, payload: Buffer.from('{}') } as const;
-    digest.add([1, 2, 3].map((position) => ({ ...event, position })));
+    digest.add([1, 2, 3].map((position) => ({ ...event, position: positionOf(position) })));
     const target = targetOf(receiver.url, { source: 'events' });
     expect(await target.deliver(digest.messages, new AbortController().signal, digest)).toHaveLength(3);
     expect(receiver.received).toHaveLength(1);
@@ -267,14 +275,14 @@ describe('a webhook as target', () => {
     const target = targetOf(
       (await receive((_, response) => response.writeHead(429, { 'retry-after': '7' }).end())).url,
     );
-    const message = { position: 1, device: 'a' as DeviceId, stream: 's', receivedAt: 0, qos: 1 } as const;
+    const message = { position: positionOf(1), device: 'a' as DeviceId, stream: 's', receivedAt: 0, qos: 1 } as const;
     const sent = target.deliver([{ ...message, payload: Buffer.from('1') }], new AbortController().signal);
     await expect(sent).rejects.toMatchObject({ retryAfter: 7_000 });
     await target.close();
   });
 
   it('that never answers is given up after its time, and one that answers at length is not read', async () => {
-    const message = { position: 1, device: 'a' as DeviceId, stream: 's', receivedAt: 0, qos: 1 } as const;
+    const message = { position: positionOf(1), device: 'a' as DeviceId, stream: 's', receivedAt: 0, qos: 1 } as const;
     const batch = [{ ...message, payload: Buffer.from('1') }];
     const { signal } = new AbortController();
     const silentTarget = targetOf((await receive(() => {})).url, { timeout: 20 });
@@ -286,7 +294,7 @@ describe('a webhook as target', () => {
   });
 
   it('that wants to speak another protocol is down, and is asked again', async () => {
-    const message = { position: 1, device: 'a' as DeviceId, stream: 's', receivedAt: 0, qos: 1 } as const;
+    const message = { position: positionOf(1), device: 'a' as DeviceId, stream: 's', receivedAt: 0, qos: 1 } as const;
     const { url } = await receive((_, response) => {
       response.socket?.write('HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: chat\r\n\r\n');
     });

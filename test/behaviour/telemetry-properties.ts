@@ -4,6 +4,7 @@ import type { UserProperty } from '@rollcall/protocol';
 import fc from 'fast-check';
 import { expect, it } from 'vitest';
 import type { StoredMessage, Telemetry, TelemetryMessage } from '../../telemetry/index.ts';
+import { positionOf } from '../../telemetry/position.ts';
 import { DAY, deviceNamed, message, type OpenFreshTelemetry, START, texts } from './telemetry-messages.ts';
 
 type Properties = Pick<TelemetryMessage, 'contentType' | 'payloadFormatIndicator' | 'userProperties'>;
@@ -141,7 +142,7 @@ export function messagePropertyBehaviour(openFresh: OpenFreshTelemetry): void {
     await Promise.all(Array.from({ length: 6300 }, (_, i) => telemetry.accept(sent(i))));
     const newest = await telemetry.query({ device: PUMP, limit: 10_000 });
     expect(newest.length).toBeLessThan(6000);
-    expect(await telemetry.query({ device: PUMP, limit: 10_000, before: 301 })).not.toHaveLength(300);
+    expect(await telemetry.query({ device: PUMP, limit: 10_000, before: positionOf(301) })).not.toHaveLength(300);
     let count = 0;
     for await (const page of telemetry.pages({})) {
       expect(page.length).toBeLessThan(500);

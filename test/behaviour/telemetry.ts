@@ -3,7 +3,14 @@
  */
 
 import { describe, expect, it } from 'vitest';
-import type { StoredMessage, Telemetry, TelemetryMessage, TelemetryRange } from '../../telemetry/index.ts';
+import {
+  Cursor,
+  type StoredMessage,
+  type Telemetry,
+  type TelemetryMessage,
+  type TelemetryRange,
+} from '../../telemetry/index.ts';
+import { positionOf } from '../../telemetry/position.ts';
 import { messageKeyBehaviour } from './telemetry-keys.ts';
 import { DAY, deviceNamed, HOUR, message, type OpenFreshTelemetry, START, texts } from './telemetry-messages.ts';
 import { messagePropertyBehaviour } from './telemetry-properties.ts';
@@ -191,15 +198,15 @@ export function telemetryBehaviour(name: string, openFresh: OpenFreshTelemetry):
         for await (const page of telemetry.pages(range)) found.push(...page);
         return found;
       };
-      const numbered = history.map((one, i) => ({ ...one, position: i + 1 }));
+      const numbered = history.map((one, i) => ({ ...one, position: positionOf(i + 1) }));
       const day = { since: START + 100, until: START + 2300 };
-      for (const range of [{}, { after: 4321 }, day, { ...day, device: deviceNamed('a') }]) {
-        for (const more of [{}, { stream: 't' }, { after: 77 }]) {
+      for (const range of [{}, { after: Cursor.of([4321]) }, day, { ...day, device: deviceNamed('a') }]) {
+        for (const more of [{}, { stream: 't' }, { after: Cursor.of([77]) }]) {
           const asked: TelemetryRange = { ...range, ...more };
-          const { device, stream, since = 0, until = Infinity, after = 0 } = asked;
+          const { device, stream, since = 0, until = Infinity, after = Cursor.BEGIN } = asked;
           const expected = numbered.filter(
             (one) =>
-              one.position > after &&
+              !after.has(one.position) &&
               one.receivedAt >= since &&
               one.receivedAt < until &&
               (device === undefined || one.device === device) &&
@@ -251,7 +258,7 @@ export function telemetryBehaviour(name: string, openFresh: OpenFreshTelemetry):
       expect([...before, ...newest].map(({ position }) => position)).toEqual(
         Array.from({ length: 90 }, (_, i) => i + 1),
       );
-      expect(await telemetry.query({ device: deviceNamed('pump-1'), before: 1, limit: 100 })).toEqual([]);
+      expect(await telemetry.query({ device: deviceNamed('pump-1'), before: positionOf(1), limit: 100 })).toEqual([]);
       const first = await telemetry.last();
       expect(first).toHaveLength(83);
       const next = await telemetry.last(undefined, `pump-1/${first.at(-1)?.stream}`);
@@ -304,8 +311,8 @@ export function telemetryBehaviour(name: string, openFresh: OpenFreshTelemetry):
         }
       }
       const before = await telemetry.stats();
-      const { oldest, newest } = await telemetry.bounds();
-      expect([oldest, newest]).toEqual([1, before.messages]);
+      const { begin, end } = await telemetry.bounds();
+      expect([`${begin}`, `${end}`]).toEqual(['0', `${before.messages}`]);
       expect(before).toMatchObject({ messages: 15, damaged: [] });
       expect(before.bytes).toBeGreaterThan(1_500_000);
       expect(await telemetry.prune()).toEqual([]);
@@ -315,7 +322,8 @@ export function telemetryBehaviour(name: string, openFresh: OpenFreshTelemetry):
       const count = removed.reduce((sum, { messages }) => sum + messages, 0);
       expect([3, 6, 9]).toContain(count);
       const after = await telemetry.stats();
-      expect(await telemetry.bounds()).toEqual({ oldest: newest - after.messages + 1, newest });
+      const bounds = await telemetry.bounds();
+      expect([bounds.begin.distanceTo(end), `${bounds.end}`]).toEqual([after.messages, `${end}`]);
       expect(after.messages).toBe(15 - count);
       expect(after.bytes).toBeLessThanOrEqual(before.bytes / 2);
       await telemetry.prune({ age: 0, bytes: 1 });

@@ -37,7 +37,7 @@ export async function sinkLoop(
   try {
     for (let round = 0; round <= rounds; round += 1) {
       const without = await paced(journal, []);
-      const from = journal.counters().newestPosition;
+      const from = journal.counters().newest;
       const names = [toNats(1000 + round), toPostgres(1000 + round)];
       const sinks = await Promise.all(names.map((target) => openForwarder(journal, target, borrowed, from)));
       for (const sink of sinks) sink.start();
@@ -88,8 +88,8 @@ async function paced(journal: Telemetry, sinks: readonly Forwarder[]): Promise<R
   const delay = watch.stop();
   const { user, system } = process.threadCpuUsage(before);
   const busy = (user + system) / 10 / (performance.now() - began);
-  const { newestPosition } = journal.counters();
+  const { newest } = journal.counters();
   // A sink that fell behind has cost less than it should have.
-  const behind = Math.max(0, ...sinks.map((sink) => newestPosition - sink.status().position));
+  const behind = Math.max(0, ...sinks.map((sink) => sink.status().position.distanceTo(newest)));
   return { ...delay, busy, behind };
 }

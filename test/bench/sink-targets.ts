@@ -8,6 +8,7 @@ import { fileURLToPath } from 'node:url';
 import { pino } from 'pino';
 import { CursorFile } from '../../storage/index.ts';
 import type { Telemetry } from '../../telemetry/index.ts';
+import { Cursor } from '../../telemetry/index.ts';
 import { Backoff } from '../../telemetry/sinks/backoff.ts';
 import { DeadLetters } from '../../telemetry/sinks/dead-letters.ts';
 import { NO_FILTER, SinkMessageFilter } from '../../telemetry/sinks/filter.ts';
@@ -29,15 +30,15 @@ const log = pino({ level: 'silent' });
 /** A target of its own for each round, so that nothing is there already. */
 export type Targets = (round: number) => Target;
 
-/** Forwards from the first stored message, or from the position after `from`. */
+/** Forwards from the first stored message, or what a reader at `from` does not have. */
 export async function openForwarder(
   journal: Telemetry,
   target: Target,
   borrowed: BenchResources,
-  from?: number,
+  from?: Cursor,
 ): Promise<Forwarder> {
   const directory = mkdtempSync(join(borrowed.directory, 'sink-'));
-  const cursor = new CursorFile(join(directory, 'position'));
+  const cursor = new CursorFile(join(directory, 'position'), Cursor.parse);
   if (from !== undefined) await cursor.save(from);
   return new Forwarder({
     journal,

@@ -88,7 +88,7 @@ async function measure(
     const began = performance.now();
     const before = process.cpuUsage();
     forwarder.start();
-    while (forwarder.status().position < messages) await new Promise((resolve) => setTimeout(resolve, 5));
+    while (Number(`${forwarder.status().position}`) < messages) await new Promise((resolve) => setTimeout(resolve, 5));
     const { user, system } = process.cpuUsage(before);
     const seconds = (performance.now() - began) / 1000;
     const { deadLettered } = forwarder.status();

@@ -20,12 +20,13 @@ export function TelemetryTab({ id }: { readonly id: string }) {
   const newest = useSignal<Message | undefined>(undefined);
   const frame = useRef<number | undefined>(undefined);
   const waiting = useRef<Message[]>([]);
+  const arrived = useRef(new Map<string, Message>());
   const last = useResource(async (signal) => {
+    arrived.current = new Map();
     const messages = await api('GET /v1/telemetry/last', { query: { device: id as never }, signal });
     const known = new Map(messages.map((message) => [message.stream, message]));
-    for (const [stream, message] of streams.value) {
-      if (message.position > (known.get(stream)?.position ?? 0)) known.set(stream, message);
-    }
+    // What the stream of events sent meanwhile is newer than the answer.
+    for (const [stream, message] of arrived.current) known.set(stream, message);
     streams.value = known;
   }, id);
   const show = () => {
@@ -39,6 +40,7 @@ export function TelemetryTab({ id }: { readonly id: string }) {
     onEvent: (message) => {
       // Of many messages in one frame the newest ones are shown.
       if (waiting.current.length < 1_000) waiting.current.push(message as Message);
+      arrived.current.set((message as Message).stream, message as Message);
       frame.current ??= requestAnimationFrame(show);
     },
     onGap: last.reload,

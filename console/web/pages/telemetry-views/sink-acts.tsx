@@ -4,7 +4,7 @@ import { api } from '../../api.ts';
 import { Choice } from '../../parts/choice.tsx';
 import { Confirmation } from '../../parts/dialog.tsx';
 import { announce, announceProblem } from '../../parts/messages.tsx';
-import { countText } from '../../quantities.ts';
+import { countText, cursorText } from '../../quantities.ts';
 import type { Sink } from './sinks.tsx';
 
 interface Props {
@@ -31,7 +31,7 @@ export function ReplaySink({ sink, onClose, onActed }: Props) {
     try {
       const idempotencyKey = crypto.randomUUID();
       const after = await api('POST /v1/sinks/:name/replay', { params: { name }, body, idempotencyKey });
-      announce(`${name} forwards again from behind position ${countText(after.position)}.`);
+      announce(`${name} forwards again from behind position ${cursorText(after.position)}.`);
       onActed();
       onClose();
     } catch (error) {
@@ -71,7 +71,7 @@ export function ReplaySink({ sink, onClose, onActed }: Props) {
           </div>
         ) : (
           <div class="field">
-            <label for={field}>Position (now {countText(sink.position)})</label>
+            <label for={field}>Position (now {cursorText(sink.position)})</label>
             <input
               id={field}
               type="number"

@@ -6,7 +6,7 @@ import { EmptyState, Panel } from '../../parts/panel.tsx';
 import { ProblemNotice } from '../../parts/problem-notice.tsx';
 import { Time } from '../../parts/time.tsx';
 import { UntrustedText } from '../../parts/untrusted-text.tsx';
-import { countOf, countText, spanText } from '../../quantities.ts';
+import { countOf, countText, cursorText, spanText } from '../../quantities.ts';
 import { useEvery, useResource } from '../../resource.ts';
 import { mayAct } from '../../session.ts';
 import { ReplaySink, SkipMessage } from './sink-acts.tsx';
@@ -126,7 +126,7 @@ function SinkFacts({ sink }: { readonly sink: Sink }) {
       />
       <Facts
         facts={[
-          ['Position', countText(sink.position)],
+          ['Position', cursorText(sink.position)],
           ['Behind', lagMessages === 0 ? 'nothing' : `${countOf(lagMessages, 'message')}, ${spanText(lagSeconds)}`],
           ['Forwarded', `${countText(sink.forwarded)} since the start, ${countText(sink.filtered)} filtered out`],
           ['Retries', countText(sink.retries)],

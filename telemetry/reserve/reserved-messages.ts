@@ -1,15 +1,22 @@
 /**
- * Events of classes that devices do not cause, stored beyond the journal's retention: copied here before the journal removes them,
- * with their positions, each class within its own bound on bytes. One SQLite file beside the journal, written on the event loop in
- * few transactions: such events are rare.
+ * Messages of reserved classes, stored beyond the journal's retention: copied here before the journal removes them, with their
+ * positions, each class within its own bound on bytes. One SQLite file beside the journal, written on the event loop in few
+ * transactions: such messages are rare.
  */
 
 import type Database from 'better-sqlite3';
 import { type FileKind, inspectDatabaseFile, openDatabaseFile } from '../../storage/index.ts';
-import type { StoredMessage, TelemetryRange } from '../../telemetry/index.ts';
-import { RESERVED_CLASSES, type ReservedClass, reservedClassOf } from './event-classes.ts';
+import { positionNumber, positionOf } from '../position.ts';
+import type { StoredMessage, TelemetryRange } from '../telemetry.ts';
+
+export interface ReservedClasses {
+  readonly names: readonly string[];
+  /** By the stream of a message; undefined for one that is not reserved. */
+  of(stream: string): string | undefined;
+}
 
 export interface ReservedBounds {
+  readonly classes: ReservedClasses;
   /** Bytes of each class; the oldest are removed. */
   readonly bytesPerClass: number;
   /** The age at which events are removed, in ms; 0: never. */
@@ -65,14 +72,14 @@ interface EventRow {
 export const RESERVED_FILE = 'reserved.db';
 
 /** Throws the errors of opening this file, and changes nothing. */
-export function inspectReservedEvents(file: string): void {
+export function inspectReserve(file: string): void {
   inspectDatabaseFile({ file, kind: KIND, check: 'header' });
 }
 
-export class ReservedEvents {
+export class ReservedMessages {
   readonly #database: Database.Database;
   readonly #bounds: ReservedBounds;
-  readonly #bytes: Record<ReservedClass, number>;
+  readonly #bytes: Map<string, number>;
   readonly #writing: Database.Transaction<
     (events: readonly StoredMessage<string>[], lookedAt: number, now: number) => void
   >;
@@ -87,7 +94,7 @@ export class ReservedEvents {
     this.#database = openDatabaseFile({ file, kind: KIND, check: 'header', create });
     this.#lookedAt = this.#database.prepare('SELECT position FROM looked_at').pluck().get() as number;
     const bytesOf = this.#database.prepare(`SELECT coalesce(sum(${WEIGHT}), 0) FROM events WHERE class = ?`).pluck();
-    this.#bytes = Object.fromEntries(RESERVED_CLASSES.map((one) => [one, bytesOf.get(one) as number])) as never;
+    this.#bytes = new Map(bounds.classes.names.map((one) => [one, bytesOf.get(one) as number]));
     this.#writing = this.#database.transaction((events, lookedAt, now) => this.#write(events, lookedAt, now));
   }
 
@@ -96,18 +103,18 @@ export class ReservedEvents {
     return this.#lookedAt;
   }
 
-  bytes(of: ReservedClass): number {
-    return this.#bytes[of];
+  bytes(of: string): number {
+    return this.#bytes.get(of) ?? 0;
   }
 
   /** Stores events and removes those beyond the bounds; durable when it returns. Throws errors of SQLite. */
   add(events: readonly StoredMessage<string>[], lookedAt: number, now: number): void {
-    const before = { ...this.#bytes };
+    const before = new Map(this.#bytes);
     try {
       this.#writing.immediate(events, lookedAt, now);
       this.#lookedAt = Math.max(this.#lookedAt, lookedAt);
     } catch (error) {
-      Object.assign(this.#bytes, before); // it was rolled back
+      for (const [of, bytes] of before) this.#bytes.set(of, bytes); // it was rolled back
       throw error;
     }
   }
@@ -128,7 +135,8 @@ export class ReservedEvents {
       const rows = select.all({ ...values, after: from }) as EventRow[];
       let page: StoredMessage<string>[] = [];
       for (const row of rows) {
-        const isNext = page.length === 0 || page.at(-1)?.position === row.position - 1;
+        const isNext =
+          page.length === 0 || positionNumber((page.at(-1) as StoredMessage<string>).position) === row.position - 1;
         if (!isNext) {
           yield page;
           page = [];
@@ -147,26 +155,41 @@ export class ReservedEvents {
 
   #write(events: readonly StoredMessage<string>[], lookedAt: number, now: number): void {
     const insert = this.#database.prepare('INSERT OR IGNORE INTO events VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)');
+    const { classes, age, bytesPerClass } = this.#bounds;
     for (const { position, device, stream, receivedAt, qos, key, contentType, payload } of events) {
-      const of = reservedClassOf(stream);
+      const of = classes.of(stream);
       if (of === undefined) continue;
-      const values = [position, of, device, stream, receivedAt, qos, key ?? null, contentType ?? null, payload];
-      if (insert.run(...values).changes > 0) this.#bytes[of] += payload.length + OVERHEAD;
+      const values = [
+        positionNumber(position),
+        of,
+        device,
+        stream,
+        receivedAt,
+        qos,
+        key ?? null,
+        contentType ?? null,
+        payload,
+      ];
+      if (insert.run(...values).changes > 0) this.#count(of, payload.length + OVERHEAD);
     }
     this.#database.prepare('UPDATE looked_at SET position = max(position, ?)').run(lookedAt);
-    if (this.#bounds.age > 0) this.#remove('received_at < ?', now - this.#bounds.age);
-    for (const of of RESERVED_CLASSES) {
+    if (age > 0) this.#remove('received_at < ?', now - age);
+    for (const of of classes.names) {
       const oldest = 'position IN (SELECT position FROM events WHERE class = ? ORDER BY position LIMIT ?)';
-      while (this.#bytes[of] > this.#bounds.bytesPerClass && this.#remove(oldest, of, REMOVED_AT_ONCE) > 0);
+      while (this.bytes(of) > bytesPerClass && this.#remove(oldest, of, REMOVED_AT_ONCE) > 0);
     }
   }
 
   #remove(condition: string, ...values: readonly (string | number)[]): number {
     const removed = this.#database
       .prepare(`DELETE FROM events WHERE ${condition} RETURNING class, ${WEIGHT} AS bytes`)
-      .all(...values) as { readonly class: ReservedClass; readonly bytes: number }[];
-    for (const { class: of, bytes } of removed) this.#bytes[of] -= bytes;
+      .all(...values) as { readonly class: string; readonly bytes: number }[];
+    for (const { class: of, bytes } of removed) this.#count(of, -bytes);
     return removed.length;
+  }
+
+  #count(of: string, bytes: number): void {
+    this.#bytes.set(of, this.bytes(of) + bytes);
   }
 }
 
@@ -181,7 +204,7 @@ function messageOf({
   payload,
 }: EventRow): StoredMessage<string> {
   return {
-    position,
+    position: positionOf(position),
     device,
     stream,
     receivedAt: received_at,
