@@ -26,7 +26,7 @@ export type Statement = string | PreparedStatement;
 
 export interface Result<Row> {
   readonly rows: readonly Row[];
-  /** Rows that a statement has returned or changed. */
+  /** Rows that a statement has returned or changed; 0 for a text of several statements. */
   readonly count: number;
 }
 
@@ -146,7 +146,10 @@ export class PostgresConnection {
   async #send<R>(statement: Statement, values: readonly unknown[] | undefined, timeout: number): Promise<Result<R>> {
     const sent = typeof statement === 'string' ? { text: statement } : statement;
     const config = { ...sent, ...(values && { values: [...values] }), query_timeout: timeout };
-    const { rows, rowCount } = await this.#client.query(config);
+    const answer: pg.QueryResult | readonly pg.QueryResult[] = await this.#client.query(config);
+    // Several statements in one text have as many answers.
+    if (Array.isArray(answer)) return { rows: [], count: 0 };
+    const { rows, rowCount } = answer as pg.QueryResult;
     return { rows, count: rowCount ?? 0 };
   }
 

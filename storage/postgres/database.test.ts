@@ -1,45 +1,14 @@
-import pg from 'pg';
-import { beforeEach, expect, it, onTestFinished } from 'vitest';
-import { type PostgresServer, postgresServer } from '../../test/fixtures/postgres-server.ts';
+import { expect, it, onTestFinished } from 'vitest';
+import { suitePostgres } from '../../test/fixtures/postgres-cluster.ts';
 import { describeWithClients } from '../../test/fixtures/real-client.ts';
-import { PostgresDatabase } from './database.ts';
 import { isUniqueViolation } from './postgres-problem.ts';
-import type { PostgresSettings } from './settings.ts';
 
 describeWithClients('a database of PostgreSQL', ['postgres'], () => {
-  let server: PostgresServer;
-
-  beforeEach(async () => {
-    server = await postgresServer();
-  });
-
-  function open(settings: Partial<PostgresSettings> = {}): PostgresDatabase {
-    const database = new PostgresDatabase({
-      hosts: [{ host: '127.0.0.1', port: server.port }],
-      database: 'postgres',
-      user: server.user,
-      password: () => server.password,
-      schema: 'public',
-      ...settings,
-    });
-    onTestFinished(() => database.close());
-    return database;
-  }
-
-  async function admin(sql: string): Promise<readonly pg.QueryResultRow[]> {
-    const { port, user, password } = server;
-    const client = new pg.Client({ host: '127.0.0.1', port, database: 'postgres', user, password });
-    client.on('error', () => {});
-    await client.connect();
-    try {
-      return (await client.query(sql)).rows;
-    } finally {
-      await client.end();
-    }
-  }
+  const postgres = suitePostgres();
+  const open: ReturnType<typeof postgres>['open'] = (settings) => postgres().open(settings);
 
   it('stores what a transaction has written, and nothing of one that threw', async () => {
-    const database = open();
+    const database = await open();
     await database.execute('CREATE TABLE notes (id BIGINT PRIMARY KEY, bytes BYTEA NOT NULL)');
     const insert = { name: 'insert note', text: 'INSERT INTO notes (id, bytes) VALUES ($1, $2)' };
     const id = Number.MAX_SAFE_INTEGER;
@@ -57,11 +26,11 @@ describeWithClients('a database of PostgreSQL', ['postgres'], () => {
   });
 
   it('refuses a BIGINT that a number cannot hold', async () => {
-    await expect(open().query('SELECT 9007199254740993::bigint AS id')).rejects.toThrow(RangeError);
+    await expect((await open()).query('SELECT 9007199254740993::bigint AS id')).rejects.toThrow(RangeError);
   });
 
   it('throws the failure of a statement that the caller did not wait for, and stores nothing', async () => {
-    const database = open();
+    const database = await open();
     await database.execute('CREATE TABLE notes (id BIGINT PRIMARY KEY)');
     const failed = database.transaction(async (transaction) => {
       await transaction.query('INSERT INTO notes VALUES (1)');
@@ -73,7 +42,7 @@ describeWithClients('a database of PostgreSQL', ['postgres'], () => {
   });
 
   it('repeats a transaction that conflicts with another one, so that each has its effect once', async () => {
-    const database = open();
+    const database = await open();
     await database.execute('CREATE TABLE counters (name TEXT PRIMARY KEY, value BIGINT NOT NULL)');
     await database.execute(`INSERT INTO counters VALUES ('a', 0)`);
     let runs = 0;
@@ -95,26 +64,26 @@ describeWithClients('a database of PostgreSQL', ['postgres'], () => {
   });
 
   it('repeats a transaction whose connection was lost before its commit', async () => {
-    const database = open();
+    const database = await open();
     await database.execute('CREATE TABLE notes (id BIGINT)');
     let runs = 0;
     await database.transaction(async (transaction) => {
       runs += 1;
       const { rows } = await transaction.query<{ pid: number }>('SELECT pg_backend_pid() AS pid');
       await transaction.query('INSERT INTO notes VALUES (1)');
-      if (runs === 1) await admin(`SELECT pg_terminate_backend(${rows[0]?.pid}, 5000)`);
+      if (runs === 1) await postgres().primary.ask(`SELECT pg_terminate_backend(${rows[0]?.pid}, 5000)`);
     });
     expect(runs).toBe(2);
     expect((await database.query('SELECT id FROM notes')).rows).toEqual([{ id: 1 }]);
   });
 
   it('does not repeat a statement whose connection was lost after it was sent, and says that its outcome is unknown', async () => {
-    const database = open();
+    const database = await open();
     await database.execute('CREATE TABLE notes (id BIGINT)');
     const sent = database.execute(`INSERT INTO notes SELECT 1 FROM pg_sleep(60)`).catch((thrown: unknown) => thrown);
     await expect
       .poll(() =>
-        admin(
+        postgres().primary.ask(
           `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(60)' AND pid <> pg_backend_pid()`,
         ),
       )
@@ -124,7 +93,7 @@ describeWithClients('a database of PostgreSQL', ['postgres'], () => {
   });
 
   it('ends a statement that takes too long, and a wait for a lock', async () => {
-    const database = open({ timeouts: { statement: 200, lock: 100 } });
+    const database = await open({ timeouts: { statement: 200, lock: 100 } });
     await database.execute('CREATE TABLE notes (id BIGINT)');
     await expect(database.query('SELECT pg_sleep(60)')).rejects.toMatchObject({ code: 'unavailable' });
     await database.transaction(async (transaction) => {
@@ -137,10 +106,10 @@ describeWithClients('a database of PostgreSQL', ['postgres'], () => {
   });
 
   it('is reached again after its server was killed and started', async () => {
-    const database = open();
+    const database = await open();
     await database.execute('CREATE TABLE notes (id BIGINT)');
-    await server.kill();
-    await server.start();
+    await postgres().primary.kill();
+    await postgres().primary.start();
     await database.transaction(async (transaction) => {
       await transaction.query('INSERT INTO notes VALUES (1)');
     });
@@ -148,12 +117,13 @@ describeWithClients('a database of PostgreSQL', ['postgres'], () => {
   });
 
   it('says within its time that no host is reached, with the reason of each', async () => {
-    await server.kill();
-    const database = open({ timeouts: { retry: 50 } });
+    const database = await open({ timeouts: { retry: 50 } });
+    await postgres().primary.stop();
     await expect(database.query('SELECT 1')).rejects.toMatchObject({
       code: 'unavailable',
       reason: expect.stringContaining('ECONNREFUSED'),
     });
+    await postgres().primary.start();
   });
 
   it.each([
@@ -161,19 +131,23 @@ describeWithClients('a database of PostgreSQL', ['postgres'], () => {
     [{ password: undefined }, 'database_access_refused'],
     [{ database: 'absent' }, 'database_access_refused'],
   ] as const)('says that its access was refused: %o', async (settings, code) => {
-    await expect(open(settings).query('SELECT 1')).rejects.toMatchObject({ code });
+    await expect((await open(settings)).query('SELECT 1')).rejects.toMatchObject({ code });
   });
 
   it.each(['off', 'local'])('refuses a server that confirms commits with synchronous_commit = %s', async (value) => {
-    await admin(`ALTER ROLE rollcall SET synchronous_commit = ${value}`);
-    await expect(open().query('SELECT 1')).rejects.toMatchObject({
+    await postgres().primary.ask(`ALTER ROLE rollcall SET synchronous_commit = ${value}`);
+    const database = await open();
+    onTestFinished(async () => {
+      await postgres().primary.ask('ALTER ROLE rollcall RESET synchronous_commit');
+    });
+    await expect(database.query('SELECT 1')).rejects.toMatchObject({
       code: 'database_settings_refused',
       reason: `expected synchronous_commit on, found ${value}: a confirmed commit could be lost`,
     });
   });
 
   it('opens no more connections than it may', async () => {
-    const database = open({ connections: 2 });
+    const database = await open({ connections: 2 });
     const pids = await Promise.all(
       Array.from({ length: 20 }, () =>
         database.query<{ pid: number }>('SELECT pg_backend_pid() AS pid FROM pg_sleep(0.01)'),

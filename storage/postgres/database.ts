@@ -17,7 +17,7 @@ import {
   UnconfirmedCommit,
 } from './postgres-problem.ts';
 import { NoPrimary, PrimaryFinder } from './primary.ts';
-import { checkPostgresSettings, type PostgresSettings, type PostgresTimeouts } from './settings.ts';
+import { checkPostgresSettings, DEFAULT_SCHEMA, type PostgresSettings, type PostgresTimeouts } from './settings.ts';
 
 export interface PostgresTransaction {
   /** Throws the Problem of an error; the transaction can do nothing more after that. Calls that do not wait are sent together. */
@@ -27,12 +27,18 @@ export interface PostgresTransaction {
 export interface TransactionOptions {
   /** `read committed` without it. */
   readonly isolation?: 'read committed' | 'repeatable read' | 'serializable' | undefined;
+  /** No limits on the time of a statement and on the wait for a lock: for migrations. */
+  readonly isUnlimited?: boolean | undefined;
 }
+
+const NO_LIMITS = '; SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0';
 
 const FIRST_PAUSE_MS = 5;
 const PAUSE_AT_MOST_MS = 500;
 
 export class PostgresDatabase {
+  /** The schema of all tables. */
+  readonly schema: string;
   readonly #pool: ConnectionPool;
   readonly #timeouts: PostgresTimeouts;
   /** Connections whose caller was told that its commit is not confirmed, while the server still waits. */
@@ -41,6 +47,7 @@ export class PostgresDatabase {
   /** Opens no connection yet. Throws Problem `config_invalid`. */
   constructor(settings: PostgresSettings) {
     checkPostgresSettings(settings);
+    this.schema = settings.schema ?? DEFAULT_SCHEMA;
     this.#timeouts = timeoutsOf(settings);
     const primary = new PrimaryFinder(settings);
     this.#pool = new ConnectionPool({
@@ -67,11 +74,8 @@ export class PostgresDatabase {
    * Runs `work` in a transaction and commits it. `work` may run several times, so it changes nothing but the database; what it throws
    * rolls back and is thrown. Throws `UnconfirmedCommit` when the outcome of COMMIT is not known or its standbys were lost.
    */
-  transaction<T>(
-    work: (transaction: PostgresTransaction) => Promise<T>,
-    { isolation = 'read committed' }: TransactionOptions = {},
-  ): Promise<T> {
-    return this.#repeated((connection) => this.#attempt(connection, work, isolation));
+  transaction<T>(work: (transaction: PostgresTransaction) => Promise<T>, options: TransactionOptions = {}): Promise<T> {
+    return this.#repeated((connection) => this.#attempt(connection, work, options));
   }
 
   async close(): Promise<void> {
@@ -81,12 +85,13 @@ export class PostgresDatabase {
   async #attempt<T>(
     connection: PostgresConnection,
     work: (transaction: PostgresTransaction) => Promise<T>,
-    isolation: string,
+    { isolation = 'read committed', isUnlimited = false }: TransactionOptions,
   ): Promise<T> {
     let failure: unknown;
     const unfinished: Promise<unknown>[] = [];
     const send = <R>(statement: Statement, values?: readonly unknown[]): Promise<Result<R>> => {
-      const answer = connection.query<R>(statement, values).catch((error: unknown) => {
+      const sent = isUnlimited ? connection.write<R>(statement, values) : connection.query<R>(statement, values);
+      const answer = sent.catch((error: unknown) => {
         failure ??= error;
         throw postgresProblem(error);
       });
@@ -95,7 +100,7 @@ export class PostgresDatabase {
       return answer;
     };
     // Not awaited: it is sent with the first statement.
-    void send(`BEGIN ISOLATION LEVEL ${isolation.toUpperCase()}`);
+    void send(`BEGIN ISOLATION LEVEL ${isolation.toUpperCase()}${isUnlimited ? NO_LIMITS : ''}`);
     let result: T;
     try {
       result = await work({ query: send });

@@ -1,0 +1,104 @@
+import { expect, it } from 'vitest';
+import { type PostgresCluster, postgresCluster } from '../../test/fixtures/postgres-cluster.ts';
+import { describeWithClients } from '../../test/fixtures/real-client.ts';
+import type { PostgresDatabase } from './database.ts';
+
+const INSERT = 'INSERT INTO notes VALUES ($1)';
+
+const ways = [
+  ['a transaction', (database: PostgresDatabase) => database.transaction((one) => one.query(INSERT, [1]))],
+  ['a single statement', (database: PostgresDatabase) => database.execute(INSERT, [1])],
+] as const;
+
+async function openNotes(cluster: PostgresCluster, timeouts = {}): Promise<PostgresDatabase> {
+  const database = await cluster.open({ timeouts });
+  await database.execute('CREATE TABLE notes (id BIGINT)');
+  return database;
+}
+
+async function backendWaitingForStandbys({ primary }: PostgresCluster): Promise<number> {
+  const sql = `SELECT pid FROM pg_stat_activity WHERE wait_event = 'SyncRep'`;
+  await expect.poll(() => primary.ask(sql)).toHaveLength(1);
+  const [row] = await primary.ask<{ pid: number }>(sql);
+  return row?.pid as number;
+}
+
+describeWithClients('a commit to a primary with two standbys', ['postgres'], () => {
+  it.each(ways)(
+    'is not stored when its wait for lost standbys was cancelled, although it is visible: %s',
+    async (_, write) => {
+      const cluster = await postgresCluster({ standbys: 2 });
+      const database = await openNotes(cluster);
+      await Promise.all(cluster.standbys.map((standby) => standby.stop()));
+      const written = write(database).catch((error: unknown) => error);
+      const pid = await backendWaitingForStandbys(cluster);
+      await cluster.primary.ask('SELECT pg_cancel_backend($1)', [pid]);
+      expect(await written).toMatchObject({
+        code: 'unavailable',
+        why: 'quorum lost',
+        reason: expect.stringContaining('canceling wait for synchronous replication'),
+      });
+      expect((await database.query('SELECT id FROM notes')).rows).toEqual([{ id: 1 }]);
+    },
+  );
+
+  it('waits for a standby longer than a statement may take, and is stored when one is back', async () => {
+    const cluster = await postgresCluster({ standbys: 2 });
+    const database = await openNotes(cluster, { statement: 100 });
+    await Promise.all(cluster.standbys.map((standby) => standby.stop()));
+    let isStored = false;
+    const written = database.execute(INSERT, [1]).then(() => {
+      isStored = true;
+    });
+    await backendWaitingForStandbys(cluster);
+    // Longer than the limit of a statement, by the server's own clock.
+    await cluster.primary.ask('SELECT pg_sleep(0.3)');
+    expect(isStored).toBe(false);
+    await cluster.standbys[0]?.start();
+    await written;
+  });
+
+  it('has an unknown outcome once it was not confirmed in time, and its connection is free again when a standby is back', async () => {
+    const cluster = await postgresCluster({ standbys: 2 });
+    const database = await cluster.open({ connections: 1, timeouts: { commit: 100, retry: 20_000 } });
+    await database.execute('CREATE TABLE notes (id BIGINT)');
+    await Promise.all(cluster.standbys.map((standby) => standby.stop()));
+    await expect(database.execute(INSERT, [1])).rejects.toMatchObject({
+      code: 'outcome_unknown',
+      why: 'connection lost',
+    });
+    const read = database.query('SELECT id FROM notes');
+    await cluster.standbys[0]?.start();
+    expect((await read).rows).toEqual([{ id: 1 }]);
+  });
+});
+
+describeWithClients('a database whose primary was killed', ['postgres'], () => {
+  it('is found on the standby that was promoted, with everything that was confirmed', async () => {
+    const cluster = await postgresCluster({ standbys: 2 });
+    const database = await openNotes(cluster, { retry: 30_000 });
+    const confirmed: number[] = [];
+    let isOver = false;
+    const writer = (async () => {
+      for (let id = 1; !isOver; id += 1) {
+        try {
+          await database.transaction((one) => one.query(INSERT, [id]));
+          confirmed.push(id);
+        } catch (error) {
+          // Its outcome is unknown; it is not written again.
+          expect(error).toMatchObject({ code: 'outcome_unknown' });
+        }
+      }
+    })();
+    await expect.poll(() => confirmed.length).toBeGreaterThan(20);
+    await cluster.failOver();
+    const before = confirmed.length;
+    await expect.poll(() => confirmed.length).toBeGreaterThan(before + 20);
+    isOver = true;
+    await writer;
+    const { rows } = await database.query<{ id: number }>('SELECT id FROM notes ORDER BY id');
+    const stored = rows.map(({ id }) => id);
+    expect(new Set(stored).size).toBe(stored.length);
+    expect(confirmed.filter((id) => !stored.includes(id))).toEqual([]);
+  });
+});
