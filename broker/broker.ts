@@ -24,19 +24,24 @@ import { SessionReauthorizer } from './access/session-reauthorizer.ts';
 import { type BrokerContext, createBrokerContext } from './broker-context.ts';
 import { type BrokerLimits, topicLimits } from './broker-limits.ts';
 import type { BrokerEvent, DisconnectReason } from './events.ts';
+import { type Keeper, loadStoredSessions, openKeeper } from './keeper/open-keeper.ts';
 import type { ServerMessage } from './keeper/server-messages.ts';
 import { type ConnectionAdmission, openConnectionAdmission } from './listener/connection-admission.ts';
 import type { WebSocketOptions } from './listener/mqtt-listener.ts';
 import type { BrokerTls } from './listener/tls-listener.ts';
 import { type MessagePipeline, openMessagePipeline } from './message-pipeline.ts';
 import type { SessionChange } from './routing/bus.ts';
+import { DeliveredKeys } from './routing/delivered-keys.ts';
+import { LocalBus } from './routing/local-bus.ts';
+import { MessageRouter } from './routing/message-router.ts';
 import { type Reachability, reachabilityOf } from './routing/reachability.ts';
+import { LocalRoutes } from './routing/routes.ts';
 import type { TelemetryIntake } from './routing/telemetry-intake.ts';
 import type { SessionStore } from './session-store/session-store.ts';
 import type { LiveSession } from './sessions/live-sessions.ts';
 import { type DrainOptions, drainSessions, endAllSessions } from './sessions/session-shutdown.ts';
 import { SessionStarter } from './sessions/session-starter.ts';
-import { openSessionState, type SessionState } from './sessions/session-state.ts';
+import { createSessionState, type SessionState } from './sessions/session-state.ts';
 import { startSessionSweep } from './sessions/session-sweep.ts';
 import { SessionTermination } from './sessions/session-termination.ts';
 
@@ -149,8 +154,23 @@ export interface Broker {
 export async function createBroker(options: BrokerOptions): Promise<Broker> {
   const { directory, telemetry, onEvent, onCloneSuspected } = options;
   const context = createBrokerContext(options);
-  const state = await openSessionState(context, { store: options.sessions, directory, onEvent, onCloneSuspected });
-  const pipeline = await openMessagePipeline(context, state, telemetry);
+  const state = createSessionState(context, { directory, onEvent, onCloneSuspected });
+  const { sessions, policies, reporter } = state;
+  const stored = await loadStoredSessions(context, options.sessions, policies, sessions);
+  const router = await MessageRouter.open({
+    ...context,
+    store: stored.store,
+    routes: new LocalRoutes(stored.store, stored.shares),
+    find: (clientId) => sessions.find(clientId),
+  });
+  const bus = new LocalBus({ router, sessions });
+  const deliveredKeys = new DeliveredKeys();
+  const keeper = openKeeper(context, stored, { policies, reporter, telemetry, deliveredKeys, routing: router, bus });
+  router.onMemberGone = (message, share, member) => keeper.redelivery.memberGone(message, share, member);
+  const pipeline = openMessagePipeline(context, state, {
+    ...{ telemetry, router, bus, deliveredKeys },
+    sessions: keeper.sessions,
+  });
   const nextSequence = options.nextSequence ?? countFromOne();
   const starter = new SessionStarter({ context, state, pipeline, nextSequence });
   const admission = await openConnectionAdmission(context, state, {
@@ -159,23 +179,28 @@ export async function createBroker(options: BrokerOptions): Promise<Broker> {
     authorized: (connection) => starter.start(connection),
   }).catch(async (error: unknown) => {
     pipeline.stop();
-    state.stop();
-    await pipeline.router.close(); // Its timers would keep the process alive.
+    keeper.stop();
+    await router.close(); // Its timers would keep the process alive.
     throw error;
   });
   const reauthorizer = createReauthorizer(context, state, pipeline);
   const { authorizer } = admission;
-  const termination = new SessionTermination({ ...pipeline, ...state, authorizer, reauthorizer });
-  pipeline.bus.onChange = (change) => termination.apply(change);
-  const stopPolicyChanges = applyPolicyChanges({ ...state, directory, reauthorizer, log: context.log });
-  const stopSweep = startSessionSweep(context, state, pipeline);
+  const termination = new SessionTermination({ sessions, authorizer, reauthorizer });
+  bus.onChange = async (change) => {
+    const applied = termination.apply(change);
+    await Promise.all([applied, keeper.changes.apply(change, applied)]);
+    return applied;
+  };
+  const applyToStored = (scope: PolicyScope) => keeper.changes.policyChanged(scope);
+  const stopPolicyChanges = applyPolicyChanges({ ...state, directory, applyToStored, reauthorizer, log: context.log });
+  const stopSweep = startSessionSweep(context, state, pipeline, (time) => keeper.sweep(time));
   let stopped: Promise<void> | undefined;
   let draining: Promise<void> | undefined;
   let closing: Promise<void> | undefined;
 
   const stopAccepting = (): Promise<void> => {
     if (stopped !== undefined) return stopped;
-    pipeline.wills.stop(); // All clients of a server that stops connect again.
+    keeper.wills.stop(); // All clients of a server that stops connect again.
     stopped = admission.listener.close();
     admission.authorizer.close();
     return stopped;
@@ -187,17 +212,17 @@ export async function createBroker(options: BrokerOptions): Promise<Broker> {
   const close = async (): Promise<void> => {
     stopPolicyChanges();
     pipeline.stop();
-    state.stop();
+    keeper.stop();
     stopSweep();
     const accepted = stopAccepting();
     await endAllSessions(state, options.serverReference);
     admission.proxied.close();
     admission.limiter.close();
-    await pipeline.router.close();
+    await router.close();
     await accepted;
   };
   return {
-    ...operations({ context, state, pipeline, admission }),
+    ...operations({ context, state, pipeline, keeper, bus, admission }),
     drain(drainOptions) {
       draining ??= closing === undefined ? drain(drainOptions) : Promise.resolve();
       return draining;
@@ -213,12 +238,15 @@ interface BrokerParts {
   readonly context: BrokerContext;
   readonly state: SessionState;
   readonly pipeline: MessagePipeline;
+  readonly keeper: Keeper;
+  readonly bus: LocalBus;
   readonly admission: ConnectionAdmission;
 }
 
-function operations({ context, state, pipeline, admission }: BrokerParts): Omit<Broker, 'drain' | 'close'> {
-  const { persistentSessions, policies, sessions } = state;
-  const { serverMessages, persistence, wills, bus } = pipeline;
+function operations(parts: BrokerParts): Omit<Broker, 'drain' | 'close'> {
+  const { context, state, pipeline, keeper, bus, admission } = parts;
+  const { policies, sessions } = state;
+  const { serverMessages } = keeper;
   const confirmed = async (change: SessionChange) => sumOf(await bus.confirm(change));
   return {
     port: admission.listener.port,
@@ -234,7 +262,7 @@ function operations({ context, state, pipeline, admission }: BrokerParts): Omit<
     retain: (topic, payload) => serverMessages.publish({ topic, payload, qos: 1, retain: true }),
     send: (message) => serverMessages.send(message),
     listen: (topic, receive) => pipeline.router.listen(topic, ({ payload }) => receive(Buffer.from(payload))),
-    reachability: async (clientId, topic) => reachabilityOf(clientId, topic, state),
+    reachability: async (clientId, topic) => reachabilityOf(clientId, topic, { ...keeper, connected: sessions }),
     retained: async (topic) => serverMessages.retained(topic),
     replaceRetained: (topic, owner, next) => serverMessages.replaceRetained(topic, formatIdentity(owner), next),
     applyLimits(limits) {
@@ -243,11 +271,8 @@ function operations({ context, state, pipeline, admission }: BrokerParts): Omit<
       admission.limiter.limitsChanged();
     },
     sessions: () => sessions.describe(),
-    owners: () => {
-      const owners = new Set([...persistentSessions.owners(), ...persistence.owners(), ...wills.owners()]);
-      return [...owners].flatMap((owner) => parseIdentity(owner) ?? []);
-    },
-    counters: () => countersOf({ context, state, pipeline, admission }),
+    owners: () => [...keeper.owners()].flatMap((owner) => parseIdentity(owner) ?? []),
+    counters: () => countersOf(parts),
     previewPolicy: (scope, document) =>
       previewPolicy(scope, document, { policies, sessions, limits: topicLimits(context.limits) }),
     async explain(subject, verb, topic) {
@@ -279,8 +304,8 @@ function createReauthorizer(
   });
 }
 
-function countersOf({ context, state, pipeline, admission }: BrokerParts): Record<string, number> {
-  const { dropped, expired, storedBytes, retained, queued, isNearlyFull, commits } = state.store.counters();
+function countersOf({ context, state, pipeline, keeper, admission }: BrokerParts): Record<string, number> {
+  const { dropped, expired, storedBytes, retained, queued, isNearlyFull, commits } = keeper.store.counters();
   return {
     ...context.counters.snapshot(),
     messages_expired: context.counters.messagesExpired + expired,
@@ -289,8 +314,8 @@ function countersOf({ context, state, pipeline, admission }: BrokerParts): Recor
     event_loop_busy_seconds_total: performance.eventLoopUtilization().active / 1_000,
     sessions_not_read: pipeline.backpressure.pausedSessions,
     sessions_over_share: pipeline.storageShareLimiter.heldSessions,
-    retained: state.store.retainedCount,
-    persistent_sessions: state.persistentSessions.size,
+    retained: keeper.store.retainedCount,
+    persistent_sessions: keeper.persistentSessions.size,
     messages_not_queued: dropped,
     session_store_bytes: storedBytes,
     retained_message_bytes: retained.bytes,

@@ -1,8 +1,7 @@
-/** Applies a changed policy to the live sessions and the persistent sessions that it concerns. */
+/** Applies a changed policy to the live sessions that it concerns, and to what is stored. */
 
 import type { PolicyScope } from '@rollcall/protocol';
 import type { Logger } from 'pino';
-import type { PersistentSessions } from '../keeper/persistent-sessions.ts';
 import type { LiveSessions } from '../sessions/live-sessions.ts';
 import { type PolicyDirectory, type PolicyResolver, scopesOf } from './policy-resolver.ts';
 import type { SessionReauthorizer } from './session-reauthorizer.ts';
@@ -11,14 +10,15 @@ export interface PolicyChangesOptions {
   readonly directory: PolicyDirectory;
   readonly policies: PolicyResolver;
   readonly sessions: LiveSessions;
-  readonly persistentSessions: PersistentSessions;
+  /** Applies it to stored sessions. */
+  readonly applyToStored: (scope: PolicyScope) => Promise<void>;
   readonly reauthorizer: SessionReauthorizer;
   readonly log: Logger;
 }
 
 /** Returns the function that stops it. */
 export function applyPolicyChanges(options: PolicyChangesOptions): () => void {
-  const { directory, policies, sessions, persistentSessions, reauthorizer, log } = options;
+  const { directory, policies, sessions, applyToStored, reauthorizer, log } = options;
   return directory.onPolicyChange((scope) => {
     policies.invalidate(scope);
     apply(scope).catch((error: unknown) => log.error({ err: error, scope }, 'policy could not be applied'));
@@ -28,9 +28,6 @@ export function applyPolicyChanges(options: PolicyChangesOptions): () => void {
     for (const session of [...sessions.all()]) {
       if (!session.isEnded && scopesOf(session.facts.subject).includes(scope)) await reauthorizer.reauthorize(session);
     }
-    for (const persistent of [...persistentSessions.handles()]) {
-      if (scopesOf(persistent.subject).includes(scope))
-        persistent.setRights(await policies.rightsOf(persistent.subject));
-    }
+    await applyToStored(scope);
   }
 }

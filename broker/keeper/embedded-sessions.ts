@@ -1,33 +1,90 @@
-/** The state of all sessions in this process, over the session store. */
+/** The state of all sessions in this thread, over the session store. */
 
-import type { Rights, Subject } from '../access/acl.ts';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Message } from '../mqtt/message.ts';
+import type { SessionStore } from '../session-store/session-store.ts';
+import { EmbeddedRecord } from './embedded-record.ts';
 import type { MessagePersistence } from './message-persistence.ts';
 import type { PersistentSessions } from './persistent-sessions.ts';
 import type { ClaimedSession, EnqueueOptions, SessionClaim, Sessions } from './sessions.ts';
+import type { ShareDirectory } from './share-directory.ts';
+import type { SharedRedelivery } from './shared-redelivery.ts';
+import type { ShareChoice } from './shared-subscriptions.ts';
+import type { Wills } from './wills.ts';
+
+export interface EmbeddedSessionsOptions {
+  readonly store: SessionStore;
+  readonly persistentSessions: PersistentSessions;
+  readonly persistence: MessagePersistence;
+  readonly shares: ShareDirectory;
+  readonly redelivery: SharedRedelivery;
+  readonly wills: Wills;
+  /** A number for a message, greater than those of all messages before. */
+  readonly nextNumber: () => number;
+}
+
+/** Retained messages in one turn of the event loop. */
+const PER_TURN = 50;
 
 export class EmbeddedSessions implements Sessions {
-  readonly #persistent: PersistentSessions;
-  readonly #persistence: MessagePersistence;
+  readonly #options: EmbeddedSessionsOptions;
+  /** Of connected sessions that are not stored. */
+  readonly #unstored = new Map<string, EmbeddedRecord>();
 
-  constructor(persistent: PersistentSessions, persistence: MessagePersistence) {
-    this.#persistent = persistent;
-    this.#persistence = persistence;
+  constructor(options: EmbeddedSessionsOptions) {
+    this.#options = options;
   }
 
-  load(rightsOf: (subject: Subject) => Promise<Rights>): Promise<void> {
-    return this.#persistent.load(rightsOf);
+  choose(message: Message): readonly ShareChoice[] | undefined {
+    return this.#options.shares.choose(message);
   }
 
-  claim(claim: SessionClaim): Promise<ClaimedSession> {
-    return this.#persistent.claim(claim);
-  }
-
-  release(clientId: string, sessionExpiryInterval: number): Promise<void> {
-    return this.#persistent.release(clientId, sessionExpiryInterval);
+  async claim(claim: SessionClaim): Promise<ClaimedSession> {
+    const { persistentSessions, wills, shares } = this.#options;
+    const { clientId } = claim;
+    const { epoch, ...found } = await persistentSessions.claim(claim);
+    const record: EmbeddedRecord = new EmbeddedRecord(this.#options, claim, {
+      isStored: found.isStored,
+      isCurrent: found.isStored
+        ? () => persistentSessions.epochOf(clientId) === epoch
+        : () => this.#unstored.get(clientId) === record,
+      released: () => this.#forget(clientId, record),
+    });
+    if (!found.isStored) this.#unstored.set(clientId, record);
+    shares.join(clientId, found.subscriptions);
+    await wills.reconnected(clientId, { resumes: found.isPresent });
+    return { ...found, record };
   }
 
   enqueue(message: Message, options: EnqueueOptions): Promise<void> | undefined {
-    return this.#persistence.persist(message, options);
+    const { persistence } = this.#options;
+    const { received } = options;
+    if (received === undefined) return persistence.persist(message, options);
+    const together = () => received.record.incoming.put(received.packetId, undefined);
+    return persistence.persist(message, { ...options, together });
+  }
+
+  mayRetain(topic: string, bytes: number, owner: string): boolean {
+    return this.#options.persistence.mayRetain(topic, bytes, owner);
+  }
+
+  async *retained(filter: string): AsyncIterable<readonly Message[]> {
+    // A message that is retained from now on reaches the session by its subscription.
+    const latest = this.#options.nextNumber();
+    let piece: Message[] = [];
+    let seen = 0;
+    for (const message of this.#options.store.retainedMatching(filter)) {
+      if (message.number <= latest) piece.push(message);
+      seen += 1;
+      if (seen % PER_TURN !== 0) continue;
+      yield piece;
+      piece = [];
+      await nextTurn();
+    }
+    if (piece.length > 0) yield piece;
+  }
+
+  #forget(clientId: string, record: EmbeddedRecord): void {
+    if (this.#unstored.get(clientId) === record) this.#unstored.delete(clientId);
   }
 }

@@ -13,13 +13,13 @@ import { DEFAULT_LIMITS } from '../broker-limits.ts';
 import type { Message } from '../mqtt/message.ts';
 import type { SessionStoreOptions } from '../session-store/open-session-store.ts';
 import type { StoredSubscription } from '../session-store/session-subscriptions.ts';
-import { MessagePersistence } from './message-persistence.ts';
+import { MessagePersistence, type PersistOptions } from './message-persistence.ts';
 import { PersistentSessions } from './persistent-sessions.ts';
-import { type EnqueueOptions, NoRoomError, type SessionClaim } from './sessions.ts';
+import { NoRoomError, type SessionClaim } from './sessions.ts';
 import type { ShareChoice } from './shared-subscriptions.ts';
 
 const HOUR = 3_600_000;
-const PLAIN: EnqueueOptions = { owner: 'service/s', shares: undefined, isInJournal: false };
+const PLAIN: PersistOptions = { owner: 'service/s', shares: undefined, isInJournal: false };
 
 let opened: OpenedStore;
 let sessions: PersistentSessions;
@@ -68,7 +68,7 @@ async function connected(
 }
 
 /** Resolves when the message is stored. */
-async function persist(changes: Partial<Message> = {}, options: Partial<EnqueueOptions> = {}): Promise<void> {
+async function persist(changes: Partial<Message> = {}, options: Partial<PersistOptions> = {}): Promise<void> {
   await persistence.persist(message('x', changes), { ...PLAIN, ...options });
 }
 

@@ -18,6 +18,11 @@ import { RetainedOwners } from './retained-owners.ts';
 import { type EnqueueOptions, NoRoomError } from './sessions.ts';
 import type { ShareChoice } from './shared-subscriptions.ts';
 
+export interface PersistOptions extends Omit<EnqueueOptions, 'received'> {
+  /** Makes the changes that have to be on disk together with those of the message, or not at all. */
+  readonly together?: (() => void) | undefined;
+}
+
 export interface MessagePersistenceOptions {
   readonly store: SessionStore;
   readonly sessions: PersistentSessions;
@@ -74,7 +79,7 @@ export class MessagePersistence {
   }
 
   /** As `Sessions.enqueue`. For a retained message {@link mayRetain} was asked before. */
-  persist(message: Message, { owner, shares, isInJournal, together }: EnqueueOptions): Promise<void> | undefined {
+  persist(message: Message, { owner, shares, isInJournal, together }: PersistOptions): Promise<void> | undefined {
     const { store } = this.#options;
     const receivers = message.qos === 0 ? undefined : this.#receiversOf(message, shares);
     if (receivers === undefined && !message.retain && together === undefined) return undefined;

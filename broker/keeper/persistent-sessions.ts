@@ -5,7 +5,12 @@
 
 import type { Rights, Subject } from '../access/acl.ts';
 import type { SessionStore, StoredSession } from '../session-store/session-store.ts';
-import type { ClaimedSession, SessionClaim, Sessions } from './sessions.ts';
+import type { ClaimedSession, SessionClaim } from './sessions.ts';
+
+/** What a claim found; the epoch is different for each session of a client id, and the same as long as the session goes on. */
+export interface FoundSession extends Omit<ClaimedSession, 'record'> {
+  readonly epoch: number;
+}
 
 interface PersistentSession {
   readonly owner: string;
@@ -41,7 +46,7 @@ const SESSIONS_PER_OWNER = 100;
 /** Expired sessions removed per sweep: each causes dozens of changes to be written. */
 const EXPIRED_PER_SWEEP = 100;
 
-export class PersistentSessions implements Omit<Sessions, 'enqueue'> {
+export class PersistentSessions {
   /** A session is about to be discarded, with everything that is stored for it. */
   onEnding: (clientId: string) => void = () => {};
   /** A session has ended, other than by a new connection with Clean Start. */
@@ -111,7 +116,7 @@ export class PersistentSessions implements Omit<Sessions, 'enqueue'> {
     }
   }
 
-  async claim(claim: SessionClaim): Promise<ClaimedSession> {
+  async claim(claim: SessionClaim): Promise<FoundSession> {
     const { clientId, owner, cleanStart, sessionExpiryInterval } = claim;
     let known = this.#sessions.get(clientId);
     // Client ids of two services may overlap; neither gets what belongs to the other.

@@ -19,11 +19,9 @@ export interface ServerMessage {
 }
 
 export interface ServerMessagesOptions {
-  readonly router: MessageRouter;
-  readonly sessions: Pick<Sessions, 'enqueue'>;
+  readonly router: Pick<MessageRouter, 'hasSubscriber' | 'nextNumber'>;
+  readonly sessions: Pick<Sessions, 'choose' | 'enqueue' | 'mayRetain'>;
   readonly bus: Pick<Bus, 'tell'>;
-  /** Whether an owner may retain a message of this size. */
-  readonly mayRetain: (topic: string, bytes: number, owner: string) => boolean;
   /** The retained message of a topic. */
   readonly retained: (topic: string) => Buffer | undefined;
   readonly log: Logger;
@@ -43,7 +41,7 @@ export class ServerMessages {
     // A reconnecting fleet causes two events per device, and mostly nobody subscribes to them.
     if (retain !== true && !router.hasSubscriber(topic)) return;
     const message = this.#messageOf(serverMessage);
-    const shares = router.chooseShared(message);
+    const shares = this.#options.sessions.choose(message);
     try {
       await this.#options.sessions.enqueue(message, { owner: SERVER_OWNER, shares, isInJournal: false });
     } catch (error) {
@@ -58,7 +56,7 @@ export class ServerMessages {
    */
   async send(serverMessage: ServerMessage, owner: string = SERVER_OWNER): Promise<void> {
     const message = this.#messageOf(serverMessage);
-    const shares = this.#options.router.chooseShared(message);
+    const shares = this.#options.sessions.choose(message);
     try {
       await this.#options.sessions.enqueue(message, { owner, shares, isInJournal: false });
     } catch (error) {
@@ -74,7 +72,7 @@ export class ServerMessages {
    */
   async replaceRetained(topic: string, owner: string, next: (present: Buffer | undefined) => Buffer): Promise<void> {
     const payload = next(this.#options.retained(topic));
-    if (!this.#options.mayRetain(topic, payload.length, owner)) {
+    if (!this.#options.sessions.mayRetain(topic, payload.length, owner)) {
       throw new Problem('body_too_large', { detail: 'expected less than the retained messages of a device may hold' });
     }
     await this.send({ topic, payload, qos: 1, retain: true }, owner);

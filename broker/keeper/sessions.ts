@@ -1,11 +1,14 @@
 /**
- * What is stored for sessions, as the handlers see it. A client id has one owner at a time: a connection claims it, gets what is stored,
- * and releases it when it has ended; messages for it are enqueued by everybody. Asynchronous, so that the state may belong to another
- * thread or host. `EmbeddedSessions` is the state of one process.
+ * The state of sessions, as a broker node sees it. A client id has one owner at a time: a connection claims it, gets the record of its
+ * session, changes it, and releases it when it has ended; messages for it are enqueued by everybody. Asynchronous, so that the state may
+ * belong to another thread or host. `EmbeddedSessions` is the state in this thread.
  */
 
 import type { Rights, Subject } from '../access/acl.ts';
 import type { Message } from '../mqtt/message.ts';
+import type { WillMessage } from '../mqtt/packets.ts';
+import type { IncomingMessage } from '../session-store/incoming-messages.ts';
+import type { OutgoingQueue, QueuedMessage } from '../session-store/outgoing-queue.ts';
 import type { StoredSubscription } from '../session-store/session-subscriptions.ts';
 import type { ShareChoice } from './shared-subscriptions.ts';
 
@@ -26,8 +29,58 @@ export interface ClaimedSession {
   /** The session is on disk; otherwise it exists only while its client is connected. */
   readonly isStored: boolean;
   readonly subscriptions: readonly StoredSubscription[];
-  /** Different for each session of a client id; the same as long as the session goes on. Fences writes of a connection that lost it. */
-  readonly epoch: number;
+  readonly record: SessionRecord;
+}
+
+/** How the connection of a session has ended. */
+export interface ReleasedSession {
+  /** Seconds after which the session ends, as DISCONNECT left it. */
+  readonly sessionExpiryInterval: number;
+  /** The will is published, after its delay. */
+  readonly publishesWill: boolean;
+}
+
+/** A message for a session that its own node adds to its queue. */
+export type OwnDelivery = Pick<QueuedMessage, 'qos' | 'retain' | 'subscriptionIdentifiers' | 'share'>;
+
+/** QoS 2 messages of a client that were received and not released, by packet identifier. */
+export interface IncomingRecord {
+  readonly size: number;
+  get(packetId: number): IncomingMessage | undefined;
+  /** `key`: under which the journal stores the message, until it is stored. */
+  put(packetId: number, key: string | undefined): void;
+  /** PUBREL. False: there is no such packet identifier. */
+  remove(packetId: number): boolean;
+}
+
+/**
+ * The state of one session, for the connection that claimed it. Changes are made in the order of the calls. Those of a connection that lost
+ * its claim to a new session of the client id have no effect.
+ */
+export interface SessionRecord {
+  readonly queue: OutgoingQueue;
+  readonly incoming: IncomingRecord;
+  /**
+   * Stores subscriptions that were granted, and joins shared ones. Undefined: nothing to wait for. Resolves when they are stored and every
+   * node knows them. Rejects with Problem `unavailable`.
+   */
+  subscribe(granted: readonly StoredSubscription[]): Promise<void> | undefined;
+  /** Removes subscriptions. Resolves when that is stored; undefined: nothing to wait for. */
+  unsubscribe(filters: readonly string[]): Promise<void> | undefined;
+  /** Adds a message to the queue of this session. */
+  enqueue(message: Message, delivery: OwnDelivery): void;
+  /** Resolves when all changes so far are stored. Rejects with Problem `unavailable`. */
+  durable(): Promise<void>;
+  /** The connection may be accepted when this resolves. Rejects with Problem `unavailable`. */
+  storeWill(will: WillMessage): Promise<void>;
+  /** The connection has ended, and makes no other change. */
+  release(end: ReleasedSession): Promise<void>;
+}
+
+/** A QoS 2 message that is marked as received together with the changes that the message makes, or not at all. */
+export interface ReceivedMark {
+  readonly record: SessionRecord;
+  readonly packetId: number;
 }
 
 export interface EnqueueOptions {
@@ -36,22 +89,29 @@ export interface EnqueueOptions {
   readonly shares: readonly ShareChoice[] | undefined;
   /** The message is in the journal as well, so that it is not lost when no session has room for it. */
   readonly isInJournal: boolean;
-  /** Makes the changes that have to be on disk together with those of the message, or not at all. */
-  readonly together?: (() => void) | undefined;
+  readonly received?: ReceivedMark | undefined;
 }
 
 /** A message is only for sessions that are away, and none of them has room: nobody would get it. */
 export class NoRoomError extends Error {}
 
+/** The owner of a message may not retain it: it exceeds its limits, or its share of the store. */
+export class RetainRefusedError extends Error {}
+
 export interface Sessions {
-  /** What an earlier run stored is read, with the rights of now. Called once, before anything else. */
-  load(rightsOf: (subject: Subject) => Promise<Rights>): Promise<void>;
+  /** One receiver for each shared subscription that matches. Undefined: none matches, or `enqueue` chooses them elsewhere. */
+  choose(message: Message): readonly ShareChoice[] | undefined;
   claim(claim: SessionClaim): Promise<ClaimedSession>;
-  /** The connection has ended; the session ends `sessionExpiryInterval` seconds later. */
-  release(clientId: string, sessionExpiryInterval: number): Promise<void>;
   /**
    * Stores a message for the persistent sessions that may receive it, and as the retained message of its topic. Undefined: there is nothing
-   * to store. Resolves when it is on disk. Rejects with {@link NoRoomError}, or with Problem `unavailable`.
+   * to store. Resolves when it is on disk. Rejects with {@link NoRoomError}, {@link RetainRefusedError} or Problem `unavailable`.
    */
   enqueue(message: Message, options: EnqueueOptions): Promise<void> | undefined;
+  /**
+   * Whether an owner may retain so many bytes of payload and properties. A refusal is counted and reported. Where only another thread can
+   * tell, the answer is true, and `enqueue` rejects.
+   */
+  mayRetain(topic: string, bytes: number, owner: string): boolean;
+  /** Retained messages that match a filter and have not expired, in pieces. */
+  retained(filter: string): AsyncIterable<readonly Message[]>;
 }

@@ -5,18 +5,16 @@
 
 import type { Message } from '../mqtt/message.ts';
 import type { Bus } from '../routing/bus.ts';
-import type { MessageRouter } from '../routing/message-router.ts';
 import type { SessionStore } from '../session-store/session-store.ts';
-import type { LiveSessions } from '../sessions/live-sessions.ts';
 import type { MessagePersistence } from './message-persistence.ts';
+import type { ShareDirectory } from './share-directory.ts';
 import type { ShareMember } from './shared-subscriptions.ts';
 
 export interface SharedRedeliveryOptions {
   readonly store: SessionStore;
-  readonly router: MessageRouter;
+  readonly shares: ShareDirectory;
   readonly persistence: MessagePersistence;
-  readonly sessions: LiveSessions;
-  readonly bus: Pick<Bus, 'wake'>;
+  readonly bus: Pick<Bus, 'tellMember'>;
 }
 
 export class SharedRedelivery {
@@ -40,17 +38,15 @@ export class SharedRedelivery {
   }
 
   #sendToOther(message: Message, share: string, leaving: string): boolean {
-    const other = this.#options.router.shared.chooseOther(share, message, leaving);
+    const other = this.#options.shares.chooseOther(share, message, leaving);
     if (other === undefined) return false;
     this.#send(message, share, other);
     return true;
   }
 
   #send(message: Message, share: string, member: ShareMember): void {
-    const { persistence, sessions, bus } = this.#options;
+    const { persistence, bus } = this.#options;
     persistence.enqueueShared(message, { member, share });
-    const session = sessions.find(member.clientId);
-    if (session?.isStored === true && Math.min(member.qos, message.qos) > 0) bus.wake(member.clientId);
-    else session?.receiveShared(message, share, member);
+    bus.tellMember(message, share, member);
   }
 }

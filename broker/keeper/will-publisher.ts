@@ -13,13 +13,11 @@ import type { ShareExceeded } from '../events.ts';
 import type { Message } from '../mqtt/message.ts';
 import { type OwnTelemetry, ownTelemetry, storedProperties } from '../mqtt/own-telemetry.ts';
 import type { WillMessage } from '../mqtt/packets.ts';
-import type { StorageShareLimiter } from '../mqtt/storage-share-limiter.ts';
 import type { Bus } from '../routing/bus.ts';
 import type { DeliveredKeys } from '../routing/delivered-keys.ts';
 import type { MessageRouter } from '../routing/message-router.ts';
 import type { TelemetryIntake } from '../routing/telemetry-intake.ts';
 import { retainedBytes } from '../session-store/stored-message.ts';
-import type { MessagePersistence } from './message-persistence.ts';
 import type { Sessions } from './sessions.ts';
 import type { DueWill } from './wills.ts';
 
@@ -28,13 +26,11 @@ export interface WillPublisherOptions {
   readonly log: Logger;
   readonly now: () => number;
   readonly telemetry: TelemetryIntake;
-  readonly router: MessageRouter;
-  readonly persistence: Pick<MessagePersistence, 'mayRetain'>;
-  readonly sessions: Pick<Sessions, 'enqueue'>;
+  readonly router: Pick<MessageRouter, 'nextNumber'>;
+  readonly sessions: Pick<Sessions, 'choose' | 'enqueue' | 'mayRetain'>;
   readonly bus: Pick<Bus, 'tell'>;
   readonly deliveredKeys: DeliveredKeys;
   readonly policies: { rightsOf(subject: Subject): Promise<Rights> };
-  readonly storageShareLimiter: Pick<StorageShareLimiter, 'mayStore'>;
   readonly refusalLog: RefusalLog;
   readonly shareExceeded: (identity: Identity, share: ShareExceeded) => void;
 }
@@ -50,8 +46,7 @@ export class WillPublisher {
   async publish(due: DueWill): Promise<void> {
     const { clientId, message: will } = due;
     const { owner, subject } = due.about;
-    const { counters, now, log, refusalLog, policies, persistence, sessions, bus, router, deliveredKeys } =
-      this.#options;
+    const { counters, now, log, refusalLog, policies, sessions, bus, router, deliveredKeys } = this.#options;
     const own = ownTelemetry(subject.identity, will.topic);
     const topic = own?.topic ?? will.topic;
     const rights = await policies.rightsOf(subject);
@@ -61,7 +56,7 @@ export class WillPublisher {
       return;
     }
     if (due.isDropped) return;
-    if (will.retain && !persistence.mayRetain(topic, retainedBytes(will), owner)) return;
+    if (will.retain && !sessions.mayRetain(topic, retainedBytes(will), owner)) return;
     const stored = own === undefined ? 'stored' : await this.#storeTelemetry(subject, own, will);
     if (stored === undefined) return;
     if (own?.key !== undefined && subject.identity.kind === 'device') {
@@ -74,7 +69,7 @@ export class WillPublisher {
     const expiresAt = expiry === undefined ? undefined : now() + expiry * 1000;
     const number = router.nextNumber();
     const message: Message = { topic, payload, qos, retain, properties, expiresAt, clientId, number };
-    const shares = router.chooseShared(message);
+    const shares = sessions.choose(message);
     await sessions.enqueue(message, { owner, shares, isInJournal: own !== undefined });
     await new Promise<void>((resolve) => bus.tell(message, shares, resolve));
   }
@@ -85,9 +80,9 @@ export class WillPublisher {
     own: OwnTelemetry,
     will: WillMessage,
   ): Promise<Accepted | undefined> {
-    const { telemetry, storageShareLimiter, shareExceeded, now } = this.#options;
+    const { telemetry, shareExceeded, now } = this.#options;
     if (identity.kind !== 'device') return 'stored';
-    if (!storageShareLimiter.mayStore(identity, group)) return undefined;
+    if (telemetry.shares?.isHeld(identity.id, group) === true) return undefined;
     const { streams } = telemetry;
     if (streams?.admit(identity.id, own.stream) === false) {
       shareExceeded(identity, { kept: 'streams', bound: 'own', stream: own.stream, limit: streams.max });

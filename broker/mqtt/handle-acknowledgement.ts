@@ -6,16 +6,9 @@
 import { ReasonCode } from '@rollcall/protocol';
 import type { Session } from '../sessions/session.ts';
 import { encodeAcknowledgement } from './codec/packet-encoder.ts';
-import type { InboundQos2 } from './inbound-qos2.ts';
 import { type AcknowledgementPacket, PacketType } from './packets.ts';
 
 export class AcknowledgementHandler {
-  readonly #inboundQos2: InboundQos2;
-
-  constructor(inboundQos2: InboundQos2) {
-    this.#inboundQos2 = inboundQos2;
-  }
-
   handle(session: Session, { type, packetId, reasonCode }: AcknowledgementPacket): void {
     switch (type) {
       case PacketType.puback:
@@ -35,9 +28,9 @@ export class AcknowledgementHandler {
   /** PUBCOMP frees the identifier: after a crash a new message under it must not be taken for the old one [MQTT-4.3.3-11]. */
   #release(session: Session, packetId: number): void {
     const { version } = session.connectPacket;
-    const isKnown = this.#inboundQos2.release(session, packetId);
+    const isKnown = session.record.incoming.remove(packetId);
     const code = isKnown ? ReasonCode.success : ReasonCode.packetIdentifierNotFound;
-    session.acknowledgements.afterStored(this.#inboundQos2.durable(session), () => {
+    session.acknowledgements.afterStored(session.record.durable(), () => {
       session.connection.send(encodeAcknowledgement(version, PacketType.pubcomp, packetId, code));
     });
   }

@@ -10,7 +10,6 @@ import type { PolicyVerb } from '../access/acl.ts';
 import type { BrokerCounters } from '../broker-counters.ts';
 import type { BrokerLimits } from '../broker-limits.ts';
 import type { DisconnectReason, ShareExceeded } from '../events.ts';
-import type { MessagePersistence } from '../keeper/message-persistence.ts';
 import type { Sessions } from '../keeper/sessions.ts';
 import type { Bus } from '../routing/bus.ts';
 import type { DeliveredKeys } from '../routing/delivered-keys.ts';
@@ -21,7 +20,7 @@ import type { Session } from '../sessions/session.ts';
 import type { Backpressure } from './backpressure.ts';
 import { encodeAcknowledgement } from './codec/packet-encoder.ts';
 import { FAULTS } from './codec/protocol-violations.ts';
-import type { InboundQos2 } from './inbound-qos2.ts';
+import { hasRoomForQos2, isQos2InUse, isQos2Received, reserveQos2Key } from './inbound-qos2.ts';
 import type { Message } from './message.ts';
 import { storedProperties } from './own-telemetry.ts';
 import { PacketType, type PublishPacket } from './packets.ts';
@@ -40,10 +39,8 @@ export interface PublishHandlerOptions {
     readonly streams?: StreamAdmission;
   };
   readonly router: MessageRouter;
-  readonly sessions: Pick<Sessions, 'enqueue'>;
+  readonly sessions: Pick<Sessions, 'choose' | 'enqueue' | 'mayRetain'>;
   readonly bus: Pick<Bus, 'tell'>;
-  readonly persistence: Pick<MessagePersistence, 'mayRetain'>;
-  readonly inboundQos2: InboundQos2;
   readonly deliveredKeys: DeliveredKeys;
   readonly backpressure: Pick<Backpressure, 'telemetryReceived'>;
   readonly accessDenied: (session: Session, verb: PolicyVerb, topic: string, why: string) => void;
@@ -79,7 +76,7 @@ export class PublishHandler implements PublishDelivery {
       session.input.protocolViolated(ALIAS_UNKNOWN);
       return;
     }
-    if (packet.qos === 2 && this.#options.inboundQos2.isReceived(session, packet.packetId)) {
+    if (packet.qos === 2 && isQos2Received(session, packet.packetId)) {
       this.#acknowledgeAgain(session, packet);
       return;
     }
@@ -87,7 +84,7 @@ export class PublishHandler implements PublishDelivery {
     const refusal = this.#refusalOf(session, packet, target, name);
     if (refusal !== undefined) {
       // PUBREC with an error ends the handshake: the identifier is free for another message [MQTT-4.3.3-4].
-      if (packet.qos === 2) this.#options.inboundQos2.release(session, packet.packetId);
+      if (packet.qos === 2) session.record.incoming.remove(packet.packetId);
       refuse(session, packet, refusal);
       return;
     }
@@ -99,7 +96,6 @@ export class PublishHandler implements PublishDelivery {
   // Authorize.
 
   #refusalOf(session: Session, packet: PublishPacket, target: PublishTopic, name: string): Refusal | undefined {
-    const { inboundQos2 } = this.#options;
     const { rights } = session;
     if (target.rights !== rights) {
       target.rights = rights;
@@ -117,7 +113,7 @@ export class PublishHandler implements PublishDelivery {
     if (target.stream !== undefined && !target.isStreamAdmitted && !this.#admitsStream(session, target)) return QUOTA;
     if (packet.properties?.message?.payloadFormatIndicator === 1 && !isUtf8(payloadOf(packet))) return NOT_UTF8;
     if (packet.retain && !this.#mayRetain(session, packet, target.topic)) return QUOTA;
-    if (packet.qos === 1 && session.usesQos2 && session.isMqtt5 && inboundQos2.isInUse(session, packet.packetId)) {
+    if (packet.qos === 1 && session.usesQos2 && session.isMqtt5 && isQos2InUse(session, packet.packetId)) {
       return ID_IN_USE;
     }
     return undefined;
@@ -144,7 +140,7 @@ export class PublishHandler implements PublishDelivery {
 
   #mayRetain(session: Session, packet: PublishPacket, topic: string): boolean {
     const bytes = retainedBytes({ payload: payloadOf(packet), properties: packet.properties?.message });
-    return this.#options.persistence.mayRetain(topic, bytes, session.owner);
+    return this.#options.sessions.mayRetain(topic, bytes, session.owner);
   }
 
   // Persist.
@@ -171,7 +167,7 @@ export class PublishHandler implements PublishDelivery {
       pending.deliveryKey = this.#deliveryKeyOf(forJournal);
       pending.isDelivered = this.#wasDelivered(pending);
       if (!pending.isDelivered && (target.isRouted || message.retain)) {
-        pending.shares = router.chooseShared(message);
+        pending.shares = sessions.choose(message);
         const isInJournal = forJournal !== undefined;
         pending.waitFor(sessions.enqueue(message, { owner: session.owner, shares: pending.shares, isInJournal }));
       }
@@ -184,16 +180,16 @@ export class PublishHandler implements PublishDelivery {
   #acknowledgeAgain(session: Session, packet: PublishPacket): void {
     const pending = new PendingPublish(session, packet, undefined, this);
     session.acknowledgements.add(pending);
-    pending.waitFor(this.#options.inboundQos2.durable(session));
+    pending.waitFor(session.record.durable());
     pending.ready();
   }
 
   /** QoS 2: a message that is sent again before its PUBREL is the same message [MQTT-4.3.3-2, MQTT-4.3.3-10]. */
   #storeOnce(session: Session, packet: PublishPacket, target: PublishTopic, name: string): void {
-    const { inboundQos2, limits, router } = this.#options;
+    const { limits, router } = this.#options;
     const { packetId } = packet;
     session.usesQos2 = true;
-    if (!inboundQos2.hasRoom(session, packetId, limits.inflight)) {
+    if (!hasRoomForQos2(session, packetId, limits.inflight)) {
       if (session.isMqtt5) {
         session.input.protocolViolated(TOO_MANY);
         return;
@@ -214,7 +210,7 @@ export class PublishHandler implements PublishDelivery {
       pending.isDelivered = this.#wasDelivered(pending);
       this.#submitOnce(forJournal, pending);
     } else {
-      inboundQos2.reserveKey(session, packetId).then(
+      reserveQos2Key(session, packetId).then(
         (key) => this.#submitOnce({ ...forJournal, key }, pending),
         (error: unknown) => pending.notStored(error),
       );
@@ -237,19 +233,19 @@ export class PublishHandler implements PublishDelivery {
 
   /** The journal has the message, if it belongs there: queues it, together with the mark that it was received. */
   #complete(pending: PendingPublish): void {
-    const { inboundQos2, sessions, router } = this.#options;
+    const { sessions } = this.#options;
     const { session, message, packetId } = pending;
     if (session.acknowledgements.isAbandoned) return; // Neither acknowledged nor delivered any more.
     // It was received before, or an earlier connection of the session has completed it meanwhile.
-    if (inboundQos2.isReceived(session, packetId)) pending.isDelivered = true;
-    const together = () => inboundQos2.markReceived(session, packetId);
+    if (isQos2Received(session, packetId)) pending.isDelivered = true;
     if (message === undefined || pending.isDelivered) {
-      together();
-      pending.waitFor(inboundQos2.durable(session));
+      session.record.incoming.put(packetId, undefined);
+      pending.waitFor(session.record.durable());
     } else {
-      pending.shares = router.chooseShared(message);
+      pending.shares = sessions.choose(message);
       const { isInJournal, shares } = pending;
-      pending.waitFor(sessions.enqueue(message, { owner: session.owner, shares, isInJournal, together }));
+      const received = { record: session.record, packetId };
+      pending.waitFor(sessions.enqueue(message, { owner: session.owner, shares, isInJournal, received }));
     }
     pending.ready();
   }
@@ -301,7 +297,7 @@ export class PublishHandler implements PublishDelivery {
 
   /** No session has room for the message, so the client is told, and the packet identifier of QoS 2 is free again. */
   refused({ session, qos, packetId }: PendingPublish): void {
-    if (qos === 2) this.#options.inboundQos2.release(session, packetId);
+    if (qos === 2) session.record.incoming.remove(packetId);
   }
 
   // Deliver.

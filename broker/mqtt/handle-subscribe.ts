@@ -3,12 +3,11 @@
  * session, and answered by SUBACK; retained messages follow as Retain Handling demands [MQTT-3.3.1-9, MQTT-3.3.1-10].
  */
 
-import { Problem, ReasonCode } from '@rollcall/protocol';
+import { ReasonCode } from '@rollcall/protocol';
 import type { PolicyVerb } from '../access/acl.ts';
 import type { BrokerCounters } from '../broker-counters.ts';
 import type { BrokerLimits } from '../broker-limits.ts';
 import type { MessageRouter } from '../routing/message-router.ts';
-import type { SessionStore } from '../session-store/session-store.ts';
 import type { Session } from '../sessions/session.ts';
 import { encodeSuback } from './codec/packet-encoder.ts';
 import type { RequestedSubscription, SubscribePacket } from './packets.ts';
@@ -18,7 +17,6 @@ import type { Subscription } from './session-subscriptions.ts';
 export interface SubscribeHandlerOptions {
   readonly limits: BrokerLimits;
   readonly counters: BrokerCounters;
-  readonly store: SessionStore;
   readonly router: MessageRouter;
   readonly retained: RetainedDelivery;
   readonly accessDenied: (session: Session, verb: PolicyVerb, topic: string, why: string) => void;
@@ -32,7 +30,7 @@ export class SubscribeHandler {
   }
 
   handle(session: Session, { packetId, subscriptions, subscriptionIdentifier }: SubscribePacket): void {
-    const { store, retained } = this.#options;
+    const { retained } = this.#options;
     const codes: number[] = [];
     const granted: Subscription[] = [];
     const withRetained: Subscription[] = [];
@@ -50,16 +48,13 @@ export class SubscribeHandler {
       session.connection.send(encodeSuback(session.connectPacket.version, packetId, codes));
       for (const subscription of withRetained) retained.send(session, subscription);
     };
-    if (!session.isStored || granted.length === 0) session.acknowledgements.afterEarlier(answer);
-    else if (!store.hasRoom())
-      session.storageFailed(new Problem('unavailable', { reason: 'no room for a subscription' }));
-    else {
-      store.putSubscriptions(
-        session.facts.clientId,
-        granted.map(({ sharedFilter: _parsed, ...one }) => ({ ...one, clientId: session.facts.clientId })),
-      );
-      session.acknowledgements.afterStored(store.durable(), answer);
-    }
+    const { clientId } = session.facts;
+    const stored =
+      granted.length === 0
+        ? undefined
+        : session.record.subscribe(granted.map(({ sharedFilter: _parsed, ...one }) => ({ ...one, clientId })));
+    if (stored === undefined) session.acknowledgements.afterEarlier(answer);
+    else session.acknowledgements.afterStored(stored, answer);
   }
 
   #refusalOf(session: Session, filter: string): ReasonCode | undefined {
@@ -80,7 +75,7 @@ export class SubscribeHandler {
     const { router } = this.#options;
     const isKnown = session.subscriptions.has(requested.filter);
     const subscription = session.subscriptions.set(requested, identifier);
-    if (!isKnown || subscription.sharedFilter !== undefined) router.subscribe(session, subscription);
+    if (!isKnown) router.subscribe(session, subscription);
     return subscription;
   }
 }

@@ -2,13 +2,11 @@
 
 import { ReasonCode } from '@rollcall/protocol';
 import type { MessageRouter } from '../routing/message-router.ts';
-import type { SessionStore } from '../session-store/session-store.ts';
 import type { Session } from '../sessions/session.ts';
 import { encodeUnsuback } from './codec/packet-encoder.ts';
 import type { UnsubscribePacket } from './packets.ts';
 
 export interface UnsubscribeHandlerOptions {
-  readonly store: SessionStore;
   readonly router: MessageRouter;
 }
 
@@ -20,26 +18,29 @@ export class UnsubscribeHandler {
   }
 
   handle(session: Session, { packetId, filters }: UnsubscribePacket): void {
-    const codes = this.remove(session, filters).map((wasThere) =>
-      wasThere ? ReasonCode.success : ReasonCode.noSubscriptionExisted,
-    );
+    const { removed, stored } = this.remove(session, filters);
+    const codes = removed.map((wasThere) => (wasThere ? ReasonCode.success : ReasonCode.noSubscriptionExisted));
     const answer = () => session.connection.send(encodeUnsuback(session.connectPacket.version, packetId, codes));
-    const { store } = this.#options;
-    if (session.isStored && codes.includes(ReasonCode.success)) {
-      session.acknowledgements.afterStored(store.durable(), answer);
-    } else session.acknowledgements.afterEarlier(answer);
+    if (stored === undefined) session.acknowledgements.afterEarlier(answer);
+    else session.acknowledgements.afterStored(stored, answer);
   }
 
-  /** Removes subscriptions of a connected session, also for a policy that does not allow them any more. True for each that was there. */
-  remove(session: Session, filters: readonly string[]): boolean[] {
-    const { store, router } = this.#options;
+  /**
+   * Removes subscriptions of a connected session, also for a policy that does not allow them any more. `removed`: true for each that was
+   * there. `stored` resolves when the removal is stored; undefined: nothing to wait for.
+   */
+  remove(
+    session: Session,
+    filters: readonly string[],
+  ): { readonly removed: readonly boolean[]; readonly stored: Promise<void> | undefined } {
+    const { router } = this.#options;
     const removed = filters.map((filter) => {
       const subscription = session.subscriptions.delete(filter);
       if (subscription === undefined) return false;
       router.unsubscribe(session, subscription);
       return true;
     });
-    if (session.isStored) store.removeSubscriptions(session.facts.clientId, filters);
-    return removed;
+    const stored = removed.includes(true) ? session.record.unsubscribe(filters) : undefined;
+    return { removed, stored };
   }
 }

@@ -4,20 +4,17 @@
  * other clients nor overflows the queue of its own.
  */
 
-import { setImmediate as nextTurn, setTimeout as wait } from 'node:timers/promises';
-import type { SessionStore } from '../session-store/session-store.ts';
+import { setTimeout as wait } from 'node:timers/promises';
+import type { Sessions } from '../keeper/sessions.ts';
 import type { Session } from '../sessions/session.ts';
 import type { Message } from './message.ts';
 import type { Qos } from './packets.ts';
 import type { Subscription } from './session-subscriptions.ts';
 
 export interface RetainedDeliveryOptions {
-  readonly store: SessionStore;
+  readonly sessions: Pick<Sessions, 'retained'>;
   readonly nextNumber: () => number;
 }
-
-/** Messages in one turn of the event loop. */
-const PER_TURN = 50;
 
 /** How long to wait for a client that is behind, in ms, before looking again. */
 const PAUSE_MS = 20;
@@ -46,21 +43,16 @@ export class RetainedDelivery {
   }
 
   async #sendAll(session: Session, subscription: Subscription): Promise<void> {
-    // A message that is retained from now on reaches the session by its subscription.
-    const latest = this.#options.nextNumber();
-    let seen = 0;
-    for (const message of this.#options.store.retainedMatching(subscription.filter)) {
-      seen += 1;
-      if (seen % PER_TURN === 0) await nextTurn();
-      if (message.number > latest) continue;
-      while (session.isOpen && session.outgoing?.isBehind === true) await wait(PAUSE_MS, undefined, { ref: false });
-      if (!session.isOpen || !session.subscriptions.isCurrent(subscription)) return;
-      this.#sendOne(session, subscription, message);
+    for await (const piece of this.#options.sessions.retained(subscription.filter)) {
+      for (const message of piece) {
+        while (session.isOpen && session.outgoing?.isBehind === true) await wait(PAUSE_MS, undefined, { ref: false });
+        if (!session.isOpen || !session.subscriptions.isCurrent(subscription)) return;
+        this.#sendOne(session, subscription, message);
+      }
     }
   }
 
   #sendOne(session: Session, { qos: granted, subscriptionIdentifier }: Subscription, retained: Message): void {
-    const { store, nextNumber } = this.#options;
     const qos = Math.min(granted, retained.qos) as Qos;
     const subscriptionIdentifiers = subscriptionIdentifier === undefined ? undefined : [subscriptionIdentifier];
     if (qos === 0) {
@@ -68,11 +60,9 @@ export class RetainedDelivery {
       return;
     }
     if (!session.rights.mayReceive(retained.topic).allowed) return;
-    const { clientId } = session.facts;
     // Another message than the one that was published: it may be in the queue a second time.
-    const message = { ...retained, number: nextNumber() };
-    const receiver = { clientId, owner: session.owner, qos, retain: true, subscriptionIdentifiers };
-    store.enqueue([{ ...receiver, share: undefined, isConnected: true }], message);
+    const message = { ...retained, number: this.#options.nextNumber() };
+    session.record.enqueue(message, { qos, retain: true, subscriptionIdentifiers, share: undefined });
     session.outgoing?.wake();
   }
 }

@@ -1,14 +1,11 @@
 /** The handlers of one broker: one per packet type, the same for all sessions and for both protocol versions. */
 
-import type { Session } from '../sessions/session.ts';
 import type { AcknowledgementHandler } from './handle-acknowledgement.ts';
 import type { DisconnectHandler } from './handle-disconnect.ts';
 import type { PingreqHandler } from './handle-pingreq.ts';
 import type { PublishHandler } from './handle-publish.ts';
 import type { SubscribeHandler } from './handle-subscribe.ts';
 import type { UnsubscribeHandler } from './handle-unsubscribe.ts';
-import type { Message } from './message.ts';
-import type { Grant } from './session-subscriptions.ts';
 
 export interface SessionHandlers {
   readonly publish: PublishHandler;
@@ -17,6 +14,4 @@ export interface SessionHandlers {
   readonly unsubscribe: UnsubscribeHandler;
   readonly pingreq: PingreqHandler;
   readonly disconnect: DisconnectHandler;
-  /** Adds a message to the queue of a session that ends with its connection. `share`: of the shared subscription that chose it. */
-  enqueue(session: Session, message: Message, grant: Grant, share: string | undefined): void;
 }

@@ -3,7 +3,6 @@
  * device are processed, and nothing that was received is lost.
  */
 
-import type { Identity } from '@rollcall/protocol';
 import type { Session } from '../sessions/session.ts';
 
 /** The part of the journal that knows shares. */
@@ -40,15 +39,11 @@ export class StorageShareLimiter {
     return this.#held.size;
   }
 
-  /** Whether a will of this identity may be stored. */
-  mayStore(identity: Identity, group: string | undefined): boolean {
-    return identity.kind !== 'device' || this.#options.shares?.isHeld(identity.id, group) !== true;
-  }
-
   /** Called when a session starts or its group changed. */
   update(session: Session): void {
     const { identity, group } = session.facts.subject;
-    const isHeld = !session.isEnded && !this.mayStore(identity, group);
+    const isHeld =
+      !session.isEnded && identity.kind === 'device' && this.#options.shares?.isHeld(identity.id, group) === true;
     if (isHeld === this.#held.has(session)) return;
     if (isHeld) this.#held.add(session);
     else this.#held.delete(session);

@@ -7,7 +7,7 @@ import type { Identity } from '@rollcall/protocol';
 import type { TerminationReport } from '../../registry/index.ts';
 import type { Subject } from '../access/acl.ts';
 import type { DisconnectReason } from '../events.ts';
-import type { ShareChoice } from '../keeper/shared-subscriptions.ts';
+import type { ShareChoice, ShareMember } from '../keeper/shared-subscriptions.ts';
 import type { Message } from '../mqtt/message.ts';
 
 /** A change that every node has to apply to its sessions before it counts as done. */
@@ -21,6 +21,6 @@ export interface Bus {
   tell(message: Message, shares: readonly ShareChoice[] | undefined, done?: () => void): void;
   /** Resolves with what each node did, when all have applied the change. */
   confirm(change: SessionChange): Promise<readonly TerminationReport[]>;
-  /** The queue of a session has grown other than by a message that the bus delivers: its node sends what is in it. */
-  wake(clientId: string): void;
+  /** Delivers a stored message to a member of a shared subscription, in place of one that did not acknowledge it. */
+  tellMember(message: Message, share: string, member: ShareMember): void;
 }

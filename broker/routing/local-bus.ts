@@ -1,7 +1,7 @@
 /** The bus of a process that is its own only node. */
 
 import type { TerminationReport } from '../../registry/index.ts';
-import type { ShareChoice } from '../keeper/shared-subscriptions.ts';
+import type { ShareChoice, ShareMember } from '../keeper/shared-subscriptions.ts';
 import type { Message } from '../mqtt/message.ts';
 import type { LiveSessions } from '../sessions/live-sessions.ts';
 import type { Bus, SessionChange } from './bus.ts';
@@ -29,7 +29,7 @@ export class LocalBus implements Bus {
     return [await this.onChange(change)];
   }
 
-  wake(clientId: string): void {
-    this.#options.sessions.find(clientId)?.outgoing?.wake();
+  tellMember(message: Message, share: string, member: ShareMember): void {
+    this.#options.sessions.find(member.clientId)?.receiveShared(message, share, member);
   }
 }

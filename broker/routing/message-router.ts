@@ -1,32 +1,29 @@
 /**
- * Finds the receivers of a message and delivers it: connected sessions through aedes (`publish`, `subscribe`, `unsubscribe`), which matches
- * topics and fans out; members of shared subscriptions one per group. Storing a message for sessions that are away is done before, by
- * `message-persistence.ts`: aedes would call back only after the delivery, and the acknowledgement comes before that.
+ * Delivers a message to the sessions that are connected to this node: through aedes (`publish`, `subscribe`, `unsubscribe`), which matches
+ * topics and fans out; to members of shared subscriptions as they were chosen. Storing a message for sessions that are away is done before,
+ * by `broker/keeper/`: aedes would call back only after the delivery, and the acknowledgement comes before that.
  */
 
 import { Aedes } from 'aedes';
 import mqemitter from 'mqemitter';
 import type { Logger } from 'pino';
-import type { Rights } from '../access/acl.ts';
 import type { BrokerLimits } from '../broker-limits.ts';
-import { type ShareChoice, SharedSubscriptions, type ShareMember } from '../keeper/shared-subscriptions.ts';
+import type { ShareChoice, ShareMember } from '../keeper/shared-subscriptions.ts';
 import type { Message } from '../mqtt/message.ts';
 import type { Subscription } from '../mqtt/session-subscriptions.ts';
 import { FilterTree } from '../session-store/filter-tree.ts';
 import type { SessionStore } from '../session-store/session-store.ts';
 import type { Session } from '../sessions/session.ts';
 import { AedesPersistence } from './aedes-persistence.ts';
+import type { Routes } from './routes.ts';
 
 export interface MessageRouterOptions {
   readonly store: SessionStore;
   readonly log: Logger;
   readonly limits: Pick<BrokerLimits, 'topicLevels'>;
-  /** The queue of a session that is away has no room for another message. */
-  readonly isQueueFull: (clientId: string) => boolean;
+  readonly routes: Routes;
   /** The connected session of a client id. */
   readonly find: (clientId: string) => Session | undefined;
-  /** The rights of a session, connected or away. */
-  readonly rightsOf: (clientId: string) => Rights | undefined;
 }
 
 type AedesListener = Parameters<Aedes['subscribe']>[1];
@@ -35,7 +32,6 @@ type AedesListener = Parameters<Aedes['subscribe']>[1];
 const HEARTBEAT_MS = 3_600_000;
 
 export class MessageRouter {
-  readonly shared = new SharedSubscriptions();
   /** A member of a shared subscription that was chosen for a message has left before the delivery. */
   onMemberGone: (message: Message, share: string, member: ShareMember) => void = () => {};
   readonly #aedes: Aedes;
@@ -75,31 +71,22 @@ export class MessageRouter {
 
   /** Changes whenever an answer of `hasSubscriber` or `isRouted` may change; never decreases. */
   get generation(): number {
-    return this.#live.generation + this.#options.store.filters.generation + this.shared.generation;
+    return this.#live.generation + this.#options.routes.generation;
   }
 
   /** Whether a topic has a subscriber, connected or away. */
   hasSubscriber(topic: string): boolean {
-    return this.#live.hasMatch(topic) || this.isRouted(topic);
+    return this.#live.hasMatch(topic) || this.#options.routes.hasReceiver(topic);
   }
 
   /** Whether receivers have to be chosen before a message is acknowledged: it is queued for some, or shared. */
   isRouted(topic: string): boolean {
-    return this.#options.store.filters.hasMatch(topic) || this.shared.hasMatch(topic);
+    return this.#options.routes.isQueued(topic);
   }
 
-  /** One receiver per shared subscription that matches. */
-  chooseShared(message: Message): readonly ShareChoice[] | undefined {
-    return this.shared.hasMatch(message.topic) ? this.shared.choose(message) : undefined;
-  }
-
-  /** Once for each filter of a connected session. */
-  subscribe(session: Session, subscription: Subscription): void {
-    const { filter, sharedFilter } = subscription;
-    if (sharedFilter !== undefined) {
-      this.addShared(session.facts.clientId, subscription);
-      return;
-    }
+  /** Once for each filter of a connected session. The record of its session has the shared ones. */
+  subscribe(session: Session, { filter, sharedFilter }: Subscription): void {
+    if (sharedFilter !== undefined) return;
     this.#live.addLive(filter);
     this.#aedes.subscribe(filter, this.#listenerOf(session), ignore);
   }
@@ -115,38 +102,15 @@ export class MessageRouter {
     };
   }
 
-  /** A shared subscription of a session, connected or away. Replaces an earlier one to the same filter. */
-  addShared(
-    clientId: string,
-    { filter, ...options }: Pick<Subscription, 'filter' | 'qos' | 'subscriptionIdentifier' | 'retainAsPublished'>,
-  ): void {
-    const { find, rightsOf } = this.#options;
-    this.shared.add(filter, {
-      ...options,
-      clientId,
-      isConnected: () => find(clientId)?.isEnded === false,
-      mayReceive: (topic) => rightsOf(clientId)?.mayReceive(topic).allowed === true,
-      isBehind: () => {
-        const session = find(clientId);
-        return session === undefined ? this.#options.isQueueFull(clientId) : session.outgoing?.isBehind === true;
-      },
-    });
-  }
-
   unsubscribe(session: Session, { filter, sharedFilter }: Pick<Subscription, 'filter' | 'sharedFilter'>): void {
-    if (sharedFilter !== undefined) {
-      this.shared.remove(filter, session.facts.clientId);
-      return;
-    }
+    if (sharedFilter !== undefined) return;
     this.#live.removeLive(filter);
     this.#aedes.unsubscribe(filter, this.#listenerOf(session), ignore);
   }
 
-  /** Removes the subscriptions of a connection that has ended, except shared ones: the state of its session decides about them. */
+  /** Removes the subscriptions of a connection that has ended. */
   removeSession(session: Session): void {
-    for (const subscription of session.subscriptions.all()) {
-      if (subscription.sharedFilter === undefined) this.unsubscribe(session, subscription);
-    }
+    for (const subscription of session.subscriptions.all()) this.unsubscribe(session, subscription);
     this.#listeners.delete(session);
   }
 

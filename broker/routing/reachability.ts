@@ -1,7 +1,7 @@
 import { filterMatches, isShared } from '@rollcall/protocol';
+import type { ConnectedClients } from '../keeper/connected-clients.ts';
 import type { PersistentSessions } from '../keeper/persistent-sessions.ts';
 import type { SessionStore } from '../session-store/session-store.ts';
-import type { LiveSessions } from '../sessions/live-sessions.ts';
 
 /**
  * How a message on a topic reaches a client: `connected`: at once; `stored`: in the queue of its session, until it connects; `away`: it is
@@ -10,8 +10,8 @@ import type { LiveSessions } from '../sessions/live-sessions.ts';
  */
 export type Reachability = 'connected' | 'stored' | 'away' | 'not_subscribed' | 'not_allowed';
 
-export interface SessionsOfNode {
-  readonly sessions: Pick<LiveSessions, 'find'>;
+export interface KnownSessions {
+  readonly connected: ConnectedClients;
   readonly persistentSessions: Pick<PersistentSessions, 'has' | 'rightsOf'>;
   readonly store: Pick<SessionStore, 'subscriptionsOf'>;
 }
@@ -19,12 +19,12 @@ export interface SessionsOfNode {
 export function reachabilityOf(
   clientId: string,
   topic: string,
-  { sessions, persistentSessions, store }: SessionsOfNode,
+  { connected, persistentSessions, store }: KnownSessions,
 ): Reachability {
-  const live = sessions.find(clientId);
+  const live = connected.find(clientId);
   const isConnected = live !== undefined && !live.isEnded;
   if (!isConnected && !persistentSessions.has(clientId)) return 'away';
-  const subscriptions = isConnected ? live.subscriptions.all() : store.subscriptionsOf(clientId);
+  const subscriptions = isConnected ? live.filters : store.subscriptionsOf(clientId);
   // A queue takes messages of subscriptions with QoS 1 and 2 only.
   const receives = [...subscriptions].some(
     ({ filter, qos }) => (isConnected || qos > 0) && !isShared(filter) && filterMatches(filter, topic),

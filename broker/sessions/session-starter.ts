@@ -65,7 +65,6 @@ export class SessionStarter {
       connectPacket,
       rights,
       input: this.#input,
-      handlers: pipeline.handlers,
       listener: this.#listener,
     });
     session.sessionExpiryInterval = Math.min(connectPacket.sessionExpiryInterval, longestSessionExpiry(limits));
@@ -82,23 +81,19 @@ export class SessionStarter {
   }
 
   async #accept(session: Session): Promise<void> {
-    const { state, pipeline } = this.#options;
+    const { pipeline } = this.#options;
     const { owner, subject, rights, connectPacket, sessionExpiryInterval } = session;
     const { clientId } = session.facts;
     const { cleanStart, will } = connectPacket;
     const claim = { clientId, owner, subject, rights, cleanStart, sessionExpiryInterval };
     const claimed = await pipeline.sessions.claim(claim);
-    session.isStored = claimed.isStored;
-    session.claimEpoch = claimed.epoch;
-    session.usesQos2 = state.store.incomingCount(clientId) > 0;
-    await pipeline.wills.reconnected(clientId, { resumes: claimed.isPresent });
+    session.claimed(claimed);
     // A connection is accepted only after its will is stored [MQTT-3.1.2-8].
-    if (will !== undefined && !session.isEnded) await pipeline.wills.put(clientId, will, { owner, subject });
+    if (will !== undefined && !session.isEnded) await claimed.record.storeWill(will);
     if (session.isGivenUp) return;
     this.#restoreSubscriptions(session, claimed.subscriptions);
     session.connection.send(this.#connack(session, claimed));
-    const queue = state.store.queueOf(clientId, { isStored: claimed.isStored });
-    session.accepted(new OutgoingMessages(session, connectPacket, queue, this.#outgoing));
+    session.accepted(new OutgoingMessages(session, connectPacket, claimed.record.queue, this.#outgoing));
   }
 
   /** By the rights of now: what is not allowed any more is removed. */
@@ -112,12 +107,11 @@ export class SessionStarter {
         continue;
       }
       removed.push(requested.filter);
-      pipeline.router.shared.remove(requested.filter, session.facts.clientId);
       if (decision.allowed) continue;
       context.counters.subscribeDenied += 1;
       state.reporter.accessDenied(session, 'subscribe', requested.filter, decision.reason);
     }
-    if (removed.length > 0) state.store.removeSubscriptions(session.facts.clientId, removed);
+    if (removed.length > 0) void session.record.unsubscribe(removed);
   }
 
   #connack({ connectPacket, facts, sessionExpiryInterval }: Session, { isPresent }: ClaimedSession): Buffer {
@@ -152,20 +146,14 @@ export class SessionStarter {
 
   async #release(session: Session): Promise<void> {
     const { state, pipeline } = this.#options;
-    const { sessions, store } = state;
-    const { backpressure, storageShareLimiter, router, redelivery, wills } = pipeline;
+    const { backpressure, storageShareLimiter, router } = pipeline;
     const { sessionExpiryInterval, suppressesWill, wasAccepted } = session;
-    const { clientId } = session.facts;
-    const staysStored = session.isStored && sessionExpiryInterval > 0;
-    sessions.remove(session);
+    state.sessions.remove(session);
     backpressure.sessionEnded(session);
     storageShareLimiter.sessionEnded(session);
     router.removeSession(session);
-    if (!staysStored) router.shared.removeClient(clientId);
-    redelivery.left(clientId);
-    wills.connectionEnded(clientId, { publishes: wasAccepted && !suppressesWill, sessionExpiryInterval });
-    if (session.isStored) await pipeline.sessions.release(clientId, session.sessionExpiryInterval);
-    else store.removeSession(clientId);
+    if (!session.isClaimed) return; // Its state could not be claimed.
+    await session.record.release({ sessionExpiryInterval, publishesWill: wasAccepted && !suppressesWill });
   }
 }
 

@@ -1,4 +1,4 @@
-/** Periodic work on all sessions: ends those with an expired certificate or a stalled reader, and removes what has expired. */
+/** Periodic work on all connected sessions: ends those with an expired certificate or a stalled reader. */
 
 import type { BrokerContext } from '../broker-context.ts';
 import type { MessagePipeline } from '../message-pipeline.ts';
@@ -7,8 +7,9 @@ import type { SessionState } from './session-state.ts';
 /** One timer serves all sessions. The function it returns stops the timer. */
 export function startSessionSweep(
   { limits, now }: BrokerContext,
-  { sessions, reporter, persistentSessions }: SessionState,
-  { storageShareLimiter, persistence }: Pick<MessagePipeline, 'storageShareLimiter' | 'persistence'>,
+  { sessions, reporter }: SessionState,
+  { storageShareLimiter }: Pick<MessagePipeline, 'storageShareLimiter'>,
+  sweepStored: (now: number) => void,
 ): () => void {
   const timer = setInterval(() => {
     const time = now();
@@ -21,8 +22,7 @@ export function startSessionSweep(
     storageShareLimiter.sweep();
     sessions.sweep(time);
     reporter.sweep(time);
-    persistentSessions.sweep();
-    persistence.sweep(time);
+    sweepStored(time);
   }, limits.sweepInterval);
   timer.unref();
   return () => clearInterval(timer);

@@ -1,41 +1,33 @@
 /**
- * Ends sessions after a revocation, a suspension or another change of a device, and reports what ended. Pending connections are
- * decided again, and a revoked identity loses everything stored for it.
+ * Ends the sessions of this node after a revocation, a suspension or another change of a device, and reports what ended. Pending
+ * connections are decided again. What is stored is the part of `broker/keeper/stored-state-changes.ts`.
  */
 
-import { formatIdentity, type Identity } from '@rollcall/protocol';
+import type { Identity } from '@rollcall/protocol';
 import type { TerminationReport } from '../../registry/index.ts';
 import type { Subject } from '../access/acl.ts';
 import type { ConnectionAuthorizer } from '../access/connection-authorizer.ts';
-import type { PolicyResolver } from '../access/policy-resolver.ts';
 import type { SessionReauthorizer } from '../access/session-reauthorizer.ts';
 import type { DisconnectReason } from '../events.ts';
-import type { MessagePersistence } from '../keeper/message-persistence.ts';
-import type { PersistentSessions } from '../keeper/persistent-sessions.ts';
-import type { Wills } from '../keeper/wills.ts';
 import type { SessionChange } from '../routing/bus.ts';
-import type { SessionStore } from '../session-store/session-store.ts';
 import type { LiveSessions } from './live-sessions.ts';
 import type { Session } from './session.ts';
 
 /** Reasons that end a session at once: without another acknowledgement, and without its will. */
 const IMMEDIATE: ReadonlySet<DisconnectReason> = new Set(['revoked', 'suspended']);
 
+export function isImmediate(reason: DisconnectReason): boolean {
+  return IMMEDIATE.has(reason);
+}
+
 export interface SessionTerminationOptions {
   readonly authorizer: Pick<ConnectionAuthorizer, 'statusChanged'>;
   readonly sessions: LiveSessions;
-  readonly persistentSessions: PersistentSessions;
-  readonly persistence: MessagePersistence;
-  readonly store: SessionStore;
-  readonly wills: Wills;
-  readonly policies: PolicyResolver;
   readonly reauthorizer: SessionReauthorizer;
 }
 
 export class SessionTermination {
   readonly #options: SessionTerminationOptions;
-  /** The latest change per identity, while one is being applied. */
-  readonly #latest = new Map<string, symbol>();
 
   constructor(options: SessionTerminationOptions) {
     this.#options = options;
@@ -52,20 +44,17 @@ export class SessionTermination {
     }
   }
 
-  /** Ends every session of an identity; with `revoked` also deletes everything stored for it. */
+  /** Ends every session of an identity. */
   async disconnect(identity: Identity, reason: DisconnectReason): Promise<TerminationReport> {
-    const { authorizer, sessions, wills } = this.#options;
-    const isImmediate = IMMEDIATE.has(reason);
-    if (isImmediate) authorizer.statusChanged();
+    const { authorizer, sessions } = this.#options;
+    const isAtOnce = isImmediate(reason);
+    if (isAtOnce) authorizer.statusChanged();
     const ended = sessions.ofIdentity(identity);
     for (const session of ended) {
-      if (isImmediate) session.terminate(reason);
+      if (isAtOnce) session.terminate(reason);
       else session.end(reason);
     }
     await Promise.all(ended.map((session) => session.whenFinished()));
-    const owner = formatIdentity(identity);
-    if (isImmediate) await wills.dropOwner(owner);
-    if (reason === 'revoked') await this.#purge(owner);
     return reportOf(ended);
   }
 
@@ -79,16 +68,10 @@ export class SessionTermination {
     return reportOf(ended);
   }
 
-  /** Applies a new group, new labels or a quarantine to the live and persistent sessions of an identity. */
+  /** Applies a new group, new labels or a quarantine to the live sessions of an identity. */
   async reauthorize(subject: Subject): Promise<TerminationReport> {
-    const { authorizer, sessions, persistentSessions, wills, policies, reauthorizer } = this.#options;
+    const { authorizer, sessions, reauthorizer } = this.#options;
     authorizer.statusChanged();
-    const key = formatIdentity(subject.identity);
-    // Pending wills were authorized by rights that quarantine removes.
-    if (subject.isQuarantined === true) void wills.dropOwner(key);
-    else wills.setSubject(key, subject);
-    const change = Symbol(key);
-    this.#latest.set(key, change);
     const live = sessions.ofIdentity(subject.identity).filter((session) => !session.isEnded);
     for (const session of live) {
       // A device does not repeat subscriptions that quarantine removed, but it subscribes anew in a new session.
@@ -97,24 +80,9 @@ export class SessionTermination {
       if (isReleased) session.end('resumed');
     }
     await Promise.all(live.filter((session) => !session.isEnded).map((session) => reauthorizer.reauthorize(session)));
-    const rights = await policies.rightsOf(subject);
-    if (this.#latest.get(key) === change) {
-      for (const persistent of persistentSessions.handles()) {
-        if (formatIdentity(persistent.subject.identity) === key) persistent.setRights(rights, subject);
-      }
-      this.#latest.delete(key);
-    }
     const ended = live.filter((session) => session.isEnded);
     await Promise.all(ended.map((session) => session.whenFinished()));
     return reportOf(ended);
-  }
-
-  /** Deletes sessions, queues and retained messages of an owner. Resolves when that is on disk. */
-  async #purge(owner: string): Promise<void> {
-    const { persistentSessions, persistence, store } = this.#options;
-    persistentSessions.purge(owner);
-    persistence.purge(owner);
-    await store.durable();
   }
 }
 

@@ -6,6 +6,8 @@
 import { formatIdentity, type Identity } from '@rollcall/protocol';
 import type { Rights, Subject } from '../access/acl.ts';
 import type { DisconnectReason } from '../events.ts';
+import type { ConnectedClient } from '../keeper/connected-clients.ts';
+import type { ClaimedSession, SessionRecord } from '../keeper/sessions.ts';
 import { AcknowledgementOrder, type AcknowledgementOrderListener } from '../mqtt/acknowledgement-order.ts';
 import type { MqttConnection } from '../mqtt/connection.ts';
 import { type DisconnectAbout, disconnectPacket } from '../mqtt/disconnect-reasons.ts';
@@ -13,9 +15,8 @@ import type { Message } from '../mqtt/message.ts';
 import type { OutgoingMessages } from '../mqtt/outgoing-messages.ts';
 import type { ConnectPacket, Qos } from '../mqtt/packets.ts';
 import { PublishTopics } from '../mqtt/publish-topics.ts';
-import type { SessionHandlers } from '../mqtt/session-handlers.ts';
 import { SessionInput, type SessionInputOptions } from '../mqtt/session-input.ts';
-import { type Grant, SessionSubscriptions } from '../mqtt/session-subscriptions.ts';
+import { type Grant, SessionSubscriptions, type Subscription } from '../mqtt/session-subscriptions.ts';
 import type { ReceivedAliases } from '../mqtt/topic-aliases.ts';
 
 export interface SessionFacts {
@@ -44,11 +45,10 @@ export interface SessionOptions {
   readonly connectPacket: ConnectPacket;
   readonly rights: Rights;
   readonly input: SessionInputOptions;
-  readonly handlers: SessionHandlers;
   readonly listener: SessionListener;
 }
 
-export class Session implements AcknowledgementOrderListener {
+export class Session implements AcknowledgementOrderListener, ConnectedClient {
   facts: SessionFacts;
   readonly connection: MqttConnection;
   readonly connectPacket: ConnectPacket;
@@ -57,10 +57,6 @@ export class Session implements AcknowledgementOrderListener {
   readonly subscriptions = new SessionSubscriptions();
   readonly publishTopics: PublishTopics;
   rights: Rights;
-  /** Its state outlives the connection, and is on disk. */
-  isStored = false;
-  /** Of its claim on what is stored. */
-  claimEpoch = 0;
   /** Settles when CONNECT is answered; undefined when it is. Only then the session can be released. */
   accepting: Promise<void> | undefined;
   /** Seconds; as in CONNECT, within the limit, until DISCONNECT changes it. */
@@ -81,8 +77,8 @@ export class Session implements AcknowledgementOrderListener {
   sawDisconnect = false;
   /** Its will is not published: the client or an operator wants none. */
   suppressesWill = false;
-  readonly #handlers: SessionHandlers;
   readonly #listener: SessionListener;
+  #claimed: ClaimedSession | undefined;
   #isAccepted = false;
   #reason: DisconnectReason | undefined;
   #isFinishing = false;
@@ -91,13 +87,12 @@ export class Session implements AcknowledgementOrderListener {
   /** Number of the message that was last delivered: aedes delivers once for each matching filter. */
   #lastReceived = 0;
 
-  constructor({ facts, connection, connectPacket, rights, input, handlers, listener }: SessionOptions) {
+  constructor({ facts, connection, connectPacket, rights, input, listener }: SessionOptions) {
     this.facts = facts;
     this.connection = connection;
     this.connectPacket = connectPacket;
     this.rights = rights;
     this.sessionExpiryInterval = connectPacket.sessionExpiryInterval;
-    this.#handlers = handlers;
     this.#listener = listener;
     this.input = new SessionInput(this, input);
     this.acknowledgements = new AcknowledgementOrder(this);
@@ -122,6 +117,31 @@ export class Session implements AcknowledgementOrderListener {
   /** The owner of what is stored for it. */
   get owner(): string {
     return formatIdentity(this.facts.subject.identity);
+  }
+
+  /** Its state. Throws before {@link claimed} was called: no packet is processed before. */
+  get record(): SessionRecord {
+    if (this.#claimed === undefined) throw new Error('expected a session whose state is claimed');
+    return this.#claimed.record;
+  }
+
+  get isClaimed(): boolean {
+    return this.#claimed !== undefined;
+  }
+
+  /** Its state outlives the connection, and is on disk. */
+  get isStored(): boolean {
+    return this.#claimed?.isStored === true;
+  }
+
+  /** For {@link ConnectedClient}. */
+  get filters(): Iterable<Subscription> {
+    return this.subscriptions.all();
+  }
+
+  /** Its client does not read or acknowledge as fast as messages come. */
+  get isBehind(): boolean {
+    return this.outgoing?.isBehind === true;
   }
 
   get isMqtt5(): boolean {
@@ -149,6 +169,11 @@ export class Session implements AcknowledgementOrderListener {
   /** It ended before CONNACK was sent, otherwise than by the client. */
   get isGivenUp(): boolean {
     return this.#isFinishing;
+  }
+
+  claimed(claimed: ClaimedSession): void {
+    this.#claimed = claimed;
+    this.usesQos2 = claimed.record.incoming.size > 0;
   }
 
   /** CONNACK was sent: packets that were received meanwhile are processed, and queued messages are sent. */
@@ -215,7 +240,11 @@ export class Session implements AcknowledgementOrderListener {
       return;
     }
     // The queue of a stored session has the message already: it was put there before the message was acknowledged.
-    if (!this.isStored) this.#handlers.enqueue(this, message, { ...grant, qos }, share);
+    if (!this.isStored) {
+      const retain = message.retain && grant.retainAsPublished;
+      const { subscriptionIdentifiers } = grant;
+      this.#claimed?.record.enqueue(message, { qos, retain, subscriptionIdentifiers, share });
+    }
     this.outgoing?.wake();
   }
 
