@@ -1,7 +1,7 @@
 /** How connections reach the broker: TCP, limiter, TLS, authorizer; and the reports about those that are refused. */
 
 import type { X509Certificate } from 'node:crypto';
-import { ProxiedConnections, type ProxyRefusal } from '../../limits/index.ts';
+import { type PendingConnectionCounts, ProxiedConnections, type ProxyRefusal } from '../../limits/index.ts';
 import {
   type AuthorizedConnection,
   type CertificateStatusDirectory,
@@ -18,6 +18,8 @@ import type { BrokerTls } from './tls-listener.ts';
 export interface ConnectionAdmissionOptions {
   readonly host: string;
   readonly port: number;
+  /** Another node of this process listens on the port. */
+  readonly isJoining?: boolean | undefined;
   /** Networks of proxies whose connections begin with a header of the PROXY protocol. */
   readonly proxies?: readonly string[] | undefined;
   readonly webSocket?: WebSocketOptions | undefined;
@@ -27,6 +29,8 @@ export interface ConnectionAdmissionOptions {
   readonly trustDomain: string;
   readonly directory: CertificateStatusDirectory;
   readonly authorized: (connection: AuthorizedConnection) => void;
+  /** Pending connections, counted together with those of other nodes. */
+  readonly connections?: PendingConnectionCounts | undefined;
 }
 
 export interface ConnectionAdmission {
@@ -40,13 +44,15 @@ export interface ConnectionAdmission {
 export async function openConnectionAdmission(
   context: BrokerContext,
   { sessions, policies, reporter }: SessionState,
-  { host, port, proxies = [], tls, webSocket, issuers, trustDomain, directory, authorized }: ConnectionAdmissionOptions,
+  options: ConnectionAdmissionOptions,
 ): Promise<ConnectionAdmission> {
+  const { proxies = [], issuers, trustDomain, directory, authorized, connections } = options;
   const { limits, log, now } = context;
   const refusals = new ConnectionRefusals({ ...context, onEvent: (event) => reporter.event(event) });
   const limiter = new ConnectionLimiter({
     limits,
     loadTests: context.loadTests,
+    connections,
     now,
     refused: (reason, address) => refusals.report(reason, address),
   });
@@ -71,7 +77,9 @@ export async function openConnectionAdmission(
     refused: (reason, address, detail) => refusals.report(CONNECT_FAILURES[reason], address, { detail }),
   });
   const listener = await openMqttListener({
-    ...{ host, port, tls, limits, webSocket, handshakeTimeout },
+    ...options,
+    ...{ limits, handshakeTimeout },
+    webSocket: options.webSocket,
     proxied,
     limiter,
     authorizer,

@@ -9,7 +9,12 @@ afterEach(async () => {
   await Promise.all(opened.splice(0).map((each) => each.close()));
 });
 
-async function open(options: { perTurn: number; port?: number; accepted?: (socket: net.Socket) => void }) {
+async function open(options: {
+  perTurn: number;
+  port?: number;
+  isJoining?: boolean;
+  accepted?: (socket: net.Socket) => void;
+}) {
   const sockets: ListeningSockets = await openListeningSockets({
     host,
     port: 0,
@@ -71,6 +76,24 @@ describe('listening sockets', () => {
     await once(stranger, 'listening');
     opened.push({ close: () => new Promise((resolve) => stranger.close(resolve)) });
     await expect(open({ perTurn: 8, port: (stranger.address() as AddressInfo).port })).rejects.toMatchObject(taken);
+  });
+
+  it.runIf(process.platform === 'linux')('join a port of this process, and share its connections', async () => {
+    let count = 0;
+    const both = Promise.withResolvers<void>();
+    const takers = new Set<string>();
+    const accepted = (name: string) => (socket: net.Socket) => {
+      socket.destroy();
+      takers.add(name);
+      count += 1;
+      if (takers.size === 2) both.resolve();
+      else if (count < 1_000) connectOnce();
+    };
+    const { port } = await open({ perTurn: 2, accepted: accepted('first') });
+    await open({ perTurn: 2, port, isJoining: true, accepted: accepted('second') });
+    const connectOnce = () => net.connect(port, host).on('error', () => {});
+    connectOnce();
+    await both.promise;
   });
 
   it('are closed when every accepted connection is closed', async () => {

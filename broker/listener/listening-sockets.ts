@@ -13,6 +13,8 @@ export interface ListeningSocketsOptions {
   readonly port: number;
   /** Connections accepted per turn of the event loop, at most; 1 where ports cannot be shared. */
   readonly perTurn: number;
+  /** Another thread of this process listens on the port, and shares it. Refused where ports cannot be shared. */
+  readonly isJoining?: boolean | undefined;
   readonly accepted: (socket: Socket) => void;
   /** Accepting failed, for example for want of file descriptors. */
   readonly failed: (error: Error) => void;
@@ -43,9 +45,9 @@ export async function openListeningSockets({
     await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))));
   };
 
-  const isShared = options.perTurn > 1 && (await canShare(host));
+  const isShared = options.perTurn > 1 && (await canSharePorts(host));
   // A shared port would hide that another server uses it. A port that the system chooses is not in use.
-  if (isShared && port !== 0) await refuseTaken(host, port);
+  if (isShared && port !== 0 && options.isJoining !== true) await refuseTaken(host, port);
   const first = await open({ host, port, reusePort: isShared });
   const shared = { host: first.address, port: first.port, reusePort: true };
   try {
@@ -58,7 +60,7 @@ export async function openListeningSockets({
 }
 
 /** SO_REUSEPORT with connections spread over all sockets: Linux and some BSDs. */
-async function canShare(host: string): Promise<boolean> {
+export async function canSharePorts(host: string): Promise<boolean> {
   const server = createServer();
   try {
     await listen(server, { host, port: 0, reusePort: true });

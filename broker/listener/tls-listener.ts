@@ -29,6 +29,8 @@ export interface BrokerTls {
 export interface TlsListenerOptions {
   readonly host: string;
   readonly port: number;
+  /** Another node of this process listens on the port. */
+  readonly isJoining?: boolean | undefined;
   readonly tls: BrokerTls;
   /** Milliseconds for the TLS handshake alone; the limiter's deadline includes CONNECT. */
   readonly handshakeTimeout: number;
@@ -59,13 +61,14 @@ const PROTOCOLS = { mqtt: [MQTT], 'web socket': [HTTP], both: [MQTT, HTTP] } as 
 
 /** Throws Problem `address_in_use`. */
 export async function openTlsListener(options: TlsListenerOptions): Promise<TlsListener> {
-  const { host, port, proxied, limiter, log } = options;
+  const { host, port, isJoining, proxied, limiter, log } = options;
   // Node runs the events of a TLS handshake in the async context in which the TLS server was given the socket.
   const slots = new AsyncLocalStorage<ConnectionSlot>();
   const server = createTlsServer(slots, options);
   const sockets = await openListeningSockets({
     host,
     port,
+    isJoining,
     perTurn: ACCEPTED_PER_TURN,
     accepted: (socket) =>
       proxied.accept(socket, (client) => {
