@@ -163,6 +163,7 @@ export const PROBLEMS = {
   database_damaged: { status: 500, sentence: 'the database cannot be read' },
   database_access_refused: { status: 500, sentence: 'the database server refused the access of this server' },
   database_untrusted: { status: 500, sentence: 'the certificate of the database server was not accepted' },
+  database_server_unsupported: { status: 500, sentence: 'the database server is none that Rollcall can use' },
   database_settings_refused: {
     status: 500,
     sentence: 'the database server has settings with which a confirmed change could be lost',

@@ -33,6 +33,7 @@ const CONVERT_VALIDATED_NUMBERS = new Set([
   'simulator/drill/trust-bundle-subscriber.ts',
   'simulator/run/targets.ts',
   'simulator/scenario/recording.ts',
+  'storage/postgres/column-types.ts',
   'telemetry/sinks/file-target.ts',
   'telemetry/telemetry-reader.ts',
 ]);

@@ -13,7 +13,7 @@ export const COLUMN_TYPES: pg.CustomTypesConfig = {
 
 /** Throws RangeError beyond 2^53, where a number would be another one. */
 export function parseBigint(text: string): number {
-  const value = +text;
+  const value = Number(text);
   if (Number.isSafeInteger(value)) return value;
   throw new RangeError('expected a BIGINT that a number can hold exactly');
 }

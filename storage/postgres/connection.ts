@@ -4,9 +4,9 @@
  */
 
 import { Socket } from 'node:net';
-import { Problem } from '@rollcall/protocol';
 import pg from 'pg';
 import { COLUMN_TYPES } from './column-types.ts';
+import { expectServerSettings, SERVER_SETTINGS, type ServerSettings } from './server-settings.ts';
 import {
   DEFAULT_SCHEMA,
   DEFAULT_TIMEOUTS,
@@ -48,10 +48,11 @@ export class PostgresConnection {
   readonly #socket = new Socket();
   /** How long to wait for the answer to a statement that the server ends earlier by itself, ms: for a server that is gone. */
   readonly #answerTimeout: number;
+  readonly #standbys: number;
   #isLost = false;
   #commitWarning: string | undefined;
 
-  /** Throws `ReadOnlyServer`, Problem `database_settings_refused`, and what `pg` and sockets throw. */
+  /** Throws what `expectSettings` throws, and what `pg` and sockets throw. */
   static async open(address: PostgresHost, settings: PostgresSettings): Promise<PostgresConnection> {
     const connection = new PostgresConnection(address, settings);
     try {
@@ -69,6 +70,7 @@ export class PostgresConnection {
     const { host, port } = address;
     const tls = isUnixSocket(host) ? undefined : settings.tls?.();
     this.address = address;
+    this.#standbys = settings.standbys ?? 0;
     this.#answerTimeout = statement + ANSWER_GRACE_MS;
     this.#client = new pg.Client({
       host,
@@ -175,19 +177,18 @@ export class PostgresConnection {
     }
   }
 
+  /** Throws `ReadOnlyServer`, and the Problems of `expectServerSettings`. */
+  async expectSettings(): Promise<ServerSettings> {
+    const { rows } = await this.query<ServerSettings>(SERVER_SETTINGS);
+    const found = rows[0] as ServerSettings;
+    if (found.read_only !== 'off') throw new ReadOnlyServer('the server only reads');
+    expectServerSettings(found, this.#standbys);
+    return found;
+  }
+
   async #prepareSession(): Promise<void> {
-    const { rows } = await this.query<Record<'commit' | 'read_only', string>>(
-      `SELECT current_setting('synchronous_commit') AS commit, current_setting('transaction_read_only') AS read_only`,
-    );
-    const [found] = rows;
-    if (found?.read_only !== 'off') throw new ReadOnlyServer('the server only reads');
-    if (found.commit === 'off' || found.commit === 'local') {
-      throw new Problem('database_settings_refused', {
-        reason: `expected synchronous_commit on, found ${found.commit}: a confirmed commit could be lost`,
-        hint: 'set synchronous_commit = on for the server, the database and the role',
-      });
-    }
+    const { synchronous_commit: commit } = await this.expectSettings();
     // Of this session from now on, whatever the server's settings become.
-    if (found.commit !== 'remote_apply') await this.query('SET synchronous_commit = on');
+    if (commit !== 'remote_apply') await this.query('SET synchronous_commit = on');
   }
 }

@@ -1,4 +1,4 @@
-import { expect, it, onTestFinished } from 'vitest';
+import { expect, it } from 'vitest';
 import { suitePostgres } from '../../test/fixtures/postgres-cluster.ts';
 import { describeWithClients } from '../../test/fixtures/real-client.ts';
 import { isUniqueViolation } from './postgres-problem.ts';
@@ -132,18 +132,6 @@ describeWithClients('a database of PostgreSQL', ['postgres'], () => {
     [{ database: 'absent' }, 'database_access_refused'],
   ] as const)('says that its access was refused: %o', async (settings, code) => {
     await expect((await open(settings)).query('SELECT 1')).rejects.toMatchObject({ code });
-  });
-
-  it.each(['off', 'local'])('refuses a server that confirms commits with synchronous_commit = %s', async (value) => {
-    await postgres().primary.ask(`ALTER ROLE rollcall SET synchronous_commit = ${value}`);
-    const database = await open();
-    onTestFinished(async () => {
-      await postgres().primary.ask('ALTER ROLE rollcall RESET synchronous_commit');
-    });
-    await expect(database.query('SELECT 1')).rejects.toMatchObject({
-      code: 'database_settings_refused',
-      reason: `expected synchronous_commit on, found ${value}: a confirmed commit could be lost`,
-    });
   });
 
   it('opens no more connections than it may', async () => {

@@ -78,6 +78,14 @@ export class PostgresDatabase {
     return this.#repeated((connection) => this.#attempt(connection, work, options));
   }
 
+  /**
+   * Connects and checks the server's settings, as each new connection does, also after they have changed. Throws Problem
+   * `database_settings_refused`, `database_server_unsupported`, and what connecting throws.
+   */
+  async check(): Promise<void> {
+    await this.#repeated((connection) => connection.expectSettings());
+  }
+
   async close(): Promise<void> {
     await this.#pool.close();
   }

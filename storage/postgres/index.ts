@@ -2,6 +2,7 @@
 
 export type { PreparedStatement, Result, Row, Statement } from './connection.ts';
 export { PostgresDatabase, type PostgresTransaction, type TransactionOptions } from './database.ts';
+export { type ClockSkew, DATABASE_NOW, measureClockSkew } from './database-clock.ts';
 export { expectUsableTables, type Migration, migrate, type TableSet, type TableVersion } from './migrations.ts';
 export { isUniqueViolation, sqlstateOf, UnconfirmedCommit } from './postgres-problem.ts';
 export {

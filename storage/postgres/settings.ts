@@ -38,6 +38,8 @@ export interface PostgresSettings extends PostgresAddress {
   readonly schema?: string | undefined;
   /** Connections at most; 10 without it. */
   readonly connections?: number | undefined;
+  /** How many standbys have to confirm each commit, at least: a server that does not demand as many is refused. 0 without it. */
+  readonly standbys?: number | undefined;
   /** As `pg_stat_activity` shows it; `rollcall` without it. */
   readonly applicationName?: string | undefined;
   readonly timeouts?: Partial<PostgresTimeouts> | undefined;
