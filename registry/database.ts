@@ -1,120 +1,27 @@
-/**
- * Opens the registry's SQLite file and owns its transactions: every reader and writer of the module goes through
- * `read` and `write`. Does not know what is stored.
- */
+/** The database of a registry as its stores see it: each call is one transaction. `sqlite/` and `postgres/` implement it. */
 
-import { resolve } from 'node:path';
-import { Problem } from '@rollcall/protocol';
-import type Database from 'better-sqlite3';
-import {
-  expectPragma,
-  type FileKind,
-  inspectDatabaseFile,
-  openDatabaseFile,
-  storageProblem,
-} from '../storage/index.ts';
-import { migrate, newestSchema } from './migrate.ts';
-import { Statements, Transaction } from './transaction.ts';
+import type { Steps, Transaction } from './transaction.ts';
 
-const REGISTRY: Omit<FileKind, 'schema'> = {
-  name: 'a registry',
-  applicationId: 0x52437267, // "RCrg"
-  busyTimeoutMs: 1000,
-  remedy: 'restore the file from a backup',
-};
+/** SQLite returns the value itself, PostgreSQL a promise of it. */
+export type Awaitable<Value> = Value | Promise<Value>;
 
-/** Page cache, at most: enough for the indexes of about 100,000 devices. */
-const CACHE_KIB = 65_536;
-
-export interface DatabaseOptions {
-  readonly file: string;
-  readonly now: () => number;
-  /** `inspectRegistry()` has read every page of it. */
-  readonly isInspected?: boolean;
-}
-
-export class RegistryDatabase {
-  readonly #database: Database.Database;
-  readonly #statements: Statements;
-  readonly #now: () => number;
-  readonly #writing: Database.Transaction<(body: (tx: Transaction) => unknown) => unknown>;
-  /** Not asked of better-sqlite3 each time: its answer costs a call into native code. */
-  #isOpen = true;
-
-  constructor(database: Database.Database, now: () => number) {
-    this.#database = database;
-    this.#statements = new Statements(database);
-    this.#now = now;
-    this.#writing = database.transaction((body) => body(new Transaction(this.#statements, this.#now())));
-  }
-
-  get now(): number {
-    return this.#now();
-  }
-
-  /** Runs `body` without a transaction of its own: it is synchronous, and no other process writes to this file. */
-  read<T>(body: (tx: Transaction) => T): T {
-    this.#mustBeOpen();
-    try {
-      return body(new Transaction(this.#statements, this.#now()));
-    } catch (error) {
-      throw storageProblem(error);
-    }
-  }
-
+export interface RegistryDatabase {
+  /** Milliseconds since the epoch. */
+  readonly now: number;
+  /** Runs `body` on one state of the database. It must not write. */
+  read<Result>(body: (tx: Transaction) => Steps<Result>): Awaitable<Result>;
   /**
-   * Runs `body` and commits, or rolls everything back when it throws. When this returns, the change is on disk.
-   * The write lock is taken first, so that what `body` reads cannot change before it writes.
+   * Runs `body` and commits, or rolls everything back when it throws. When this has returned or resolved, the change is durable.
    */
-  write<T>(body: (tx: Transaction) => T): T {
-    this.#mustBeOpen();
-    try {
-      return this.#writing.immediate(body) as T;
-    } catch (error) {
-      throw storageProblem(error);
-    }
-  }
-
-  /** The first row of a statement with one parameter, as a list of its columns: for the lookup of every connection. */
-  readRow<Row extends readonly unknown[]>(sql: string, parameter: string): Row | undefined {
-    this.#mustBeOpen();
-    try {
-      return this.#statements.prepareRow(sql).get(parameter) as Row | undefined;
-    } catch (error) {
-      throw storageProblem(error);
-    }
-  }
-
-  close(): void {
-    this.#isOpen = false;
-    this.#database.close();
-  }
-
-  #mustBeOpen(): void {
-    if (!this.#isOpen) throw new Problem('unavailable', { reason: 'the registry is closed' });
-  }
-}
-
-/** Throws what `openRegistry()` would throw for this file, and changes nothing. */
-export function inspectRegistry(file: string): void {
-  inspectDatabaseFile({ file: resolve(file), kind: { ...REGISTRY, schema: newestSchema() }, check: 'every page' });
-}
-
-/**
- * Opens the file, or creates it. Throws Problem `data_directory_unusable`, `database_damaged` or `database_newer`.
- * An existing file is never treated as new: an empty registry file is damaged.
- */
-export function openDatabase({ file, now, isInspected = false }: DatabaseOptions): RegistryDatabase {
-  const database = openDatabaseFile({
-    file: resolve(file),
-    kind: { ...REGISTRY, schema: newestSchema() },
-    check: isInspected ? 'header' : 'every page',
-    create: migrate,
-    prepare: (opened) => {
-      expectPragma(opened, 'foreign_keys', 1, 'ON');
-      expectPragma(opened, 'cache_size', -CACHE_KIB, `-${CACHE_KIB}`);
-      migrate(opened);
-    },
-  });
-  return new RegistryDatabase(database, now);
+  write<Result>(body: (tx: Transaction) => Steps<Result>): Awaitable<Result>;
+  /**
+   * The first row of a statement with one parameter, written `?`, as a list of its columns, translated by `read`: for the lookup of
+   * every connection.
+   */
+  readRow<Row extends readonly unknown[], Result>(
+    sql: string,
+    parameter: string,
+    read: (row: Row | undefined, now: () => number) => Result,
+  ): Awaitable<Result>;
+  close(): Awaitable<void>;
 }

@@ -28,7 +28,6 @@ export type { IssuerRecord, IssuerStore, NewIssuer } from './certificates/issuer
 export type { OnHoldEntry, PublishedStatus, PublishedStatusStore } from './certificates/published-status.ts';
 export type { RecoveryStore } from './certificates/recovery.ts';
 export type { CurrentCertificate, PulledWindow, RenewalWindowStore } from './certificates/renewal-windows.ts';
-export { inspectRegistry } from './database.ts';
 export { type AddressRange, parseAddressRange } from './devices/address-range.ts';
 export {
   DEVICE_OPERATION_KINDS,
@@ -82,4 +81,5 @@ export {
   type RevokedEntry,
   type ServiceRecord,
 } from './registry.ts';
+export { inspectRegistry } from './sqlite/sqlite-database.ts';
 export type { CreatedToken, TokenRecord } from './tokens/tokens.ts';

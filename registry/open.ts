@@ -12,7 +12,6 @@ import { createRecoveryStore, DEFAULT_RECOVERY, type RecoveryLimits } from './ce
 import { createRenewalWindowStore } from './certificates/renewal-windows.ts';
 import { createCertificateRevocationStore } from './certificates/revoke-certificate.ts';
 import { DEFAULT_OVERLAP_MS } from './certificates/supersession.ts';
-import { openDatabase } from './database.ts';
 import type { OperationListeners } from './devices/apply-device-operations.ts';
 import { createDeviceStore } from './devices/device-store.ts';
 import { createGroupProfileStore } from './devices/group-profiles.ts';
@@ -31,6 +30,7 @@ import { createPolicyStore } from './policies/policies.ts';
 import { createPolicyVersionStore } from './policies/policy-versions.ts';
 import type { Registry } from './registry.ts';
 import { createServiceStore } from './services.ts';
+import { openDatabase } from './sqlite/sqlite-database.ts';
 import { createTokenStore } from './tokens/tokens.ts';
 
 export interface RegistryOptions {

@@ -9,7 +9,7 @@ import { overlapsOthers } from './devices/client-id-ownership.ts';
 import type { TerminationReport } from './devices/device-operation-types.ts';
 import type { Listeners } from './listeners.ts';
 import type { Actor, IssuedCertificate, Revocation, RevocationReason, ServiceRecord } from './registry.ts';
-import type { Transaction } from './transaction.ts';
+import type { Steps, Transaction } from './transaction.ts';
 
 export interface ServiceOrder {
   readonly actor: Actor;
@@ -36,7 +36,7 @@ export function createServiceStore(
     commitService: async (name, certificate, order) => commitService(database, name, certificate, order),
     listServices: async () => listServices(database),
     revokeService: async (name, reason, actor) => {
-      const committed = revokeService(database, name, { reason, actor });
+      const committed = await revokeService(database, name, { reason, actor });
       await revocations.notify([committed]);
       return committed;
     },
@@ -57,46 +57,52 @@ interface FoundService extends ServiceRecord {
 }
 
 /** Throws Problem `service_exists` when an active service has the name, unless `again`, or when it overlaps a device or another service. */
-function commitService(
+async function commitService(
   database: RegistryDatabase,
   name: ServiceName,
   certificate: IssuedCertificate,
   { actor, again = false }: ServiceOrder,
-): ServiceRecord {
-  return database.write((tx) => {
-    const earlier = findService(tx, name);
-    if ((earlier?.status === 'active' && !again) || overlapsOthers(tx, name)) throw new Problem('service_exists');
-    if (findCertificateByKey(tx, certificate.publicKeySha256) !== undefined) throw new Problem('csr_key_reused');
+): Promise<ServiceRecord> {
+  return database.write(function* (tx) {
+    const earlier = yield* findService(tx, name);
+    if ((earlier?.status === 'active' && !again) || (yield* overlapsOthers(tx, name)))
+      throw new Problem('service_exists');
+    if ((yield* findCertificateByKey(tx, certificate.publicKeySha256)) !== undefined)
+      throw new Problem('csr_key_reused');
     if (earlier?.status !== 'active')
-      tx.run(
+      yield* tx.run(
         `INSERT INTO services (name, issued_at) VALUES (@name, @now)
        ON CONFLICT (name) DO UPDATE SET issued_at = excluded.issued_at, revoked_at = NULL, revocation_reason = NULL`,
         { name, now: tx.now },
       );
-    insertCertificate(tx, { kind: 'service', name }, certificate, { operator: actor });
+    yield* insertCertificate(tx, { kind: 'service', name }, certificate, { operator: actor });
     recordDone(tx, {
       actor,
       action: 'service.issued',
       subject: `service/${name}`,
       details: { serial: certificate.serial, notAfter: auditTime(certificate.notAfter) },
     });
-    return recordOf(findService(tx, name) as FoundService);
+    return recordOf((yield* findService(tx, name)) as FoundService);
   });
 }
 
 /** Throws Problem `service_unknown`. */
-function revokeService(database: RegistryDatabase, name: ServiceName, request: RevocationRequest): Revocation {
-  return database.write((tx) => {
-    const service = findService(tx, name);
+async function revokeService(
+  database: RegistryDatabase,
+  name: ServiceName,
+  request: RevocationRequest,
+): Promise<Revocation> {
+  return database.write(function* (tx) {
+    const service = yield* findService(tx, name);
     if (service === undefined) throw new Problem('service_unknown', { reason: `found no service ${name}` });
     const holder: Identity = { kind: 'service', name };
-    if (service.status === 'revoked') return recordedRevocation(tx, holder, service);
-    tx.run('UPDATE services SET revoked_at = @now, revocation_reason = @reason WHERE name = @name', {
+    if (service.status === 'revoked') return yield* recordedRevocation(tx, holder, service);
+    yield* tx.run('UPDATE services SET revoked_at = @now, revocation_reason = @reason WHERE name = @name', {
       name,
       now: tx.now,
       reason: request.reason,
     });
-    return revokeHolder(tx, holder, 'service.revoked', request);
+    return yield* revokeHolder(tx, holder, 'service.revoked', request);
   });
 }
 
@@ -105,12 +111,14 @@ const SELECT = `SELECT services.*, (
   ) AS expires_at FROM services`;
 
 /** In name order. */
-function listServices(database: RegistryDatabase): readonly ServiceRecord[] {
-  return database.read((tx) => tx.all<ServiceRow>(`${SELECT} ORDER BY name`, {}).map((row) => recordOf(readRow(row))));
+async function listServices(database: RegistryDatabase): Promise<readonly ServiceRecord[]> {
+  return database.read(function* (tx) {
+    return (yield* tx.all<ServiceRow>(`${SELECT} ORDER BY name`, {})).map((row) => recordOf(readRow(row)));
+  });
 }
 
-export function findService(tx: Transaction, name: ServiceName): FoundService | undefined {
-  const row = tx.get<ServiceRow>(`${SELECT} WHERE name = @name`, { name });
+export function* findService(tx: Transaction, name: ServiceName): Steps<FoundService | undefined> {
+  const row = yield* tx.get<ServiceRow>(`${SELECT} WHERE name = @name`, { name });
   return row && readRow(row);
 }
 

@@ -1,64 +1,39 @@
 /**
- * Runs SQL: the statements of one database, prepared once each, and one time for the whole transaction.
- * `database.ts` begins and commits it, never the code that receives a Transaction.
+ * One text of the registry's logic for two engines. A function that takes a Transaction is a generator: it has each statement and
+ * each other such function done by `yield*`, as in `const row = yield* tx.get<Row>(sql, parameters)`, and never waits by itself.
+ * On SQLite a statement runs at once and the generator never pauses, so that a whole transaction is one synchronous call. On
+ * PostgreSQL the generator pauses with the statement, and the engine resumes it with the result. Without `yield*` nothing would be
+ * done: `transaction.test.ts` finds such a call.
+ *
+ * The engine begins and commits. A body may run again from its start, so it has no effect outside of the transaction.
  */
-
-import type Database from 'better-sqlite3';
 
 export type SqlValue = string | number | Uint8Array | null;
 export type SqlParameters = Readonly<Record<string, SqlValue>>;
 
-/** Prepared statements by their text; the texts are constants of this module, so the cache is bounded by its source. */
-export class Statements {
-  readonly #database: Database.Database;
-  readonly #prepared = new Map<string, Database.Statement<[SqlParameters]>>();
-  readonly #rows = new Map<string, Database.Statement<[string]>>();
-
-  constructor(database: Database.Database) {
-    this.#database = database;
-  }
-
-  prepare(sql: string): Database.Statement<[SqlParameters]> {
-    let statement = this.#prepared.get(sql);
-    if (statement === undefined) {
-      statement = this.#database.prepare<[SqlParameters]>(sql);
-      this.#prepared.set(sql, statement);
-    }
-    return statement;
-  }
-
-  /** With one unnamed parameter; rows come as lists. */
-  prepareRow(sql: string): Database.Statement<[string]> {
-    let statement = this.#rows.get(sql);
-    if (statement === undefined) {
-      statement = this.#database.prepare<[string]>(sql).raw();
-      this.#rows.set(sql, statement);
-    }
-    return statement;
-  }
+/** What a transaction pauses for. Its parameters are written `@name` in the text. */
+export interface Statement {
+  readonly sql: string;
+  readonly parameters: SqlParameters;
 }
 
-export class Transaction {
+export interface StatementResult {
+  readonly rows: readonly unknown[];
+  /** How many rows a change changed. */
+  readonly changes: number;
+}
+
+/** The steps of a part of a transaction, which end with its result. */
+export type Steps<Result> = Iterable<Statement, Result, StatementResult>;
+
+export interface Transaction {
   /** Milliseconds since the epoch; the same for everything that happens in this transaction. */
   readonly now: number;
-  readonly #statements: Statements;
-
-  constructor(statements: Statements, now: number) {
-    this.#statements = statements;
-    this.now = now;
-  }
-
-  /** The first row, or undefined. The caller declares the row's type: the schema is STRICT. */
-  get<Row>(sql: string, parameters: SqlParameters): Row | undefined {
-    return this.#statements.prepare(sql).get(parameters) as Row | undefined;
-  }
-
-  all<Row>(sql: string, parameters: SqlParameters): Row[] {
-    return this.#statements.prepare(sql).all(parameters) as Row[];
-  }
-
+  /** The first row, or undefined. The caller declares the row's type: columns have the types of the schema. */
+  get<Row>(sql: string, parameters: SqlParameters): Steps<Row | undefined>;
+  all<Row>(sql: string, parameters: SqlParameters): Steps<Row[]>;
   /** How many rows changed. */
-  run(sql: string, parameters: SqlParameters): number {
-    return this.#statements.prepare(sql).run(parameters).changes;
-  }
+  run(sql: string, parameters: SqlParameters): Steps<number>;
+  /** Has this done after the body, in the same transaction. Throws in a transaction that only reads. */
+  beforeCommit(steps: () => Steps<unknown>): void;
 }

@@ -10,7 +10,7 @@ import { openRegistry } from '../open.ts';
 import type { Registry } from '../registry.ts';
 
 const log = pino({ level: 'silent' });
-const MIGRATIONS = new URL('../migrations/', import.meta.url);
+const MIGRATIONS = new URL('../sqlite/migrations/', import.meta.url);
 
 async function registryOfTen(): Promise<{ registry: Registry; outside: Database.Database }> {
   const file = join(temporaryDirectory(), 'registry.db');

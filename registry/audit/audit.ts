@@ -3,8 +3,15 @@
 import { Problem } from '@rollcall/protocol';
 import type { RegistryDatabase } from '../database.ts';
 import type { Actor } from '../registry.ts';
-import type { Transaction } from '../transaction.ts';
-import { AuditChainVerifier, type AuditHead, CHAIN_START, canonicalDetails, hashEntry } from './audit-chain.ts';
+import type { Steps, Transaction } from '../transaction.ts';
+import {
+  AuditChainVerifier,
+  type AuditHead,
+  CHAIN_START,
+  canonicalDetails,
+  hashEntry,
+  type StoredAuditEntry,
+} from './audit-chain.ts';
 import type { AuditEntry, AuditedAction, AuditStore, AuditVerification, ChainedAuditEntry } from './audit-store.ts';
 import { type AuditRow, findAuditEntries } from './find-audit-entries.ts';
 import { originDetails } from './request-origin.ts';
@@ -42,7 +49,7 @@ export function createAuditStore(database: RegistryDatabase): AuditStore {
 }
 
 /** Records the action of another module. Returns the id of its entry, 0 for a refusal over the limit. */
-function recordAction(database: RegistryDatabase, action: AuditedAction): number {
+async function recordAction(database: RegistryDatabase, action: AuditedAction): Promise<number> {
   const details = action.details ?? {};
   const values = Object.values(details);
   const isValid =
@@ -53,17 +60,33 @@ function recordAction(database: RegistryDatabase, action: AuditedAction): number
   if (!isValid) {
     throw new Problem('internal', { reason: `expected an action to record, found ${action.action.slice(0, 64)}` });
   }
-  return database.write((tx) => (action.outcome === 'refused' ? recordRefused(tx, action) : recordDone(tx, action)));
+  const entry = checkedEntry(action, action.outcome);
+  return database.write((tx) => append(tx, [entry]));
 }
 
-/** Returns the id of the entry. */
-export function recordDone(tx: Transaction, line: NewAuditEntry): number {
-  return append(tx, line, 'done');
+/**
+ * Entries are appended as the last statements of a transaction, in the order in which they were recorded: on PostgreSQL the head of
+ * the chain is locked from there to the commit, and one chain means that no two transactions do this at a time.
+ */
+export function recordDone(tx: Transaction, line: NewAuditEntry): void {
+  appendLast(tx, checkedEntry(line, 'done'));
 }
 
-/** Whether the next refusal of this subject would be recorded. One indexed read: refusals may come in a flood. */
-export function hasRoomForRefusal(tx: Transaction, subject: string): boolean {
-  const found = tx.get<{ kept: number }>(
+/** Records the refusal, unless the subject has {@link REFUSALS_PER_WINDOW} of the last hour already. */
+export function recordRefused(tx: Transaction, line: NewAuditEntry): void {
+  appendLast(tx, checkedEntry(line, 'refused'));
+}
+
+/** Records a refusal in a transaction of its own. Over the limit it costs one indexed read: refusals may come in a flood. */
+export async function recordRefusedAlone(database: RegistryDatabase, line: NewAuditEntry): Promise<void> {
+  if (!(await database.read((tx) => hasRoomForRefusal(tx, line.subject)))) return;
+  const entry = checkedEntry(line, 'refused');
+  await database.write((tx) => append(tx, [entry]));
+}
+
+/** Whether the next refusal of this subject would be recorded. */
+function* hasRoomForRefusal(tx: Transaction, subject: string): Steps<boolean> {
+  const found = yield* tx.get<{ kept: number }>(
     `SELECT count(*) AS kept FROM (
        SELECT 1 FROM audit WHERE outcome = 'refused' AND subject = @subject AND at > @since LIMIT @most
      )`,
@@ -72,21 +95,16 @@ export function hasRoomForRefusal(tx: Transaction, subject: string): boolean {
   return found === undefined || found.kept < REFUSALS_PER_WINDOW;
 }
 
-/** Records the refusal; returns 0 when the subject has {@link REFUSALS_PER_WINDOW} of the last hour already. */
-export function recordRefused(tx: Transaction, line: NewAuditEntry): number {
-  return hasRoomForRefusal(tx, line.subject) ? append(tx, line, 'refused') : 0;
-}
-
 /** Oldest first, each with the hash of the one before it. */
-function exportAudit(
+async function exportAudit(
   database: RegistryDatabase,
   page: { readonly after?: number; readonly limit: number },
-): readonly ChainedAuditEntry[] {
+): Promise<readonly ChainedAuditEntry[]> {
   const limit = expectLimit(page.limit);
   const after = page.after ?? 0;
-  return database.read((tx) => {
-    let previous = hashOf(tx, after);
-    return entriesAfter(tx, after, limit).map((row) => {
+  return database.read(function* (tx) {
+    let previous = yield* hashOf(tx, after);
+    return (yield* entriesAfter(tx, after, limit)).map((row) => {
       const entry = { ...readRow(row), previous };
       previous = row.hash;
       return entry;
@@ -94,7 +112,7 @@ function exportAudit(
   });
 }
 
-export function auditHead(database: RegistryDatabase): AuditHead {
+export async function auditHead(database: RegistryDatabase): Promise<AuditHead> {
   return database.read(headOf);
 }
 
@@ -102,11 +120,11 @@ export function auditHead(database: RegistryDatabase): AuditHead {
 async function verifyAudit(database: RegistryDatabase, expected: AuditHead | undefined): Promise<AuditVerification> {
   const check = new AuditChainVerifier(expected);
   // SQLite stores the highest id that it gave out: it shows that entries were removed from the end.
-  const last = database.read(
-    (tx) => tx.get<{ seq: number }>(`SELECT seq FROM sqlite_sequence WHERE name = 'audit'`, {})?.seq ?? 0,
-  );
+  const last = await database.read(function* (tx) {
+    return (yield* tx.get<{ seq: number }>(`SELECT seq FROM sqlite_sequence WHERE name = 'audit'`, {}))?.seq ?? 0;
+  });
   while (check.fault === undefined) {
-    const rows = database.read((tx) => entriesAfter(tx, check.head.id, VERIFIED_PER_TURN));
+    const rows = await database.read((tx) => entriesAfter(tx, check.head.id, VERIFIED_PER_TURN));
     for (const row of rows) if (row.id <= last) check.add(row);
     if (rows.length < VERIFIED_PER_TURN) break;
     await new Promise((resolve) => setImmediate(resolve));
@@ -115,16 +133,16 @@ async function verifyAudit(database: RegistryDatabase, expected: AuditHead | und
   return { entries: check.entries, head: check.head, fault: check.fault };
 }
 
-function entriesAfter(tx: Transaction, after: number, limit: number): readonly AuditRow[] {
-  return tx.all<AuditRow>('SELECT * FROM audit WHERE id > @after ORDER BY id LIMIT @limit', { after, limit });
+function* entriesAfter(tx: Transaction, after: number, limit: number): Steps<readonly AuditRow[]> {
+  return yield* tx.all<AuditRow>('SELECT * FROM audit WHERE id > @after ORDER BY id LIMIT @limit', { after, limit });
 }
 
-function hashOf(tx: Transaction, id: number): string {
-  return tx.get<AuditHead>('SELECT id, hash FROM audit WHERE id = @id', { id })?.hash ?? CHAIN_START;
+function* hashOf(tx: Transaction, id: number): Steps<string> {
+  return (yield* tx.get<AuditHead>('SELECT id, hash FROM audit WHERE id = @id', { id }))?.hash ?? CHAIN_START;
 }
 
-function headOf(tx: Transaction): AuditHead {
-  const found = tx.get<AuditHead>('SELECT id, hash FROM audit ORDER BY id DESC LIMIT 1', {});
+function* headOf(tx: Transaction): Steps<AuditHead> {
+  const found = yield* tx.get<AuditHead>('SELECT id, hash FROM audit ORDER BY id DESC LIMIT 1', {});
   return found ?? { id: 0, hash: CHAIN_START };
 }
 
@@ -138,19 +156,48 @@ export function expectLimit(limit: number): number {
   throw new Problem('request_invalid', { detail: `expected a limit of 1 to ${MAX_PAGE}, found ${Number(limit)}` });
 }
 
-function append(tx: Transaction, line: NewAuditEntry, outcome: AuditEntry['outcome']): number {
-  const { actor, action, subject } = line;
-  const details = canonicalDetails({ ...line.details, ...originDetails(actor) });
-  if (details.length > MAX_DETAILS_LENGTH)
-    throw new Problem('internal', { reason: `details of ${action} are too long` });
-  const head = headOf(tx);
-  const entry = { id: head.id + 1, at: tx.now, actor, action, subject, outcome, details };
-  tx.run(
-    `INSERT INTO audit (id, at, actor, action, subject, outcome, details, hash)
-     VALUES (@id, @at, @actor, @action, @subject, @outcome, @details, @hash)`,
-    { ...entry, hash: hashEntry(head.hash, entry) },
-  );
-  return entry.id;
+type UnchainedEntry = Omit<StoredAuditEntry, 'id' | 'at'>;
+
+/** Throws Problem `internal` for details that are too long. */
+function checkedEntry(
+  { actor, action, subject, details }: NewAuditEntry,
+  outcome: AuditEntry['outcome'],
+): UnchainedEntry {
+  const text = canonicalDetails({ ...details, ...originDetails(actor) });
+  if (text.length > MAX_DETAILS_LENGTH) throw new Problem('internal', { reason: `details of ${action} are too long` });
+  return { actor, action, subject, outcome, details: text };
+}
+
+const entriesOf = new WeakMap<Transaction, UnchainedEntry[]>();
+
+function appendLast(tx: Transaction, entry: UnchainedEntry): void {
+  const earlier = entriesOf.get(tx);
+  if (earlier !== undefined) {
+    earlier.push(entry);
+    return;
+  }
+  const entries = [entry];
+  entriesOf.set(tx, entries);
+  tx.beforeCommit(() => append(tx, entries));
+}
+
+/** Returns the id of the last one; 0 for a refusal over the limit. */
+function* append(tx: Transaction, entries: readonly UnchainedEntry[]): Steps<number> {
+  let head = yield* headOf(tx);
+  let last = 0;
+  for (const unchained of entries) {
+    last = 0;
+    if (unchained.outcome === 'refused' && !(yield* hasRoomForRefusal(tx, unchained.subject))) continue;
+    last = head.id + 1;
+    const entry = { ...unchained, id: last, at: tx.now };
+    head = { id: last, hash: hashEntry(head.hash, entry) };
+    yield* tx.run(
+      `INSERT INTO audit (id, at, actor, action, subject, outcome, details, hash)
+       VALUES (@id, @at, @actor, @action, @subject, @outcome, @details, @hash)`,
+      { ...entry, hash: head.hash },
+    );
+  }
+  return last;
 }
 
 /** A time in the details of an entry, ISO 8601, for human readers. */

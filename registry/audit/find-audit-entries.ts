@@ -6,7 +6,7 @@
 
 import type { RegistryDatabase } from '../database.ts';
 import type { Actor } from '../registry.ts';
-import type { SqlParameters, SqlValue, Transaction } from '../transaction.ts';
+import type { SqlParameters, SqlValue, Steps, Transaction } from '../transaction.ts';
 import type { AuditEntry, AuditFilter } from './audit-store.ts';
 
 /** `details` is JSON text. */
@@ -43,17 +43,17 @@ export const IDS_OF_TIMES = `SELECT min(id) AS least, max(id) AS most, count(*) 
 export async function findAuditEntries(database: RegistryDatabase, filter: AuditFilter): Promise<readonly AuditRow[]> {
   const { limit } = filter;
   const { source, conditions, parameters } = planOf(filter);
-  let { least, most } = database.read((tx) => boundsOf(tx, filter));
+  let { least, most } = await database.read((tx) => boundsOf(tx, filter));
   const found: AuditRow[] = [];
   let slice = conditions.length === 0 ? limit : Math.min(SLICE, Math.max(FIRST_SLICE, limit));
   const test = ['SELECT audit.* FROM json_each(@ids) AS wanted CROSS JOIN audit ON audit.id = wanted.value', 'TRUE'];
   const sql = [test.join(' WHERE '), ...conditions, 'TRUE ORDER BY audit.id DESC LIMIT @rest'].join(' AND ');
   while (found.length < limit && least <= most) {
     const page = { ...parameters, least, most, slice };
-    const rows = database.read((tx) => {
-      const ids = tx.all<{ id: number }>(`${source} ORDER BY id DESC LIMIT @slice`, page).map(({ id }) => id);
+    const rows = await database.read(function* (tx) {
+      const ids = (yield* tx.all<{ id: number }>(`${source} ORDER BY id DESC LIMIT @slice`, page)).map(({ id }) => id);
       most = ids.length < slice ? 0 : (ids.at(-1) as number) - 1;
-      return tx.all<AuditRow>(sql, { ...parameters, ids: JSON.stringify(ids), rest: limit - found.length });
+      return yield* tx.all<AuditRow>(sql, { ...parameters, ids: JSON.stringify(ids), rest: limit - found.length });
     });
     found.push(...rows);
     slice = Math.min(SLICE, 2 * slice);
@@ -101,14 +101,14 @@ function planOf(filter: AuditFilter): Plan {
 }
 
 /** The ids that can match. Ids do not follow the times of their entries where the clock was set back. */
-function boundsOf(
+function* boundsOf(
   tx: Transaction,
   { before, since, until }: AuditFilter,
-): { readonly least: number; readonly most: number } {
+): Steps<{ readonly least: number; readonly most: number }> {
   const most = (before ?? Number.MAX_SAFE_INTEGER) - 1;
   if (since === undefined && until === undefined) return { least: 1, most };
   const range = { since: since ?? Number.MIN_SAFE_INTEGER, until: until ?? Number.MAX_SAFE_INTEGER };
-  const found = tx.get<{ least: number | null; most: number | null; entries: number }>(IDS_OF_TIMES, range);
+  const found = yield* tx.get<{ least: number | null; most: number | null; entries: number }>(IDS_OF_TIMES, range);
   if (found === undefined || found.entries > FEW) return { least: 1, most };
   return { least: found.least ?? 1, most: Math.min(most, found.most ?? 0) };
 }

@@ -1,5 +1,5 @@
 import { DEFAULT_GROUP, type DeviceId, type GroupName, type ServiceName } from '@rollcall/protocol';
-import type { RegistryDatabase } from '../database.ts';
+import type { Awaitable, RegistryDatabase } from '../database.ts';
 import { readLabels } from '../devices/labels.ts';
 import type { CertificateStatus, Labels, RevocationReason } from '../registry.ts';
 
@@ -27,14 +27,17 @@ type StatusRow = readonly [
 const NO_LABELS: Labels = Object.freeze(Object.create(null));
 const UNKNOWN: CertificateStatus = { state: 'unknown' };
 
-export function findCertificateStatus(database: RegistryDatabase, serial: string): CertificateStatus {
-  const row = database.readRow<StatusRow>(STATUS_QUERY, serial);
+export function findCertificateStatus(database: RegistryDatabase, serial: string): Awaitable<CertificateStatus> {
+  return database.readRow<StatusRow, CertificateStatus>(STATUS_QUERY, serial, readStatus);
+}
+
+function readStatus(row: StatusRow | undefined, now: () => number): CertificateStatus {
   if (row === undefined) return UNKNOWN;
   const [device, service, notAfter, revokedAt, reason, unproven, supersededAt, about] = row;
   if (device !== null) {
     const holder = { kind: 'device', id: device } as const;
     if (revokedAt !== null) return { state: 'revoked', holder, revokedAt, reason: reason ?? 'unspecified' };
-    if (supersededAt !== null && supersededAt <= database.now) return { state: 'superseded', holder, supersededAt };
+    if (supersededAt !== null && supersededAt <= now()) return { state: 'superseded', holder, supersededAt };
     // Neither a group nor a restriction can contain the separator.
     const [group, restriction, ...labels] = (about ?? '').split('|');
     if (group === undefined || restriction === undefined || group === '') return UNKNOWN;

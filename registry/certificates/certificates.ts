@@ -2,7 +2,7 @@ import { type DeviceId, type Identity, Problem, type ServiceName } from '@rollca
 import { auditTime, recordDone } from '../audit/audit.ts';
 import type { RegistryDatabase } from '../database.ts';
 import type { Actor, CertificateRecord, IssuedCertificate, RevocationReason } from '../registry.ts';
-import type { Transaction } from '../transaction.ts';
+import type { Steps, Transaction } from '../transaction.ts';
 
 const SERIAL = /^[1-9a-f][0-9a-f]{0,39}$/; // RFC 5280, section 4.1.2.2: positive, at most 20 octets
 const SHA256 = /^[0-9a-f]{64}$/;
@@ -39,14 +39,14 @@ export interface Origin {
 }
 
 /** Throws, and so rolls the transaction back, for a serial or key that was used before. */
-export function insertCertificate(
+export function* insertCertificate(
   tx: Transaction,
   holder: CertificateRecord['holder'],
   certificate: IssuedCertificate,
   origin: Origin,
-): CertificateRecord {
+): Steps<CertificateRecord> {
   checkIssued(certificate);
-  tx.run(
+  yield* tx.run(
     `INSERT INTO certificates (serial, device_id, service_name, server_name, public_key_sha256, not_before, not_after,
        issued_at, parent_serial, token_id, operator, address, issuer_id, recovered, der)
      VALUES (@serial, @device, @service, @server, @key, @notBefore, @notAfter, @now, @parent, @token, @operator, @address,
@@ -71,7 +71,7 @@ export function insertCertificate(
   );
   if (holder.kind === 'device') {
     const end = { id: holder.id, at: certificate.notAfter };
-    tx.run('UPDATE devices SET certificate_ends_at = @at WHERE id = @id', end);
+    yield* tx.run('UPDATE devices SET certificate_ends_at = @at WHERE id = @id', end);
   }
   return {
     ...certificate,
@@ -89,14 +89,14 @@ export function insertCertificate(
   };
 }
 
-export function findCertificate(tx: Transaction, serial: string): CertificateRecord | undefined {
-  const row = tx.get<CertificateRow>('SELECT * FROM certificates WHERE serial = @serial', { serial });
+export function* findCertificate(tx: Transaction, serial: string): Steps<CertificateRecord | undefined> {
+  const row = yield* tx.get<CertificateRow>('SELECT * FROM certificates WHERE serial = @serial', { serial });
   return row && readRow(row);
 }
 
 /** The newest certificate ever issued for this key: of a device, a service, or the server itself. */
-export function findCertificateByKey(tx: Transaction, publicKeySha256: string): CertificateRecord | undefined {
-  const row = tx.get<CertificateRow>(
+export function* findCertificateByKey(tx: Transaction, publicKeySha256: string): Steps<CertificateRecord | undefined> {
+  const row = yield* tx.get<CertificateRow>(
     `SELECT * FROM (
        SELECT * FROM certificates WHERE public_key_sha256 = @key AND recovered = 1
        ORDER BY issued_at DESC, rowid DESC LIMIT 1
@@ -112,19 +112,19 @@ export function findCertificateByKey(tx: Transaction, publicKeySha256: string): 
 }
 
 /** Every certificate that was issued to this holder, oldest first. */
-export function certificatesOf(
+export function* certificatesOf(
   tx: Transaction,
   holder: Identity,
   newest = Number.MAX_SAFE_INTEGER,
-): readonly CertificateRecord[] {
+): Steps<readonly CertificateRecord[]> {
   const newestFirst = 'ORDER BY issued_at DESC, rowid DESC LIMIT @newest';
   const rows =
     holder.kind === 'device'
-      ? tx.all<CertificateRow>(`SELECT * FROM certificates WHERE device_id = @name ${newestFirst}`, {
+      ? yield* tx.all<CertificateRow>(`SELECT * FROM certificates WHERE device_id = @name ${newestFirst}`, {
           name: holder.id,
           newest,
         })
-      : tx.all<CertificateRow>(`SELECT * FROM certificates WHERE service_name = @name ${newestFirst}`, {
+      : yield* tx.all<CertificateRow>(`SELECT * FROM certificates WHERE service_name = @name ${newestFirst}`, {
           name: holder.name,
           newest,
         });
@@ -132,14 +132,14 @@ export function certificatesOf(
 }
 
 /** Unrevoked certificates, also expired ones, oldest first. */
-export function unrevokedSerialsOf(tx: Transaction, holder: Identity): readonly string[] {
+export function* unrevokedSerialsOf(tx: Transaction, holder: Identity): Steps<readonly string[]> {
   const rows =
     holder.kind === 'device'
-      ? tx.all<{ serial: string }>(
+      ? yield* tx.all<{ serial: string }>(
           'SELECT serial FROM certificates WHERE device_id = @name AND revoked_at IS NULL ORDER BY issued_at, rowid',
           { name: holder.id },
         )
-      : tx.all<{ serial: string }>(
+      : yield* tx.all<{ serial: string }>(
           'SELECT serial FROM certificates WHERE service_name = @name AND revoked_at IS NULL ORDER BY issued_at, rowid',
           { name: holder.name },
         );
@@ -151,13 +151,13 @@ export function isLive(certificate: CertificateRecord, now: number): boolean {
   return revokedAt === undefined && notAfter > now && (supersededAt === undefined || supersededAt > now);
 }
 
-export function recordServerCertificate(
+export async function recordServerCertificate(
   database: RegistryDatabase,
   name: string,
   certificate: IssuedCertificate,
-): void {
-  database.write((tx) => {
-    insertCertificate(tx, { kind: 'server', name }, certificate, { operator: 'server/enroll' });
+): Promise<void> {
+  await database.write(function* (tx) {
+    yield* insertCertificate(tx, { kind: 'server', name }, certificate, { operator: 'server/enroll' });
     recordDone(tx, {
       actor: 'server/enroll',
       action: 'certificate.recorded',
@@ -168,9 +168,9 @@ export function recordServerCertificate(
 }
 
 /** Certificates issued from this token, directly or by renewal, oldest first. */
-export function certificatesIssuedFrom(tx: Transaction, tokenId: string): readonly CertificateRecord[] {
+export function* certificatesIssuedFrom(tx: Transaction, tokenId: string): Steps<readonly CertificateRecord[]> {
   const sql = 'SELECT * FROM certificates WHERE token_id = @tokenId ORDER BY issued_at, rowid';
-  return tx.all<CertificateRow>(sql, { tokenId }).map(readRow);
+  return (yield* tx.all<CertificateRow>(sql, { tokenId })).map(readRow);
 }
 
 function checkIssued(certificate: IssuedCertificate): void {

@@ -1,5 +1,5 @@
 import { type DeviceId, type GroupName, Problem } from '@rollcall/protocol';
-import { auditTime, hasRoomForRefusal, recordDone, recordRefused } from '../audit/audit.ts';
+import { auditTime, type NewAuditEntry, recordDone, recordRefused, recordRefusedAlone } from '../audit/audit.ts';
 import type { RegistryDatabase } from '../database.ts';
 import { belongsToService } from '../devices/client-id-ownership.ts';
 import { findDevice, writeDevice } from '../devices/devices.ts';
@@ -7,7 +7,7 @@ import { findProfile, type GroupProfile, isGroupFull } from '../devices/group-pr
 import type { Revocation } from '../registry.ts';
 import { consumeToken, isTokenSecret } from '../tokens/consume-token.ts';
 import { findToken, type TokenRecord } from '../tokens/tokens.ts';
-import type { Transaction } from '../transaction.ts';
+import type { Steps, Transaction } from '../transaction.ts';
 import { findCertificateByKey, insertCertificate, isLive } from './certificates.ts';
 import type {
   Enrollment,
@@ -39,36 +39,38 @@ export interface CommittedEnrollment {
   readonly superseded: Revocation | undefined;
 }
 
-export function admitEnrollment(database: RegistryDatabase, claim: EnrollmentClaim): EnrollmentAdmission {
-  const decision = requireSameName(
-    database.read((tx) => decide(tx, claim)),
-    claim.deviceId,
-  );
+export async function admitEnrollment(
+  database: RegistryDatabase,
+  claim: EnrollmentClaim,
+): Promise<EnrollmentAdmission> {
+  const decision = requireSameName(await database.read((tx) => decide(tx, claim)), claim.deviceId);
   if (decision.outcome === 'admitted') {
     return { outcome: 'admitted', deviceId: decision.deviceId, profile: decision.profile };
   }
-  if (decision.outcome === 'refused' && database.read((tx) => shouldRecord(tx, claim, decision.refusal))) {
-    database.write((tx) => refuse(tx, claim, decision.refusal));
-  }
+  const entry = decision.outcome === 'refused' ? refusalEntry(claim, decision.refusal) : undefined;
+  if (entry !== undefined) await recordRefusedAlone(database, entry);
   return decision;
 }
 
-export function commitEnrollment(database: RegistryDatabase, enrollment: Enrollment): CommittedEnrollment {
+export async function commitEnrollment(
+  database: RegistryDatabase,
+  enrollment: Enrollment,
+): Promise<CommittedEnrollment> {
   const { deviceId, certificate, tokenId, address } = enrollment;
   if (certificate.publicKeySha256 !== enrollment.publicKeySha256) {
     throw new Problem('internal', { reason: 'expected a certificate for the key of the claim, found another key' });
   }
-  return database.write((tx) => {
-    const decision = decide(tx, enrollment);
+  return database.write(function* (tx) {
+    const decision = yield* decide(tx, enrollment);
     if (decision.outcome === 'replayed') return { outcome: decision, superseded: undefined };
     if (decision.outcome === 'refused') return refuse(tx, enrollment, decision.refusal);
-    if (!consumeToken(tx, tokenId)) return refuse(tx, enrollment, 'spent');
+    if (!(yield* consumeToken(tx, tokenId))) return refuse(tx, enrollment, 'spent');
 
     const actor = `token/${tokenId}` as const;
-    const superseded = supersedeCertificates(tx, deviceId, actor);
+    const superseded = yield* supersedeCertificates(tx, deviceId, actor);
     const { group, labels } = decision.token;
-    const device = writeDevice(tx, { id: deviceId, group, labels, enrolledBy: actor });
-    const record = insertCertificate(tx, { kind: 'device', id: deviceId }, certificate, {
+    const device = yield* writeDevice(tx, { id: deviceId, group, labels, enrolledBy: actor });
+    const record = yield* insertCertificate(tx, { kind: 'device', id: deviceId }, certificate, {
       tokenId,
       operator: decision.token.createdBy,
       address,
@@ -100,37 +102,38 @@ function requireSameName(decision: EnrollmentDecision, asked: DeviceId | undefin
 }
 
 /** Checks in this order: the token and its secret, a repeated request, the token's state, the device id, the key. */
-function decide(tx: Transaction, claim: EnrollmentClaim): EnrollmentDecision {
-  const secretIsRight = isTokenSecret(tx, claim.tokenId, claim.secret);
-  const token = findToken(tx, claim.tokenId);
+function* decide(tx: Transaction, claim: EnrollmentClaim): Steps<EnrollmentDecision> {
+  const secretIsRight = yield* isTokenSecret(tx, claim.tokenId, claim.secret);
+  const token = yield* findToken(tx, claim.tokenId);
   if (secretIsRight === undefined || token === undefined) return refused('unknown_token');
   if (!secretIsRight) return refused('wrong_secret');
   if (token.state === 'void') return refused('void');
 
-  const replay = findReplay(tx, claim, token);
+  const replay = yield* findReplay(tx, claim, token);
   if (replay !== undefined) return replay;
   if (token.state !== 'usable') return refused(token.state);
 
   const deviceId = claim.deviceId ?? token.device;
   if (token.device !== undefined && deviceId !== token.device) return refused('device_id_not_allowed');
-  if (deviceId !== undefined && isTaken(tx, deviceId, token)) return refused('device_exists');
-  const restricted = deviceId !== undefined && restrictionOf(tx, deviceId);
+  if (deviceId !== undefined && (yield* isTaken(tx, deviceId, token))) return refused('device_exists');
+  const restricted = deviceId !== undefined && (yield* restrictionOf(tx, deviceId));
   if (restricted) return refused(restricted);
-  if (findCertificateByKey(tx, claim.publicKeySha256) !== undefined) return refused('key_reused');
-  if (isNewIn(tx, token.group, deviceId) && isGroupFull(tx, token.group)) return refused('group_full');
-  return { outcome: 'admitted', deviceId, token, profile: findProfile(tx, token.group) };
+  if ((yield* findCertificateByKey(tx, claim.publicKeySha256)) !== undefined) return refused('key_reused');
+  if ((yield* isNewIn(tx, token.group, deviceId)) && (yield* isGroupFull(tx, token.group)))
+    return refused('group_full');
+  return { outcome: 'admitted', deviceId, token, profile: yield* findProfile(tx, token.group) };
 }
 
 /** The same token and key enrolled before, and that certificate is still good. */
-function findReplay(tx: Transaction, claim: EnrollmentClaim, token: TokenRecord): Replay | Refused | undefined {
+function* findReplay(tx: Transaction, claim: EnrollmentClaim, token: TokenRecord): Steps<Replay | Refused | undefined> {
   if (tx.now >= token.expiresAt + REPLAY_AFTER_EXPIRY_MS) return undefined;
-  const certificate = findCertificateByKey(tx, claim.publicKeySha256);
+  const certificate = yield* findCertificateByKey(tx, claim.publicKeySha256);
   // A renewed certificate inherits the token id, but was not issued for this token's request.
   if (certificate?.tokenId !== token.id || certificate.parentSerial !== undefined) return undefined;
   if (certificate.holder.kind !== 'device' || !isLive(certificate, tx.now)) return undefined;
-  const restricted = restrictionOf(tx, certificate.holder.id);
+  const restricted = yield* restrictionOf(tx, certificate.holder.id);
   if (restricted !== undefined) return refused(restricted);
-  const device = findDevice(tx, certificate.holder.id);
+  const device = yield* findDevice(tx, certificate.holder.id);
   return device && { outcome: 'replayed', device, certificate };
 }
 
@@ -138,37 +141,37 @@ function findReplay(tx: Transaction, claim: EnrollmentClaim, token: TokenRecord)
  * An existing device id can be enrolled again only with a token that names it. Revoking a device revokes such tokens,
  * so a usable one for a revoked device was created after the revocation.
  */
-function isTaken(tx: Transaction, id: DeviceId, token: TokenRecord): boolean {
-  if (belongsToService(tx, id)) return true;
-  return token.device !== id && findDevice(tx, id) !== undefined;
+function* isTaken(tx: Transaction, id: DeviceId, token: TokenRecord): Steps<boolean> {
+  if (yield* belongsToService(tx, id)) return true;
+  return token.device !== id && (yield* findDevice(tx, id)) !== undefined;
 }
 
 /** Whether the enrollment adds a device to the group. */
-function isNewIn(tx: Transaction, group: GroupName, id: DeviceId | undefined): boolean {
-  const found = id === undefined ? undefined : findDevice(tx, id);
+function* isNewIn(tx: Transaction, group: GroupName, id: DeviceId | undefined): Steps<boolean> {
+  const found = id === undefined ? undefined : yield* findDevice(tx, id);
   return found === undefined || found.status === 'revoked' || found.group !== group;
 }
 
 /** A suspended or quarantined device has to be resumed before any token can enroll it again. */
-function restrictionOf(tx: Transaction, id: DeviceId): 'device_suspended' | 'device_quarantined' | undefined {
-  const status = findDevice(tx, id)?.status;
+function* restrictionOf(tx: Transaction, id: DeviceId): Steps<'device_suspended' | 'device_quarantined' | undefined> {
+  const status = (yield* findDevice(tx, id))?.status;
   return status === 'suspended' || status === 'quarantined' ? `device_${status}` : undefined;
 }
 
-/** Refusals of unknown tokens are not recorded: a client that invents token ids must not be able to fill the audit. */
-function shouldRecord(tx: Transaction, claim: EnrollmentClaim, refusal: EnrollmentRefusal): boolean {
-  return refusal !== 'unknown_token' && hasRoomForRefusal(tx, `token/${claim.tokenId}`);
+/** Undefined for an unknown token: a client that invents token ids must not be able to fill the audit. */
+function refusalEntry(claim: EnrollmentClaim, refusal: EnrollmentRefusal): NewAuditEntry | undefined {
+  if (refusal === 'unknown_token') return undefined;
+  return {
+    actor: `token/${claim.tokenId}`,
+    action: 'device.enrolled',
+    subject: `token/${claim.tokenId}`,
+    details: { refusal, ...(claim.deviceId === undefined ? {} : { device: claim.deviceId }) },
+  };
 }
 
 function refuse(tx: Transaction, claim: EnrollmentClaim, refusal: EnrollmentRefusal): CommittedEnrollment {
-  if (refusal !== 'unknown_token') {
-    recordRefused(tx, {
-      actor: `token/${claim.tokenId}`,
-      action: 'device.enrolled',
-      subject: `token/${claim.tokenId}`,
-      details: { refusal, ...(claim.deviceId === undefined ? {} : { device: claim.deviceId }) },
-    });
-  }
+  const entry = refusalEntry(claim, refusal);
+  if (entry !== undefined) recordRefused(tx, entry);
   return { outcome: refused(refusal), superseded: undefined };
 }
 

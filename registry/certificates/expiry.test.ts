@@ -5,8 +5,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import Database from 'better-sqlite3';
 import { afterEach, expect, it, vi } from 'vitest';
-import { openDatabase } from '../database.ts';
-import { Statements } from '../transaction.ts';
+import { openDatabase } from '../sqlite/sqlite-database.ts';
+import { Statements } from '../sqlite/sqlite-transaction.ts';
 import { EXPIRING_KINDS, RECORDED_EXPIRING_KINDS } from './expiring-items.ts';
 import { createExpiryStore } from './expiry.ts';
 

@@ -6,7 +6,7 @@
 import { setImmediate } from 'node:timers/promises';
 import { expectLimit } from '../audit/audit.ts';
 import type { RegistryDatabase } from '../database.ts';
-import type { Transaction } from '../transaction.ts';
+import type { Steps, Transaction } from '../transaction.ts';
 import {
   compareExpiryCursors,
   type ExpiringRecord,
@@ -101,13 +101,17 @@ export function createExpiryStore(database: RegistryDatabase): ExpiryStore {
     listExpiring: async (filter) => {
       const limit = expectLimit(filter.limit);
       const kinds = RECORDED_EXPIRING_KINDS.filter((kind) => filter.kinds.includes(kind));
-      const found = database.read((tx) => kinds.flatMap((kind) => listKind(tx, kind, { ...filter, limit })));
+      const found = await database.read(function* (tx) {
+        const items: ExpiringRecord<RecordedExpiringKind>[] = [];
+        for (const kind of kinds) items.push(...(yield* listKind(tx, kind, { ...filter, limit })));
+        return items;
+      });
       const position = (item: ExpiringRecord) => expiryCursor(filter.which, item);
       return found.sort((a, b) => compareExpiryCursors(position(a), position(b))).slice(0, limit);
     },
     countExpiring: async (kind, untils) => {
       const counts: number[] = [];
-      let from = { at: database.read((tx) => tx.now), id: AFTER_EVERY_ID };
+      let from = { at: database.now, id: AFTER_EVERY_ID };
       for (const until of untils) {
         const inRange = await count(database, { kind, which: 'ending', from, until });
         counts.push((counts.at(-1) ?? 0) + inRange);
@@ -116,17 +120,17 @@ export function createExpiryStore(database: RegistryDatabase): ExpiryStore {
       return counts;
     },
     countLate: async (kind) => {
-      const now = database.read((tx) => tx.now);
+      const { now } = database;
       return count(database, { kind, which: 'late', from: { at: now - LATE_FOR_MS, id: AFTER_EVERY_ID }, until: now });
     },
   };
 }
 
-function listKind(
+function* listKind(
   tx: Transaction,
   kind: RecordedExpiringKind,
   { which, until, after, limit }: ExpiryFilter,
-): readonly ExpiringRecord<RecordedExpiringKind>[] {
+): Steps<readonly ExpiringRecord<RecordedExpiringKind>[]> {
   const query = QUERIES[kind];
   const at = query.at[which];
   if (at === undefined) return [];
@@ -134,7 +138,7 @@ function listKind(
   const first = { at: range.from, id: AFTER_EVERY_ID };
   const next = after === undefined ? first : startOf(kind, after);
   const from = next.at < first.at ? first : next;
-  const rows = tx.all<Omit<ExpiringRecord<RecordedExpiringKind>, 'kind'>>(
+  const rows = yield* tx.all<Omit<ExpiringRecord<RecordedExpiringKind>, 'kind'>>(
     `SELECT ${query.columns} FROM ${query.from}
      WHERE ${between(query, at)} AND ${query.current}
      ORDER BY ${at}, ${query.id} LIMIT @limit`,
@@ -171,14 +175,14 @@ async function count(
   let { from } = range;
   let total = 0;
   for (;;) {
-    const [end, n] = database.read((tx) => {
+    const [end, n] = await database.read(function* (tx) {
       const values = { at: from.at, id: from.id, until: range.until, now: tx.now };
-      const last = tx.get<{ at: number; id: string }>(
+      const last = yield* tx.get<{ at: number; id: string }>(
         `SELECT ${at} AS at, ${query.id} AS id FROM ${query.from} WHERE ${where} ORDER BY 1, 2 LIMIT 1 OFFSET ${SLICE - 1}`,
         values,
       );
       const within = last === undefined ? '' : `AND (${at}, ${query.id}) <= (@lastAt, @lastId)`;
-      const counted = tx.get<{ n: number }>(
+      const counted = yield* tx.get<{ n: number }>(
         `SELECT count(*) AS n FROM ${query.from} WHERE ${where} ${within} AND ${query.current}`,
         last === undefined ? values : { ...values, lastAt: last.at, lastId: last.id },
       );

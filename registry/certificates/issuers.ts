@@ -2,7 +2,7 @@ import { type Identity, Problem } from '@rollcall/protocol';
 import { auditTime, recordDone } from '../audit/audit.ts';
 import type { RegistryDatabase } from '../database.ts';
 import type { Actor } from '../registry.ts';
-import type { Transaction } from '../transaction.ts';
+import type { Steps, Transaction } from '../transaction.ts';
 import { countHolders, listHolders, notSeenSince, strandedBy } from './stranded-holders.ts';
 
 /**
@@ -70,33 +70,40 @@ export interface IssuerStore {
 export function createIssuerStore(database: RegistryDatabase): IssuerStore {
   return {
     listIssuers: async () =>
-      database.read((tx) =>
-        tx.all<IssuerRow>('SELECT * FROM issuers ORDER BY prepared_at, role DESC, id', {}).map(readRow),
-      ),
+      database.read(function* (tx) {
+        return (yield* tx.all<IssuerRow>('SELECT * FROM issuers ORDER BY prepared_at, role DESC, id', {})).map(readRow);
+      }),
     addIssuers: async (issuers, actor) =>
-      database.write((tx) => {
-        for (const issuer of issuers) addIssuer(tx, issuer, actor);
+      database.write(function* (tx) {
+        for (const issuer of issuers) yield* addIssuer(tx, issuer, actor);
       }),
     activateIssuer: async (id, actor) => database.write((tx) => activate(tx, id, actor)),
     taintIssuer: async (id, actor) =>
-      database.write((tx) => {
-        const found = expectState(tx, id, ['outgoing']);
-        tx.run(`UPDATE issuers SET state = 'tainted', tainted_at = @now WHERE id = @id`, { id, now: tx.now });
+      database.write(function* (tx) {
+        const found = yield* expectState(tx, id, ['outgoing']);
+        yield* tx.run(`UPDATE issuers SET state = 'tainted', tainted_at = @now WHERE id = @id`, { id, now: tx.now });
         recordDone(tx, { actor, action: 'ca.tainted', subject: `ca/${id}`, details: { role: found.role } });
       }),
     retireIssuer: async (id, maxStranded, actor) => database.write((tx) => retire(tx, id, maxStranded, actor)),
-    countStranded: async (id) => database.read((tx) => countHolders(tx, strandedBy(tx, find(tx, id)))),
-    listStranded: async (id, most) => database.read((tx) => listHolders(tx, strandedBy(tx, find(tx, id)), most)),
+    countStranded: async (id) =>
+      database.read(function* (tx) {
+        return yield* countHolders(tx, yield* strandedBy(tx, yield* find(tx, id)));
+      }),
+    listStranded: async (id, most) =>
+      database.read(function* (tx) {
+        return yield* listHolders(tx, yield* strandedBy(tx, yield* find(tx, id)), most);
+      }),
     countNotSeenSince: async (at) => database.read((tx) => countHolders(tx, notSeenSince(at))),
     listNotSeenSince: async (at, most) => database.read((tx) => listHolders(tx, notSeenSince(at), most)),
     countIssued: async (id) =>
-      database.read(
-        (tx) =>
-          tx.get<{ n: number }>(
+      database.read(function* (tx) {
+        return (
+          (yield* tx.get<{ n: number }>(
             'SELECT count(*) AS n FROM certificates WHERE issuer_id = @id AND not_after > @now AND revoked_at IS NULL',
             { id, now: tx.now },
-          )?.n ?? 0,
-      ),
+          ))?.n ?? 0
+        );
+      }),
   };
 }
 
@@ -115,15 +122,19 @@ interface IssuerRow {
   readonly chain: string;
 }
 
-function addIssuer(tx: Transaction, issuer: NewIssuer, actor: Actor): void {
+function* addIssuer(tx: Transaction, issuer: NewIssuer, actor: Actor): Steps<void> {
   const { id, role } = issuer;
-  if (find(tx, id) !== undefined) return;
-  const isFirst = tx.get('SELECT 1 FROM issuers WHERE role = @role', { role }) === undefined;
-  const hasActive = tx.get(`SELECT 1 FROM issuers WHERE role = @role AND state = 'active'`, { role }) !== undefined;
-  if (hasActive && tx.get(`SELECT 1 FROM issuers WHERE role = @role AND state = 'prepared'`, { role }) !== undefined) {
+  if ((yield* find(tx, id)) !== undefined) return;
+  const isFirst = (yield* tx.get('SELECT 1 FROM issuers WHERE role = @role', { role })) === undefined;
+  const hasActive =
+    (yield* tx.get(`SELECT 1 FROM issuers WHERE role = @role AND state = 'active'`, { role })) !== undefined;
+  if (
+    hasActive &&
+    (yield* tx.get(`SELECT 1 FROM issuers WHERE role = @role AND state = 'prepared'`, { role })) !== undefined
+  ) {
     throw conflict(`expected no prepared ${role} CA, found one`);
   }
-  tx.run(
+  yield* tx.run(
     `INSERT INTO issuers (id, role, state, root_id, not_before, not_after, prepared_at, activated_at, der, chain)
      VALUES (@id, @role, @state, @rootId, @notBefore, @notAfter, @now, @activatedAt, @der, @chain)`,
     {
@@ -139,40 +150,43 @@ function addIssuer(tx: Transaction, issuer: NewIssuer, actor: Actor): void {
       chain: issuer.chain,
     },
   );
-  if (role === 'issuing' && isFirst) tx.run('UPDATE certificates SET issuer_id = @id WHERE issuer_id IS NULL', { id });
+  if (role === 'issuing' && isFirst)
+    yield* tx.run('UPDATE certificates SET issuer_id = @id WHERE issuer_id IS NULL', { id });
   const details = { role, state: hasActive ? 'prepared' : 'active', notAfter: auditTime(issuer.notAfter) };
   recordDone(tx, { actor, action: 'ca.added', subject: `ca/${id}`, details });
 }
 
-function activate(tx: Transaction, id: string, actor: Actor): void {
-  const { role, rootId } = expectState(tx, id, ['prepared']);
+function* activate(tx: Transaction, id: string, actor: Actor): Steps<void> {
+  const { role, rootId } = yield* expectState(tx, id, ['prepared']);
   // An active issuing CA needs an active root: both change at once.
-  if (rootId !== undefined && find(tx, rootId)?.state === 'prepared') activate(tx, rootId, actor);
-  tx.run(`UPDATE issuers SET state = 'outgoing' WHERE role = @role AND state = 'active'`, { role });
-  tx.run(`UPDATE issuers SET state = 'active', activated_at = @now WHERE id = @id`, { id, now: tx.now });
+  if (rootId !== undefined && (yield* find(tx, rootId))?.state === 'prepared') yield* activate(tx, rootId, actor);
+  yield* tx.run(`UPDATE issuers SET state = 'outgoing' WHERE role = @role AND state = 'active'`, { role });
+  yield* tx.run(`UPDATE issuers SET state = 'active', activated_at = @now WHERE id = @id`, { id, now: tx.now });
   recordDone(tx, { actor, action: 'ca.activated', subject: `ca/${id}`, details: { role } });
 }
 
-function retire(tx: Transaction, id: string, maxStranded: number, actor: Actor): void {
-  const found = expectState(tx, id, ['prepared', 'outgoing', 'tainted']);
+function* retire(tx: Transaction, id: string, maxStranded: number, actor: Actor): Steps<void> {
+  const found = yield* expectState(tx, id, ['prepared', 'outgoing', 'tainted']);
   const { role } = found;
   if (role === 'root') {
-    const below = tx.get<{ id: string }>(`SELECT id FROM issuers WHERE root_id = @id AND state <> 'retired'`, { id });
+    const below = yield* tx.get<{ id: string }>(`SELECT id FROM issuers WHERE root_id = @id AND state <> 'retired'`, {
+      id,
+    });
     if (below !== undefined) throw conflict(`expected its issuing CAs to be retired before it, found ${below.id}`);
   }
-  const count = countHolders(tx, strandedBy(tx, found));
+  const count = yield* countHolders(tx, yield* strandedBy(tx, found));
   if (count > maxStranded) {
     throw new Problem('ca_would_strand', {
       detail: `${count} devices and services would have no valid certificate; renew them first`,
       hint: `rollcall renewals pull --issuer ${id}, then rollcall renewals status; --strand ${count} gives them up`,
     });
   }
-  tx.run(`UPDATE issuers SET state = 'retired', retired_at = @now WHERE id = @id`, { id, now: tx.now });
+  yield* tx.run(`UPDATE issuers SET state = 'retired', retired_at = @now WHERE id = @id`, { id, now: tx.now });
   recordDone(tx, { actor, action: 'ca.retired', subject: `ca/${id}`, details: { role, stranded: count } });
 }
 
-function expectState(tx: Transaction, id: string, wanted: readonly IssuerState[]): IssuerRecord {
-  const found = find(tx, id);
+function* expectState(tx: Transaction, id: string, wanted: readonly IssuerState[]): Steps<IssuerRecord> {
+  const found = yield* find(tx, id);
   if (found === undefined) throw new Problem('ca_unknown');
   if (!wanted.includes(found.state)) {
     throw conflict(`expected ${found.role} CA ${id} to be ${wanted.join(' or ')}, found it ${found.state}`);
@@ -184,8 +198,8 @@ function conflict(detail: string): Problem {
   return new Problem('ca_state_conflict', { detail });
 }
 
-function find(tx: Transaction, id: string): IssuerRecord | undefined {
-  const row = tx.get<IssuerRow>('SELECT * FROM issuers WHERE id = @id', { id });
+function* find(tx: Transaction, id: string): Steps<IssuerRecord | undefined> {
+  const row = yield* tx.get<IssuerRow>('SELECT * FROM issuers WHERE id = @id', { id });
   return row === undefined ? undefined : readRow(row);
 }
 

@@ -1,7 +1,7 @@
 import { type DeviceId, Problem } from '@rollcall/protocol';
 import type { RegistryDatabase } from '../database.ts';
 import type { RevocationReason, RevokedEntry } from '../registry.ts';
-import type { Transaction } from '../transaction.ts';
+import type { Steps, Transaction } from '../transaction.ts';
 
 /** Certificate status as CRL and OCSP publish it. */
 export type PublishedStatus =
@@ -71,8 +71,8 @@ export function createPublishedStatusStore(database: RegistryDatabase): Publishe
         ),
       ),
     listHeldBy: async ({ issuerId, after, limit }) =>
+      // In this order, by the few devices that are suspended: `+` keeps the index of a CA's certificates, all of them, out.
       database.read((tx) =>
-        // In this order, by the few devices that are suspended: `+` keeps the index of a CA's certificates, all of them, out.
         tx.all<OnHoldEntry>(
           `SELECT serial, devices.id AS device, restricted_at AS heldAt
            FROM devices CROSS JOIN certificates ON certificates.device_id = devices.id
@@ -95,7 +95,7 @@ export function createPublishedStatusStore(database: RegistryDatabase): Publishe
 }
 
 /** In the order of revocation. */
-function listRevoked(database: RegistryDatabase): readonly RevokedEntry[] {
+async function listRevoked(database: RegistryDatabase): Promise<readonly RevokedEntry[]> {
   return database.read((tx) =>
     tx.all<RevokedEntry>(
       `SELECT serial, revoked_at AS revokedAt, revocation_reason AS reason FROM certificates
@@ -106,9 +106,9 @@ function listRevoked(database: RegistryDatabase): readonly RevokedEntry[] {
 }
 
 /** The number is durable before it is returned, so no two CRLs have the same one. */
-function nextCrlNumber(database: RegistryDatabase): number {
-  return database.write((tx) => {
-    const next = tx.get<{ value: number }>(
+async function nextCrlNumber(database: RegistryDatabase): Promise<number> {
+  return database.write(function* (tx) {
+    const next = yield* tx.get<{ value: number }>(
       `UPDATE counters SET value = value + 1 WHERE name = 'crl' RETURNING value`,
       {},
     );
@@ -117,8 +117,8 @@ function nextCrlNumber(database: RegistryDatabase): number {
   });
 }
 
-function findPublishedStatus(tx: Transaction, issuerId: string, serial: string): PublishedStatus {
-  const row = tx.get<{
+function* findPublishedStatus(tx: Transaction, issuerId: string, serial: string): Steps<PublishedStatus> {
+  const row = yield* tx.get<{
     readonly issuer_id: string | null;
     readonly revoked_at: number | null;
     readonly revocation_reason: RevocationReason | null;

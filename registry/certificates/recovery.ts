@@ -1,10 +1,10 @@
 import { formatIdentity, type Identity } from '@rollcall/protocol';
-import { auditTime, hasRoomForRefusal, recordDone, recordRefused } from '../audit/audit.ts';
+import { auditTime, type NewAuditEntry, recordDone, recordRefused, recordRefusedAlone } from '../audit/audit.ts';
 import type { RegistryDatabase } from '../database.ts';
 import { findDevice } from '../devices/devices.ts';
 import { type GroupProfile, profileOfDevice } from '../devices/group-profiles.ts';
 import type { Actor, CertificateRecord } from '../registry.ts';
-import type { Transaction } from '../transaction.ts';
+import type { Steps, Transaction } from '../transaction.ts';
 import { findCertificate, findCertificateByKey, insertCertificate, isLive } from './certificates.ts';
 import type { RecoveryRefusal, Renewal } from './issuance-store.ts';
 import { isSuperseded } from './supersession.ts';
@@ -50,33 +50,31 @@ type RecoveryDecision =
 export function createRecoveryStore(database: RegistryDatabase, limits: RecoveryLimits): RecoveryStore {
   return {
     admitRecovery: async (claim) => {
-      const decision = database.read((tx) => decide(tx, claim, limits));
+      const decision = await database.read((tx) => decide(tx, claim, limits));
       if (decision.outcome === 'replayed') return decision;
       if (decision.outcome === 'admitted') {
         const holder = decision.parent.holder as Extract<Identity, { readonly kind: 'device' }>;
-        return { outcome: 'admitted', holder, profile: database.read((tx) => profileOfDevice(tx, holder.id)) };
+        return { outcome: 'admitted', holder, profile: await database.read((tx) => profileOfDevice(tx, holder.id)) };
       }
       const { device, refusal } = decision;
-      if (device !== undefined && database.read((tx) => hasRoomForRefusal(tx, formatIdentity(device)))) {
-        database.write((tx) => recordRefusal(tx, device, claim.serial, refusal));
-      }
+      if (device !== undefined) await recordRefusedAlone(database, refusalEntry(device, claim.serial, refusal));
       return { outcome: 'refused', refusal };
     },
     commitRecovery: async ({ parentSerial, certificate, der, address }) =>
-      database.write((tx) => {
+      database.write(function* (tx) {
         const claim = { serial: parentSerial, der, publicKeySha256: certificate.publicKeySha256 };
-        const decision = decide(tx, claim, limits);
+        const decision = yield* decide(tx, claim, limits);
         if (decision.outcome === 'replayed') return decision;
         if (decision.outcome === 'refused') {
           const { device, refusal } = decision;
-          if (device !== undefined) recordRefusal(tx, device, parentSerial, refusal);
+          if (device !== undefined) recordRefused(tx, refusalEntry(device, parentSerial, refusal));
           return { outcome: 'refused', refusal };
         }
         const { parent, before } = decision;
         const holder = parent.holder as Identity;
         const { tokenId, operator } = parent;
         const origin = { parentSerial, tokenId, operator, address, recovered: true } as const;
-        const record = insertCertificate(tx, holder, certificate, origin);
+        const record = yield* insertCertificate(tx, holder, certificate, origin);
         const subject = formatIdentity(holder);
         recordDone(tx, {
           actor: subject as Actor,
@@ -98,23 +96,23 @@ export function createRecoveryStore(database: RegistryDatabase, limits: Recovery
   };
 }
 
-function decide(
+function* decide(
   tx: Transaction,
   { serial, der, publicKeySha256 }: RecoveryClaim,
   limits: RecoveryLimits,
-): RecoveryDecision {
-  const parent = findCertificate(tx, serial);
+): Steps<RecoveryDecision> {
+  const parent = yield* findCertificate(tx, serial);
   if (parent?.holder.kind !== 'device') return refused('parent_not_good', undefined);
   const { holder } = parent;
   // It equals the issued certificate byte by byte, so that its signature, names and extensions need no other check.
   if (Buffer.compare(parent.der, der) !== 0) return refused('parent_not_good', undefined);
   if (parent.revokedAt !== undefined) return refused('parent_not_good', holder);
-  const status = findDevice(tx, holder.id)?.status;
+  const status = (yield* findDevice(tx, holder.id))?.status;
   if (status === 'suspended' || status === 'quarantined') return refused(`device_${status}`, holder);
   if (status !== 'active') return refused('parent_not_good', holder);
   if (parent.notAfter > tx.now) return refused('parent_not_good', holder); // it can be renewed, with a new key
   if (tx.now >= parent.notAfter + limits.graceMs) return refused('grace_over', holder);
-  const newest = findCertificateByKey(tx, publicKeySha256);
+  const newest = yield* findCertificateByKey(tx, publicKeySha256);
   if (newest?.parentSerial === serial && isLive(newest, tx.now)) return { outcome: 'replayed', certificate: newest };
   // A key with a revoked certificate cannot recover an older one.
   if (newest?.revokedAt !== undefined) return refused('parent_not_good', holder);
@@ -122,22 +120,22 @@ function decide(
   if (parent.publicKeySha256 !== publicKeySha256) return refused('key_differs', holder);
   // An expired certificate that was recovered already is superseded by the recovered one.
   if (newest !== undefined && isLive(newest, tx.now)) return refused('parent_superseded', holder);
-  const before = countRecoveries(tx, publicKeySha256);
+  const before = yield* countRecoveries(tx, publicKeySha256);
   if (before >= limits.recoveries) return refused('recoveries_spent', holder);
   return { outcome: 'admitted', parent, before };
 }
 
-function countRecoveries(tx: Transaction, key: string): number {
+function* countRecoveries(tx: Transaction, key: string): Steps<number> {
   const sql = 'SELECT count(*) AS n FROM certificates WHERE public_key_sha256 = @key AND recovered = 1';
-  return tx.get<{ n: number }>(sql, { key })?.n ?? 0;
+  return (yield* tx.get<{ n: number }>(sql, { key }))?.n ?? 0;
 }
 
 function refused(refusal: RecoveryRefusal, device: Identity | undefined): RecoveryDecision {
   return { outcome: 'refused', refusal, device };
 }
 
-function recordRefusal(tx: Transaction, device: Identity, parentSerial: string, refusal: RecoveryRefusal): void {
+function refusalEntry(device: Identity, parentSerial: string, refusal: RecoveryRefusal): NewAuditEntry {
   const subject = formatIdentity(device);
   const details = { refusal, parentSerial, severity: 'high' };
-  recordRefused(tx, { actor: subject as Actor, action: 'certificate.recovered', subject, details });
+  return { actor: subject as Actor, action: 'certificate.recovered', subject, details };
 }

@@ -1,6 +1,6 @@
 import type { DeviceId, GroupName } from '@rollcall/protocol';
 import type { RegistryDatabase } from '../database.ts';
-import type { Transaction } from '../transaction.ts';
+import type { Steps, Transaction } from '../transaction.ts';
 
 export interface PulledWindow {
   readonly start: number;
@@ -55,14 +55,15 @@ export function createRenewalWindowStore(database: RegistryDatabase): RenewalWin
     listCurrentCertificates: async (filter) => database.read((tx) => listCurrent(tx, filter)),
     listServiceCertificates: async (filter) => database.read((tx) => listOfServices(tx, filter)),
     countLiveCertificates: async () =>
-      database.read(
-        (tx) =>
-          tx.get<{ n: number }>(
+      database.read(function* (tx) {
+        return (
+          (yield* tx.get<{ n: number }>(
             `SELECT count(*) AS n FROM certificates
              WHERE revoked_at IS NULL AND server_name IS NULL AND not_after > @now`,
             { now: tx.now },
-          )?.n ?? 0,
-      ),
+          ))?.n ?? 0
+        );
+      }),
     findPulledWindow: async (serial) =>
       database.read((tx) =>
         tx.get<PulledWindow>(
@@ -71,7 +72,11 @@ export function createRenewalWindowStore(database: RegistryDatabase): RenewalWin
         ),
       ),
     pullWindows: async (windows) =>
-      database.write((tx) => windows.reduce((changed, window) => changed + pull(tx, window), 0)),
+      database.write(function* (tx) {
+        let changed = 0;
+        for (const window of windows) changed += yield* pull(tx, window);
+        return changed;
+      }),
   };
 }
 
@@ -87,10 +92,12 @@ interface CurrentRow {
   readonly reason: PulledWindow['reason'] | null;
 }
 
-function listCurrent(tx: Transaction, { group, issuerId, after, limit }: CurrentFilter): readonly CurrentCertificate[] {
-  return tx
-    .all<CurrentRow>(
-      `SELECT devices.id AS device, group_name, c.serial, c.issuer_id, c.not_before, c.not_after,
+function* listCurrent(
+  tx: Transaction,
+  { group, issuerId, after, limit }: CurrentFilter,
+): Steps<readonly CurrentCertificate[]> {
+  return (yield* tx.all<CurrentRow>(
+    `SELECT devices.id AS device, group_name, c.serial, c.issuer_id, c.not_before, c.not_after,
          w.window_start, w.window_end, w.reason
        FROM devices
        JOIN certificates AS c ON c.serial = (
@@ -100,27 +107,24 @@ function listCurrent(tx: Transaction, { group, issuerId, after, limit }: Current
        WHERE devices.id > @after AND devices.revoked_at IS NULL
          AND (@group IS NULL OR group_name = @group) AND (@issuer IS NULL OR c.issuer_id = @issuer)
        ORDER BY devices.id LIMIT @limit`,
-      { now: tx.now, after: after ?? '', group: group ?? null, issuer: issuerId ?? null, limit },
-    )
-    .map(readRow);
+    { now: tx.now, after: after ?? '', group: group ?? null, issuer: issuerId ?? null, limit },
+  )).map(readRow);
 }
 
-function listOfServices(
+function* listOfServices(
   tx: Transaction,
   { issuerId, after, limit }: ServiceCertificateFilter,
-): readonly CurrentCertificate[] {
-  return tx
-    .all<CurrentRow>(
-      `SELECT NULL AS device, NULL AS group_name, c.serial, c.issuer_id, c.not_before, c.not_after,
+): Steps<readonly CurrentCertificate[]> {
+  return (yield* tx.all<CurrentRow>(
+    `SELECT NULL AS device, NULL AS group_name, c.serial, c.issuer_id, c.not_before, c.not_after,
          w.window_start, w.window_end, w.reason
        FROM certificates AS c INDEXED BY certificates_by_service
        LEFT JOIN renewal_windows AS w ON w.serial = c.serial
        WHERE c.service_name IS NOT NULL AND c.revoked_at IS NULL AND c.not_after > @now AND c.serial > @after
          AND (@issuer IS NULL OR c.issuer_id = @issuer)
        ORDER BY c.serial LIMIT @limit`,
-      { now: tx.now, after: after ?? '', issuer: issuerId ?? null, limit },
-    )
-    .map(readRow);
+    { now: tx.now, after: after ?? '', issuer: issuerId ?? null, limit },
+  )).map(readRow);
 }
 
 function readRow(row: CurrentRow): CurrentCertificate {
@@ -138,8 +142,11 @@ function readRow(row: CurrentRow): CurrentCertificate {
   };
 }
 
-function pull(tx: Transaction, { serial, start, end, reason }: PulledWindow & { readonly serial: string }): number {
-  return tx.run(
+function* pull(
+  tx: Transaction,
+  { serial, start, end, reason }: PulledWindow & { readonly serial: string },
+): Steps<number> {
+  return yield* tx.run(
     `INSERT INTO renewal_windows (serial, window_start, window_end, reason, set_at)
      VALUES (@serial, @start, @end, @reason, @now)
      ON CONFLICT (serial) DO UPDATE SET window_start = @start, window_end = @end, reason = @reason, set_at = @now

@@ -1,11 +1,11 @@
 import { formatIdentity, type Identity } from '@rollcall/protocol';
-import { auditTime, hasRoomForRefusal, recordDone, recordRefused } from '../audit/audit.ts';
+import { auditTime, type NewAuditEntry, recordDone, recordRefused, recordRefusedAlone } from '../audit/audit.ts';
 import type { RegistryDatabase } from '../database.ts';
 import { findDevice } from '../devices/devices.ts';
 import { profileOfDevice } from '../devices/group-profiles.ts';
 import type { CertificateRecord, DeviceStatus } from '../registry.ts';
 import { findService } from '../services.ts';
-import type { Transaction } from '../transaction.ts';
+import type { Steps, Transaction } from '../transaction.ts';
 import { findCertificate, findCertificateByKey, insertCertificate, isLive } from './certificates.ts';
 import type { Renewal, RenewalAdmission, RenewalOutcome, RenewalRefusal } from './issuance-store.ts';
 import { beginOverlap, childrenOf, isSuperseded, markFirstUse } from './supersession.ts';
@@ -18,38 +18,43 @@ type RenewalDecision =
 
 type Refused = Extract<RenewalDecision, { readonly outcome: 'refused' }>;
 
-export function admitRenewal(
+export async function admitRenewal(
   database: RegistryDatabase,
   parentSerial: string,
   publicKeySha256: string,
-): RenewalAdmission {
-  const decision = database.read((tx) => decide(tx, parentSerial, publicKeySha256));
+): Promise<RenewalAdmission> {
+  const decision = await database.read((tx) => decide(tx, parentSerial, publicKeySha256));
   if (decision.outcome === 'replayed') return decision;
   if (decision.outcome === 'admitted') {
     const { holder } = decision;
-    const profile = holder.kind === 'device' ? database.read((tx) => profileOfDevice(tx, holder.id)) : undefined;
+    const profile = holder.kind === 'device' ? await database.read((tx) => profileOfDevice(tx, holder.id)) : undefined;
     return { outcome: 'admitted', holder, profile };
   }
-  if (database.read((tx) => shouldRecord(tx, decision)))
-    database.write((tx) => recordRefusal(tx, decision, parentSerial));
+  const entry = refusalEntry(decision, parentSerial);
+  if (entry !== undefined) await recordRefusedAlone(database, entry);
   return { outcome: 'refused', refusal: decision.refusal };
 }
 
-export function commitRenewal(database: RegistryDatabase, renewal: Renewal, overlapMs: number): RenewalOutcome {
+export async function commitRenewal(
+  database: RegistryDatabase,
+  renewal: Renewal,
+  overlapMs: number,
+): Promise<RenewalOutcome> {
   const { parentSerial, certificate, address } = renewal;
-  return database.write((tx) => {
-    const decision = decide(tx, parentSerial, certificate.publicKeySha256);
+  return database.write(function* (tx) {
+    const decision = yield* decide(tx, parentSerial, certificate.publicKeySha256);
     if (decision.outcome === 'replayed') return decision;
     if (decision.outcome === 'refused') {
-      recordRefusal(tx, decision, parentSerial);
+      const entry = refusalEntry(decision, parentSerial);
+      if (entry !== undefined) recordRefused(tx, entry);
       return { outcome: 'refused', refusal: decision.refusal };
     }
     const { parent } = decision;
-    const siblings = childrenOf(tx, parent, decision.holder);
+    const siblings = yield* childrenOf(tx, parent, decision.holder);
     // Authenticating a renewal with a certificate is its first use, as a connection is.
-    if (parent.parentSerial !== undefined) markFirstUse(tx, parent);
-    beginOverlap(tx, parent, overlapMs);
-    const record = insertCertificate(tx, decision.holder, certificate, {
+    if (parent.parentSerial !== undefined) yield* markFirstUse(tx, parent);
+    yield* beginOverlap(tx, parent, overlapMs);
+    const record = yield* insertCertificate(tx, decision.holder, certificate, {
       parentSerial,
       tokenId: parent.tokenId,
       operator: parent.operator,
@@ -80,15 +85,15 @@ export function commitRenewal(database: RegistryDatabase, renewal: Renewal, over
   });
 }
 
-function decide(tx: Transaction, parentSerial: string, publicKeySha256: string): RenewalDecision {
-  const parent = findCertificate(tx, parentSerial);
+function* decide(tx: Transaction, parentSerial: string, publicKeySha256: string): Steps<RenewalDecision> {
+  const parent = yield* findCertificate(tx, parentSerial);
   if (parent === undefined || parent.holder.kind === 'server') return refused('parent_not_good', undefined);
   if (parent.revokedAt !== undefined) return refused('parent_not_good', parent.holder);
   if (parent.notAfter <= tx.now) return refused('parent_expired', parent.holder);
-  const status = statusOf(tx, parent.holder);
+  const status = yield* statusOf(tx, parent.holder);
   if (status === 'suspended' || status === 'quarantined') return refused(`device_${status}`, parent.holder);
   if (status !== 'active') return refused('parent_not_good', parent.holder);
-  const earlier = findCertificateByKey(tx, publicKeySha256);
+  const earlier = yield* findCertificateByKey(tx, publicKeySha256);
   // Also for a superseded parent: a device that lost power between the first use of its new certificate and
   // storing it has no other way to get it.
   if (earlier?.parentSerial === parentSerial && isLive(earlier, tx.now)) {
@@ -103,21 +108,20 @@ function refused(refusal: RenewalRefusal, parent: Identity | undefined): Refused
   return { outcome: 'refused', refusal, parent };
 }
 
-function shouldRecord(tx: Transaction, { parent }: Refused): boolean {
-  return parent !== undefined && hasRoomForRefusal(tx, nameOf(parent));
-}
-
-function recordRefusal(tx: Transaction, { parent, refusal }: Refused, parentSerial: string): void {
-  if (parent === undefined) return;
+/** Undefined when it is unknown whose certificate was presented. */
+function refusalEntry({ parent, refusal }: Refused, parentSerial: string): NewAuditEntry | undefined {
+  if (parent === undefined) return undefined;
   const holder = nameOf(parent);
   const action = refusal === 'parent_superseded' ? 'certificate.renewal_forked' : 'certificate.renewed';
-  recordRefused(tx, { actor: holder, action, subject: holder, details: { refusal, parentSerial } });
+  return { actor: holder, action, subject: holder, details: { refusal, parentSerial } };
 }
 
 function nameOf(holder: Identity): `${Identity['kind']}/${string}` {
   return formatIdentity(holder) as `${Identity['kind']}/${string}`;
 }
 
-function statusOf(tx: Transaction, holder: Identity): DeviceStatus | undefined {
-  return holder.kind === 'device' ? findDevice(tx, holder.id)?.status : findService(tx, holder.name)?.status;
+function* statusOf(tx: Transaction, holder: Identity): Steps<DeviceStatus | undefined> {
+  return holder.kind === 'device'
+    ? (yield* findDevice(tx, holder.id))?.status
+    : (yield* findService(tx, holder.name))?.status;
 }

@@ -9,7 +9,7 @@ import type { TerminationReport, TerminationResult } from '../devices/device-ope
 import { updateCertificateEnd } from '../devices/devices.ts';
 import { Listeners } from '../listeners.ts';
 import type { Actor, CertificateRecord, RevocationReason } from '../registry.ts';
-import type { Transaction } from '../transaction.ts';
+import type { Steps, Transaction } from '../transaction.ts';
 import { certificatesOf, findCertificate, isLive } from './certificates.ts';
 
 export interface CertificateRevocation {
@@ -55,7 +55,7 @@ export function createCertificateRevocationStore(
   const listeners = new Listeners<CertificateRevocation, TerminationReport>('revocation of a certificate', log);
   return {
     revokeCertificate: async (serial, reason, actor) => {
-      const { revocation, others } = database.write((tx) => revoke(tx, serial, reason, actor));
+      const { revocation, others } = await database.write((tx) => revoke(tx, serial, reason, actor));
       const committedAt = performance.now();
       const reports = await listeners.notify([revocation]);
       const propagationMs = performance.now() - committedAt;
@@ -66,16 +66,16 @@ export function createCertificateRevocationStore(
   };
 }
 
-function revoke(
+function* revoke(
   tx: Transaction,
   serial: string,
   reason: RevocationReason,
   actor: Actor,
-): { readonly revocation: CertificateRevocation; readonly others: readonly OtherCertificate[] } {
-  const found = findCertificate(tx, serial);
+): Steps<{ readonly revocation: CertificateRevocation; readonly others: readonly OtherCertificate[] }> {
+  const found = yield* findCertificate(tx, serial);
   if (found === undefined || found.holder.kind === 'server') throw new Problem('certificate_unknown');
   const { holder } = found;
-  const all = certificatesOf(tx, holder);
+  const all = yield* certificatesOf(tx, holder);
   const others = all
     .filter((each) => each.serial !== serial && isLive(each, tx.now))
     .map((each) => ({
@@ -94,13 +94,13 @@ function revoke(
       hint: `rollcall ${holder.kind} revoke ${name} --reason ${reason}, or have it renew first`,
     });
   }
-  tx.run('UPDATE certificates SET revoked_at = @now, revocation_reason = @reason WHERE serial = @serial', {
+  yield* tx.run('UPDATE certificates SET revoked_at = @now, revocation_reason = @reason WHERE serial = @serial', {
     serial,
     now: tx.now,
     reason,
   });
-  if (holder.kind === 'device') updateCertificateEnd(tx, holder.id);
-  if (found.parentSerial !== undefined) clearOverlap(tx, found.parentSerial);
+  if (holder.kind === 'device') yield* updateCertificateEnd(tx, holder.id);
+  if (found.parentSerial !== undefined) yield* clearOverlap(tx, found.parentSerial);
   recordDone(tx, {
     actor,
     action: 'certificate.revoked_alone',
@@ -111,8 +111,8 @@ function revoke(
 }
 
 /** The parent was valid for a limited time beside its child; without a child it is valid until it expires. */
-function clearOverlap(tx: Transaction, parent: string): void {
-  tx.run(
+function* clearOverlap(tx: Transaction, parent: string): Steps<void> {
+  yield* tx.run(
     `UPDATE certificates SET superseded_at = NULL
      WHERE serial = @parent AND revoked_at IS NULL AND superseded_at > @now
        AND NOT EXISTS (SELECT 1 FROM certificates AS child WHERE child.parent_serial = @parent AND child.revoked_at IS NULL)`,

@@ -4,7 +4,7 @@ import { type DeviceId, formatIdentity, type Identity } from '@rollcall/protocol
 import { recordDone } from '../audit/audit.ts';
 import { updateCertificateEnd } from '../devices/devices.ts';
 import type { Actor, Revocation, RevocationReason } from '../registry.ts';
-import type { Transaction } from '../transaction.ts';
+import type { Steps, Transaction } from '../transaction.ts';
 import { certificatesOf, unrevokedSerialsOf } from './certificates.ts';
 
 export interface RevocationRequest {
@@ -13,20 +13,20 @@ export interface RevocationRequest {
 }
 
 /** Revokes the earlier certificates of a device that enrolls again. Undefined when it had none to revoke. */
-export function supersedeCertificates(tx: Transaction, id: DeviceId, actor: Actor): Revocation | undefined {
+export function* supersedeCertificates(tx: Transaction, id: DeviceId, actor: Actor): Steps<Revocation | undefined> {
   const holder: Identity = { kind: 'device', id };
-  if (unrevokedSerialsOf(tx, holder).length === 0) return undefined;
-  return revokeHolder(tx, holder, 'device.superseded', { reason: 'superseded', actor });
+  if ((yield* unrevokedSerialsOf(tx, holder)).length === 0) return undefined;
+  return yield* revokeHolder(tx, holder, 'device.superseded', { reason: 'superseded', actor });
 }
 
 /** Revokes every certificate of an identity, with an audit entry under this action and one for each certificate. */
-export function revokeHolder(
+export function* revokeHolder(
   tx: Transaction,
   holder: Identity,
   action: string,
   request: RevocationRequest,
-): Revocation {
-  const serials = unrevokedSerialsOf(tx, holder);
+): Steps<Revocation> {
+  const serials = yield* unrevokedSerialsOf(tx, holder);
   const subject = formatIdentity(holder);
   recordDone(tx, {
     actor: request.actor,
@@ -35,7 +35,7 @@ export function revokeHolder(
     details: { reason: request.reason, certificates: serials.length },
   });
   for (const serial of serials) {
-    tx.run('UPDATE certificates SET revoked_at = @now, revocation_reason = @reason WHERE serial = @serial', {
+    yield* tx.run('UPDATE certificates SET revoked_at = @now, revocation_reason = @reason WHERE serial = @serial', {
       serial,
       now: tx.now,
       reason: request.reason,
@@ -47,19 +47,19 @@ export function revokeHolder(
       details: { serial, reason: request.reason },
     });
   }
-  if (holder.kind === 'device') updateCertificateEnd(tx, holder.id);
+  if (holder.kind === 'device') yield* updateCertificateEnd(tx, holder.id);
   return { holder, serials, reason: request.reason, revokedAt: tx.now };
 }
 
 /** The revocation that was committed earlier: repeating a revocation ends live sessions again, and writes nothing. */
-export function recordedRevocation(
+export function* recordedRevocation(
   tx: Transaction,
   holder: Identity,
   found: { readonly revokedAt: number | undefined; readonly revocationReason: RevocationReason | undefined },
-): Revocation {
+): Steps<Revocation> {
   return {
     holder,
-    serials: certificatesOf(tx, holder).map((certificate) => certificate.serial),
+    serials: (yield* certificatesOf(tx, holder)).map((certificate) => certificate.serial),
     reason: found.revocationReason ?? 'unspecified',
     revokedAt: found.revokedAt ?? tx.now,
   };

@@ -1,10 +1,11 @@
 /** Devices and services that would have no valid certificate, or may not know a root, after a step of a rotation. Read only. */
 
 import type { DeviceId, Identity, ServiceName } from '@rollcall/protocol';
-import type { SqlValue, Transaction } from '../transaction.ts';
+import type { SqlValue, Steps, Transaction } from '../transaction.ts';
 import type { IssuerRecord } from './issuers.ts';
 
-type Holder = 'device_id' | 'service_name';
+const HOLDERS = ['device_id', 'service_name'] as const;
+type Holder = (typeof HOLDERS)[number];
 
 /** Selects the names of holders of one kind; undefined selects none. */
 interface HolderQuery {
@@ -13,9 +14,9 @@ interface HolderQuery {
 }
 
 /** Whom the retirement of this CA leaves without a valid certificate; of a root, those that may trust no other. */
-export function strandedBy(tx: Transaction, ca: IssuerRecord | undefined): HolderQuery | undefined {
+export function* strandedBy(tx: Transaction, ca: IssuerRecord | undefined): Steps<HolderQuery | undefined> {
   if (ca?.role !== 'root') return ca && withoutOther(ca.id);
-  const successor = tx.get<{ prepared_at: number }>(
+  const successor = yield* tx.get<{ prepared_at: number }>(
     `SELECT prepared_at FROM issuers WHERE role = 'root' AND state = 'active' AND id <> @id`,
     { id: ca.id },
   );
@@ -47,25 +48,36 @@ function withoutOther(id: string): HolderQuery {
   };
 }
 
-export function countHolders(tx: Transaction, query: HolderQuery | undefined): number {
+export function* countHolders(tx: Transaction, query: HolderQuery | undefined): Steps<number> {
   if (query === undefined) return 0;
-  const count = (holder: Holder) =>
-    tx.get<{ n: number }>(`SELECT count(*) AS n FROM (${query.sql(holder)})`, { ...query.values, now: tx.now })?.n ?? 0;
-  return count('device_id') + count('service_name');
+  let count = 0;
+  for (const holder of HOLDERS) {
+    const sql = `SELECT count(*) AS n FROM (${query.sql(holder)}) AS holders`;
+    count += (yield* tx.get<{ n: number }>(sql, { ...query.values, now: tx.now }))?.n ?? 0;
+  }
+  return count;
 }
 
 /** Devices first, each kind in the order of its names. */
-export function listHolders(tx: Transaction, query: HolderQuery | undefined, most: number): readonly Identity[] {
+export function* listHolders(
+  tx: Transaction,
+  query: HolderQuery | undefined,
+  most: number,
+): Steps<readonly Identity[]> {
   if (query === undefined) return [];
-  const names = <Name>(holder: Holder) =>
-    tx
-      .all<{ name: Name }>(`SELECT name FROM (${query.sql(holder)}) ORDER BY name LIMIT @most`, {
-        ...query.values,
-        now: tx.now,
-        most,
-      })
-      .map(({ name }) => name);
-  const devices = names<DeviceId>('device_id').map((id): Identity => ({ kind: 'device', id }));
-  const services = names<ServiceName>('service_name').map((name): Identity => ({ kind: 'service', name }));
-  return [...devices, ...services].slice(0, most);
+  const listed: Identity[] = [];
+  for (const holder of HOLDERS) {
+    const rows = yield* tx.all<{ name: string }>(
+      `SELECT name FROM (${query.sql(holder)}) AS holders ORDER BY name LIMIT @most`,
+      { ...query.values, now: tx.now, most: most - listed.length },
+    );
+    for (const { name } of rows) {
+      listed.push(
+        holder === 'device_id'
+          ? { kind: 'device', id: name as DeviceId }
+          : { kind: 'service', name: name as ServiceName },
+      );
+    }
+  }
+  return listed;
 }

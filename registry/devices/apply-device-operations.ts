@@ -38,14 +38,18 @@ export async function applyDeviceOperation(
   actor: Actor,
 ): Promise<readonly DeviceOperationResult[]> {
   const sorted = [...new Set(ids)].sort((a, b) => (a < b ? -1 : 1));
-  const problem = database.read((tx) => findOperationProblem(tx, sorted, operation));
+  const problem = await database.read((tx) => findOperationProblem(tx, sorted, operation));
   if (problem !== undefined) throw problem;
   const notified: Promise<DeviceOperationResult>[] = [];
   try {
     for (let from = 0; from < sorted.length; from += DEVICES_PER_TRANSACTION) {
       if (from > 0) await nextTurn();
       const some = sorted.slice(from, from + DEVICES_PER_TRANSACTION);
-      const committed = database.write((tx) => some.map((id) => applyToDevice(tx, id, operation, actor)));
+      const committed = await database.write(function* (tx) {
+        const applied: CommittedOperation[] = [];
+        for (const id of some) applied.push(yield* applyToDevice(tx, id, operation, actor));
+        return applied;
+      });
       const at = performance.now();
       notified.push(...committed.map((one) => notifyListeners(listeners, one, at)));
     }

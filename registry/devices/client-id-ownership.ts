@@ -1,18 +1,19 @@
 import type { DeviceId, ServiceName } from '@rollcall/protocol';
-import type { Transaction } from '../transaction.ts';
+import type { Steps, Transaction } from '../transaction.ts';
 
 /** Whether a service may use this device id as a client id. Revoked services keep their names. */
-export function belongsToService(tx: Transaction, id: DeviceId): boolean {
-  return owners(id).some((name) => isService(tx, name));
+export function* belongsToService(tx: Transaction, id: DeviceId): Steps<boolean> {
+  for (const name of owners(id)) if (yield* isService(tx, name)) return true;
+  return false;
 }
 
 /** Whether a service of this name would share a client id with a device or another service. */
-export function overlapsOthers(tx: Transaction, name: ServiceName): boolean {
+export function* overlapsOthers(tx: Transaction, name: ServiceName): Steps<boolean> {
+  for (const owner of owners(name)) if (owner !== name && (yield* isService(tx, owner))) return true;
   return (
-    owners(name).some((owner) => owner !== name && isService(tx, owner)) ||
-    tx.get(`SELECT 1 FROM services WHERE name >= @from AND name < @to LIMIT 1`, below(name)) !== undefined ||
-    tx.get(`SELECT 1 FROM devices WHERE id = @name`, { name }) !== undefined ||
-    tx.get(`SELECT 1 FROM devices WHERE id >= @from AND id < @to LIMIT 1`, below(name)) !== undefined
+    (yield* tx.get(`SELECT 1 FROM services WHERE name >= @from AND name < @to LIMIT 1`, below(name))) !== undefined ||
+    (yield* tx.get(`SELECT 1 FROM devices WHERE id = @name`, { name })) !== undefined ||
+    (yield* tx.get(`SELECT 1 FROM devices WHERE id >= @from AND id < @to LIMIT 1`, below(name))) !== undefined
   );
 }
 
@@ -23,8 +24,8 @@ function owners(clientId: string): readonly string[] {
   return names;
 }
 
-function isService(tx: Transaction, name: string): boolean {
-  return tx.get(`SELECT 1 FROM services WHERE name = @name`, { name }) !== undefined;
+function* isService(tx: Transaction, name: string): Steps<boolean> {
+  return (yield* tx.get(`SELECT 1 FROM services WHERE name = @name`, { name })) !== undefined;
 }
 
 /** Ids that begin with `name-`, as an index range: `.` is the character after `-`. */

@@ -14,15 +14,15 @@ export interface DeviceSettings {
 }
 
 /** Throws Problem `device_unknown`, `device_revoked` or, for invalid labels, `request_invalid`. */
-export function setDevice(
+export async function setDevice(
   database: RegistryDatabase,
   id: DeviceId,
   change: DeviceSettings,
   actor: Actor,
   check?: ChangeCheck<DeviceRecord>,
-): { readonly device: DeviceRecord; readonly isChanged: boolean } {
-  return database.write((tx) => {
-    const device = findDevice(tx, id);
+): Promise<{ readonly device: DeviceRecord; readonly isChanged: boolean }> {
+  return database.write(function* (tx) {
+    const device = yield* findDevice(tx, id);
     if (device === undefined) throw new Problem('device_unknown');
     check?.(device);
     if (device.status === 'revoked') throw new Problem('device_revoked');
@@ -31,9 +31,13 @@ export function setDevice(
     checkLabels(labels, 'request_invalid');
     const text = writeLabels(labels);
     if (group === device.group && text === writeLabels(device.labels)) return { device, isChanged: false };
-    if (group !== device.group && isGroupFull(tx, group)) throw new Problem('group_full');
-    writeTerms(tx, device, { id, labels });
-    tx.run('UPDATE devices SET group_name = @group, labels = @labels WHERE id = @id', { id, group, labels: text });
+    if (group !== device.group && (yield* isGroupFull(tx, group))) throw new Problem('group_full');
+    yield* writeTerms(tx, device, { id, labels });
+    yield* tx.run('UPDATE devices SET group_name = @group, labels = @labels WHERE id = @id', {
+      id,
+      group,
+      labels: text,
+    });
     const details = { group, labels: text, groupBefore: device.group, labelsBefore: writeLabels(device.labels) };
     recordDone(tx, { actor, action: 'device.set', subject: `device/${id}`, details });
     return { device: { ...device, group, labels }, isChanged: true };

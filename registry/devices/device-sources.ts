@@ -3,7 +3,7 @@
  * a position on, so that its cost does not depend on the number of devices (`registry/devices/device-sources.test.ts`).
  */
 
-import type { SqlValue, Transaction } from '../transaction.ts';
+import type { SqlValue, Steps, Transaction } from '../transaction.ts';
 import type { DeviceCriteria, DeviceSort, OrderPart, Position } from './device-query.ts';
 import { labelTerm, termRange } from './device-terms.ts';
 
@@ -157,14 +157,14 @@ function byId(criteria: DeviceCriteria): OrderedSource | undefined {
 }
 
 /** Up to `most` ids behind a position, with the values that they are sorted by. */
-export function readOrdered(
+export function* readOrdered(
   tx: Transaction,
   { sql, least, most, parameters }: OrderedSource,
   from: Position | undefined,
   { isReversed, count }: { readonly isReversed: boolean; readonly count: number },
-): readonly { readonly id: string; readonly key: string | number }[] {
+): Steps<readonly { readonly id: string; readonly key: string | number }[]> {
   const start = isReversed ? { key: most, id: LAST_TEXT } : { key: least, id: '' };
-  return tx.all(isReversed ? sql.down : sql.up, {
+  return yield* tx.all(isReversed ? sql.down : sql.up, {
     ...parameters,
     key: from?.key ?? start.key,
     id: from?.id ?? start.id,
@@ -219,11 +219,15 @@ export function candidatesOf(criteria: DeviceCriteria): readonly Candidates[] {
 }
 
 /** Up to `most` of them. A text can name a device several times. */
-export function readCandidates(tx: Transaction, { sql, parameters }: Candidates, most: number): readonly string[] {
-  return tx.all<{ id: string }>(sql, { ...parameters, most }).map(({ id }) => id);
+export function* readCandidates(
+  tx: Transaction,
+  { sql, parameters }: Candidates,
+  most: number,
+): Steps<readonly string[]> {
+  return (yield* tx.all<{ id: string }>(sql, { ...parameters, most })).map(({ id }) => id);
 }
 
-export function countCandidates(tx: Transaction, { sql, parameters }: Candidates, most: number): number {
+export function* countCandidates(tx: Transaction, { sql, parameters }: Candidates, most: number): Steps<number> {
   const counted = `SELECT count(*) AS n FROM (${sql})`;
-  return tx.get<{ n: number }>(counted, { ...parameters, most })?.n ?? 0;
+  return (yield* tx.get<{ n: number }>(counted, { ...parameters, most }))?.n ?? 0;
 }

@@ -1,9 +1,9 @@
 import { type DeviceId, type Identity, Problem } from '@rollcall/protocol';
 import { recordDone } from '../audit/audit.ts';
 import { recordedRevocation, revokeHolder } from '../certificates/revoke-holder.ts';
-import type { Actor, DeviceRecord, Revocation } from '../registry.ts';
+import type { Actor, DeviceRecord, DeviceStatus, Revocation } from '../registry.ts';
 import { revokeTokensFor } from '../tokens/tokens.ts';
-import type { Transaction } from '../transaction.ts';
+import type { Steps, Transaction } from '../transaction.ts';
 import type { DeviceChange, DeviceOperation } from './device-operation-types.ts';
 import { writeTerms } from './device-terms.ts';
 import { findDevice } from './devices.ts';
@@ -16,12 +16,13 @@ export interface CommittedOperation {
 }
 
 /** Names up to five ids that do not exist or, where it matters, are revoked; undefined when the operation can be applied. */
-export function findOperationProblem(
+export function* findOperationProblem(
   tx: Transaction,
   ids: readonly DeviceId[],
   operation: DeviceOperation,
-): Problem | undefined {
-  const found = ids.map((id) => [id, findDevice(tx, id)?.status] as const);
+): Steps<Problem | undefined> {
+  const found: (readonly [DeviceId, DeviceStatus | undefined])[] = [];
+  for (const id of ids) found.push([id, (yield* findDevice(tx, id))?.status]);
   const unknown = found.filter(([, status]) => status === undefined);
   if (unknown.length > 0) {
     return new Problem('device_unknown', { detail: `there is no device ${names(unknown)}; nothing was done` });
@@ -37,59 +38,59 @@ function names(found: readonly (readonly [DeviceId, unknown])[]): string {
   return `${first.join(', ')}${found.length > 5 ? ` and ${found.length - 5} more` : ''}`;
 }
 
-export function applyToDevice(
+export function* applyToDevice(
   tx: Transaction,
   id: DeviceId,
   operation: DeviceOperation,
   actor: Actor,
-): CommittedOperation {
-  const device = findDevice(tx, id);
+): Steps<CommittedOperation> {
+  const device = yield* findDevice(tx, id);
   if (device === undefined) throw new Problem('device_unknown', { reason: `found no device ${id}` });
   switch (operation.kind) {
     case 'revoke':
-      return revoke(tx, device, operation.reason, actor);
+      return yield* revoke(tx, device, operation.reason, actor);
     case 'delete':
-      return deleteDevice(tx, device, actor);
+      return yield* deleteDevice(tx, device, actor);
     case 'suspend':
-      return restrict(tx, device, operation.kind, 'suspended', actor);
+      return yield* restrict(tx, device, operation.kind, 'suspended', actor);
     case 'quarantine':
-      return restrict(tx, device, operation.kind, 'quarantined', actor);
+      return yield* restrict(tx, device, operation.kind, 'quarantined', actor);
     case 'resume':
-      return resume(tx, device, actor);
+      return yield* resume(tx, device, actor);
     case 'disconnect':
       recordDone(tx, { actor, action: 'device.disconnected', subject: `device/${id}` });
       return changed(device, operation.kind, device.status, tx.now);
   }
 }
 
-function revoke(
+function* revoke(
   tx: Transaction,
   device: DeviceRecord,
   reason: Revocation['reason'],
   actor: Actor,
-): CommittedOperation & { readonly revocation: Revocation } {
+): Steps<CommittedOperation & { readonly revocation: Revocation }> {
   const { id } = device;
   const holder: Identity = { kind: 'device', id };
   if (device.revokedAt !== undefined) {
-    const revocation = recordedRevocation(tx, holder, device);
+    const revocation = yield* recordedRevocation(tx, holder, device);
     return { ...changed(device, 'revoke', 'revoked', device.revokedAt), revocation };
   }
-  revokeTokensFor(tx, id, actor);
-  tx.run('UPDATE devices SET revoked_at = @now, revocation_reason = @reason WHERE id = @id', {
+  yield* revokeTokensFor(tx, id, actor);
+  yield* tx.run('UPDATE devices SET revoked_at = @now, revocation_reason = @reason WHERE id = @id', {
     id,
     now: tx.now,
     reason,
   });
-  const revocation = revokeHolder(tx, holder, 'device.revoked', { reason, actor });
+  const revocation = yield* revokeHolder(tx, holder, 'device.revoked', { reason, actor });
   return { ...changed(device, 'revoke', 'revoked', tx.now), revocation };
 }
 
 /** Keeps the row, because certificates refer to it, and removes everything that described the device. */
-function deleteDevice(tx: Transaction, device: DeviceRecord, actor: Actor): CommittedOperation {
-  const { revocation } = revoke(tx, device, 'cessationOfOperation', actor);
+function* deleteDevice(tx: Transaction, device: DeviceRecord, actor: Actor): Steps<CommittedOperation> {
+  const { revocation } = yield* revoke(tx, device, 'cessationOfOperation', actor);
   const { id } = device;
-  writeTerms(tx, device, undefined);
-  tx.run(
+  yield* writeTerms(tx, device, undefined);
+  yield* tx.run(
     `UPDATE devices SET deleted_at = @now, group_name = 'default', labels = '{}', restriction = NULL,
        restricted_at = NULL, online = 0, broker = NULL, connection = NULL, connected_at = NULL, last_seen_at = NULL,
        last_address = NULL, address_key = NULL, mqtt_version = NULL, sdk_version = NULL, disconnected_at = NULL,
@@ -100,16 +101,16 @@ function deleteDevice(tx: Transaction, device: DeviceRecord, actor: Actor): Comm
   return { ...changed(device, 'delete', 'deleted', tx.now), revocation };
 }
 
-function restrict(
+function* restrict(
   tx: Transaction,
   device: DeviceRecord,
   operation: 'suspend' | 'quarantine',
   status: 'suspended' | 'quarantined',
   actor: Actor,
-): CommittedOperation {
+): Steps<CommittedOperation> {
   expectNotRevoked(device);
   if (device.status === status) return changed(device, operation, status, device.restrictedAt ?? tx.now);
-  tx.run('UPDATE devices SET restriction = @status, restricted_at = @now WHERE id = @id', {
+  yield* tx.run('UPDATE devices SET restriction = @status, restricted_at = @now WHERE id = @id', {
     id: device.id,
     status,
     now: tx.now,
@@ -119,10 +120,10 @@ function restrict(
   return changed(device, operation, status, tx.now);
 }
 
-function resume(tx: Transaction, device: DeviceRecord, actor: Actor): CommittedOperation {
+function* resume(tx: Transaction, device: DeviceRecord, actor: Actor): Steps<CommittedOperation> {
   expectNotRevoked(device);
   if (device.status === 'active') return changed(device, 'resume', 'active', tx.now);
-  tx.run('UPDATE devices SET restriction = NULL, restricted_at = NULL WHERE id = @id', { id: device.id });
+  yield* tx.run('UPDATE devices SET restriction = NULL, restricted_at = NULL WHERE id = @id', { id: device.id });
   const action = device.status === 'quarantined' ? 'device.released' : 'device.resumed';
   recordDone(tx, { actor, action, subject: `device/${device.id}` });
   return changed(device, 'resume', 'active', tx.now);

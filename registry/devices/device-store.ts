@@ -51,7 +51,7 @@ export function createDeviceStore(
     findCertificate: async (serial) => database.read((tx) => findCertificate(tx, serial)),
     listIssuedFrom: async (tokenId) => database.read((tx) => certificatesIssuedFrom(tx, tokenId)),
     setDevice: async (id, settings, actor, check) => {
-      const { device, isChanged } = setDevice(database, id, settings, actor, check);
+      const { device, isChanged } = await setDevice(database, id, settings, actor, check);
       const change: DeviceChange = { device: id, operation: 'set', status: device.status, at: database.now };
       if (isChanged) await notifyListeners(listeners, { change, revocation: undefined }, performance.now());
       return device;

@@ -5,7 +5,7 @@
 
 import type Database from 'better-sqlite3';
 import type { Labels } from '../registry.ts';
-import type { Transaction } from '../transaction.ts';
+import type { Steps, Transaction } from '../transaction.ts';
 import { readLabels } from './labels.ts';
 
 /** A word begins after a dot, underscore or hyphen, and where digits follow a letter. */
@@ -48,15 +48,15 @@ function wordsIn(text: string): readonly string[] {
 }
 
 /** Writes the terms of a device anew. `before`: undefined for a device that has none. `after`: undefined to remove all. */
-export function writeTerms(tx: Transaction, before: Described | undefined, after: Described | undefined): void {
+export function* writeTerms(tx: Transaction, before: Described | undefined, after: Described | undefined): Steps<void> {
   const old = before === undefined ? new Set<string>() : termsOf(before);
   const next = after === undefined ? new Set<string>() : termsOf(after);
   const id = (after ?? before)?.id ?? '';
   for (const term of old) {
-    if (!next.has(term)) tx.run('DELETE FROM device_terms WHERE term = @term AND device_id = @id', { term, id });
+    if (!next.has(term)) yield* tx.run('DELETE FROM device_terms WHERE term = @term AND device_id = @id', { term, id });
   }
   for (const term of next) {
-    if (!old.has(term)) tx.run('INSERT OR IGNORE INTO device_terms VALUES (@term, @id)', { term, id });
+    if (!old.has(term)) yield* tx.run('INSERT OR IGNORE INTO device_terms VALUES (@term, @id)', { term, id });
   }
 }
 

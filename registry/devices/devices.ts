@@ -7,7 +7,7 @@ import {
   type Labels,
   type RevocationReason,
 } from '../registry.ts';
-import type { Transaction } from '../transaction.ts';
+import type { Steps, Transaction } from '../transaction.ts';
 import { writeTerms } from './device-terms.ts';
 import { readLabels, writeLabels } from './labels.ts';
 import { type PresenceRow, readPresence } from './presence.ts';
@@ -27,28 +27,31 @@ export interface DeviceRow extends PresenceRow {
 }
 
 /** A deleted device is not found. */
-export function findDevice(tx: Transaction, id: DeviceId): DeviceRecord | undefined {
-  const row = tx.get<DeviceRow>('SELECT * FROM devices WHERE id = @id AND deleted_at IS NULL', { id });
+export function* findDevice(tx: Transaction, id: DeviceId): Steps<DeviceRecord | undefined> {
+  const row = yield* tx.get<DeviceRow>('SELECT * FROM devices WHERE id = @id AND deleted_at IS NULL', { id });
   return row && readDevice(row);
 }
 
 /** Reads at most so many entries of the index for each status. */
-export function countDevices(tx: Transaction, most: number): Readonly<Record<DeviceStatus, number>> {
-  const counts = DEVICE_STATUSES.map((status) => {
-    const found = tx.get<{ readonly n: number }>(
+export function* countDevices(tx: Transaction, most: number): Steps<Readonly<Record<DeviceStatus, number>>> {
+  const counts: Partial<Record<DeviceStatus, number>> = {};
+  for (const status of DEVICE_STATUSES) {
+    const found = yield* tx.get<{ readonly n: number }>(
       `SELECT count(*) AS n FROM (
          SELECT 1 FROM devices INDEXED BY devices_by_status WHERE status = @status LIMIT @most
-       )`,
+       ) AS counted`,
       { status, most },
     );
-    return [status, found?.n ?? 0] as const;
-  });
-  return Object.fromEntries(counts) as Record<DeviceStatus, number>;
+    counts[status] = found?.n ?? 0;
+  }
+  return counts as Record<DeviceStatus, number>;
 }
 
 /** Reads the index of groups alone. */
-export function countGroups(tx: Transaction): readonly { readonly group: GroupName; readonly devices: number }[] {
-  return tx.all(
+export function* countGroups(
+  tx: Transaction,
+): Steps<readonly { readonly group: GroupName; readonly devices: number }[]> {
+  return yield* tx.all(
     `SELECT group_name AS "group", count(*) AS devices FROM devices INDEXED BY devices_of_group
      WHERE revoked_at IS NULL AND deleted_at IS NULL GROUP BY group_name ORDER BY group_name LIMIT 10000`,
     {},
@@ -56,14 +59,14 @@ export function countGroups(tx: Transaction): readonly { readonly group: GroupNa
 }
 
 /** Creates or overwrites the device: active, with the group and labels of its latest token. */
-export function writeDevice(
+export function* writeDevice(
   tx: Transaction,
   device: { readonly id: DeviceId; readonly group: GroupName; readonly labels: Labels; readonly enrolledBy: Actor },
-): DeviceRecord {
-  const earlier = tx.get<DeviceRow>('SELECT * FROM devices WHERE id = @id', { id: device.id });
+): Steps<DeviceRecord> {
+  const earlier = yield* tx.get<DeviceRow>('SELECT * FROM devices WHERE id = @id', { id: device.id });
   const described = earlier?.deleted_at === null ? { id: device.id, labels: readLabels(earlier.labels) } : undefined;
-  writeTerms(tx, described, device);
-  tx.run(
+  yield* writeTerms(tx, described, device);
+  yield* tx.run(
     `INSERT INTO devices (id, group_name, labels, enrolled_at, enrolled_by)
      VALUES (@id, @group, @labels, @now, @by)
      ON CONFLICT (id) DO UPDATE SET
@@ -85,8 +88,8 @@ export function writeDevice(
 }
 
 /** The end of the newest certificate that is not revoked, as the list of devices shows it. Called when that may have changed. */
-export function updateCertificateEnd(tx: Transaction, id: DeviceId): void {
-  tx.run(
+export function* updateCertificateEnd(tx: Transaction, id: DeviceId): Steps<void> {
+  yield* tx.run(
     `UPDATE devices SET certificate_ends_at = (
        SELECT not_after FROM certificates WHERE device_id = @id AND revoked_at IS NULL
        ORDER BY issued_at DESC, rowid DESC LIMIT 1

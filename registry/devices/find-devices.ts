@@ -18,6 +18,7 @@ import {
   readCursor,
 } from './device-query.ts';
 import {
+  type Candidates,
   COLUMNS,
   candidatesOf,
   countCandidates,
@@ -71,9 +72,9 @@ export async function findDevices(database: RegistryDatabase, filter: DeviceFilt
         : ({ part: 'value', key: after, id: after } as const)
       : readCursor(cursor, sort, isReversed);
   if (Object.keys(filter.labels ?? {}).some((name) => !LABEL_NAME.test(name))) return [];
-  const few = fewCandidates(database, filter, sort);
+  const few = await fewCandidates(database, filter, sort);
   const page = { sort, isReversed, from, limit };
-  return few === undefined ? walk(database, filter, page) : sortFew(database, few, page);
+  return few === undefined ? await walk(database, filter, page) : await sortFew(database, few, page);
 }
 
 /** How many devices match, counted up to `most`. */
@@ -83,14 +84,16 @@ export async function countMatchingDevices(
   most: number,
 ): Promise<number> {
   if (Object.keys(criteria.labels ?? {}).some((name) => !LABEL_NAME.test(name))) return 0;
-  const few = fewCandidates(database, criteria, 'id');
+  const few = await fewCandidates(database, criteria, 'id');
   const slices = few === undefined ? slicesById(database, criteria) : slicesOf(few.ids);
   const tested = few === undefined ? criteria : few.criteria;
   const sql = `SELECT count(*) AS n ${matching(tested)}`;
   const parameters = parametersOf(tested);
   let count = 0;
-  for (const ids of slices) {
-    count += database.read((tx) => tx.get<{ n: number }>(sql, { ids: JSON.stringify(ids), ...parameters })?.n ?? 0);
+  for await (const ids of slices) {
+    count += await database.read(function* (tx) {
+      return (yield* tx.get<{ n: number }>(sql, { ids: JSON.stringify(ids), ...parameters }))?.n ?? 0;
+    });
     if (count >= most) return most;
     await nextTurn();
   }
@@ -101,12 +104,12 @@ function* slicesOf(ids: readonly string[]): Iterable<readonly string[]> {
   for (let start = 0; start < ids.length; start += SLICE) yield ids.slice(start, start + SLICE);
 }
 
-function* slicesById(database: RegistryDatabase, criteria: DeviceCriteria): Iterable<readonly string[]> {
+async function* slicesById(database: RegistryDatabase, criteria: DeviceCriteria): AsyncIterable<readonly string[]> {
   for (const source of orderOf('id', false, criteria)) {
     let position: Position | undefined;
     for (;;) {
       const from = position;
-      const keys = database.read((tx) => readOrdered(tx, source, from, { isReversed: false, count: SLICE }));
+      const keys = await database.read((tx) => readOrdered(tx, source, from, { isReversed: false, count: SLICE }));
       if (keys.length > 0) yield keys.map(({ id }) => id);
       const last = keys.at(-1);
       if (last === undefined || keys.length < SLICE) break;
@@ -130,16 +133,23 @@ interface Few {
 }
 
 /** Undefined when many devices match each of the criteria, or when an index has exactly these devices in this order. */
-function fewCandidates(database: RegistryDatabase, criteria: DeviceCriteria, sort: DeviceSort): Few | undefined {
-  return database.read((tx) => {
+async function fewCandidates(
+  database: RegistryDatabase,
+  criteria: DeviceCriteria,
+  sort: DeviceSort,
+): Promise<Few | undefined> {
+  return database.read(function* (tx) {
     const all = candidatesOf(criteria);
     const isOrdered = isNarrowedBy(criteria, sort);
     if (all.length === 0 || (isOrdered && all.length === 1)) return undefined;
     const most = isOrdered ? FEW_IN_ORDER : FEW;
-    const counted = all.map((candidates) => ({ candidates, count: countCandidates(tx, candidates, most + 1) }));
-    const least = counted.reduce((one, other) => (other.count < one.count ? other : one));
-    if (least.count > most) return undefined;
-    const ids = [...new Set(readCandidates(tx, least.candidates, most))];
+    let least: { readonly candidates: Candidates; readonly count: number } | undefined;
+    for (const candidates of all) {
+      const count = yield* countCandidates(tx, candidates, most + 1);
+      if (least === undefined || count < least.count) least = { candidates, count };
+    }
+    if (least === undefined || least.count > most) return undefined;
+    const ids = [...new Set(yield* readCandidates(tx, least.candidates, most))];
     return { ids, criteria: least.candidates.isText ? { ...criteria, text: undefined } : criteria };
   });
 }
@@ -158,10 +168,10 @@ async function walk(
     let position = index === 0 ? from : undefined;
     let count = Math.min(SLICE, Math.max(FIRST_SLICE, limit - found.length));
     for (;;) {
-      const keys = database.read((tx) => readOrdered(tx, source, position, { isReversed, count }));
+      const keys = await database.read((tx) => readOrdered(tx, source, position, { isReversed, count }));
       const ids = keys.map(({ id }) => id);
       const matching = new Map(
-        test(database, criteria, ids, sort).map((device) => [device.record.id as string, device]),
+        (await test(database, criteria, ids, sort)).map((device) => [device.record.id as string, device]),
       );
       for (const id of ids) {
         const device = matching.get(id);
@@ -196,7 +206,7 @@ async function sortFew(
   for (let start = 0; start < ids.length; start += SLICE) {
     if (start > 0) await nextTurn();
     const slice = JSON.stringify(ids.slice(start, start + SLICE));
-    for (const row of database.read((tx) => tx.all<KeyRow>(sql, { ids: slice, ...parameters }))) {
+    for (const row of await database.read((tx) => tx.all<KeyRow>(sql, { ids: slice, ...parameters }))) {
       const position = positionOfRow(row, sort);
       if (from === undefined || compare(position, from) > 0) found.push(position);
     }
@@ -205,7 +215,7 @@ async function sortFew(
     .sort(compare)
     .slice(0, limit)
     .map(({ id }) => id);
-  const records = new Map(test(database, {}, page, sort).map(({ record }) => [record.id as string, record]));
+  const records = new Map((await test(database, {}, page, sort)).map(({ record }) => [record.id as string, record]));
   return page.flatMap((id) => records.get(id) ?? []);
 }
 
@@ -232,14 +242,14 @@ interface Found {
   readonly position: Position;
 }
 
-function test(
+async function test(
   database: RegistryDatabase,
   criteria: DeviceCriteria,
   ids: readonly string[],
   sort: DeviceSort,
-): readonly Found[] {
+): Promise<readonly Found[]> {
   if (ids.length === 0) return [];
-  const rows = database.read((tx) =>
+  const rows = await database.read((tx) =>
     tx.all<DeviceRow>(`SELECT devices.* ${matching(criteria)}`, {
       ids: JSON.stringify(ids),
       ...parametersOf(criteria),

@@ -3,7 +3,7 @@ import { recordDone } from '../audit/audit.ts';
 import type { RegistryDatabase } from '../database.ts';
 import { PROFILE_SET } from '../policies/policy-versions.ts';
 import type { Actor, ChangeCheck } from '../registry.ts';
-import type { Transaction } from '../transaction.ts';
+import type { Steps, Transaction } from '../transaction.ts';
 
 export const KEY_ALGORITHMS = ['P-256', 'P-384', 'Ed25519', 'RSA'] as const;
 export type KeyAlgorithm = (typeof KEY_ALGORITHMS)[number];
@@ -42,27 +42,27 @@ export function createGroupProfileStore(database: RegistryDatabase): GroupProfil
   return {
     findProfile: async (group) => database.read((tx) => findProfile(tx, group)),
     listProfiles: async () =>
-      database.read(
-        (tx) =>
-          new Map(
-            tx
-              .all<{ name: GroupName; profile: string }>('SELECT group_name AS name, profile FROM group_profiles', {})
-              .map(({ name, profile }) => [name, JSON.parse(profile) as GroupProfile]),
-          ),
-      ),
+      database.read(function* (tx) {
+        return new Map(
+          (yield* tx.all<{ name: GroupName; profile: string }>(
+            'SELECT group_name AS name, profile FROM group_profiles',
+            {},
+          )).map(({ name, profile }) => [name, JSON.parse(profile) as GroupProfile]),
+        );
+      }),
     profileOfDevice: async (id) => database.read((tx) => profileOfDevice(tx, id)),
     setProfile: async (group, profile, actor, check) => setProfile(database, group, profile, actor, check),
   };
 }
 
-export function findProfile(tx: Transaction, group: GroupName): GroupProfile | undefined {
+export function* findProfile(tx: Transaction, group: GroupName): Steps<GroupProfile | undefined> {
   const sql = 'SELECT profile FROM group_profiles WHERE group_name = @group';
-  const row = tx.get<{ profile: string }>(sql, { group });
+  const row = yield* tx.get<{ profile: string }>(sql, { group });
   return row && (JSON.parse(row.profile) as GroupProfile);
 }
 
-export function profileOfDevice(tx: Transaction, id: DeviceId): GroupProfile | undefined {
-  const row = tx.get<{ profile: string }>(
+export function* profileOfDevice(tx: Transaction, id: DeviceId): Steps<GroupProfile | undefined> {
+  const row = yield* tx.get<{ profile: string }>(
     `SELECT profile FROM devices JOIN group_profiles USING (group_name) WHERE id = @id AND deleted_at IS NULL`,
     { id },
   );
@@ -70,10 +70,10 @@ export function profileOfDevice(tx: Transaction, id: DeviceId): GroupProfile | u
 }
 
 /** Whether the group is at its limit. Checked inside the transaction that adds a device. */
-export function isGroupFull(tx: Transaction, group: GroupName): boolean {
-  const most = findProfile(tx, group)?.maxDevices;
+export function* isGroupFull(tx: Transaction, group: GroupName): Steps<boolean> {
+  const most = (yield* findProfile(tx, group))?.maxDevices;
   if (most === undefined) return false;
-  const found = tx.get<{ n: number }>(
+  const found = yield* tx.get<{ n: number }>(
     `SELECT count(*) AS n FROM (
        SELECT 1 FROM devices WHERE group_name = @group AND revoked_at IS NULL AND deleted_at IS NULL LIMIT @most
      )`,
@@ -82,23 +82,23 @@ export function isGroupFull(tx: Transaction, group: GroupName): boolean {
   return (found?.n ?? 0) >= most;
 }
 
-function setProfile(
+async function setProfile(
   database: RegistryDatabase,
   group: GroupName,
   given: GroupProfile,
   actor: Actor,
   check?: ChangeCheck<GroupProfile | undefined>,
-): void {
+): Promise<void> {
   const profile = checkedProfile(given);
   const text = JSON.stringify(profile);
-  database.write((tx) => {
-    check?.(findProfile(tx, group));
-    tx.run(
+  await database.write(function* (tx) {
+    check?.(yield* findProfile(tx, group));
+    yield* tx.run(
       `INSERT INTO group_profiles (group_name, profile, set_at, set_by) VALUES (@group, @text, @now, @actor)
        ON CONFLICT (group_name) DO UPDATE SET profile = @text, set_at = @now, set_by = @actor`,
       { group, text, now: tx.now, actor },
     );
-    if (text === '{}') tx.run('DELETE FROM group_profiles WHERE group_name = @group', { group });
+    if (text === '{}') yield* tx.run('DELETE FROM group_profiles WHERE group_name = @group', { group });
     recordDone(tx, { actor, action: PROFILE_SET, subject: `group/${group}`, details: { profile: text } });
   });
 }

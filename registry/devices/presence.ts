@@ -5,7 +5,7 @@
 
 import type { DeviceId } from '@rollcall/protocol';
 import type { RegistryDatabase } from '../database.ts';
-import type { Transaction } from '../transaction.ts';
+import type { Steps, Transaction } from '../transaction.ts';
 import { addressKey } from './address-range.ts';
 
 /** Times are milliseconds since the epoch. */
@@ -70,33 +70,33 @@ export function createPresenceStore(database: RegistryDatabase): PresenceStore {
     resetPresence: async (broker) => {
       let reset = 0;
       for (;;) {
-        const changed = database.write((tx) => resetSome(tx, broker));
+        const changed = await database.write((tx) => resetSome(tx, broker));
         reset += changed;
         if (changed < RESET_AT_ONCE) return reset;
         await new Promise((resolve) => setImmediate(resolve));
       }
     },
     recordPresence: async (broker, changes) => {
-      database.write((tx) => {
+      await database.write(function* (tx) {
         for (const { device, begin, end } of changes) {
-          if (begin !== undefined) recordBegin(tx, broker, device, begin);
-          if (end !== undefined) recordEnd(tx, device, end);
+          if (begin !== undefined) yield* recordBegin(tx, broker, device, begin);
+          if (end !== undefined) yield* recordEnd(tx, device, end);
         }
       });
     },
   };
 }
 
-function resetSome(tx: Transaction, broker: string): number {
-  return tx.run(
+function* resetSome(tx: Transaction, broker: string): Steps<number> {
+  return yield* tx.run(
     `UPDATE devices SET online = 0, disconnected_at = @now, disconnect_reason = @reason
      WHERE id IN (SELECT id FROM devices WHERE online = 1 AND broker = @broker LIMIT @most)`,
     { broker, now: tx.now, reason: SERVER_LOST, most: RESET_AT_ONCE },
   );
 }
 
-function recordBegin(tx: Transaction, broker: string, device: DeviceId, begin: SessionBegin): void {
-  tx.run(
+function* recordBegin(tx: Transaction, broker: string, device: DeviceId, begin: SessionBegin): Steps<void> {
+  yield* tx.run(
     `UPDATE devices SET online = 1, broker = @broker, connection = @sequence, connected_at = @at, last_seen_at = @at,
        last_address = @address, address_key = @key, mqtt_version = @mqttVersion, sdk_version = @sdkVersion
      WHERE id = @device AND deleted_at IS NULL`,
@@ -105,8 +105,8 @@ function recordBegin(tx: Transaction, broker: string, device: DeviceId, begin: S
 }
 
 /** A session that another one has taken over ends without taking the device offline. */
-function recordEnd(tx: Transaction, device: DeviceId, end: SessionEnd): void {
-  tx.run(
+function* recordEnd(tx: Transaction, device: DeviceId, end: SessionEnd): Steps<void> {
+  yield* tx.run(
     `UPDATE devices SET online = CASE WHEN connection = @sequence THEN 0 ELSE online END,
        last_seen_at = max(coalesce(last_seen_at, 0), @lastSeenAt), disconnected_at = @at, disconnect_reason = @reason
      WHERE id = @device AND deleted_at IS NULL`,

@@ -3,7 +3,7 @@
 import { createHash } from 'node:crypto';
 import { type DeviceId, Problem } from '@rollcall/protocol';
 import type { RegistryDatabase } from '../database.ts';
-import type { SqlValue, Transaction } from '../transaction.ts';
+import type { SqlValue, Steps, Transaction } from '../transaction.ts';
 import type {
   DeviceOperation,
   DeviceOperationKind,
@@ -24,12 +24,12 @@ const SELECTED_STATUS: Readonly<Record<DeviceOperationKind, string>> = {
   delete: 'TRUE',
 };
 
-export function selectDevices(
+export async function selectDevices(
   database: RegistryDatabase,
   selector: DeviceSelector,
   operation: DeviceOperation,
-): DeviceSelection {
-  const ids = database.read((tx) => find(tx, selector, operation));
+): Promise<DeviceSelection> {
+  const ids = await database.read((tx) => find(tx, selector, operation));
   return { ids, confirmation: confirmationOf(ids, operation) };
 }
 
@@ -42,7 +42,7 @@ function confirmationOf(ids: readonly DeviceId[], operation: DeviceOperation): s
   return `${operation.kind}-${ids.length}-${hex.match(/.{5}/g)?.join('-')}`;
 }
 
-function find(tx: Transaction, selector: DeviceSelector, operation: DeviceOperation): readonly DeviceId[] {
+function* find(tx: Transaction, selector: DeviceSelector, operation: DeviceOperation): Steps<readonly DeviceId[]> {
   const { ids, group, labels, token, serial, issuedBefore } = selector;
   const conditions: string[] = [];
   const parameters: Record<string, SqlValue> = {};
@@ -74,26 +74,28 @@ function find(tx: Transaction, selector: DeviceSelector, operation: DeviceOperat
     parameters.issuedBefore = issuedBefore;
   }
   if (ids !== undefined) {
-    const problem = findOperationProblem(tx, ids, operation);
+    const problem = yield* findOperationProblem(tx, ids, operation);
     if (problem !== undefined) throw problem;
-    return filterById(tx, ids, conditions, parameters);
+    return yield* filterById(tx, ids, conditions, parameters);
   }
   if (conditions.length === 0) {
     throw new Problem('request_invalid', { detail: 'expected ids, or something that devices have in common' });
   }
   const sql = `SELECT id FROM devices WHERE deleted_at IS NULL AND ${SELECTED_STATUS[operation.kind]} AND ${conditions.join(' AND ')} ORDER BY id`;
-  return tx.all<{ id: DeviceId }>(sql, parameters).map(({ id }) => id);
+  return (yield* tx.all<{ id: DeviceId }>(sql, parameters)).map(({ id }) => id);
 }
 
 /** In the order in which SQLite compares ids: by bytes; ids are ASCII. */
-function filterById(
+function* filterById(
   tx: Transaction,
   ids: readonly DeviceId[],
   conditions: readonly string[],
   parameters: Readonly<Record<string, SqlValue>>,
-): readonly DeviceId[] {
+): Steps<readonly DeviceId[]> {
   const sorted = [...new Set(ids)].sort((a, b) => (a < b ? -1 : 1));
   if (conditions.length === 0) return sorted;
   const sql = `SELECT 1 FROM devices WHERE id = @id AND deleted_at IS NULL AND ${conditions.join(' AND ')}`;
-  return sorted.filter((id) => tx.get(sql, { ...parameters, id }) !== undefined);
+  const found: DeviceId[] = [];
+  for (const id of sorted) if ((yield* tx.get(sql, { ...parameters, id })) !== undefined) found.push(id);
+  return found;
 }

@@ -5,7 +5,7 @@
 
 import type { RegistryDatabase } from '../database.ts';
 import type { Actor } from '../registry.ts';
-import type { Transaction } from '../transaction.ts';
+import type { Steps, Transaction } from '../transaction.ts';
 
 /** How long a key means the same act. */
 export const IDEMPOTENCY_KEY_LIFE_MS = 24 * 3_600_000;
@@ -39,7 +39,7 @@ export function createIdempotencyKeyStore(database: RegistryDatabase): Idempoten
   return {
     beginAct: async (act) => database.write((tx) => beginAct(tx, act)),
     endAct: async (act, status) => {
-      database.write((tx) =>
+      await database.write((tx) =>
         tx.run(`UPDATE idempotency_keys SET ended_at = @now, status = @status WHERE ${OF_KEY}`, {
           ...parametersOf(act),
           now: tx.now,
@@ -48,7 +48,7 @@ export function createIdempotencyKeyStore(database: RegistryDatabase): Idempoten
       );
     },
     forgetAct: async (act) => {
-      database.write((tx) => tx.run(`DELETE FROM idempotency_keys WHERE ${OF_KEY}`, parametersOf(act)));
+      await database.write((tx) => tx.run(`DELETE FROM idempotency_keys WHERE ${OF_KEY}`, parametersOf(act)));
     },
   };
 }
@@ -62,12 +62,15 @@ interface ActRow {
   readonly status: number | null;
 }
 
-function beginAct(tx: Transaction, act: KeyedAct & { readonly fingerprint: Uint8Array }): RecordedAct | undefined {
-  tx.run('DELETE FROM idempotency_keys WHERE begun_at <= @end', { end: tx.now - IDEMPOTENCY_KEY_LIFE_MS });
-  const row = tx.get<ActRow>(`SELECT * FROM idempotency_keys WHERE ${OF_KEY}`, parametersOf(act));
+function* beginAct(
+  tx: Transaction,
+  act: KeyedAct & { readonly fingerprint: Uint8Array },
+): Steps<RecordedAct | undefined> {
+  yield* tx.run('DELETE FROM idempotency_keys WHERE begun_at <= @end', { end: tx.now - IDEMPOTENCY_KEY_LIFE_MS });
+  const row = yield* tx.get<ActRow>(`SELECT * FROM idempotency_keys WHERE ${OF_KEY}`, parametersOf(act));
   if (row !== undefined) return readRow(row);
-  removeOldest(tx, act.operator);
-  tx.run(
+  yield* removeOldest(tx, act.operator);
+  yield* tx.run(
     `INSERT INTO idempotency_keys (operator, key_hash, fingerprint, begun_at)
      VALUES (@operator, @keyHash, @fingerprint, @now)`,
     { ...parametersOf(act), fingerprint: act.fingerprint, now: tx.now },
@@ -76,17 +79,20 @@ function beginAct(tx: Transaction, act: KeyedAct & { readonly fingerprint: Uint8
 }
 
 /** Leaves room for one more. */
-function removeOldest(tx: Transaction, operator: Actor): void {
-  const oldest = tx.get<{ readonly begun_at: number }>(
+function* removeOldest(tx: Transaction, operator: Actor): Steps<void> {
+  const oldest = yield* tx.get<{ readonly begun_at: number }>(
     `SELECT begun_at FROM idempotency_keys WHERE operator = @operator
      ORDER BY begun_at DESC LIMIT 1 OFFSET ${MAX_IDEMPOTENCY_KEYS - 1}`,
     { operator },
   );
   if (oldest === undefined) return;
-  tx.run('DELETE FROM idempotency_keys WHERE operator = @operator AND begun_at <= @end AND ended_at IS NOT NULL', {
-    operator,
-    end: oldest.begun_at,
-  });
+  yield* tx.run(
+    'DELETE FROM idempotency_keys WHERE operator = @operator AND begun_at <= @end AND ended_at IS NOT NULL',
+    {
+      operator,
+      end: oldest.begun_at,
+    },
+  );
 }
 
 function parametersOf({ operator, keyHash }: KeyedAct) {

@@ -3,7 +3,7 @@
 import { Problem } from '@rollcall/protocol';
 import { recordDone } from '../audit/audit.ts';
 import type { RegistryDatabase } from '../database.ts';
-import type { Transaction } from '../transaction.ts';
+import type { Steps, Transaction } from '../transaction.ts';
 import type { OperatorRole } from './operator-roles.ts';
 import { addOperator, expectOperator, type OperatorRecord } from './operators.ts';
 
@@ -39,27 +39,27 @@ export function createOperatorIdentityStore(database: RegistryDatabase): Operato
   };
 }
 
-function operatorOf(tx: Transaction, identity: OperatorIdentity, order: IdentityOrder): OperatorRecord {
+function* operatorOf(tx: Transaction, identity: OperatorIdentity, order: IdentityOrder): Steps<OperatorRecord> {
   const { issuer, subject } = identity;
-  const known = tx.get<{ readonly operator_name: string }>(
+  const known = yield* tx.get<{ readonly operator_name: string }>(
     'SELECT operator_name FROM operator_identities WHERE issuer = @issuer AND subject = @subject',
     { issuer, subject },
   );
-  const name = known?.operator_name ?? linkOperator(tx, identity, order);
-  const operator = expectOperator(tx, name);
+  const name = known?.operator_name ?? (yield* linkOperator(tx, identity, order));
+  const operator = yield* expectOperator(tx, name);
   if (operator.state !== 'active') throw new Problem('operator_disabled');
-  return operator.role === order.role ? operator : changeRole(tx, operator, identity, order.role);
+  return operator.role === order.role ? operator : yield* changeRole(tx, operator, identity, order.role);
 }
 
-function linkOperator(tx: Transaction, { issuer, subject }: OperatorIdentity, order: IdentityOrder): string {
+function* linkOperator(tx: Transaction, { issuer, subject }: OperatorIdentity, order: IdentityOrder): Steps<string> {
   const { name, role, operators } = order;
-  if (operators === 'create') addOperator(tx, { name, role }, ACTOR);
+  if (operators === 'create') yield* addOperator(tx, { name, role }, ACTOR);
   else {
-    expectOperator(tx, name);
-    const linked = tx.get('SELECT 1 FROM operator_identities WHERE operator_name = @name', { name });
+    yield* expectOperator(tx, name);
+    const linked = yield* tx.get('SELECT 1 FROM operator_identities WHERE operator_name = @name', { name });
     if (linked !== undefined) throw new Problem('operator_exists', { reason: 'the operator has another account' });
   }
-  tx.run(
+  yield* tx.run(
     `INSERT INTO operator_identities (issuer, subject, operator_name, created_at)
      VALUES (@issuer, @subject, @name, @now)`,
     { issuer, subject, name, now: tx.now },
@@ -73,18 +73,18 @@ function linkOperator(tx: Transaction, { issuer, subject }: OperatorIdentity, or
   return name;
 }
 
-function changeRole(
+function* changeRole(
   tx: Transaction,
   { name, role: formerRole }: OperatorRecord,
   { issuer }: OperatorIdentity,
   role: OperatorRole,
-): OperatorRecord {
-  tx.run('UPDATE operators SET role = @role WHERE name = @name', { name, role });
+): Steps<OperatorRecord> {
+  yield* tx.run('UPDATE operators SET role = @role WHERE name = @name', { name, role });
   recordDone(tx, {
     actor: ACTOR,
     action: 'operator.role.changed',
     subject: `operator/${name}`,
     details: { role, formerRole, issuer },
   });
-  return expectOperator(tx, name);
+  return yield* expectOperator(tx, name);
 }

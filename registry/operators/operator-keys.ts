@@ -6,7 +6,7 @@ import { recordDone } from '../audit/audit.ts';
 import type { RegistryDatabase } from '../database.ts';
 import type { Listeners } from '../listeners.ts';
 import type { Actor } from '../registry.ts';
-import type { Transaction } from '../transaction.ts';
+import type { Steps, Transaction } from '../transaction.ts';
 import { isRoleWithin, lesserRole, type OperatorRole } from './operator-roles.ts';
 import { expectOperator, type OperatorAccessEnded } from './operators.ts';
 
@@ -77,7 +77,7 @@ export function createOperatorKeyStore(
     createOperatorKey: async (order, actor) => createOperatorKey(database, randomBytes, order, actor),
     listOperatorKeys: async (operator) => database.read((tx) => listKeys(tx, operator)),
     revokeOperatorKey: async (id, actor) => {
-      const record = database.write((tx) => revokeKey(tx, id, actor));
+      const record = await database.write((tx) => revokeKey(tx, id, actor));
       await ended.notify([{ operator: record.operator, keyId: id }]);
       return record;
     },
@@ -102,16 +102,16 @@ interface KeyRow {
   readonly operator_role: OperatorRole;
 }
 
-function createOperatorKey(
+async function createOperatorKey(
   database: RegistryDatabase,
   randomBytes: (size: number) => Buffer,
   { operator, role, ttlSeconds }: OperatorKeyOrder,
   actor: Actor,
-): CreatedOperatorKey {
+): Promise<CreatedOperatorKey> {
   const id = randomBytes(ID_BYTES).toString('hex');
   const secret = randomBytes(SECRET_BYTES).toString('base64url');
-  return database.write((tx) => {
-    const owner = expectOperator(tx, operator);
+  return database.write(function* (tx) {
+    const owner = yield* expectOperator(tx, operator);
     if (owner.state !== 'active') throw new Problem('operator_disabled');
     if (!isRoleWithin(role, owner.role)) {
       throw invalid(`expected a role of the key that is not above ${owner.role}, the role of its operator`);
@@ -119,65 +119,71 @@ function createOperatorKey(
     if (!Number.isInteger(ttlSeconds) || ttlSeconds < 1 || ttlSeconds > MAX_TTL_SECONDS) {
       throw invalid('expected a life of the key of one second to 365 days');
     }
-    const usable = listKeys(tx, operator).filter(({ state }) => state === 'usable').length;
+    const usable = (yield* listKeys(tx, operator)).filter(({ state }) => state === 'usable').length;
     if (usable >= MAX_KEYS) throw invalid(`expected at most ${MAX_KEYS} usable keys of one operator`);
     const expiresAt = tx.now + ttlSeconds * 1_000;
-    tx.run(
+    yield* tx.run(
       `INSERT INTO operator_keys (id, secret_hash, operator_name, role, created_at, created_by, expires_at)
        VALUES (@id, @hash, @operator, @role, @now, @actor, @expiresAt)`,
       { id, hash: hashOf(secret), operator, role, now: tx.now, actor, expiresAt },
     );
     const details = { keyId: id, role, expiresAt: new Date(expiresAt).toISOString() };
     recordDone(tx, { actor, action: 'operator.key.created', subject: `operator/${operator}`, details });
-    return { record: readRow(expectKey(tx, id), tx.now), secret };
+    return { record: readRow(yield* expectKey(tx, id), tx.now), secret };
   });
 }
 
-function listKeys(tx: Transaction, operator: string | undefined): readonly OperatorKeyRecord[] {
-  if (operator !== undefined) expectOperator(tx, operator);
+function* listKeys(tx: Transaction, operator: string | undefined): Steps<readonly OperatorKeyRecord[]> {
+  if (operator !== undefined) yield* expectOperator(tx, operator);
   const rows =
     operator === undefined
-      ? tx.all<KeyRow>(`SELECT ${COLUMNS} ORDER BY k.created_at, k.id`, {})
-      : tx.all<KeyRow>(`SELECT ${COLUMNS} WHERE k.operator_name = @operator ORDER BY k.created_at, k.id`, { operator });
+      ? yield* tx.all<KeyRow>(`SELECT ${COLUMNS} ORDER BY k.created_at, k.id`, {})
+      : yield* tx.all<KeyRow>(`SELECT ${COLUMNS} WHERE k.operator_name = @operator ORDER BY k.created_at, k.id`, {
+          operator,
+        });
   return rows.map((row) => readRow(row, tx.now));
 }
 
-function revokeKey(tx: Transaction, id: string, actor: Actor): OperatorKeyRecord {
-  const { operator_name: operator, revoked_at: revokedAt } = expectKey(tx, id);
+function* revokeKey(tx: Transaction, id: string, actor: Actor): Steps<OperatorKeyRecord> {
+  const { operator_name: operator, revoked_at: revokedAt } = yield* expectKey(tx, id);
   if (revokedAt === null) {
-    tx.run('UPDATE operator_keys SET revoked_at = @now WHERE id = @id', { id, now: tx.now });
+    yield* tx.run('UPDATE operator_keys SET revoked_at = @now WHERE id = @id', { id, now: tx.now });
     recordDone(tx, { actor, action: 'operator.key.revoked', subject: `operator/${operator}`, details: { keyId: id } });
   }
-  return readRow(expectKey(tx, id), tx.now);
+  return readRow(yield* expectKey(tx, id), tx.now);
 }
 
-function admit(
+async function admit(
   database: RegistryDatabase,
   { id, secret }: { readonly id: string; readonly secret: string },
-): AdmittedOperator | undefined {
-  const [row, now] = database.read((tx) => [findKey(tx, id), tx.now] as const);
+): Promise<AdmittedOperator | undefined> {
+  const [row, now] = await database.read(function* (tx) {
+    return [yield* findKey(tx, id), tx.now] as const;
+  });
   const isSame = timingSafeEqual(row?.secret_hash ?? NO_HASH, hashOf(secret));
   if (row === undefined || !isSame || stateOf(row, now) !== 'usable') return undefined;
-  if (now - (row.last_used_at ?? 0) >= LAST_USED_STEP_MS) recordUse(database, id);
+  if (now - (row.last_used_at ?? 0) >= LAST_USED_STEP_MS) await recordUse(database, id);
   const role = lesserRole(row.role, row.operator_role);
   return { operator: row.operator_name, role, keyId: id, expiresAt: row.expires_at };
 }
 
 /** A registry that cannot write now, because the disk is full, still admits: an operator may free the space. */
-function recordUse(database: RegistryDatabase, id: string): void {
+async function recordUse(database: RegistryDatabase, id: string): Promise<void> {
   try {
-    database.write((tx) => tx.run('UPDATE operator_keys SET last_used_at = @now WHERE id = @id', { id, now: tx.now }));
+    await database.write((tx) =>
+      tx.run('UPDATE operator_keys SET last_used_at = @now WHERE id = @id', { id, now: tx.now }),
+    );
   } catch (error) {
     if (!(error instanceof Problem && error.code === 'unavailable')) throw error;
   }
 }
 
-function findKey(tx: Transaction, id: string): KeyRow | undefined {
-  return tx.get<KeyRow>(`SELECT ${COLUMNS} WHERE k.id = @id`, { id });
+function* findKey(tx: Transaction, id: string): Steps<KeyRow | undefined> {
+  return yield* tx.get<KeyRow>(`SELECT ${COLUMNS} WHERE k.id = @id`, { id });
 }
 
-function expectKey(tx: Transaction, id: string): KeyRow {
-  const row = findKey(tx, id);
+function* expectKey(tx: Transaction, id: string): Steps<KeyRow> {
+  const row = yield* findKey(tx, id);
   if (row === undefined) throw new Problem('operator_key_unknown');
   return row;
 }

@@ -5,7 +5,7 @@ import { recordDone } from '../audit/audit.ts';
 import type { RegistryDatabase } from '../database.ts';
 import type { Listeners } from '../listeners.ts';
 import type { Actor } from '../registry.ts';
-import type { Transaction } from '../transaction.ts';
+import type { Steps, Transaction } from '../transaction.ts';
 import { endSessionsOf } from './end-operator-access.ts';
 import type { OperatorRole } from './operator-roles.ts';
 import { expectOperator, type OperatorAccessEnded } from './operators.ts';
@@ -36,25 +36,25 @@ export function createPasswordStore(database: RegistryDatabase, ended: Listeners
   return {
     findOperatorCredentials: async (operator) => database.read((tx) => findCredentials(tx, operator)),
     setOperatorPassword: async (operator, { hash, exceptSession }, actor) => {
-      database.write((tx) => setPassword(tx, operator, hash, exceptSession, actor));
+      await database.write((tx) => setPassword(tx, operator, hash, exceptSession, actor));
       await ended.notify([{ operator, sessions: { except: exceptSession } }]);
     },
   };
 }
 
-export function setPassword(
+export function* setPassword(
   tx: Transaction,
   operator: string,
   hash: string,
   exceptSession: string | undefined,
   actor: Actor,
-): void {
-  if (expectOperator(tx, operator).state !== 'active') throw new Problem('operator_disabled');
-  tx.run(
+): Steps<void> {
+  if ((yield* expectOperator(tx, operator)).state !== 'active') throw new Problem('operator_disabled');
+  yield* tx.run(
     `INSERT OR REPLACE INTO operator_passwords (operator_name, hash, changed_at) VALUES (@operator, @hash, @now)`,
     { operator, hash, now: tx.now },
   );
-  const sessionsEnded = endSessionsOf(tx, operator, exceptSession);
+  const sessionsEnded = yield* endSessionsOf(tx, operator, exceptSession);
   recordDone(tx, {
     actor,
     action: 'operator.password.set',
@@ -63,8 +63,8 @@ export function setPassword(
   });
 }
 
-function findCredentials(tx: Transaction, operator: string): OperatorCredentials | undefined {
-  const row = tx.get<{
+function* findCredentials(tx: Transaction, operator: string): Steps<OperatorCredentials | undefined> {
+  const row = yield* tx.get<{
     role: OperatorRole;
     disabled_at: number | null;
     hash: string | null;
@@ -81,6 +81,6 @@ function findCredentials(tx: Transaction, operator: string): OperatorCredentials
     state: row.disabled_at === null ? 'active' : 'disabled',
     passwordHash: row.hash ?? undefined,
     passwordChangedAt: row.changed_at ?? undefined,
-    totp: findTotp(tx, operator),
+    totp: yield* findTotp(tx, operator),
   };
 }

@@ -9,7 +9,7 @@ import { recordDone } from '../audit/audit.ts';
 import type { RegistryDatabase } from '../database.ts';
 import type { Listeners } from '../listeners.ts';
 import type { Actor } from '../registry.ts';
-import type { Transaction } from '../transaction.ts';
+import type { Steps, Transaction } from '../transaction.ts';
 import { LIVE_SESSION } from './end-operator-access.ts';
 import type { OperatorRole } from './operator-roles.ts';
 import { expectOperator, type OperatorAccessEnded } from './operators.ts';
@@ -101,26 +101,27 @@ export function createOperatorSessionStore(
     beginOperatorSession: async (order) => database.write((tx) => beginSession(tx, randomBytes, order)),
     admitOperatorSession: async (secret) => admitSession(database, secret),
     renewOperatorSession: async (id, order) => database.write((tx) => renewSession(tx, randomBytes, id, order)),
-    listOperatorSessions: async (operator) => database.read((tx) => listLive(tx, operator).map(readRow)),
+    listOperatorSessions: async (operator) =>
+      database.read(function* (tx) {
+        return (yield* listLive(tx, operator)).map(readRow);
+      }),
     endOperatorSession: async (id, actor) => {
-      const record = database.write((tx) => endSession(tx, id, actor));
+      const record = await database.write((tx) => endSession(tx, id, actor));
       await ended.notify([{ operator: record.operator, sessionId: id }]);
       return record;
     },
     endAllOperatorSessions: async (actor) => {
-      const operators = database.write((tx) => endAll(tx, actor));
+      const operators = await database.write((tx) => endAll(tx, actor));
       await ended.notify([...new Set(operators)].map((operator) => ({ operator, sessions: { except: undefined } })));
       return operators.length;
     },
     listSignInAddresses: async (operator) =>
-      database.read((tx) =>
-        tx
-          .all<{ address: string }>(
-            'SELECT DISTINCT address FROM operator_sessions WHERE operator_name = @operator AND created_at > @since',
-            { operator, since: tx.now - RECORD_MS },
-          )
-          .map(({ address }) => address),
-      ),
+      database.read(function* (tx) {
+        return (yield* tx.all<{ address: string }>(
+          'SELECT DISTINCT address FROM operator_sessions WHERE operator_name = @operator AND created_at > @since',
+          { operator, since: tx.now - RECORD_MS },
+        )).map(({ address }) => address);
+      }),
   };
 }
 
@@ -138,21 +139,21 @@ interface SessionRow {
 }
 
 /** For transactions that also change how the operator signs in. */
-export function beginSession(
+export function* beginSession(
   tx: Transaction,
   randomBytes: (size: number) => Buffer,
   order: OperatorSessionOrder,
-): BegunOperatorSession | undefined {
+): Steps<BegunOperatorSession | undefined> {
   const { operator, method, secondFactor, address, idleMs, lifetimeMs } = order;
-  if (expectOperator(tx, operator).state !== 'active') throw new Problem('operator_disabled');
-  if (secondFactor !== undefined && !useSecondFactor(tx, operator, secondFactor)) return undefined;
-  tx.run('DELETE FROM operator_sessions WHERE created_at < @before AND expires_at < @before', {
+  if ((yield* expectOperator(tx, operator)).state !== 'active') throw new Problem('operator_disabled');
+  if (secondFactor !== undefined && !(yield* useSecondFactor(tx, operator, secondFactor))) return undefined;
+  yield* tx.run('DELETE FROM operator_sessions WHERE created_at < @before AND expires_at < @before', {
     before: tx.now - RECORD_MS,
   });
-  endOldest(tx, operator);
+  yield* endOldest(tx, operator);
   const id = randomBytes(ID_BYTES).toString('hex');
   const secret = randomBytes(SECRET_BYTES).toString('base64url');
-  tx.run(
+  yield* tx.run(
     `INSERT INTO operator_sessions (id, secret_hash, operator_name, method, created_at, last_seen_at, authenticated_at,
        expires_at, idle_ms, address, user_agent)
      VALUES (@id, @hash, @operator, @method, @now, @now, @authenticatedAt, @expiresAt, @idleMs, @address, @userAgent)`,
@@ -176,13 +177,13 @@ export function beginSession(
     subject: `operator/${operator}`,
     details,
   });
-  return { record: readRow(expectLive(tx, id)), secret };
+  return { record: readRow(yield* expectLive(tx, id)), secret };
 }
 
-function admitSession(database: RegistryDatabase, secret: string): AdmittedSession | undefined {
+async function admitSession(database: RegistryDatabase, secret: string): Promise<AdmittedSession | undefined> {
   const hash = hashOf(secret);
-  const found = database.read((tx) => {
-    const row = tx.get<SessionRow & { readonly operator_role: OperatorRole }>(
+  const found = await database.read(function* (tx) {
+    const row = yield* tx.get<SessionRow & { readonly operator_role: OperatorRole }>(
       `SELECT s.*, o.role AS operator_role FROM operator_sessions AS s JOIN operators AS o ON o.name = s.operator_name
        WHERE (s.secret_hash = @hash OR (s.former_hash = @hash AND s.former_until > @now))
          AND o.disabled_at IS NULL AND ${LIVE_SESSION}`,
@@ -192,15 +193,15 @@ function admitSession(database: RegistryDatabase, secret: string): AdmittedSessi
   });
   if (found === undefined) return undefined;
   const { row, now } = found;
-  if (now - row.last_seen_at >= LAST_SEEN_STEP_MS) recordUse(database, row.id);
+  if (now - row.last_seen_at >= LAST_SEEN_STEP_MS) await recordUse(database, row.id);
   const record = { ...readRow(row), role: row.operator_role };
   return row.secret_hash.equals(hash) ? record : { ...record, authenticatedAt: 0 };
 }
 
 /** A registry that cannot write now, because the disk is full, still admits: an operator may free the space. */
-function recordUse(database: RegistryDatabase, id: string): void {
+async function recordUse(database: RegistryDatabase, id: string): Promise<void> {
   try {
-    database.write((tx) =>
+    await database.write((tx) =>
       tx.run('UPDATE operator_sessions SET last_seen_at = @now WHERE id = @id', { id, now: tx.now }),
     );
   } catch (error) {
@@ -208,16 +209,16 @@ function recordUse(database: RegistryDatabase, id: string): void {
   }
 }
 
-function renewSession(
+function* renewSession(
   tx: Transaction,
   randomBytes: (size: number) => Buffer,
   id: string,
   { method, secondFactor }: { readonly method: string; readonly secondFactor?: SecondFactor },
-): BegunOperatorSession | undefined {
-  const { operator_name: operator } = expectLive(tx, id);
-  if (secondFactor !== undefined && !useSecondFactor(tx, operator, secondFactor)) return undefined;
+): Steps<BegunOperatorSession | undefined> {
+  const { operator_name: operator } = yield* expectLive(tx, id);
+  if (secondFactor !== undefined && !(yield* useSecondFactor(tx, operator, secondFactor))) return undefined;
   const secret = randomBytes(SECRET_BYTES).toString('base64url');
-  tx.run(
+  yield* tx.run(
     `UPDATE operator_sessions SET former_hash = secret_hash, former_until = @until, secret_hash = @hash,
        authenticated_at = @now, last_seen_at = @now WHERE id = @id`,
     { id, hash: hashOf(secret), now: tx.now, until: tx.now + FORMER_SECRET_MS },
@@ -229,23 +230,23 @@ function renewSession(
     subject: `operator/${operator}`,
     details,
   });
-  return { record: readRow(expectLive(tx, id)), secret };
+  return { record: readRow(yield* expectLive(tx, id)), secret };
 }
 
-function listLive(tx: Transaction, operator: string | undefined): readonly SessionRow[] {
+function* listLive(tx: Transaction, operator: string | undefined): Steps<readonly SessionRow[]> {
   return operator === undefined
-    ? tx.all<SessionRow>(`SELECT * FROM operator_sessions WHERE ${LIVE_SESSION} ORDER BY created_at, id`, {
+    ? yield* tx.all<SessionRow>(`SELECT * FROM operator_sessions WHERE ${LIVE_SESSION} ORDER BY created_at, id`, {
         now: tx.now,
       })
-    : tx.all<SessionRow>(
+    : yield* tx.all<SessionRow>(
         `SELECT * FROM operator_sessions WHERE operator_name = @operator AND ${LIVE_SESSION} ORDER BY created_at, id`,
         { operator, now: tx.now },
       );
 }
 
-function endSession(tx: Transaction, id: string, actor: Actor): OperatorSessionRecord {
-  const record = readRow(expectLive(tx, id));
-  tx.run('UPDATE operator_sessions SET ended_at = @now WHERE id = @id', { id, now: tx.now });
+function* endSession(tx: Transaction, id: string, actor: Actor): Steps<OperatorSessionRecord> {
+  const record = readRow(yield* expectLive(tx, id));
+  yield* tx.run('UPDATE operator_sessions SET ended_at = @now WHERE id = @id', { id, now: tx.now });
   recordDone(tx, {
     actor,
     action: 'operator.session.ended',
@@ -256,10 +257,10 @@ function endSession(tx: Transaction, id: string, actor: Actor): OperatorSessionR
 }
 
 /** Returns the operators of the sessions that ended. */
-function endAll(tx: Transaction, actor: Actor): readonly string[] {
-  const operators = listLive(tx, undefined).map((row) => row.operator_name);
-  tx.run(`UPDATE operator_sessions SET ended_at = @now WHERE ${LIVE_SESSION}`, { now: tx.now });
-  const links = tx.run('DELETE FROM sign_in_links', {});
+function* endAll(tx: Transaction, actor: Actor): Steps<readonly string[]> {
+  const operators = (yield* listLive(tx, undefined)).map((row) => row.operator_name);
+  yield* tx.run(`UPDATE operator_sessions SET ended_at = @now WHERE ${LIVE_SESSION}`, { now: tx.now });
+  const links = yield* tx.run('DELETE FROM sign_in_links', {});
   if (operators.length > 0 || links > 0) {
     const details = { sessions: operators.length, links };
     recordDone(tx, { actor, action: 'operator.session.ended', subject: 'operator/all', details });
@@ -267,13 +268,14 @@ function endAll(tx: Transaction, actor: Actor): readonly string[] {
   return operators;
 }
 
-function endOldest(tx: Transaction, operator: string): void {
-  const live = listLive(tx, operator);
-  for (const { id } of live.slice(0, Math.max(0, live.length - MAX_SESSIONS + 1))) endSession(tx, id, 'server/console');
+function* endOldest(tx: Transaction, operator: string): Steps<void> {
+  const live = yield* listLive(tx, operator);
+  for (const { id } of live.slice(0, Math.max(0, live.length - MAX_SESSIONS + 1)))
+    yield* endSession(tx, id, 'server/console');
 }
 
-function expectLive(tx: Transaction, id: string): SessionRow {
-  const row = tx.get<SessionRow>(`SELECT * FROM operator_sessions WHERE id = @id AND ${LIVE_SESSION}`, {
+function* expectLive(tx: Transaction, id: string): Steps<SessionRow> {
+  const row = yield* tx.get<SessionRow>(`SELECT * FROM operator_sessions WHERE id = @id AND ${LIVE_SESSION}`, {
     id,
     now: tx.now,
   });

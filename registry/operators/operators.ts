@@ -5,7 +5,7 @@ import { recordDone } from '../audit/audit.ts';
 import type { RegistryDatabase } from '../database.ts';
 import type { Listeners } from '../listeners.ts';
 import type { Actor } from '../registry.ts';
-import type { Transaction } from '../transaction.ts';
+import type { Steps, Transaction } from '../transaction.ts';
 import { endSessionsOf, removeSignIn } from './end-operator-access.ts';
 import { isRoleWithin, type OperatorRole } from './operator-roles.ts';
 
@@ -58,14 +58,16 @@ export function createOperatorStore(database: RegistryDatabase, ended: Listeners
   return {
     addOperator: async (order, actor) => database.write((tx) => addOperator(tx, order, actor)),
     listOperators: async () =>
-      database.read((tx) => tx.all<OperatorRow>('SELECT * FROM operators ORDER BY name', {}).map(readRow)),
+      database.read(function* (tx) {
+        return (yield* tx.all<OperatorRow>('SELECT * FROM operators ORDER BY name', {})).map(readRow);
+      }),
     disableOperator: async (name, actor) => {
-      const record = database.write((tx) => disableOperator(tx, name, actor));
+      const record = await database.write((tx) => disableOperator(tx, name, actor));
       await ended.notify([{ operator: name }]);
       return record;
     },
     resetOperator: async (name, { role }, actor) => {
-      const record = database.write((tx) => resetOperator(tx, name, role, actor));
+      const record = await database.write((tx) => resetOperator(tx, name, role, actor));
       await ended.notify([{ operator: name }]);
       return record;
     },
@@ -82,35 +84,35 @@ interface OperatorRow {
 }
 
 /** For transactions that do more. */
-export function addOperator(
+export function* addOperator(
   tx: Transaction,
   { name, role }: { readonly name: string; readonly role: OperatorRole },
   actor: Actor,
-): OperatorRecord {
+): Steps<OperatorRecord> {
   if (!NAME.test(name)) {
     throw invalid('expected an operator name of 1 to 64 of a-z 0-9 . _ -, the first a letter or digit');
   }
   if (RESERVED_NAMES.has(name)) throw invalid(`expected a name that is not reserved, found ${name}`);
   if (!isRoleWithin(role, 'admin')) throw invalid('expected the role viewer, operator or admin');
-  if (tx.get('SELECT 1 FROM operators WHERE name = @name', { name }) !== undefined)
+  if ((yield* tx.get('SELECT 1 FROM operators WHERE name = @name', { name })) !== undefined)
     throw new Problem('operator_exists');
-  const count = tx.get<{ n: number }>('SELECT count(*) AS n FROM operators', {})?.n ?? 0;
+  const count = (yield* tx.get<{ n: number }>('SELECT count(*) AS n FROM operators', {}))?.n ?? 0;
   if (count >= MAX_OPERATORS) throw invalid(`expected at most ${MAX_OPERATORS} operators`);
-  tx.run('INSERT INTO operators (name, role, created_at, created_by) VALUES (@name, @role, @now, @actor)', {
+  yield* tx.run('INSERT INTO operators (name, role, created_at, created_by) VALUES (@name, @role, @now, @actor)', {
     name,
     role,
     now: tx.now,
     actor,
   });
   recordDone(tx, { actor, action: 'operator.added', subject: `operator/${name}`, details: { role } });
-  return expectOperator(tx, name);
+  return yield* expectOperator(tx, name);
 }
 
-function disableOperator(tx: Transaction, name: string, actor: Actor): OperatorRecord {
-  const { state } = expectOperator(tx, name);
+function* disableOperator(tx: Transaction, name: string, actor: Actor): Steps<OperatorRecord> {
+  const { state } = yield* expectOperator(tx, name);
   if (state === 'active') {
-    tx.run('UPDATE operators SET disabled_at = @now WHERE name = @name', { name, now: tx.now });
-    const sessionsEnded = endSessionsOf(tx, name);
+    yield* tx.run('UPDATE operators SET disabled_at = @now WHERE name = @name', { name, now: tx.now });
+    const sessionsEnded = yield* endSessionsOf(tx, name);
     recordDone(tx, {
       actor,
       action: 'operator.disabled',
@@ -118,20 +120,25 @@ function disableOperator(tx: Transaction, name: string, actor: Actor): OperatorR
       details: sessionsEnded > 0 ? { sessionsEnded } : {},
     });
   }
-  return expectOperator(tx, name);
+  return yield* expectOperator(tx, name);
 }
 
-function resetOperator(tx: Transaction, name: string, role: OperatorRole | undefined, actor: Actor): OperatorRecord {
-  const before = expectOperator(tx, name);
+function* resetOperator(
+  tx: Transaction,
+  name: string,
+  role: OperatorRole | undefined,
+  actor: Actor,
+): Steps<OperatorRecord> {
+  const before = yield* expectOperator(tx, name);
   const next = role ?? before.role;
   if (!isRoleWithin(next, 'admin')) throw invalid('expected the role viewer, operator or admin');
-  tx.run('UPDATE operators SET disabled_at = NULL, role = @next WHERE name = @name', { name, next });
-  const keysRevoked = tx.run(
+  yield* tx.run('UPDATE operators SET disabled_at = NULL, role = @next WHERE name = @name', { name, next });
+  const keysRevoked = yield* tx.run(
     'UPDATE operator_keys SET revoked_at = @now WHERE operator_name = @name AND revoked_at IS NULL',
     { name, now: tx.now },
   );
-  const sessionsEnded = endSessionsOf(tx, name);
-  const passkeysRemoved = removeSignIn(tx, name);
+  const sessionsEnded = yield* endSessionsOf(tx, name);
+  const passkeysRemoved = yield* removeSignIn(tx, name);
   const details = {
     role: next,
     keysRevoked,
@@ -140,12 +147,12 @@ function resetOperator(tx: Transaction, name: string, role: OperatorRole | undef
     ...(next !== before.role && { formerRole: before.role }),
   };
   recordDone(tx, { actor, action: 'operator.reset', subject: `operator/${name}`, details });
-  return expectOperator(tx, name);
+  return yield* expectOperator(tx, name);
 }
 
 /** Throws Problem `operator_unknown`. */
-export function expectOperator(tx: Transaction, name: string): OperatorRecord {
-  const row = tx.get<OperatorRow>('SELECT * FROM operators WHERE name = @name', { name });
+export function* expectOperator(tx: Transaction, name: string): Steps<OperatorRecord> {
+  const row = yield* tx.get<OperatorRow>('SELECT * FROM operators WHERE name = @name', { name });
   if (row === undefined) throw new Problem('operator_unknown');
   return readRow(row);
 }

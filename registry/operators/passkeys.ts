@@ -4,7 +4,7 @@ import { Problem } from '@rollcall/protocol';
 import { recordDone } from '../audit/audit.ts';
 import type { RegistryDatabase } from '../database.ts';
 import type { Actor } from '../registry.ts';
-import type { Transaction } from '../transaction.ts';
+import type { Steps, Transaction } from '../transaction.ts';
 import { expectOperator } from './operators.ts';
 
 const MAX_PASSKEYS = 20;
@@ -50,17 +50,18 @@ export function createPasskeyStore(database: RegistryDatabase): PasskeyStore {
     listPasskeys: async (operator) => database.read((tx) => listPasskeys(tx, operator)),
     findPasskey: async (id) => database.read((tx) => findPasskey(tx, id)),
     usePasskey: async (id, counter) =>
-      database.write(
-        (tx) =>
-          tx.run(
+      database.write(function* (tx) {
+        return (
+          (yield* tx.run(
             `UPDATE operator_passkeys SET counter = @counter, last_used_at = @now
              WHERE id = @id AND (counter < @counter OR (counter = 0 AND @counter = 0))`,
             { id, counter, now: tx.now },
-          ) === 1,
-      ),
+          )) === 1
+        );
+      }),
     removePasskey: async (operator, id, actor) =>
-      database.write((tx) => {
-        const removed = tx.run('DELETE FROM operator_passkeys WHERE id = @id AND operator_name = @operator', {
+      database.write(function* (tx) {
+        const removed = yield* tx.run('DELETE FROM operator_passkeys WHERE id = @id AND operator_name = @operator', {
           id,
           operator,
         });
@@ -87,29 +88,30 @@ interface PasskeyRow {
   readonly last_used_at: number | null;
 }
 
-function addPasskey(tx: Transaction, passkey: NewPasskey, actor: Actor): PasskeyRecord {
+function* addPasskey(tx: Transaction, passkey: NewPasskey, actor: Actor): Steps<PasskeyRecord> {
   const { id, operator, name, publicKey, counter, transports, rpId } = passkey;
-  expectOperator(tx, operator);
-  if (findPasskey(tx, id) !== undefined) throw new Problem('passkey_exists');
+  yield* expectOperator(tx, operator);
+  if ((yield* findPasskey(tx, id)) !== undefined) throw new Problem('passkey_exists');
   if (name === '' || name.length > MAX_NAME) throw invalid(`expected a name of 1 to ${MAX_NAME} characters`);
-  if (listPasskeys(tx, operator).length >= MAX_PASSKEYS) throw invalid(`expected at most ${MAX_PASSKEYS} passkeys`);
-  tx.run(
+  if ((yield* listPasskeys(tx, operator)).length >= MAX_PASSKEYS)
+    throw invalid(`expected at most ${MAX_PASSKEYS} passkeys`);
+  yield* tx.run(
     `INSERT INTO operator_passkeys (id, operator_name, name, public_key, counter, transports, rp_id, created_at)
      VALUES (@id, @operator, @name, @publicKey, @counter, @transports, @rpId, @now)`,
     { id, operator, name, publicKey, counter, transports: JSON.stringify(transports), rpId, now: tx.now },
   );
   const details = { passkey: id.slice(0, 64), rpId };
   recordDone(tx, { actor, action: 'operator.passkey.added', subject: `operator/${operator}`, details });
-  return findPasskey(tx, id) as PasskeyRecord;
+  return (yield* findPasskey(tx, id)) as PasskeyRecord;
 }
 
-function listPasskeys(tx: Transaction, operator: string): readonly PasskeyRecord[] {
+function* listPasskeys(tx: Transaction, operator: string): Steps<readonly PasskeyRecord[]> {
   const sql = 'SELECT * FROM operator_passkeys WHERE operator_name = @operator ORDER BY created_at, id';
-  return tx.all<PasskeyRow>(sql, { operator }).map(readRow);
+  return (yield* tx.all<PasskeyRow>(sql, { operator })).map(readRow);
 }
 
-function findPasskey(tx: Transaction, id: string): PasskeyRecord | undefined {
-  const row = tx.get<PasskeyRow>('SELECT * FROM operator_passkeys WHERE id = @id', { id });
+function* findPasskey(tx: Transaction, id: string): Steps<PasskeyRecord | undefined> {
+  const row = yield* tx.get<PasskeyRow>('SELECT * FROM operator_passkeys WHERE id = @id', { id });
   return row && readRow(row);
 }
 

@@ -5,7 +5,7 @@ import { Problem } from '@rollcall/protocol';
 import { recordDone } from '../audit/audit.ts';
 import type { RegistryDatabase } from '../database.ts';
 import type { Actor } from '../registry.ts';
-import type { Transaction } from '../transaction.ts';
+import type { Steps, Transaction } from '../transaction.ts';
 import { removeSecondFactors } from './end-operator-access.ts';
 import { expectOperator } from './operators.ts';
 
@@ -43,21 +43,21 @@ export function createSecondFactorStore(database: RegistryDatabase): SecondFacto
   return {
     findTotp: async (operator) => database.read((tx) => findTotp(tx, operator)),
     beginTotp: async (operator, secret) =>
-      database.write((tx) => {
-        expectOperator(tx, operator);
-        if (findTotp(tx, operator)?.isConfirmed) throw new Problem('totp_exists');
-        tx.run(
+      database.write(function* (tx) {
+        yield* expectOperator(tx, operator);
+        if ((yield* findTotp(tx, operator))?.isConfirmed) throw new Problem('totp_exists');
+        yield* tx.run(
           `INSERT OR REPLACE INTO operator_totp (operator_name, secret, created_at, last_step)
            VALUES (@operator, @secret, @now, 0)`,
           { operator, secret, now: tx.now },
         );
       }),
     confirmTotp: async (operator, step, actor) =>
-      database.write((tx) => {
-        const found = findTotp(tx, operator);
+      database.write(function* (tx) {
+        const found = yield* findTotp(tx, operator);
         if (found === undefined || found.isConfirmed) throw new Problem('totp_unknown');
-        if (!useSecondFactor(tx, operator, { kind: 'totp', step })) return false;
-        tx.run('UPDATE operator_totp SET confirmed_at = @now WHERE operator_name = @operator', {
+        if (!(yield* useSecondFactor(tx, operator, { kind: 'totp', step }))) return false;
+        yield* tx.run('UPDATE operator_totp SET confirmed_at = @now WHERE operator_name = @operator', {
           operator,
           now: tx.now,
         });
@@ -65,17 +65,17 @@ export function createSecondFactorStore(database: RegistryDatabase): SecondFacto
         return true;
       }),
     removeTotp: async (operator, actor) =>
-      database.write((tx) => {
-        if (findTotp(tx, operator) === undefined) throw new Problem('totp_unknown');
-        removeSecondFactors(tx, operator);
+      database.write(function* (tx) {
+        if ((yield* findTotp(tx, operator)) === undefined) throw new Problem('totp_unknown');
+        yield* removeSecondFactors(tx, operator);
         recordDone(tx, { actor, action: 'operator.totp.removed', subject: `operator/${operator}` });
       }),
     setRecoveryCodes: async (operator, codes, actor) =>
-      database.write((tx) => {
-        expectOperator(tx, operator);
-        tx.run('DELETE FROM operator_recovery_codes WHERE operator_name = @operator', { operator });
+      database.write(function* (tx) {
+        yield* expectOperator(tx, operator);
+        yield* tx.run('DELETE FROM operator_recovery_codes WHERE operator_name = @operator', { operator });
         for (const code of codes) {
-          tx.run(
+          yield* tx.run(
             `INSERT INTO operator_recovery_codes (code_hash, operator_name, created_at)
              VALUES (@hash, @operator, @now)`,
             { hash: hashOf(operator, code), operator, now: tx.now },
@@ -89,23 +89,26 @@ export function createSecondFactorStore(database: RegistryDatabase): SecondFacto
 }
 
 /** Whether it was not used before. It is used up from then on. */
-export function useSecondFactor(tx: Transaction, operator: string, factor: SecondFactor): boolean {
+export function* useSecondFactor(tx: Transaction, operator: string, factor: SecondFactor): Steps<boolean> {
   if (factor.kind === 'totp') {
     const { step } = factor;
     return (
-      tx.run('UPDATE operator_totp SET last_step = @step WHERE operator_name = @operator AND last_step < @step', {
-        operator,
-        step,
-      }) === 1
+      (yield* tx.run(
+        'UPDATE operator_totp SET last_step = @step WHERE operator_name = @operator AND last_step < @step',
+        {
+          operator,
+          step,
+        },
+      )) === 1
     );
   }
   const isKnown =
-    tx.run('DELETE FROM operator_recovery_codes WHERE operator_name = @operator AND code_hash = @hash', {
+    (yield* tx.run('DELETE FROM operator_recovery_codes WHERE operator_name = @operator AND code_hash = @hash', {
       operator,
       hash: hashOf(operator, factor.code),
-    }) === 1;
+    })) === 1;
   if (isKnown) {
-    const details = { left: countCodes(tx, operator) };
+    const details = { left: yield* countCodes(tx, operator) };
     recordDone(tx, {
       actor: `operator/${operator}`,
       action: 'operator.recovery.used',
@@ -116,17 +119,17 @@ export function useSecondFactor(tx: Transaction, operator: string, factor: Secon
   return isKnown;
 }
 
-export function findTotp(tx: Transaction, operator: string): TotpState | undefined {
-  const row = tx.get<{ secret: Buffer; confirmed_at: number | null; last_step: number }>(
+export function* findTotp(tx: Transaction, operator: string): Steps<TotpState | undefined> {
+  const row = yield* tx.get<{ secret: Buffer; confirmed_at: number | null; last_step: number }>(
     'SELECT secret, confirmed_at, last_step FROM operator_totp WHERE operator_name = @operator',
     { operator },
   );
   return row && { secret: row.secret, isConfirmed: row.confirmed_at !== null, lastStep: row.last_step };
 }
 
-function countCodes(tx: Transaction, operator: string): number {
+function* countCodes(tx: Transaction, operator: string): Steps<number> {
   const sql = 'SELECT count(*) AS n FROM operator_recovery_codes WHERE operator_name = @operator';
-  return tx.get<{ n: number }>(sql, { operator })?.n ?? 0;
+  return (yield* tx.get<{ n: number }>(sql, { operator }))?.n ?? 0;
 }
 
 /** With the name: two operators may have the same code. */

@@ -9,7 +9,7 @@ import { auditTime, recordDone } from '../audit/audit.ts';
 import type { RegistryDatabase } from '../database.ts';
 import type { Listeners } from '../listeners.ts';
 import type { Actor } from '../registry.ts';
-import type { Transaction } from '../transaction.ts';
+import type { Steps, Transaction } from '../transaction.ts';
 import { removeLinks } from './end-operator-access.ts';
 import { setPassword } from './operator-passwords.ts';
 import { type BegunOperatorSession, beginSession, type OperatorSessionOrder } from './operator-sessions.ts';
@@ -66,11 +66,11 @@ export function createSignInLinkStore(
     needsFirstOperator: async () => database.read(hasNoOperator),
     createSignInLink: async (operator, actor) => {
       const secret = randomBytes(SECRET_BYTES).toString('base64url');
-      return { record: database.write((tx) => createLink(tx, operator, secret, actor)), secret };
+      return { record: await database.write((tx) => createLink(tx, operator, secret, actor)), secret };
     },
     findSignInLink: async (secret) => database.read((tx) => findLink(tx, secret)),
     useSignInLink: async (use) => {
-      const begun = database.write((tx) => useLink(tx, randomBytes, use));
+      const begun = await database.write((tx) => useLink(tx, randomBytes, use));
       if (begun === undefined) return undefined;
       const { operator, id } = begun.record;
       await ended.notify([{ operator, sessions: { except: id } }]);
@@ -86,18 +86,23 @@ interface LinkRow {
   readonly expires_at: number;
 }
 
-function hasNoOperator(tx: Transaction): boolean {
-  return tx.get('SELECT 1 FROM operators LIMIT 1', {}) === undefined;
+function* hasNoOperator(tx: Transaction): Steps<boolean> {
+  return (yield* tx.get('SELECT 1 FROM operators LIMIT 1', {})) === undefined;
 }
 
-function createLink(tx: Transaction, operator: string | undefined, secret: string, actor: Actor): SignInLinkRecord {
+function* createLink(
+  tx: Transaction,
+  operator: string | undefined,
+  secret: string,
+  actor: Actor,
+): Steps<SignInLinkRecord> {
   if (operator === undefined) {
-    if (!hasNoOperator(tx)) throw new Problem('set_up_done');
-  } else if (expectOperator(tx, operator).state !== 'active') throw new Problem('operator_disabled');
-  removeLinks(tx, operator);
-  tx.run('DELETE FROM sign_in_links WHERE expires_at <= @now', { now: tx.now });
+    if (!(yield* hasNoOperator(tx))) throw new Problem('set_up_done');
+  } else if ((yield* expectOperator(tx, operator)).state !== 'active') throw new Problem('operator_disabled');
+  yield* removeLinks(tx, operator);
+  yield* tx.run('DELETE FROM sign_in_links WHERE expires_at <= @now', { now: tx.now });
   const expiresAt = tx.now + LIFETIME_MS;
-  tx.run(
+  yield* tx.run(
     `INSERT INTO sign_in_links (secret_hash, operator_name, created_at, created_by, expires_at)
      VALUES (@hash, @operator, @now, @actor, @expiresAt)`,
     { hash: hashOf(secret), operator: operator ?? null, now: tx.now, actor, expiresAt },
@@ -108,13 +113,13 @@ function createLink(tx: Transaction, operator: string | undefined, secret: strin
   return { operator, createdAt: tx.now, createdBy: actor, expiresAt };
 }
 
-function findLink(tx: Transaction, secret: string): SignInLinkRecord | undefined {
-  const row = tx.get<LinkRow>(
+function* findLink(tx: Transaction, secret: string): Steps<SignInLinkRecord | undefined> {
+  const row = yield* tx.get<LinkRow>(
     `SELECT l.* FROM sign_in_links AS l LEFT JOIN operators AS o ON o.name = l.operator_name
      WHERE l.secret_hash = @hash AND l.expires_at > @now AND o.disabled_at IS NULL`,
     { hash: hashOf(secret), now: tx.now },
   );
-  if (row === undefined || (row.operator_name === null && !hasNoOperator(tx))) return undefined;
+  if (row === undefined || (row.operator_name === null && !(yield* hasNoOperator(tx)))) return undefined;
   return {
     operator: row.operator_name ?? undefined,
     createdAt: row.created_at,
@@ -123,28 +128,28 @@ function findLink(tx: Transaction, secret: string): SignInLinkRecord | undefined
   };
 }
 
-function useLink(
+function* useLink(
   tx: Transaction,
   randomBytes: (size: number) => Buffer,
   { secret, passwordHash, session }: SignInLinkUse,
-): BegunOperatorSession | undefined {
+): Steps<BegunOperatorSession | undefined> {
   const { operator } = session;
-  const link = findLink(tx, secret);
+  const link = yield* findLink(tx, secret);
   if (link === undefined || (link.operator !== undefined && link.operator !== operator)) {
     throw new Problem('link_invalid');
   }
   const actor: Actor = `operator/${operator}`;
-  if (link.operator === undefined) addOperator(tx, { name: operator, role: 'admin' }, actor);
-  const begun = beginSession(tx, randomBytes, session);
+  if (link.operator === undefined) yield* addOperator(tx, { name: operator, role: 'admin' }, actor);
+  const begun = yield* beginSession(tx, randomBytes, session);
   if (begun === undefined) return undefined;
-  removeLinks(tx, link.operator);
+  yield* removeLinks(tx, link.operator);
   recordDone(tx, {
     actor,
     action: 'operator.link.used',
     subject: `operator/${operator}`,
     details: { session: begun.record.id, linkBy: link.createdBy, fromAddress: session.address },
   });
-  setPassword(tx, operator, passwordHash, begun.record.id, actor);
+  yield* setPassword(tx, operator, passwordHash, begun.record.id, actor);
   return begun;
 }
 

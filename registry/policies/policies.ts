@@ -12,7 +12,7 @@ import { recordDone } from '../audit/audit.ts';
 import type { RegistryDatabase } from '../database.ts';
 import { Listeners } from '../listeners.ts';
 import type { Actor, ChangeCheck } from '../registry.ts';
-import type { Transaction } from '../transaction.ts';
+import type { Steps, Transaction } from '../transaction.ts';
 import { findPolicyText, POLICY_REMOVED, POLICY_SET } from './policy-versions.ts';
 
 /** Characters of JSON; the audit entry contains the whole document. */
@@ -61,25 +61,25 @@ export function createPolicyStore(database: RegistryDatabase, log: Logger): Poli
     setPolicy: async (scope, policy, actor, check) => {
       expectScope(scope);
       const document = documentText(policy);
-      database.write((tx) => {
-        check?.(findPolicy(tx, scope));
-        setPolicy(tx, { scope, document, actor });
+      await database.write(function* (tx) {
+        check?.(yield* findPolicy(tx, scope));
+        yield* setPolicy(tx, { scope, document, actor });
       });
       await changes.notify([scope]);
     },
     removePolicy: async (scope, actor, check) => {
-      database.write((tx) => {
-        check?.(findPolicy(tx, scope));
-        removePolicy(tx, { scope, actor });
+      await database.write(function* (tx) {
+        check?.(yield* findPolicy(tx, scope));
+        yield* removePolicy(tx, { scope, actor });
       });
       await changes.notify([scope]);
     },
     restorePolicy: async (scope, version, actor, check) => {
-      database.write((tx) => {
-        check?.(findPolicy(tx, scope));
-        const document = findPolicyText(tx, scope, version);
-        if (document === undefined) removePolicy(tx, { scope, actor, restores: version });
-        else setPolicy(tx, { scope, document: documentText(JSON.parse(document)), actor, restores: version });
+      await database.write(function* (tx) {
+        check?.(yield* findPolicy(tx, scope));
+        const document = yield* findPolicyText(tx, scope, version);
+        if (document === undefined) yield* removePolicy(tx, { scope, actor, restores: version });
+        else yield* setPolicy(tx, { scope, document: documentText(JSON.parse(document)), actor, restores: version });
       });
       await changes.notify([scope]);
     },
@@ -87,13 +87,13 @@ export function createPolicyStore(database: RegistryDatabase, log: Logger): Poli
   };
 }
 
-function findPolicy(tx: Transaction, scope: PolicyScope): PolicyDocument | undefined {
-  const row = tx.get<{ document: string }>('SELECT document FROM policies WHERE scope = @scope', { scope });
+function* findPolicy(tx: Transaction, scope: PolicyScope): Steps<PolicyDocument | undefined> {
+  const row = yield* tx.get<{ document: string }>('SELECT document FROM policies WHERE scope = @scope', { scope });
   return row && readDocument(JSON.parse(row.document), (reason) => new Problem('internal', { reason }));
 }
 
-function listPolicies(tx: Transaction): readonly SetPolicy[] {
-  const rows = tx.all<{ scope: PolicyScope; document: string; set_at: number; set_by: Actor }>(
+function* listPolicies(tx: Transaction): Steps<readonly SetPolicy[]> {
+  const rows = yield* tx.all<{ scope: PolicyScope; document: string; set_at: number; set_by: Actor }>(
     'SELECT scope, document, set_at, set_by FROM policies ORDER BY scope LIMIT 10000',
     {},
   );
@@ -112,9 +112,9 @@ interface PolicyChange {
   readonly restores?: number;
 }
 
-function setPolicy(tx: Transaction, change: PolicyChange & { readonly document: string }): void {
+function* setPolicy(tx: Transaction, change: PolicyChange & { readonly document: string }): Steps<void> {
   const { scope, document, actor } = change;
-  tx.run(
+  yield* tx.run(
     `INSERT INTO policies (scope, document, set_at, set_by) VALUES (@scope, @document, @now, @actor)
      ON CONFLICT (scope) DO UPDATE SET
        document = excluded.document, set_at = excluded.set_at, set_by = excluded.set_by`,
@@ -123,9 +123,10 @@ function setPolicy(tx: Transaction, change: PolicyChange & { readonly document: 
   recordDone(tx, { actor, action: POLICY_SET, subject: scope, details: { document, ...restored(change) } });
 }
 
-function removePolicy(tx: Transaction, change: PolicyChange): void {
+function* removePolicy(tx: Transaction, change: PolicyChange): Steps<void> {
   const { scope, actor } = change;
-  if (tx.run('DELETE FROM policies WHERE scope = @scope', { scope }) === 0) throw new Problem('policy_unknown');
+  if ((yield* tx.run('DELETE FROM policies WHERE scope = @scope', { scope })) === 0)
+    throw new Problem('policy_unknown');
   recordDone(tx, { actor, action: POLICY_REMOVED, subject: scope, details: restored(change) });
 }
 

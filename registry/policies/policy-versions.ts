@@ -8,7 +8,7 @@ import { expectLimit } from '../audit/audit.ts';
 import type { RegistryDatabase } from '../database.ts';
 import type { GroupProfile } from '../devices/group-profiles.ts';
 import type { Actor } from '../registry.ts';
-import type { Transaction } from '../transaction.ts';
+import type { Steps, Transaction } from '../transaction.ts';
 
 export const POLICY_SET = 'policy.set';
 export const POLICY_REMOVED = 'policy.removed';
@@ -44,29 +44,29 @@ export interface PolicyVersionStore {
 export function createPolicyVersionStore(database: RegistryDatabase): PolicyVersionStore {
   return {
     listPolicyVersions: async (scope, page) =>
-      database
-        .read((tx) => listVersions(tx, scope, [POLICY_SET, POLICY_REMOVED], page))
-        .map(({ text, ...version }) => ({
+      (await database.read((tx) => listVersions(tx, scope, [POLICY_SET, POLICY_REMOVED], page))).map(
+        ({ text, ...version }) => ({
           ...version,
           value: text === null ? undefined : (JSON.parse(text) as PolicyDocument),
-        })),
+        }),
+      ),
     listProfileVersions: async (group, page) =>
-      database
-        .read((tx) => listVersions(tx, `group/${group}`, [PROFILE_SET], page))
-        .map(({ text, ...version }) => ({
+      (await database.read((tx) => listVersions(tx, `group/${group}`, [PROFILE_SET], page))).map(
+        ({ text, ...version }) => ({
           ...version,
           value: text === null || text === '{}' ? undefined : (JSON.parse(text) as GroupProfile),
-        })),
+        }),
+      ),
     findPolicyVersion: async (scope, version) => {
-      const text = database.read((tx) => findPolicyText(tx, scope, version));
+      const text = await database.read((tx) => findPolicyText(tx, scope, version));
       return text === undefined ? undefined : (JSON.parse(text) as PolicyDocument);
     },
   };
 }
 
 /** The JSON that a version set; undefined when it removed the policy. Problem `version_unknown`. */
-export function findPolicyText(tx: Transaction, scope: PolicyScope, version: number): string | undefined {
-  const row = tx.get<{ text: string | null }>(
+export function* findPolicyText(tx: Transaction, scope: PolicyScope, version: number): Steps<string | undefined> {
+  const row = yield* tx.get<{ text: string | null }>(
     `SELECT json_extract(details, '$.document') AS text FROM audit
      WHERE id = @version AND subject = @scope AND action IN ('${POLICY_SET}', '${POLICY_REMOVED}')`,
     { version, scope },
@@ -83,13 +83,13 @@ interface VersionRow {
   readonly restores: number | null;
 }
 
-function listVersions(
+function* listVersions(
   tx: Transaction,
   subject: string,
   [first, second = first]: readonly [string, string?],
   page: VersionPage,
-): readonly (Omit<VersionRow, 'restores'> & { readonly restores: number | undefined })[] {
-  const rows = tx.all<VersionRow>(
+): Steps<readonly (Omit<VersionRow, 'restores'> & { readonly restores: number | undefined })[]> {
+  const rows = yield* tx.all<VersionRow>(
     `SELECT id AS version, at, actor, json_extract(details, '$.restores') AS restores,
        coalesce(json_extract(details, '$.document'), json_extract(details, '$.profile')) AS text
      FROM audit WHERE subject = @subject AND action IN (@first, @second) AND id < @before ORDER BY id DESC LIMIT @limit`,

@@ -10,7 +10,7 @@ import type { RegistryDatabase } from '../database.ts';
 import { belongsToService } from '../devices/client-id-ownership.ts';
 import { checkLabels, writeLabels } from '../devices/labels.ts';
 import type { Actor } from '../registry.ts';
-import type { Transaction } from '../transaction.ts';
+import type { Steps, Transaction } from '../transaction.ts';
 import { type CreatedToken, findToken, type LoadTestOrder, type TokenRecord, type TokenRequest } from './tokens.ts';
 
 const TOKEN_ID_BYTES = 8;
@@ -21,21 +21,21 @@ const LOAD_TEST_RATE = 10_000;
 const LOAD_TEST_NETWORKS = 16;
 
 /** Throws Problem `token_order_invalid`. */
-export function createToken(
+export async function createToken(
   database: RegistryDatabase,
   randomBytes: (size: number) => Buffer,
   request: TokenRequest,
   actor: Actor,
-): CreatedToken {
+): Promise<CreatedToken> {
   checkTokenRequest(request);
   const id = randomBytes(TOKEN_ID_BYTES).toString('hex');
   const secret = randomBytes(TOKEN_SECRET_BYTES).toString('base64url');
-  const record = database.write((tx) => {
-    if (request.device !== undefined && belongsToService(tx, request.device)) {
+  const record = await database.write(function* (tx) {
+    if (request.device !== undefined && (yield* belongsToService(tx, request.device))) {
       throw new Problem('token_order_invalid', { detail: 'expected a device id that no service uses' });
     }
     const expiresAt = tx.now + request.ttlSeconds * 1000;
-    tx.run(
+    yield* tx.run(
       `INSERT INTO tokens (id, secret_hash, max_uses, group_name, labels, device_id, minted_at, minted_by, expires_at, load_test)
        VALUES (@id, @hash, @maxUses, @group, @labels, @device, @now, @actor, @expiresAt, @loadTest)`,
       {
@@ -66,7 +66,7 @@ export function createToken(
           : { loadTestFrom: request.loadTest.from.join(' '), loadTestPerSecond: request.loadTest.perSecond }),
       },
     });
-    return created(tx, id);
+    return yield* created(tx, id);
   });
   return { record, secret };
 }
@@ -111,8 +111,8 @@ function invalid(detail: string): Problem {
   return new Problem('token_order_invalid', { detail });
 }
 
-function created(tx: Transaction, id: string): TokenRecord {
-  const token = findToken(tx, id);
+function* created(tx: Transaction, id: string): Steps<TokenRecord> {
+  const token = yield* findToken(tx, id);
   if (token === undefined) throw new Problem('internal', { reason: `expected token ${id}, found none` });
   return token;
 }

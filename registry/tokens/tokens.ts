@@ -5,7 +5,7 @@ import { recordDone } from '../audit/audit.ts';
 import type { RegistryDatabase } from '../database.ts';
 import { readLabels } from '../devices/labels.ts';
 import type { Actor, Labels } from '../registry.ts';
-import type { Transaction } from '../transaction.ts';
+import type { Steps, Transaction } from '../transaction.ts';
 import { createToken } from './create-token.ts';
 
 export interface TokenRequest {
@@ -87,53 +87,60 @@ interface TokenRow {
 }
 
 /** Oldest first. */
-export function listTokens(database: RegistryDatabase): readonly TokenRecord[] {
-  return database.read((tx) =>
-    tx.all<TokenRow>('SELECT * FROM tokens ORDER BY minted_at, id', {}).map((row) => readRow(row, tx.now)),
-  );
+export async function listTokens(database: RegistryDatabase): Promise<readonly TokenRecord[]> {
+  return database.read(function* (tx) {
+    return (yield* tx.all<TokenRow>('SELECT * FROM tokens ORDER BY minted_at, id', {})).map((row) =>
+      readRow(row, tx.now),
+    );
+  });
 }
 
-function listLoadTests(database: RegistryDatabase): readonly TokenRecord[] {
-  return database.read((tx) =>
-    tx
-      .all<TokenRow>(
-        `SELECT * FROM tokens WHERE load_test IS NOT NULL AND voided_at IS NULL AND expires_at > @now
+async function listLoadTests(database: RegistryDatabase): Promise<readonly TokenRecord[]> {
+  return database.read(function* (tx) {
+    return (yield* tx.all<TokenRow>(
+      `SELECT * FROM tokens WHERE load_test IS NOT NULL AND voided_at IS NULL AND expires_at > @now
          ORDER BY expires_at LIMIT 100`,
-        { now: tx.now },
-      )
-      .map((row) => readRow(row, tx.now)),
-  );
+      { now: tx.now },
+    )).map((row) => readRow(row, tx.now));
+  });
 }
 
 /** Undefined when there is no such token. A token that is revoked already keeps its time and adds no audit entry. */
-export function revokeToken(database: RegistryDatabase, id: string, actor: Actor): TokenRecord | undefined {
-  return database.write((tx) => {
-    if (tx.run('UPDATE tokens SET voided_at = @now WHERE id = @id AND voided_at IS NULL', { id, now: tx.now }) > 0) {
+export async function revokeToken(
+  database: RegistryDatabase,
+  id: string,
+  actor: Actor,
+): Promise<TokenRecord | undefined> {
+  return database.write(function* (tx) {
+    if (
+      (yield* tx.run('UPDATE tokens SET voided_at = @now WHERE id = @id AND voided_at IS NULL', { id, now: tx.now })) >
+      0
+    ) {
       recordDone(tx, { actor, action: 'token.voided', subject: `token/${id}` });
     }
-    return findToken(tx, id);
+    return yield* findToken(tx, id);
   });
 }
 
 /** Revokes the tokens that could still enroll exactly this device, because the device was revoked: it needs a new token. */
-export function revokeTokensFor(tx: Transaction, device: DeviceId, actor: Actor): void {
-  const open = tx.all<{ id: string }>(
+export function* revokeTokensFor(tx: Transaction, device: DeviceId, actor: Actor): Steps<void> {
+  const open = yield* tx.all<{ id: string }>(
     'SELECT id FROM tokens WHERE device_id = @device AND uses < max_uses AND voided_at IS NULL ORDER BY id',
     { device },
   );
   for (const { id } of open) {
-    tx.run('UPDATE tokens SET voided_at = @now WHERE id = @id', { id, now: tx.now });
+    yield* tx.run('UPDATE tokens SET voided_at = @now WHERE id = @id', { id, now: tx.now });
     recordDone(tx, { actor, action: 'token.voided', subject: `token/${id}`, details: { device } });
   }
 }
 
-export function findToken(tx: Transaction, id: string): TokenRecord | undefined {
-  const row = findTokenRow(tx, id);
+export function* findToken(tx: Transaction, id: string): Steps<TokenRecord | undefined> {
+  const row = yield* findTokenRow(tx, id);
   return row && readRow(row, tx.now);
 }
 
-export function findTokenRow(tx: Transaction, id: string): TokenRow | undefined {
-  return tx.get<TokenRow>('SELECT * FROM tokens WHERE id = @id', { id });
+export function* findTokenRow(tx: Transaction, id: string): Steps<TokenRow | undefined> {
+  return yield* tx.get<TokenRow>('SELECT * FROM tokens WHERE id = @id', { id });
 }
 
 function readRow(row: TokenRow, now: number): TokenRecord {

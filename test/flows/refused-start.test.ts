@@ -15,7 +15,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import Database from 'better-sqlite3';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { newestSchema } from '../../registry/migrate.ts';
+import { newestSchema } from '../../registry/sqlite/migrate.ts';
 import { listSegments } from '../../storage/index.ts';
 import { createSegmentFile } from '../../storage/journal/segment-file.ts';
 import { segmentName } from '../../storage/journal/segment-names.ts';

@@ -6,8 +6,8 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { parseDecimal } from '@rollcall/protocol';
 import type Database from 'better-sqlite3';
-import { addAuditChainFunctions } from './audit/audit-chain.ts';
-import { addTermFunctions } from './devices/device-terms.ts';
+import { addAuditChainFunctions } from '../audit/audit-chain.ts';
+import { addTermFunctions } from '../devices/device-terms.ts';
 
 const FOLDER = new URL('./migrations/', import.meta.url);
 const NAME = /^([0-9]{4})_[a-z0-9_]+\.sql$/;
