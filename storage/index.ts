@@ -47,5 +47,6 @@ export { SERVER_KEY_PREFIX, visibleKey } from './journal/server-keys.ts';
 export { SentNames } from './journal/source-names.ts';
 export { isDamage, storageProblem } from './storage-problem.ts';
 export { syncDirectory } from './sync-directory.ts';
+export { PollingWakes, type Wakes } from './wakes.ts';
 export { WorkerClient } from './worker.ts';
 export { answerCalls } from './worker-program.ts';

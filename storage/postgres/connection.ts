@@ -51,6 +51,8 @@ export class PostgresConnection {
   readonly #standbys: number;
   #isLost = false;
   #commitWarning: string | undefined;
+  #onLost: ((error: Error) => void) | undefined;
+  #onNotification: ((payload: string, isOwn: boolean) => void) | undefined;
 
   /** Throws what `expectSettings` throws, and what `pg` and sockets throw. */
   static async open(address: PostgresHost, settings: PostgresSettings): Promise<PostgresConnection> {
@@ -102,8 +104,11 @@ export class PostgresConnection {
         .join(' '),
     } as pg.ClientConfig);
     // Without a listener an error of an idle connection would end the process.
-    this.#client.on('error', () => this.#lose());
+    this.#client.on('error', (error) => this.#lose(error));
     this.#client.on('end', () => this.#lose());
+    this.#client.on('notification', ({ payload = '', processId }) => {
+      this.#onNotification?.(payload, processId === this.#process);
+    });
     this.#client.on('notice', (notice) => this.#note(notice));
   }
 
@@ -155,8 +160,25 @@ export class PostgresConnection {
     return { rows, count: rowCount ?? 0 };
   }
 
-  #lose(): void {
+  /** Called once, also when this side ends it. */
+  onLost(listener: (error: Error) => void): void {
+    this.#onLost = listener;
+    if (this.#isLost) listener(new Error('the connection was lost'));
+  }
+
+  /** `isOwn`: this connection sent it. */
+  onNotification(listener: (payload: string, isOwn: boolean) => void): void {
+    this.#onNotification = listener;
+  }
+
+  get #process(): number | undefined {
+    return (this.#client as unknown as { readonly processID: number | null }).processID ?? undefined;
+  }
+
+  #lose(error = new Error('the connection ended')): void {
+    if (this.#isLost) return;
     this.#isLost = true;
+    this.#onLost?.(error);
   }
 
   /**

@@ -39,6 +39,7 @@ const PAUSE_AT_MOST_MS = 500;
 export class PostgresDatabase {
   /** The schema of all tables. */
   readonly schema: string;
+  readonly #primary: PrimaryFinder;
   readonly #pool: ConnectionPool;
   readonly #timeouts: PostgresTimeouts;
   /** Connections whose caller was told that its commit is not confirmed, while the server still waits. */
@@ -49,9 +50,9 @@ export class PostgresDatabase {
     checkPostgresSettings(settings);
     this.schema = settings.schema ?? DEFAULT_SCHEMA;
     this.#timeouts = timeoutsOf(settings);
-    const primary = new PrimaryFinder(settings);
+    this.#primary = new PrimaryFinder(settings);
     this.#pool = new ConnectionPool({
-      open: () => primary.connect(),
+      open: () => this.#primary.connect(),
       size: settings.connections ?? 10,
       wait: this.#timeouts.retry,
     });
@@ -84,6 +85,11 @@ export class PostgresDatabase {
    */
   async check(): Promise<void> {
     await this.#repeated((connection) => connection.expectSettings());
+  }
+
+  /** A connection outside of the pool; the caller closes it. Throws what connecting throws. */
+  connect(): Promise<PostgresConnection> {
+    return this.#primary.connect();
   }
 
   async close(): Promise<void> {

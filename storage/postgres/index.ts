@@ -5,6 +5,7 @@ export { PostgresDatabase, type PostgresTransaction, type TransactionOptions } f
 export { type ClockSkew, DATABASE_NOW, measureClockSkew } from './database-clock.ts';
 export { expectUsableTables, type Migration, migrate, type TableSet, type TableVersion } from './migrations.ts';
 export { isUniqueViolation, sqlstateOf, UnconfirmedCommit } from './postgres-problem.ts';
+export { PostgresWakes, type PostgresWakesOptions } from './postgres-wakes.ts';
 export {
   type PostgresAddress,
   type PostgresHost,
