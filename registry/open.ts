@@ -64,7 +64,7 @@ export async function openRegistry(options: RegistryOptions): Promise<Registry> 
   const accessEnded = new Listeners<OperatorAccessEnded>('operator access', log);
   const random = options.randomBytes ?? randomBytes;
   // Logs usually leave the machine: an attacker who rewrites the database cannot change this copy of the audit head.
-  log.info({ audit: auditHead(database) }, 'audit opened');
+  log.info({ audit: await auditHead(database) }, 'audit opened');
 
   return {
     ...createTokenStore(database, random),

@@ -49,6 +49,19 @@ describe('the file of a registry', () => {
     vi.restoreAllMocks();
   });
 
+  it('is opened with its newest audit entry in the log, which an attacker who rewrites the file cannot change', async () => {
+    const directory = temporaryDirectory();
+    const fleet = await RegistryFixture.open((now) => openIn(directory, now));
+    await fleet.mint();
+    const [{ id, hash } = { id: 0, hash: '' }] = await fleet.registry.listAudit({ limit: 1 });
+    await fleet.registry.close();
+    const lines: string[] = [];
+    const logged = pino({ base: null }, { write: (line) => void lines.push(line) });
+    const again = await openRegistry({ file: join(directory, 'registry.db'), now: Date.now, log: logged });
+    await again.close();
+    expect(lines.map((line) => JSON.parse(line))).toMatchObject([{ audit: { id, hash }, msg: 'audit opened' }]);
+  });
+
   it('is for its owner only, and so are the files beside it, even when they were not', async () => {
     const directory = temporaryDirectory();
     const fresh = await openIn(directory);
