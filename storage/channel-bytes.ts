@@ -4,17 +4,17 @@
  */
 
 /** The value, with views of larger memory replaced by copies of their own bytes. Changes nothing in the value. */
-export function bytesToSend(value: unknown, transfer: readonly ArrayBuffer[]): unknown {
+export function bytesToSend(value: unknown, transfer: readonly unknown[]): unknown {
   if (typeof value !== 'object' || value === null) return value;
   if (ArrayBuffer.isView(value)) {
     if (value.byteLength === value.buffer.byteLength || !(value instanceof Uint8Array)) return value;
-    return transfer.includes(value.buffer as ArrayBuffer) ? value : new Uint8Array(value);
+    return transfer.includes(value.buffer) ? value : new Uint8Array(value);
   }
   if (Array.isArray(value)) return elementsToSend(value, transfer);
   return isPlain(value) ? propertiesToSend(value as Record<string, unknown>, transfer) : value;
 }
 
-function elementsToSend(array: readonly unknown[], transfer: readonly ArrayBuffer[]): readonly unknown[] {
+function elementsToSend(array: readonly unknown[], transfer: readonly unknown[]): readonly unknown[] {
   let copy: unknown[] | undefined;
   for (let at = 0; at < array.length; at += 1) {
     const element = array[at];
@@ -27,7 +27,7 @@ function elementsToSend(array: readonly unknown[], transfer: readonly ArrayBuffe
   return copy ?? array;
 }
 
-function propertiesToSend(object: Record<string, unknown>, transfer: readonly ArrayBuffer[]): Record<string, unknown> {
+function propertiesToSend(object: Record<string, unknown>, transfer: readonly unknown[]): Record<string, unknown> {
   let copy: Record<string, unknown> | undefined;
   for (const name in object) {
     const property = object[name];

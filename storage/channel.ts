@@ -28,12 +28,15 @@ interface SerializedProblem {
   readonly retryAfter: number | undefined;
 }
 
-/** The output of a handler together with memory that is transferred instead of copied. */
+/** What is handed over instead of copied: memory, or the end of another channel. */
+export type Transferred = ArrayBuffer | MessagePort;
+
+/** The output of a handler together with what is transferred. */
 export class Transferring<Output> {
   readonly value: Output;
-  readonly transfer: readonly ArrayBuffer[];
+  readonly transfer: readonly Transferred[];
 
-  constructor(value: Output, transfer: readonly ArrayBuffer[]) {
+  constructor(value: Output, transfer: readonly Transferred[]) {
     this.value = value;
     this.transfer = transfer;
   }
@@ -77,7 +80,7 @@ export class Channel<Theirs extends ChannelCalls<Theirs>, Ours extends ChannelCa
   #calls = 0;
   /** Entries that were not posted yet, and the memory that goes with them. */
   #entries: unknown[] = [];
-  #transfer: ArrayBuffer[] = [];
+  #transfer: Transferred[] = [];
   /** The first entry of this turn was posted, or is about to be; what comes after it waits for the end of the turn. */
   #isInTurn = false;
   #isClosed = false;
@@ -111,7 +114,7 @@ export class Channel<Theirs extends ChannelCalls<Theirs>, Ours extends ChannelCa
   call<Name extends keyof Theirs & string>(
     name: Name,
     input: Theirs[Name]['input'],
-    transfer: readonly ArrayBuffer[] = [],
+    transfer: readonly Transferred[] = [],
   ): Promise<Theirs[Name]['output']> {
     if (this.#ended !== undefined) return Promise.reject(this.#endedProblem(this.#ended.cause));
     this.#calls += 1;
@@ -126,7 +129,7 @@ export class Channel<Theirs extends ChannelCalls<Theirs>, Ours extends ChannelCa
   tell<Name extends keyof Theirs & string>(
     name: Name,
     input: Theirs[Name]['input'],
-    transfer: readonly ArrayBuffer[] = [],
+    transfer: readonly Transferred[] = [],
   ): void {
     this.#send(TELL, 0, name, input, transfer);
   }
@@ -138,7 +141,7 @@ export class Channel<Theirs extends ChannelCalls<Theirs>, Ours extends ChannelCa
     if (!(this.#port instanceof Worker)) this.#port.close();
   }
 
-  #send(kind: number, id: number, name: string, value: unknown, transfer: readonly ArrayBuffer[]): void {
+  #send(kind: number, id: number, name: string, value: unknown, transfer: readonly Transferred[]): void {
     if (this.#ended !== undefined) return;
     this.#entries.push(kind, id, name, bytesToSend(value, transfer));
     if (transfer.length > 0) this.#transfer.push(...transfer);

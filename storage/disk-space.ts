@@ -22,6 +22,15 @@ export interface DiskSpace {
   readonly size: number;
 }
 
+/** What was found at the latest check. */
+export interface DiskState {
+  /** There is less than the floor, and nothing is stored. */
+  readonly isLow: boolean;
+  /** Bytes; undefined when the monitor is disabled. */
+  readonly free: number | undefined;
+  readonly floor: number;
+}
+
 export interface DiskSpaceOptions {
   /** Bytes; 0 disables the monitor. */
   readonly floor: number;
@@ -34,6 +43,7 @@ export class DiskSpaceMonitor {
   readonly #options: DiskSpaceOptions;
   readonly #spaceOf: () => Promise<DiskSpace>;
   readonly #timer: NodeJS.Timeout | undefined;
+  #changed: () => void = () => {};
   #free: number | undefined;
   #floor = 0;
   #isLow = false;
@@ -59,12 +69,18 @@ export class DiskSpaceMonitor {
     return this.#floor;
   }
 
+  get state(): DiskState {
+    return { isLow: this.#isLow, free: this.#free, floor: this.#floor };
+  }
+
+  /** Calls the listener when `isLow` changed, in place of an earlier one. */
+  onChange(listener: () => void): void {
+    this.#changed = listener;
+  }
+
   /** Throws Problem `unavailable` while less than the floor is free. */
   expectSpace(): void {
-    if (!this.#isLow) return;
-    throw new Problem('unavailable', {
-      reason: `expected ${this.#floor} bytes free on the disk, found ${this.#free}`,
-    });
+    if (this.#isLow) expectDiskSpace(this.state);
   }
 
   async check(): Promise<void> {
@@ -82,11 +98,18 @@ export class DiskSpaceMonitor {
     const fields = { free: space.free, floor: this.#floor };
     if (isLow) log.error(fields, 'the disk is nearly full: no telemetry is stored until there is space');
     else log.info(fields, 'the disk has space again');
+    this.#changed();
   }
 
   close(): void {
     clearInterval(this.#timer);
   }
+}
+
+/** Throws Problem `unavailable` while less than the floor is free. */
+export function expectDiskSpace({ isLow, free, floor }: DiskState): void {
+  if (!isLow) return;
+  throw new Problem('unavailable', { reason: `expected ${floor} bytes free on the disk, found ${free}` });
 }
 
 export async function diskSpaceIn(directory: string): Promise<DiskSpace> {

@@ -19,9 +19,10 @@ export {
 } from './database-file.ts';
 export { inspectDatabaseFile } from './database-inspection.ts';
 export { type DirectoryLock, HOLDER_FILE, LOCK_FILE, lockDirectory } from './directory-lock.ts';
-export { DiskSpaceMonitor, type DiskSpaceOptions, diskSpaceIn } from './disk-space.ts';
+export { DiskSpaceMonitor, type DiskSpaceOptions, type DiskState, diskSpaceIn, expectDiskSpace } from './disk-space.ts';
 export { GroupCommit, type GroupCommitLimits } from './group-commit.ts';
-export { batchTransferList, packBatch } from './journal/batch.ts';
+export type { AppendAnswer, AppendCalls } from './journal/append-ports.ts';
+export { type Batch, batchTransferList, packBatch } from './journal/batch.ts';
 export type { JournalOptions } from './journal/journal.ts';
 export type {
   DeviceStreams,
@@ -45,6 +46,7 @@ export type { MessageFilter } from './journal/segment-reader.ts';
 export { checkSeries, SeriesSums } from './journal/series.ts';
 export { SERVER_KEY_PREFIX, visibleKey } from './journal/server-keys.ts';
 export { SentNames } from './journal/source-names.ts';
+export type { FollowCalls, FollowedDevices, StoredMessageCalls } from './journal/stored-messages-port.ts';
 export { isDamage, storageProblem } from './storage-problem.ts';
 export { syncDirectory } from './sync-directory.ts';
 export { PollingWakes, type Wakes } from './wakes.ts';

@@ -5,7 +5,7 @@
 
 import { Worker } from 'node:worker_threads';
 import { Problem } from '@rollcall/protocol';
-import { Channel } from './channel.ts';
+import { Channel, type Transferred } from './channel.ts';
 
 /** Calls by name. The program and its callers agree on inputs and outputs. */
 export type WorkerCalls = Readonly<Record<string, { readonly input: unknown; readonly output: unknown }>>;
@@ -41,7 +41,7 @@ export class WorkerClient {
   }
 
   /** Rejects with the Problem that the program threw, or with `endedCode` when the thread ended. */
-  async call<Value>(name: string, input?: unknown, transfer: readonly ArrayBuffer[] = []): Promise<Value> {
+  async call<Value>(name: string, input?: unknown, transfer: readonly Transferred[] = []): Promise<Value> {
     await this.open();
     if (this.#thread === undefined) throw this.#endedProblem(undefined);
     return this.#thread.channel.call(name, input, transfer) as Promise<Value>;

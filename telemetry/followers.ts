@@ -1,7 +1,10 @@
-/** Listeners for stored messages. They are called after the commit and cannot disturb it. */
+/**
+ * Listeners for stored messages, of any device or of one, and listeners that only learn that there are some. They are called after the
+ * commit and cannot disturb it.
+ */
 
 import type { Logger } from 'pino';
-import { visibleKey } from '../storage/index.ts';
+import { type FollowedDevices, visibleKey } from '../storage/index.ts';
 import { positionOf } from './position.ts';
 import type { StoredMessage, TelemetryMessage } from './telemetry.ts';
 
@@ -13,19 +16,53 @@ interface Follower<Source extends string> {
 
 export class Followers<Source extends string> {
   readonly #followers = new Set<Follower<Source>>();
+  readonly #storedListeners = new Set<() => void>();
   readonly #log: Logger;
+  readonly #changed: () => void;
 
-  constructor(log: Logger) {
+  /** `changed` is called when `devices` may have changed. */
+  constructor(log: Logger, changed: () => void = () => {}) {
     this.#log = log;
+    this.#changed = changed;
+  }
+
+  /** Those that are followed. */
+  get devices(): FollowedDevices {
+    const devices = new Set<string>();
+    for (const { device } of this.#followers) {
+      if (device === undefined) return 'all';
+      devices.add(device);
+    }
+    return [...devices];
   }
 
   /** Returns a function that removes the listener. */
   add(device: Source | undefined, listener: (message: StoredMessage<Source>) => void): () => void {
     const follower: Follower<Source> = { device, listener, failed: false };
     this.#followers.add(follower);
+    this.#changed();
     return () => {
-      this.#followers.delete(follower);
+      if (this.#followers.delete(follower)) this.#changed();
     };
+  }
+
+  /** Returns a function that removes the listener. */
+  onStored(listener: () => void): () => void {
+    this.#storedListeners.add(listener);
+    return () => {
+      this.#storedListeners.delete(listener);
+    };
+  }
+
+  /** Messages were stored, whether they are followed or not. */
+  stored(): void {
+    for (const listener of this.#storedListeners) {
+      try {
+        listener();
+      } catch (error) {
+        this.#log.error({ err: error }, 'listener for stored telemetry failed');
+      }
+    }
   }
 
   /** `repeated`: indices of those that were stored before. */
@@ -42,9 +79,18 @@ export class Followers<Source extends string> {
         ...(key !== undefined && { key }),
       };
       position += 1;
-      for (const follower of this.#followers) {
-        if (follower.device === undefined || follower.device === message.device) this.#notifyOne(follower, stored);
-      }
+      this.#notifyAll(stored);
+    }
+  }
+
+  /** Messages that were read back, in the order of their positions. */
+  notifyStored(messages: readonly StoredMessage<Source>[]): void {
+    for (const message of messages) this.#notifyAll(message);
+  }
+
+  #notifyAll(message: StoredMessage<Source>): void {
+    for (const follower of this.#followers) {
+      if (follower.device === undefined || follower.device === message.device) this.#notifyOne(follower, message);
     }
   }
 

@@ -2,6 +2,9 @@
 
 export { Cursor, type Span } from './cursor.ts';
 export { inspectTelemetry } from './inspection.ts';
+export type { NodeConnected } from './nodes/connected-nodes.ts';
+export type { NodeConnection } from './nodes/node-calls.ts';
+export { type NodeTelemetry, openNodeTelemetry } from './nodes/node-telemetry.ts';
 export { type Position, parsePosition, positionNumber } from './position.ts';
 export { openJournalWithReserve } from './reserve/journal-with-reserve.ts';
 export { inspectReserve, RESERVED_FILE } from './reserve/reserved-messages.ts';

@@ -25,6 +25,23 @@ export const INTAKE_LIMITS: IntakeLimits = {
   retryEvery: 250,
 };
 
+export type IntakeCounters = Omit<
+  TelemetryCounters,
+  'diskFreeBytes' | 'isDiskLow' | 'newest' | 'heldDevices' | 'heldGroups'
+>;
+
+export const NOTHING_COUNTED: IntakeCounters = {
+  stored: 0,
+  storedQos0: 0,
+  droppedQos0: 0,
+  refused: 0,
+  repeated: 0,
+  commits: 0,
+  queuedBytes: 0,
+  isUnderPressure: false,
+  isHeld: false,
+};
+
 /** Indices of the messages of a batch that were stored before. */
 interface Written {
   readonly repeated: readonly number[];
@@ -103,7 +120,7 @@ export class Intake<Source extends string = DeviceId> {
     };
   }
 
-  counters(): Omit<TelemetryCounters, 'diskFreeBytes' | 'isDiskLow' | 'newest' | 'heldDevices' | 'heldGroups'> {
+  counters(): IntakeCounters {
     const { commits, queuedBytes, isUnderPressure, isHolding } = this.#commits;
     return { ...this.#counts, commits, queuedBytes, isUnderPressure, isHeld: isHolding };
   }

@@ -1,20 +1,17 @@
-/**
- * Appends batches to the journal through its writing worker. Nothing is stored while the disk has less room than the floor. After a
- * failure all source names are sent to the worker again, because its state is unknown.
- */
+/** The worker that writes the journal, its restart, and the ports over which other threads send batches to it. */
 
+import { MessageChannel, type MessagePort } from 'node:worker_threads';
 import type { Logger } from 'pino';
 import {
+  type AppendAnswer,
   type Appended,
-  batchTransferList,
   type DiskSpaceMonitor,
   dayOf,
   type JournalMessage,
   type JournalOptions,
-  packBatch,
-  SentNames,
   WorkerClient,
 } from '../storage/index.ts';
+import { BatchSender } from './batch-sender.ts';
 
 export interface JournalWriterOptions {
   readonly directory: string;
@@ -26,19 +23,12 @@ export interface JournalWriterOptions {
   readonly after?: 'restore' | undefined;
 }
 
-/** Files that the worker found damaged. */
-interface SetAside {
-  readonly setAside: readonly string[];
-}
-
 /** More than a journal can have given to messages after a backup was made. */
 const POSITIONS_LEFT_OUT = 1e12;
 
 export class JournalWriter {
   readonly worker: WorkerClient;
-  readonly #log: Logger;
-  readonly #names = new SentNames();
-  #newestPosition = 0;
+  readonly #batches: BatchSender;
 
   constructor({ directory, segmentBytes, now, log, workerEnded, after }: JournalWriterOptions) {
     const opening: JournalOptions = {
@@ -46,51 +36,52 @@ export class JournalWriter {
       ...(after === 'restore' && { leap: { positions: POSITIONS_LEFT_OUT, day: dayOf(now()) } }),
       ...(segmentBytes !== undefined && { segmentBytes }),
     };
-    this.#log = log;
     this.worker = new WorkerClient({
       program: new URL('../storage/journal/writer-worker.ts', import.meta.url),
       name: 'the journal',
       opening,
       endedCode: 'internal',
       ended: (error) => {
-        this.#names.clear();
+        this.#batches.forgetNames();
         workerEnded(error);
       },
     });
+    this.#batches = new BatchSender((batch, transfer) => this.worker.call('append', batch, transfer), log);
   }
 
-  /** Of the newest message that was appended since the start; 0 before the first. */
+  /** Of the newest message that this thread appended since the start; 0 before the first. */
   get newestPosition(): number {
-    return this.#newestPosition;
+    return this.#batches.newestPosition;
   }
 
   /** Creates the directory. Throws Problem `data_directory_unusable`, `database_older` or `database_newer`. */
   async open(): Promise<void> {
-    this.#logDamage((await this.worker.open()) as SetAside);
+    this.#batches.logDamage((await this.worker.open()) as AppendAnswer);
   }
 
-  /** All of them or none. Rejects with Problem `unavailable` when the same may be appended later. */
+  /** Nothing is stored while the disk has less room than the floor. Rejects with Problem `unavailable` when the same may be appended later. */
   async append(messages: readonly JournalMessage[], disk: DiskSpaceMonitor): Promise<Appended> {
     disk.expectSpace();
-    const batch = packBatch(messages, this.#names);
-    let appended: Appended & SetAside;
-    try {
-      appended = await this.worker.call<Appended & SetAside>('append', batch, batchTransferList(batch));
-    } catch (error) {
-      this.#names.clear();
-      throw error;
-    }
-    this.#logDamage(appended);
-    const stored = messages.length - appended.repeated.length;
-    if (stored > 0) this.#newestPosition = appended.first + stored - 1;
-    return appended;
+    return this.#batches.send(messages);
+  }
+
+  /** A port over which another thread sends batches (`AppendCalls`). It closes when the worker ends. */
+  senderPort(): Promise<MessagePort> {
+    return this.#portFor('connectSender');
+  }
+
+  /** The port over which the worker tells what it stores (`FollowCalls`), in place of an earlier one. It closes when the worker ends. */
+  followerPort(): Promise<MessagePort> {
+    return this.#portFor('connectFollower');
   }
 
   close(): Promise<void> {
     return this.worker.close();
   }
 
-  #logDamage({ setAside }: SetAside): void {
-    for (const file of setAside) this.#log.error({ file }, 'a damaged telemetry segment was set aside');
+  async #portFor(call: 'connectSender' | 'connectFollower'): Promise<MessagePort> {
+    const { port1, port2 } = new MessageChannel();
+    await this.worker.call(call, port1, [port1]);
+    return port2;
   }
 }

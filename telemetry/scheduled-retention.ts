@@ -58,9 +58,17 @@ export class ScheduledRetention {
   }
 
   stored(messages: readonly { readonly payload: Uint8Array }[]): void {
+    if (this.#options.retention.bytes === 0) return;
+    let stored = 0;
+    for (const { payload } of messages) stored += payload.byteLength;
+    this.storedBytes(stored);
+  }
+
+  /** Payload that was stored. */
+  storedBytes(stored: number): void {
     const { bytes } = this.#options.retention;
     if (bytes === 0) return;
-    for (const { payload } of messages) this.#bytesSincePruning += payload.byteLength;
+    this.#bytesSincePruning += stored;
     if (this.#bytesSincePruning < bytes / SEGMENTS_IN_BOUND / 2) return;
     this.#bytesSincePruning = 0;
     void this.#pruneInTime();

@@ -7,7 +7,8 @@ import { readFileSync, statSync } from 'node:fs';
 import { rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Logger } from 'pino';
-import type { SavedShares, ShareUsage } from './storage-shares.ts';
+import type { ShareUsage } from './share-ledger.ts';
+import type { SavedShares } from './storage-shares.ts';
 
 const LARGEST_BYTES = 1_048_576;
 

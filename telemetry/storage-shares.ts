@@ -1,10 +1,11 @@
 /**
  * How much of the journal a device and a group may fill in one day (UTC). Counts after the commit, so that a name costs one
  * look-up in a map, and says which are held: over their share, or, near the disk's floor, over what is left of it. Shares shrink
- * with the space above the floor, so the largest are held first. Counts at most `MAX_NAMES` names and evicts the smallest beyond.
+ * with the space above the floor, so the largest are held first.
  */
 
 import { propertiesLength } from '../storage/index.ts';
+import { type DayCounts, type DayUsage, ShareLedger, type ShareUsage, type Use } from './share-ledger.ts';
 import type { TelemetryMessage } from './telemetry.ts';
 
 /** Bytes per day; 0 means no share. */
@@ -32,18 +33,6 @@ export interface ShareListener {
   exceeded?(found: ShareOverrun): void;
 }
 
-export interface ShareUsage {
-  readonly name: string;
-  readonly bytes: number;
-  /** Absent in what an earlier version saved. */
-  readonly messages?: number;
-}
-
-/** What a name stored today. */
-export interface DayUsage extends Required<ShareUsage> {
-  readonly isHeld: boolean;
-}
-
 export interface ShareReport {
   /** Begin of the day, UTC, milliseconds since the epoch. */
   readonly since: number;
@@ -53,6 +42,11 @@ export interface ShareReport {
   /** Bytes that a device, or a group, may store today; 0: any number. */
   readonly deviceShare: number;
   readonly groupShare: number;
+}
+
+export interface HeldNames {
+  readonly devices: readonly string[];
+  readonly groups: readonly string[];
 }
 
 /** What was stored on one day, as it is saved and read again after a restart. */
@@ -67,101 +61,14 @@ const MESSAGE_BYTES = 32;
 /** A row of its own for a key. */
 const KEY_BYTES = 64;
 
-const MAX_NAMES = 100_000;
 const MAX_SAVED = 1_000;
 /** Reports per update: when the disk is nearly full all are held, and the largest are reported. */
 const MAX_REPORTED = 20;
-/** A held name is released below this part of its share, so that it is not held and released in turns. */
-const RELEASE_FACTOR = 0.95;
-
 const DAY_MS = 86_400_000;
 
-interface Use {
-  bytes: number;
-  messages: number;
-  isHeld: boolean;
-  isReported: boolean;
-}
-
-class Ledger {
-  readonly limit: number;
-  #uses = new Map<string, Use>();
-  held = 0;
-
-  constructor(limit: number) {
-    this.limit = limit;
-  }
-
-  /** True when it is over what is allowed, and was not before. */
-  add(name: string, bytes: number, allowed: number): boolean {
-    const use = this.#uses.get(name) ?? this.#begin(name);
-    use.bytes += bytes;
-    use.messages += 1;
-    if (this.limit === 0 || use.isHeld || use.bytes <= allowed) return false;
-    use.isHeld = true;
-    this.held += 1;
-    return true;
-  }
-
-  use(name: string): Use | undefined {
-    return this.#uses.get(name);
-  }
-
-  /** Decides again for every name. Returns whether any decision changed, and those held that were not reported. */
-  decideAgain(allowed: number): { readonly isChanged: boolean; readonly unreported: [string, Use][] } {
-    const unreported: [string, Use][] = [];
-    let isChanged = false;
-    if (this.limit === 0) return { isChanged, unreported };
-    for (const entry of this.#uses) {
-      const use = entry[1];
-      const isHeld = use.bytes > (use.isHeld ? allowed * RELEASE_FACTOR : allowed);
-      if (isHeld !== use.isHeld) {
-        use.isHeld = isHeld;
-        this.held += isHeld ? 1 : -1;
-        isChanged = true;
-      }
-      if (isHeld && !use.isReported) unreported.push(entry);
-    }
-    return { isChanged, unreported };
-  }
-
-  /** Without a sort of all names: most of a hundred thousand are not among the largest. */
-  largest(most: number, atLeast = 0, by: 'bytes' | 'messages' = 'bytes'): DayUsage[] {
-    const found: DayUsage[] = [];
-    for (const [name, use] of this.#uses) {
-      const { bytes, messages, isHeld } = use;
-      if (bytes <= atLeast || (found.length === most && use[by] <= (found.at(-1)?.[by] ?? 0))) continue;
-      const place = firstBelow(found, use[by], by);
-      found.splice(place, 0, { name, bytes, messages, isHeld });
-      if (found.length > most) found.pop();
-    }
-    return found;
-  }
-
-  clear(saved: readonly ShareUsage[] = []): void {
-    this.held = 0;
-    this.#uses = new Map(
-      saved.map(({ name, bytes, messages = 0 }) => [name, { bytes, messages, isHeld: false, isReported: false }]),
-    );
-  }
-
-  #begin(name: string): Use {
-    if (this.#uses.size >= MAX_NAMES) {
-      const sizes = Float64Array.from(this.#uses.values(), ({ bytes }) => bytes).sort();
-      const median = sizes[sizes.length >> 1] as number;
-      for (const [light, { bytes, isHeld }] of this.#uses) {
-        if (bytes <= median && !isHeld) this.#uses.delete(light);
-      }
-    }
-    const use: Use = { bytes: 0, messages: 0, isHeld: false, isReported: false };
-    this.#uses.set(name, use);
-    return use;
-  }
-}
-
 export class StorageShares {
-  readonly #devices: Ledger;
-  readonly #groups: Ledger;
+  readonly #devices: ShareLedger;
+  readonly #groups: ShareLedger;
   readonly #now: () => number;
   readonly #listeners = new Set<ShareListener>();
   #day: number;
@@ -170,8 +77,8 @@ export class StorageShares {
   #isDirty = false;
 
   constructor(limits: ShareLimits, now: () => number, saved?: SavedShares) {
-    this.#devices = new Ledger(limits.device);
-    this.#groups = new Ledger(limits.group);
+    this.#devices = new ShareLedger(limits.device);
+    this.#groups = new ShareLedger(limits.group);
     this.#now = now;
     this.#day = dayNumber(now());
     if (saved?.day !== this.#day) return;
@@ -195,22 +102,41 @@ export class StorageShares {
     };
   }
 
+  /** Bytes that a device may store in a day; 0: any number. */
+  get deviceShare(): number {
+    return this.#devices.limit;
+  }
+
+  /** Whether anything is counted: there is a share for devices or for groups. */
+  get isCounted(): boolean {
+    return this.#devices.limit > 0 || this.#groups.limit > 0;
+  }
+
   /** Counts stored messages, except those with these indices. */
   stored(messages: readonly TelemetryMessage<string>[], repeated: readonly number[]): void {
-    if (this.#devices.limit === 0 && this.#groups.limit === 0) return;
+    if (!this.isCounted) return;
     this.#turnDay();
-    this.#isDirty = true;
     const again = repeated.length === 0 ? undefined : new Set(repeated);
     for (let i = 0; i < messages.length; i += 1) {
       if (again?.has(i)) continue;
       const message = messages[i] as TelemetryMessage<string>;
-      const { device, group, stream, key, payload } = message;
-      const keyBytes = key === undefined ? 0 : key.length + KEY_BYTES;
-      const bytes = payload.byteLength + propertiesLength(message) + stream.length + MESSAGE_BYTES + keyBytes;
-      if (this.#devices.add(device, bytes, this.#devices.limit * this.#factor)) this.#reportHeld('device', device);
-      if (group === undefined) continue;
-      if (this.#groups.add(group, bytes, this.#groups.limit * this.#factor)) this.#reportHeld('group', group);
+      const bytes = bytesInJournal(message);
+      this.#count('device', message.device, bytes, 1);
+      if (message.group !== undefined) this.#count('group', message.group, bytes, 1);
     }
+  }
+
+  /** Counts what was stored elsewhere. */
+  storedBy(devices: readonly DayCounts[], groups: readonly DayCounts[]): void {
+    if (!this.isCounted) return;
+    this.#turnDay();
+    for (const { name, bytes, messages } of devices) this.#count('device', name, bytes, messages);
+    for (const { name, bytes, messages } of groups) this.#count('group', name, bytes, messages);
+  }
+
+  /** Everything that is held now. */
+  heldNames(): HeldNames {
+    return { devices: this.#devices.heldNames(), groups: this.#groups.heldNames() };
   }
 
   /** Once a second: the day may have ended, and the free space changed. `floor` 0: not monitored. */
@@ -234,10 +160,10 @@ export class StorageShares {
   /** Devices and groups that stored most today, and what each may store; without any share nothing is counted. */
   today(most: number, by: 'bytes' | 'messages'): ShareReport {
     this.#turnDay();
-    const allowed = ({ limit }: Ledger) => Math.floor(limit * this.#factor);
+    const allowed = ({ limit }: ShareLedger) => Math.floor(limit * this.#factor);
     return {
       since: this.#day * DAY_MS,
-      isCounted: this.#devices.limit > 0 || this.#groups.limit > 0,
+      isCounted: this.isCounted,
       devices: this.#devices.largest(most, 0, by),
       groups: this.#groups.largest(most, 0, by),
       deviceShare: allowed(this.#devices),
@@ -254,6 +180,12 @@ export class StorageShares {
       devices: this.#devices.largest(MAX_SAVED, this.#devices.limit / 100),
       groups: this.#groups.largest(MAX_SAVED),
     };
+  }
+
+  #count(kind: ShareOverrun['kind'], name: string, bytes: number, messages: number): void {
+    this.#isDirty = true;
+    const ledger = kind === 'device' ? this.#devices : this.#groups;
+    if (ledger.add(name, bytes, messages, ledger.limit * this.#factor)) this.#reportHeld(kind, name);
   }
 
   #turnDay(): void {
@@ -300,15 +232,11 @@ export class StorageShares {
   }
 }
 
-/** The index of the first one that is smaller; they descend. */
-function firstBelow(found: readonly DayUsage[], value: number, by: 'bytes' | 'messages'): number {
-  let [low, high] = [0, found.length];
-  while (low < high) {
-    const middle = (low + high) >> 1;
-    if ((found[middle] as DayUsage)[by] >= value) low = middle + 1;
-    else high = middle;
-  }
-  return low;
+/** Bytes of the journal that a message is counted with. */
+export function bytesInJournal(message: TelemetryMessage<string>): number {
+  const { stream, key, payload } = message;
+  const keyBytes = key === undefined ? 0 : key.length + KEY_BYTES;
+  return payload.byteLength + propertiesLength(message) + stream.length + MESSAGE_BYTES + keyBytes;
 }
 
 function dayNumber(time: number): number {

@@ -14,6 +14,8 @@ export interface StreamLimitOptions {
   readonly max: number;
   /** What the journal holds now. */
   read(): Promise<readonly DeviceStreams[]>;
+  /** Called after each reading. */
+  counted?(): void;
   readonly log: Logger;
 }
 
@@ -43,6 +45,11 @@ export class StreamLimit {
     return true;
   }
 
+  /** What the device has now. */
+  of(device: string): readonly string[] {
+    return this.#streams.get(device) ?? [];
+  }
+
   /** Reads again what the journal holds; a stream that it does not hold any more leaves. A failure is logged. */
   refresh(): Promise<void> {
     if (this.max > 0) this.#reading = this.#reading.then(() => this.#refresh());
@@ -61,6 +68,7 @@ export class StreamLimit {
       for (const [device, stream] of [...this.#earlier, ...this.#recent]) this.#add(device, stream);
       this.#earlier = this.#recent;
       this.#recent = [];
+      this.#options.counted?.();
     } catch (error) {
       this.#options.log.error({ err: error }, 'the streams of devices were not counted again');
     }

@@ -156,5 +156,7 @@ export interface Telemetry<Source extends string = DeviceId> {
   last(device?: Source | readonly Source[], after?: string): Promise<readonly StoredMessage<Source>[]>;
   /** Every message accepted from now on. Returns a function that removes the listener. */
   follow(device: Source | undefined, listener: (message: StoredMessage<Source>) => void): () => void;
+  /** Calls the listener some milliseconds after messages were stored, once for any number. Returns a function that removes it. */
+  onStored(listener: () => void): () => void;
   close(): Promise<void>;
 }

@@ -21,4 +21,8 @@ export interface StreamAdmission {
   /** Whether a device may send to a stream. If so, the device has the stream from then on. */
   admit(device: string, stream: string): boolean;
   readonly max: number;
+  /** In a node: has to resolve before a session of the device starts, because `admit()` is false until then. */
+  load?(device: string): Promise<void>;
+  /** In a node: the session of the device ended. */
+  release?(device: string): void;
 }

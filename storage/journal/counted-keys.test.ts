@@ -30,7 +30,8 @@ function openFile(file: string) {
     });
     const batch = packBatch(messages, sent);
     received.add(batch.names);
-    return segment.append(batch, received).repeated.map((index) => keys[index / 2] as string);
+    const [appended] = segment.append([{ batch, names: received }]);
+    return (appended?.repeated ?? []).map((index) => keys[index / 2] as string);
   };
   return { segment, append };
 }
@@ -110,8 +111,8 @@ describe('a key that counts', () => {
     names.add(batch.names);
     // Data that ends too early: the last message can't be written.
     const torn = { ...batch, data: null as unknown as Uint8Array<ArrayBuffer> };
-    expect(() => segment.append(torn, names)).toThrow();
-    expect(segment.append(batch, names)).toEqual({ first: 1003, repeated: [] });
+    expect(() => segment.append([{ batch: torn, names }])).toThrow();
+    expect(segment.append([{ batch, names }])).toEqual([{ first: 1003, repeated: [] }]);
     expect(append('pump-1', ['1.e', '2.e', '4.e'])).toEqual(['1.e', '2.e']);
   });
 

@@ -8,8 +8,9 @@ import { temporaryDirectory } from '../../test/fixtures/temporary.ts';
 import { packBatch } from './batch.ts';
 import { Journal, type JournalOptions } from './journal.ts';
 import { JournalReader } from './journal-reader.ts';
+import type { Appended } from './segment.ts';
 import { listSegments } from './segment-names.ts';
-import { SentNames } from './source-names.ts';
+import { ReceivedNames, SentNames } from './source-names.ts';
 
 const DAY = 86_400_000;
 const NOON = Date.UTC(2030, 0, 1, 12);
@@ -22,14 +23,16 @@ function open(directory: string, options: Partial<JournalOptions> = {}) {
     journal.close();
     reader.close();
   });
-  const names = new SentNames();
-  const append = (text: string, receivedAt = NOON, count = 1) =>
-    journal.append(
-      packBatch(
-        Array.from({ length: count }, (_, i) => message('pump-1', `${text}${i}`, { receivedAt })),
-        names,
-      ),
+  const sent = new SentNames();
+  const names = new ReceivedNames();
+  const append = (text: string, receivedAt = NOON, count = 1) => {
+    const batch = packBatch(
+      Array.from({ length: count }, (_, i) => message('pump-1', `${text}${i}`, { receivedAt })),
+      sent,
     );
+    names.add(batch.names);
+    return journal.append([{ batch, names }])[0] as Appended;
+  };
   const days = () => listSegments(directory).map(({ day }) => day);
   const stored = () => reader.page(ALL, 0, 1_000_000, 1e9).map((row) => `${row.payload}`);
   return { journal, reader, append, days, stored };

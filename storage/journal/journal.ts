@@ -7,13 +7,12 @@ import { mkdirSync } from 'node:fs';
 import { Problem } from '@rollcall/protocol';
 import { expectFileNotTruncated, openDatabaseToRead } from '../database-file.ts';
 import { isDamage, storageProblem } from '../storage-problem.ts';
-import type { Batch } from './batch.ts';
 import { timeOf } from './block.ts';
 import { ClosedSegments, type PruneResult } from './closed-segments.ts';
 import type { SegmentStats } from './message.ts';
 import { PreviousSegmentKeys } from './previous-segment-keys.ts';
 import type { RetentionRules } from './retention.ts';
-import { type Appended, Segment } from './segment.ts';
+import { type Appended, Segment, type SentBatch } from './segment.ts';
 import { createSegmentFile, SEGMENT } from './segment-file.ts';
 import {
   dayOf,
@@ -25,7 +24,6 @@ import {
   segmentName,
   setAside,
 } from './segment-names.ts';
-import { ReceivedNames } from './source-names.ts';
 
 const DAY_MS = 86_400_000;
 
@@ -58,7 +56,6 @@ interface Current {
 export class Journal {
   readonly #directory: string;
   readonly #setAside: string[] = [];
-  readonly #names = new ReceivedNames();
   #current: Current | undefined;
   readonly #olderKeys = new PreviousSegmentKeys();
   readonly #closed: ClosedSegments;
@@ -107,13 +104,12 @@ export class Journal {
   }
 
   /**
-   * All of them or none; when this returns they are on disk. Throws Problem `unavailable` when storage is full, busy or
-   * failing, and the same batch may be tried again.
+   * All batches or none, in one commit and in their order; when this returns they are on disk. The names of each were received
+   * before. Throws Problem `unavailable` when storage is full, busy or failing, and the same may be tried again.
    */
-  append(batch: Batch): Appended {
-    this.#names.add(batch.names);
+  append(sent: readonly SentBatch[]): Appended[] {
     try {
-      return this.#segmentOf(batch).append(batch, this.#names);
+      return this.#segmentOf(sent).append(sent);
     } catch (error) {
       const current = this.#current;
       if (!isDamage(error) || current === undefined) throw storageProblem(error);
@@ -123,7 +119,7 @@ export class Journal {
       this.#putAside(current.name);
     }
     try {
-      return this.#segmentOf(batch).append(batch, this.#names);
+      return this.#segmentOf(sent).append(sent);
     } catch (error) {
       throw storageProblem(error);
     }
@@ -149,13 +145,13 @@ export class Journal {
    * A day begins a segment. A clock that steps back writes on where it is: positions tell the order, times are only
    * what a message says. One that was days ahead, and is right again, begins a segment of the right day.
    */
-  #segmentOf(batch: Batch): Segment {
-    const time = timeOf(batch.meta, 0);
+  #segmentOf(sent: readonly SentBatch[]): Segment {
+    const time = timeOf((sent[0] as SentBatch).batch.meta, 0);
     const day = dayOf(time);
     const current = this.#current;
     if (current === undefined) return this.#begin(day);
     this.#appends += 1;
-    this.#bytesUnchecked += batch.data.byteLength;
+    for (const { batch } of sent) this.#bytesUnchecked += batch.data.byteLength;
     if (
       this.#appends % SIZE_CHECKED_EVERY === 0 ||
       this.#bytesUnchecked > this.#segmentBytes / SIZE_CHECKED_AFTER_PART

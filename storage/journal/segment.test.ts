@@ -28,7 +28,7 @@ function openFile(file: string) {
   const append = (messages: readonly TelemetryMessage[]) => {
     const batch = packBatch(messages, sent);
     received.add(batch.names);
-    return segment.append(batch, received);
+    return segment.append([{ batch, names: received }])[0];
   };
   const close = () => {
     reader.close();

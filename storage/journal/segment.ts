@@ -18,11 +18,25 @@ const BLOCK_BYTES = 8000;
 /** Whether a device has sent a key before this segment began. */
 export type HasEarlierKey = (device: string, key: string) => boolean;
 
+/** A batch, and the names that its numbers stand for: each sender numbers its own. */
+export interface SentBatch {
+  readonly batch: Batch;
+  readonly names: ReceivedNames;
+}
+
 export interface Appended {
   /** Position of the first message that was stored; the others follow it. */
   readonly first: number;
   /** Which of the batch were stored before, by their index. */
   readonly repeated: readonly number[];
+}
+
+/** What the numbers of one sender's names stand for in this segment. */
+interface KnownNames {
+  readonly edition: number;
+  /** By number of a name: its source, and the device of it. */
+  readonly sources: number[];
+  readonly devices: number[];
 }
 
 export class Segment {
@@ -35,13 +49,10 @@ export class Segment {
   readonly #insertBlock: Database.Statement;
   readonly #insertKey: Database.Statement;
   readonly #names: Readonly<Record<'findDevice' | 'addDevice' | 'findSource' | 'addSource', Database.Statement>>;
-  readonly #writing: Database.Transaction<(batch: Batch, names: ReceivedNames) => number[]>;
+  readonly #writing: Database.Transaction<(sent: readonly SentBatch[]) => Appended[]>;
   readonly #completing: Database.Transaction<() => void>;
-  /** By number of a name: its source, and the device of it. */
-  #sources: number[] = [];
-  #devices: number[] = [];
-  #edition = -1;
-  /** Messages that no run holds yet, and those of the batch that is being written behind them. */
+  #known = new WeakMap<ReceivedNames, KnownNames>();
+  /** Messages that no run holds yet, and those that are being written behind them. */
   readonly #tail = { devices: [] as number[], sources: [] as number[], times: [] as number[] };
   #tailLength = 0;
   /** Position of the newest message; one before the first in an empty segment. */
@@ -66,7 +77,7 @@ export class Segment {
         findSource: database.prepare('SELECT id FROM sources WHERE device = ? AND stream = ?').pluck(),
         addSource: database.prepare('INSERT INTO sources (device, stream) VALUES (?, ?)'),
       };
-      this.#writing = database.transaction((batch, names) => this.#write(batch, names));
+      this.#writing = database.transaction((sent) => this.#writeAll(sent));
       this.#completing = database.transaction(() => this.#completeIndex());
       this.#readTail();
       database.exec(COUNTED_KEYS_SCHEMA); // for files from before there were any
@@ -92,21 +103,18 @@ export class Segment {
     expectIntegrity(this.#database, SEGMENT);
   }
 
-  /** All of them or none; when this returns they are on disk. Throws what SQLite throws. */
-  append(batch: Batch, names: ReceivedNames): Appended {
-    if (names.edition !== this.#edition) this.#forgetSources(names.edition);
-    const first = this.#end + 1;
+  /** All batches or none, in one commit; when this returns they are on disk. Throws what SQLite throws. */
+  append(sent: readonly SentBatch[]): Appended[] {
+    const [end, tailLength] = [this.#end, this.#tailLength];
     try {
-      const repeated = this.#writing.immediate(batch, names);
+      const appended = this.#writing.immediate(sent);
       this.#counted.committed();
-      const stored = batch.count - repeated.length;
-      this.#end += stored;
-      this.#tailLength += stored;
       if (this.#tailLength >= RUN_LENGTH) this.#tailLength = 0;
-      return { first, repeated };
+      return appended;
     } catch (error) {
       this.#counted.rolledBack();
-      this.#forgetSources(names.edition); // their numbers were rolled back
+      this.#known = new WeakMap(); // their numbers were rolled back
+      [this.#end, this.#tailLength] = [end, tailLength];
       throw error;
     }
   }
@@ -123,27 +131,34 @@ export class Segment {
     this.#database.close();
   }
 
-  /** Returns the indices of those that were stored before. What this object remembers changes after the commit. */
-  #write(sent: Batch, names: ReceivedNames): number[] {
-    const repeated = sent.keys === undefined ? [] : this.#repeatedOf(sent, names);
+  #writeAll(sent: readonly SentBatch[]): Appended[] {
+    const appended = sent.map((one) => this.#write(one));
+    if (this.#tailLength >= RUN_LENGTH) this.#indexTail(this.#tailLength, this.#end);
+    this.#counted.writeIfDue(this.#end);
+    return appended;
+  }
+
+  #write({ batch: sent, names }: SentBatch): Appended {
+    const known = this.#knownOf(names);
+    const repeated = sent.keys === undefined ? [] : this.#repeatedOf(sent, names, known);
     const { count, meta: named, data } = withoutMessages(sent, repeated);
     const meta = named.slice();
     const tail = this.#tail;
     for (let i = 0; i < count; i += 1) {
       const name = sourceOf(named, i);
-      let source = this.#sources[name];
-      if (source === undefined) source = this.#learn(name, names);
+      let source = known.sources[name];
+      if (source === undefined) source = this.#learn(name, names, known);
       setSource(meta, i, source);
       const at = this.#tailLength + i;
-      tail.devices[at] = this.#devices[name] as number;
+      tail.devices[at] = known.devices[name] as number;
       tail.sources[at] = source;
       tail.times[at] = timeOf(meta, i);
     }
     this.#writeBlocks(meta, data, count);
-    const length = this.#tailLength + count;
-    if (length >= RUN_LENGTH) this.#indexTail(length, this.#end + count);
-    this.#counted.writeIfDue(this.#end + count);
-    return repeated;
+    const first = this.#end + 1;
+    this.#end += count;
+    this.#tailLength += count;
+    return { first, repeated };
   }
 
   #writeBlocks(meta: Uint32Array<ArrayBuffer>, data: Uint8Array<ArrayBuffer>, count: number): void {
@@ -190,14 +205,14 @@ export class Segment {
     this.#end += this.#tailLength;
   }
 
-  #repeatedOf({ count, meta, keys }: Batch, names: ReceivedNames): number[] {
+  #repeatedOf({ count, meta, keys }: Batch, names: ReceivedNames, known: KnownNames): number[] {
     const repeated: number[] = [];
     for (let i = 0; i < count; i += 1) {
       const key = keys?.[i];
       if (key === undefined) continue;
       const name = sourceOf(meta, i);
-      if (this.#sources[name] === undefined) this.#learn(name, names);
-      if (this.#knewKey(names.device(name), key) || !this.#addKey(this.#devices[name] as number, key)) repeated.push(i);
+      if (known.sources[name] === undefined) this.#learn(name, names, known);
+      if (this.#knewKey(names.device(name), key) || !this.#addKey(known.devices[name] as number, key)) repeated.push(i);
     }
     return repeated;
   }
@@ -209,19 +224,22 @@ export class Segment {
     return this.#insertKey.run(device, key).changes > 0;
   }
 
-  #learn(name: number, names: ReceivedNames): number {
+  #learn(name: number, names: ReceivedNames, known: KnownNames): number {
     const { findDevice, addDevice, findSource, addSource } = this.#names;
     const [text, stream] = [names.device(name), names.stream(name)];
     const device = (findDevice.get(text) ?? addDevice.run(text).lastInsertRowid) as number;
     const source = (findSource.get(device, stream) ?? addSource.run(device, stream).lastInsertRowid) as number;
-    this.#sources[name] = source;
-    this.#devices[name] = device;
+    known.sources[name] = source;
+    known.devices[name] = device;
     return source;
   }
 
-  #forgetSources(edition: number): void {
-    this.#edition = edition;
-    this.#sources = [];
-    this.#devices = [];
+  #knownOf(names: ReceivedNames): KnownNames {
+    let known = this.#known.get(names);
+    if (known?.edition !== names.edition) {
+      known = { edition: names.edition, sources: [], devices: [] };
+      this.#known.set(names, known);
+    }
+    return known;
   }
 }

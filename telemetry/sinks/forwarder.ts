@@ -26,7 +26,7 @@ export interface BatchLimits {
 }
 
 export interface ForwarderOptions {
-  readonly journal: Pick<Telemetry<string>, 'pages' | 'follow'>;
+  readonly journal: Pick<Telemetry<string>, 'pages' | 'onStored'>;
   readonly head: JournalHead;
   readonly target: Target;
   readonly filter: SinkMessageFilter;
@@ -217,7 +217,7 @@ export class Forwarder {
     if (every !== undefined) await this.#waitForInterval(every);
     // Followed before it is read: what comes in between is in one of the two.
     const woken = Promise.withResolvers<void>();
-    const stopFollowing = journal.follow(undefined, () => woken.resolve());
+    const stopFollowing = journal.onStored(() => woken.resolve());
     try {
       const pages = journal.pages({ after: this.#position });
       const count = await (every === undefined ? this.#forwardPages(pages) : this.#forwardDigest(pages));

@@ -22,10 +22,10 @@ export function messageKeyBehaviour(openFresh: OpenFreshTelemetry): void {
       expect(await telemetry.accept({ ...keyed('pump-1', 'a once more'), qos: 0 })).toBe('repeated');
       const reopened = await reopen();
       expect(await reopened.accept(keyed('pump-1', 'a after all'))).toBe('repeated');
-      expect(heard).toEqual(['1a', '2b', '3c']);
+      await expect.poll(() => heard).toEqual(['1a', '2b', '3c']);
       expect(texts(await reopened.query({ device: deviceNamed('pump-1'), limit: 9 }))).toEqual(['a', 'c']);
-      expect(telemetry.counters()).toMatchObject({ stored: 3, repeated: 2 });
-      expect(reopened.counters()).toMatchObject({ stored: 0, repeated: 1 });
+      await expect.poll(() => telemetry.counters()).toMatchObject({ stored: 3, repeated: 2 });
+      await expect.poll(() => reopened.counters()).toMatchObject({ stored: 0, repeated: 1 });
     },
   );
 

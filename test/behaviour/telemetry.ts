@@ -11,7 +11,7 @@ import {
   type TelemetryRange,
 } from '../../telemetry/index.ts';
 import { positionOf } from '../../telemetry/position.ts';
-import { messageKeyBehaviour } from './telemetry-keys.ts';
+import { telemetryIntakeBehaviour } from './telemetry-intake.ts';
 import { DAY, deviceNamed, HOUR, message, type OpenFreshTelemetry, START, texts } from './telemetry-messages.ts';
 import { messagePropertyBehaviour } from './telemetry-properties.ts';
 
@@ -27,44 +27,7 @@ function longHistory(length: number): TelemetryMessage[] {
 
 export function telemetryBehaviour(name: string, openFresh: OpenFreshTelemetry): void {
   describe(`a telemetry journal on ${name}`, () => {
-    it('returns accepted messages byte for byte', async () => {
-      const { telemetry } = await openFresh();
-      const whole = Uint8Array.from({ length: 512 }, (_, i) => i % 256);
-      const payloads = [new Uint8Array(0), whole, whole.subarray(3, 9), Buffer.alloc(300_000, 0xfe)];
-      const accepted = payloads.map((payload, i) => ({ ...message('pump-1', ''), payload, qos: (i % 3) as 0 | 1 | 2 }));
-      for (const one of accepted) await telemetry.accept(one);
-      const found = await telemetry.query({ device: deviceNamed('pump-1'), limit: 10 });
-      expect(found.map(({ position }) => position)).toEqual([1, 2, 3, 4]);
-      for (const [i, one] of accepted.entries()) {
-        const { payload, ...rest } = found[i] as StoredMessage;
-        expect(rest).toEqual({
-          position: i + 1,
-          device: 'pump-1',
-          stream: 'temperature',
-          receivedAt: START,
-          qos: one.qos,
-        });
-        expect(Buffer.compare(payload, one.payload)).toBe(0);
-      }
-    });
-
-    it('preserves the order in which messages were accepted', async () => {
-      const { telemetry } = await openFresh();
-      await Promise.all(['1', '2', '3', '4'].map((text) => telemetry.accept(message('pump-1', text))));
-      expect(texts(await telemetry.query({ device: deviceNamed('pump-1'), limit: 10 }))).toEqual(['1', '2', '3', '4']);
-    });
-
-    it('has all messages after a restart, and continues its positions', async () => {
-      const { telemetry, reopen } = await openFresh();
-      await telemetry.accept(message('pump-1', 'before'));
-      const reopened = await reopen();
-      await reopened.accept(message('pump-1', 'after'));
-      const found = await reopened.query({ device: deviceNamed('pump-1'), limit: 10 });
-      expect(found.map(({ position, payload }) => [position, `${payload}`])).toEqual([
-        [1, 'before'],
-        [2, 'after'],
-      ]);
-    });
+    telemetryIntakeBehaviour(openFresh);
 
     it('answers every query about a long history like a full scan', async () => {
       const { telemetry, reopen } = await openFresh();
@@ -122,36 +85,7 @@ export function telemetryBehaviour(name: string, openFresh: OpenFreshTelemetry):
       expect(await telemetry.last(deviceNamed('pump-3'))).toEqual([]);
     });
 
-    it('stores the properties that the device set on a message', async () => {
-      const { telemetry, reopen } = await openFresh();
-      const said = { deviceTime: START - 5.5, deviceSequence: 7, key: 'k-1', contentType: 'application/json' };
-      await Promise.all([
-        telemetry.accept(message('pump-1', 'plain')),
-        telemetry.accept({ ...message('pump-1', 'all'), ...said }),
-        telemetry.accept({ ...message('pump-1', 'a sequence'), deviceSequence: 0 }),
-      ]);
-      const found = await (await reopen()).query({ device: deviceNamed('pump-1'), limit: 9 });
-      const plain = { device: 'pump-1', stream: 'temperature', receivedAt: START, qos: 1 };
-      expect(found.map(({ payload: _, ...rest }) => rest)).toEqual([
-        { ...plain, position: 1 },
-        { ...plain, position: 2, ...said },
-        { ...plain, position: 3, deviceSequence: 0 },
-      ]);
-    });
-
-    messageKeyBehaviour(openFresh);
     messagePropertyBehaviour(openFresh);
-
-    it('accepts QoS 0 without a waiting caller, stores it in order, and counts it', async () => {
-      const { telemetry } = await openFresh();
-      const order: string[] = [];
-      const waiting = telemetry.accept(message('pump-1', 'a')).then(() => order.push('qos 1'));
-      await telemetry.accept({ ...message('pump-1', 'b'), qos: 0 }).then(() => order.push('qos 0'));
-      await waiting;
-      expect(order).toEqual(['qos 0', 'qos 1']);
-      expect(texts(await telemetry.query({ device: deviceNamed('pump-1'), limit: 9 }))).toEqual(['a', 'b']);
-      expect(telemetry.counters()).toMatchObject({ stored: 2, storedQos0: 1, queuedBytes: 0, isUnderPressure: false });
-    });
 
     it('answers queries over many days as over one', async () => {
       const { telemetry, reopen } = await openFresh();
@@ -333,70 +267,6 @@ export function telemetryBehaviour(name: string, openFresh: OpenFreshTelemetry):
       expect(
         (await reopened.query({ device: deviceNamed('pump-1'), limit: 9 })).map(({ position }) => position),
       ).toEqual([13, 14, 15, 16]);
-    });
-
-    it('notifies followers of accepted messages, in order, with their position, once they can be read', async () => {
-      const { telemetry } = await openFresh();
-      await telemetry.accept(message('pump-1', 'too early'));
-      const all: StoredMessage[] = [];
-      const one: StoredMessage[] = [];
-      const reads: Promise<readonly StoredMessage[]>[] = [];
-      telemetry.follow(undefined, (stored) => {
-        all.push(stored);
-        reads.push(telemetry.query({ device: stored.device, limit: 10 }));
-      });
-      const stop = telemetry.follow(deviceNamed('pump-2'), (stored) => one.push(stored));
-      await telemetry.accept(message('pump-1', 'a'));
-      await telemetry.accept(message('pump-2', 'b'));
-      stop();
-      await telemetry.accept(message('pump-2', 'c'));
-      expect(all.map(({ position, payload }) => `${position}${payload}`)).toEqual(['2a', '3b', '4c']);
-      expect(one.map(({ position, payload }) => `${position}${payload}`)).toEqual(['3b']);
-      for (const [index, found] of (await Promise.all(reads)).entries()) expect(found).toContainEqual(all[index]);
-    });
-
-    it('is not disturbed by a follower that fails', async () => {
-      const { telemetry } = await openFresh();
-      const heard: StoredMessage[] = [];
-      telemetry.follow(undefined, () => {
-        throw new Error('follower');
-      });
-      telemetry.follow(undefined, (stored) => heard.push(stored));
-      await Promise.all([telemetry.accept(message('pump-1', 'a')), telemetry.accept(message('pump-1', 'b'))]);
-      expect(texts(heard)).toEqual(['a', 'b']);
-      expect(await telemetry.query({ device: deviceNamed('pump-1'), limit: 9 })).toHaveLength(2);
-    });
-
-    it('refuses an invalid message, without effect on valid ones beside it', async () => {
-      const { telemetry } = await openFresh();
-      const sound = message('pump-1', 'a');
-      const outcomes = await Promise.allSettled([
-        telemetry.accept(sound),
-        telemetry.accept({ ...sound, payload: 'text' as never }),
-        telemetry.accept({ ...sound, stream: undefined as never }),
-        telemetry.accept({ ...sound, receivedAt: Number.NaN }),
-        telemetry.accept({ ...sound, qos: 3 as never }),
-        telemetry.accept(sound),
-      ]);
-      expect(outcomes.map((outcome) => outcome.status)).toEqual([
-        'fulfilled',
-        ...Array.from({ length: 4 }, () => 'rejected'),
-        'fulfilled',
-      ]);
-      expect(await telemetry.query({ device: deviceNamed('pump-1'), limit: 9 })).toHaveLength(2);
-    });
-
-    it('stores what was accepted before it was closed, and nothing afterwards', async () => {
-      const { telemetry, reopen } = await openFresh();
-      const waiting = [telemetry.accept(message('pump-1', 'a')), telemetry.accept(message('pump-1', 'b'))];
-      const reopened = await reopen();
-      await Promise.all(waiting);
-      expect(texts(await reopened.query({ device: deviceNamed('pump-1'), limit: 9 }))).toEqual(['a', 'b']);
-      const closed = { code: 'unavailable' };
-      await expect(telemetry.accept(message('pump-1', 'c'))).rejects.toMatchObject(closed);
-      await expect(telemetry.query({ device: deviceNamed('pump-1'), limit: 9 })).rejects.toMatchObject(closed);
-      await expect(telemetry.last()).rejects.toMatchObject(closed);
-      await telemetry.close();
     });
   });
 }
