@@ -14,7 +14,7 @@ export {
 } from './pending-connections.ts';
 export { type AcceptedClient, ProxiedConnections, type ProxyRefusal } from './proxied-connections.ts';
 export { createRateLimit, type RateLimit, type Rates } from './rate-limit.ts';
-export { RefusalLog } from './refusal-log.ts';
+export { type RefusalLevel, RefusalLog, type RefusalLogger } from './refusal-log.ts';
 export { describeRefusedCertificate, type RefusedCertificate } from './refused-certificate.ts';
 export { RequestBudget, type RequestHandlers } from './request-budget.ts';
 export { createRequestLimits, type RequestLimits } from './request-limits.ts';

@@ -24,6 +24,7 @@ interface ActiveLoadTest extends LoadTest {
 
 export class LoadTestExemptions {
   readonly #now: () => number;
+  readonly #listeners = new Set<(active: readonly LoadTest[]) => void>();
   #active: readonly ActiveLoadTest[] = [];
 
   /** `now`: milliseconds since the epoch. */
@@ -35,8 +36,26 @@ export class LoadTestExemptions {
     return { load_test_exemptions: this.#active.filter(({ expiresAt }) => expiresAt > this.#now()).length };
   }
 
+  get active(): readonly LoadTest[] {
+    return this.#active.map(({ tokenId, networks, perSecond, expiresAt }) => ({
+      tokenId,
+      networks,
+      perSecond,
+      expiresAt,
+    }));
+  }
+
+  /** Calls back with the load tests when they were replaced and one of the two lists is not empty. Returns what ends that. */
+  onReplaced(listener: (active: readonly LoadTest[]) => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
   /** These in place of all former ones. */
   replace(loadTests: readonly LoadTest[]): void {
+    if (loadTests.length > 0 || this.#active.length > 0) {
+      for (const listener of this.#listeners) listener(loadTests);
+    }
     this.#active = loadTests.map((loadTest) => ({ ...loadTest, addresses: new AddressNetworks(loadTest.networks) }));
   }
 

@@ -46,15 +46,30 @@ export class RefusalLog {
 
   /** Logs unless the source, an address or a name, has used up its lines. A line below the log level is not counted. */
   write(log: RefusalLogger, level: RefusalLevel, source: string, fields: object, message: string): void {
-    if (!log.isLevelEnabled(level)) return;
+    if (!log.isLevelEnabled(level) || !this.take(source)) return;
+    const notLogged = this.takeNotLogged();
+    log[level](notLogged === 0 ? fields : { ...fields, notLogged }, message);
+  }
+
+  /** Whether a line of this source is within the limits; one that is not counts as left out. */
+  take(source: string): boolean {
     const now = this.#now();
     // The limit of the source is checked first: a flood from one source must not use up the lines for all.
-    if (this.#bySource.take(networkOf(source), now) > 0 || this.#all.take('', now) > 0) {
-      this.#omitted += 1;
-      this.#omittedTotal += 1;
-      return;
-    }
-    log[level](this.#omitted === 0 ? fields : { ...fields, notLogged: this.#omitted }, message);
+    if (this.#bySource.take(networkOf(source), now) === 0 && this.#all.take('', now) === 0) return true;
+    this.addOmitted(1);
+    return false;
+  }
+
+  /** Lines that were left out, and that no line has named. The caller names them. */
+  takeNotLogged(): number {
+    const omitted = this.#omitted;
     this.#omitted = 0;
+    return omitted;
+  }
+
+  /** Counts lines that another thread left out. */
+  addOmitted(lines: number): void {
+    this.#omitted += lines;
+    this.#omittedTotal += lines;
   }
 }

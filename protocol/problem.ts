@@ -130,6 +130,9 @@ export const PROBLEMS = {
   policy_invalid: { status: 400, sentence: 'the policy is not one that can be applied' },
   profile_invalid: { status: 400, sentence: 'the profile is not one that can be applied' },
   policy_unknown: { status: 404, sentence: 'no policy was set for this group or service' },
+  node_unknown: { status: 404, sentence: 'there is no such node' },
+  node_busy: { status: 409, sentence: 'the node is not serving' },
+  node_last: { status: 409, sentence: 'no other node is serving: the clients of this one would have none' },
   version_unknown: { status: 404, sentence: 'there is no such version' },
   // Certificate authorities
   ca_unknown: { status: 404, sentence: 'there is no such CA' },

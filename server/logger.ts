@@ -37,6 +37,8 @@ export interface LogOptions {
   readonly format?: LogFormat;
   /** The variable JOURNAL_STREAM of the environment. */
   readonly journalStream?: string | undefined;
+  /** Takes the lines with their levels of pino, in place of standard error: those of another thread. */
+  readonly write?: ((line: string, level: number) => void) | undefined;
 }
 
 /** Priorities of syslog, by the level of pino. */
@@ -50,9 +52,9 @@ const PRIORITIES: Readonly<Record<number, string>> = {
 };
 
 /** Logs JSON lines to standard error, so that standard output stays free for results. Never waits for the reader of the stream. */
-export function createLogger(level: LogLevel, { format = 'json', journalStream }: LogOptions = {}): Logger {
+export function createLogger(level: LogLevel, { format = 'json', journalStream, write }: LogOptions = {}): Logger {
   const isJournal = format === 'journal' || (format === 'auto' && isJournalStream(journalStream));
-  standardError.useAsLog({ isJournal });
+  if (write === undefined) standardError.useAsLog({ isJournal });
   const family: WeakRef<Logger>[] = [];
   const log = pino(
     {
@@ -66,9 +68,10 @@ export function createLogger(level: LogLevel, { format = 'json', journalStream }
       formatters: { level: (label) => ({ level: label }), bindings: censored, log: censored },
       serializers: { err: (error: Error) => censored(pino.stdSerializers.err(error) as unknown as Fields) },
     },
-    isJournal ? journalDestination() : { write: (line: string) => standardError.write(escapeJson(line)) },
+    destinationOf(write ?? (isJournal ? writeToJournal : writeToStandardError)),
   );
   families.set(log, family);
+  if (isJournal) journalLogs.add(log);
   return log;
 }
 
@@ -97,14 +100,43 @@ export function setLogLevel(log: Logger, level: LogLevel): void {
   }
 }
 
+/** Loggers whose lines have no time. */
+const journalLogs = new WeakSet<Logger>();
+
+/** The format of the lines of a logger, for a logger in another thread that writes to the same destination. */
+export function logFormatOf(log: Logger): 'json' | 'journal' {
+  return journalLogs.has(log) ? 'journal' : 'json';
+}
+
+/** Writes a line that the logger of another thread made to the destination of this one. */
+export function writeLogLine(log: Logger, line: string, level: number): void {
+  const destination = (log as unknown as Readonly<Record<symbol, LogDestination>>)[pino.symbols.streamSym];
+  if (destination === undefined) return;
+  destination.lastLevel = level;
+  destination.write(line);
+}
+
+interface LogDestination {
+  lastLevel?: number;
+  write(line: string): void;
+}
+
 /** pino sets the level of the line that it is about to write. */
-function journalDestination(): pino.DestinationStream {
+function destinationOf(write: (line: string, level: number) => void): LogDestination {
   const destination = {
     [Symbol.for('pino.metadata')]: true,
     lastLevel: 30,
-    write: (line: string) => standardError.write(`${PRIORITIES[destination.lastLevel] ?? ''}${escapeJson(line)}`),
+    write: (line: string) => write(line, destination.lastLevel),
   };
   return destination;
+}
+
+function writeToStandardError(line: string): void {
+  standardError.write(escapeJson(line));
+}
+
+function writeToJournal(line: string, level: number): void {
+  standardError.write(`${PRIORITIES[level] ?? ''}${escapeJson(line)}`);
 }
 
 /** `named`: `device:inode` of the stream that systemd connected to journald; another stream may have replaced it since (systemd.exec(5)). */

@@ -42,9 +42,12 @@ export class Transferring<Output> {
   }
 }
 
+type HandlerResult<Output> = Output | Transferring<Output> | Promise<Output | Transferring<Output>>;
+
+/** Where the output is undefined, a handler may be a function or an async function without a result. */
 export type ChannelHandler<Call extends ChannelCall> = (
   input: Call['input'],
-) => Call['output'] | Transferring<Call['output']> | Promise<Call['output'] | Transferring<Call['output']>>;
+) => [Call['output']] extends [undefined] ? unknown : HandlerResult<Call['output']>;
 
 export interface ChannelOptions {
   /** The other side, as errors name it: `the worker of the journal`. */
