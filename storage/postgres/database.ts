@@ -39,6 +39,7 @@ const PAUSE_AT_MOST_MS = 500;
 export class PostgresDatabase {
   /** The schema of all tables. */
   readonly schema: string;
+  readonly #settings: PostgresSettings;
   readonly #primary: PrimaryFinder;
   readonly #pool: ConnectionPool;
   readonly #timeouts: PostgresTimeouts;
@@ -50,7 +51,8 @@ export class PostgresDatabase {
     checkPostgresSettings(settings);
     this.schema = settings.schema ?? DEFAULT_SCHEMA;
     this.#timeouts = timeoutsOf(settings);
-    this.#primary = new PrimaryFinder(settings);
+    this.#settings = settings;
+    this.#primary = new PrimaryFinder(settings, (to) => this.#pool.keepOnly(to));
     this.#pool = new ConnectionPool({
       open: () => this.#primary.connect(),
       size: settings.connections ?? 10,
@@ -85,6 +87,11 @@ export class PostgresDatabase {
    */
   async check(): Promise<void> {
     await this.#repeated((connection) => connection.expectSettings());
+  }
+
+  /** The same database over connections of their own, with other settings. */
+  apart(changes: Partial<PostgresSettings>): PostgresDatabase {
+    return new PostgresDatabase({ ...this.#settings, ...changes });
   }
 
   /** A connection outside of the pool; the caller closes it. Throws what connecting throws. */
@@ -144,6 +151,7 @@ export class PostgresDatabase {
     } catch (error) {
       if (error instanceof NoAnswer) {
         this.#unanswered.set(connection, sent);
+        void this.#watchUnanswered(connection);
         throw new UnconfirmedCommit('connection lost', `expected the commit to be confirmed within ${commit} ms`);
       }
       if (!isConnectionLost(error) || isConnectionStale(error)) throw error;
@@ -153,6 +161,17 @@ export class PostgresDatabase {
     const warning = connection.takeCommitWarning();
     if (warning === undefined) return answer;
     throw new UnconfirmedCommit('quorum lost', `expected standbys to confirm the commit, found ${warning}`);
+  }
+
+  /** A server that is gone never answers: the connection ends once another host is the primary. */
+  async #watchUnanswered(connection: PostgresConnection): Promise<void> {
+    while (this.#unanswered.has(connection)) {
+      const other = await this.#primary.connect().catch(() => undefined);
+      const hasMoved = other !== undefined && other.address !== connection.address;
+      await other?.close();
+      if (hasMoved) connection.destroy();
+      await delay(this.#timeouts.commit, undefined, { ref: false });
+    }
   }
 
   async #repeated<T>(attempt: (connection: PostgresConnection) => Promise<T>): Promise<T> {

@@ -3,7 +3,9 @@
 export type { PreparedStatement, Result, Row, Statement } from './connection.ts';
 export { PostgresDatabase, type PostgresTransaction, type TransactionOptions } from './database.ts';
 export { type ClockSkew, DATABASE_NOW, measureClockSkew } from './database-clock.ts';
+export { type HeldLease, LEASE_TABLES, type LeaseRecord, LeaseTable } from './leases.ts';
 export { expectUsableTables, type Migration, migrate, type TableSet, type TableVersion } from './migrations.ts';
+export { NODE_LEASES, NodeLease, type NodeLeaseOptions } from './node-lease.ts';
 export { isUniqueViolation, sqlstateOf, UnconfirmedCommit } from './postgres-problem.ts';
 export { PostgresWakes, type PostgresWakesOptions } from './postgres-wakes.ts';
 export {
@@ -14,3 +16,4 @@ export {
   type PostgresTlsMaterial,
   parsePostgresUrl,
 } from './settings.ts';
+export { type Candidate, Singletons, type SingletonsOptions, type SingletonTerm } from './singletons.ts';

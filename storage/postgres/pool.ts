@@ -2,6 +2,7 @@
 
 import { Problem } from '@rollcall/protocol';
 import type { PostgresConnection } from './connection.ts';
+import type { PostgresHost } from './settings.ts';
 
 export interface PoolOptions {
   readonly open: () => Promise<PostgresConnection>;
@@ -60,6 +61,13 @@ export class ConnectionPool {
     const next = this.#waiting.shift();
     if (next === undefined) this.#idle.push(connection);
     else this.#answer(next, connection);
+  }
+
+  /** Ends the connections to other hosts, also those in use: what they do fails. */
+  keepOnly(address: PostgresHost): void {
+    for (const connection of this.#all) {
+      if (connection.address !== address) connection.destroy();
+    }
   }
 
   /** Ends every connection, also those in use. */
