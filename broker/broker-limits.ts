@@ -84,6 +84,15 @@ export const DEFAULT_LIMITS: BrokerLimits = {
   sweepInterval: 5_000,
 };
 
+/** Limits that can change while the broker runs: those that are read at each new connection. */
+export const LIVE_LIMITS = [
+  'connectionsPerSecondPerAddress',
+  'handshakes',
+  'handshakesPerAddress',
+  'sessionsPerIdentity',
+] as const satisfies readonly (keyof BrokerLimits)[];
+export type LiveLimits = Pick<BrokerLimits, (typeof LIVE_LIMITS)[number]>;
+
 export function topicLimits(limits: BrokerLimits): TopicLimits {
   return { maxBytes: limits.topicBytes, maxLevels: limits.topicLevels };
 }

@@ -28,7 +28,8 @@ import type { PolicyResolver } from './policy-resolver.ts';
 
 /** The part of the registry that the authorizer asks. */
 export interface CertificateStatusDirectory {
-  certificateStatus(serial: string): Promise<CertificateStatus>;
+  /** `sessionsElsewhere`: of its holder, on other nodes; undefined: there are no other nodes. */
+  certificateStatus(serial: string): Promise<CertificateStatus & { readonly sessionsElsewhere?: number }>;
   /** A renewed certificate passed every check for the first time and supersedes its predecessor. True: a status changed. */
   recordFirstUse(serial: string): Promise<boolean>;
 }
@@ -58,6 +59,10 @@ export interface ConnectionAuthorizerOptions {
   readonly refusals: ConnectionRefusals;
   /** A live session is about to be displaced by another of the same client id. */
   readonly tookOver: (takeover: Takeover) => void;
+  /** Ends the session of a client id on another node. False: the limit of takeovers is reached. `isCounted`: for the first time. */
+  readonly elsewhere?:
+    | ((takeover: Omit<Takeover, 'from' | 'fromSerial'>, isCounted: boolean) => Promise<boolean>)
+    | undefined;
   /** Called in the same turn in which the last check passed. */
   readonly authorized: (connection: AuthorizedConnection) => void;
 }
@@ -68,6 +73,7 @@ interface Authorization {
   readonly rights: Rights;
   readonly notAfter: number;
   readonly isUnused: boolean;
+  readonly sessionsElsewhere: number;
 }
 
 /** How long a session whose client is gone may take to process what it has received, in ms, before another takes it over. */
@@ -151,7 +157,7 @@ export class ConnectionAuthorizer implements PendingConnectionOwner {
       const policyVersion = policies.version;
       const authorization = await this.#authorizeIdentity(pending, peer);
       if (authorization === undefined) return;
-      const { subject, rights, notAfter, isUnused } = authorization;
+      const { subject, rights, notAfter, isUnused, sessionsElsewhere } = authorization;
       const connectPacket = await pending.connectPacket;
       if (connectPacket === undefined) return; // The client closed the connection, or violated the protocol.
       if (connectPacket.clientId === '') assigned ??= assignedClientId(subject.identity);
@@ -159,7 +165,8 @@ export class ConnectionAuthorizer implements PendingConnectionOwner {
       const refusal = refusalOf(connectPacket, clientId, rights);
       if (refusal !== undefined) return pending.refuse(refusal.reason, refusal.detail);
       if (!(await this.#takeOverSession(pending, peer, clientId))) return;
-      if (!this.#isAdmissible(pending, subject)) return;
+      if (sessionsElsewhere > 0 && !(await this.#takeOverElsewhere(pending, peer, subject, clientId))) return;
+      if (!this.#isAdmissible(pending, subject, sessionsElsewhere)) return;
       if (statusVersion !== this.#statusVersion || policyVersion !== policies.version) continue;
       if (this.#options.sessions.find(clientId) !== undefined) continue;
       if (isUnused && !pending.isRecordedAsUsed) {
@@ -200,7 +207,8 @@ export class ConnectionAuthorizer implements PendingConnectionOwner {
       pending.refuse('policy_failed');
       return undefined;
     }
-    return { subject, rights, notAfter, isUnused: status.isUnused === true };
+    const { isUnused = false, sessionsElsewhere = 0 } = status;
+    return { subject, rights, notAfter, isUnused, sessionsElsewhere };
   }
 
   /** Whether the certificate names the holder that the registry has for it. */
@@ -211,7 +219,7 @@ export class ConnectionAuthorizer implements PendingConnectionOwner {
     return parseIdentityUri(trustDomain, uri) !== undefined && peer.san === `URI:${uri}`;
   }
 
-  #isAdmissible(pending: PendingConnection, { identity }: Subject): boolean {
+  #isAdmissible(pending: PendingConnection, { identity }: Subject, sessionsElsewhere: number): boolean {
     const { sessions, limits } = this.#options;
     if (pending.connection.isGone) {
       pending.release();
@@ -221,7 +229,7 @@ export class ConnectionAuthorizer implements PendingConnectionOwner {
       pending.refuse('server_shutdown');
       return false;
     }
-    if (limits.sessionsPerIdentity > 0 && sessions.count(identity) >= limits.sessionsPerIdentity) {
+    if (limits.sessionsPerIdentity > 0 && sessions.count(identity) + sessionsElsewhere >= limits.sessionsPerIdentity) {
       pending.refuse('too_many_sessions');
       return false;
     }
@@ -229,7 +237,9 @@ export class ConnectionAuthorizer implements PendingConnectionOwner {
   }
 
   /** Undefined when the registry cannot answer. */
-  async #certificateStatusOf(serial: string): Promise<CertificateStatus | undefined> {
+  async #certificateStatusOf(
+    serial: string,
+  ): Promise<Awaited<ReturnType<CertificateStatusDirectory['certificateStatus']>> | undefined> {
     try {
       return await this.#options.directory.certificateStatus(serial);
     } catch (error) {
@@ -279,6 +289,20 @@ export class ConnectionAuthorizer implements PendingConnectionOwner {
     return true;
   }
 
+  /** The claim would end it too; here the limit of takeovers is applied, and the client is told. */
+  async #takeOverElsewhere(
+    pending: PendingConnection,
+    { serial }: PeerCertificate,
+    { identity }: Subject,
+    clientId: string,
+  ): Promise<boolean> {
+    const isCounted = !pending.hasTakenOver && !pending.isRecordedAsUsed;
+    const takeover = { identity, clientId, to: pending.address, toSerial: serial };
+    if ((await this.#options.elsewhere?.(takeover, isCounted)) !== false) return true;
+    pending.refuse('takeover_limited');
+    return false;
+  }
+
   /** Also reports takeovers that the limit then refuses: so many attempts are evidence of a clone. */
   #reportTakeover(pending: PendingConnection, peer: PeerCertificate, { facts }: Session): void {
     this.#options.tookOver({
@@ -300,7 +324,7 @@ function assignedClientId(identity: Identity): string {
 
 type UsableStatus = Extract<CertificateStatus, { readonly state: 'good' | 'quarantined' }>;
 
-function isUsable(status: CertificateStatus | undefined): status is UsableStatus {
+function isUsable<Status extends CertificateStatus>(status: Status | undefined): status is Status & UsableStatus {
   return status?.state === 'good' || status?.state === 'quarantined';
 }
 

@@ -21,6 +21,8 @@ export interface EmbeddedSessionsOptions {
   readonly wills: Wills;
   /** A number for a message, greater than those of all messages before. */
   readonly nextNumber: () => number;
+  /** A number for a connection, greater than those of all connections before. */
+  readonly nextSequence: () => number;
 }
 
 /** Retained messages in one turn of the event loop. */
@@ -40,7 +42,8 @@ export class EmbeddedSessions implements Sessions {
   }
 
   async claim(claim: SessionClaim): Promise<ClaimedSession> {
-    const { persistentSessions, wills, shares } = this.#options;
+    const { persistentSessions, wills, shares, nextSequence } = this.#options;
+    const sequence = nextSequence();
     const { clientId } = claim;
     const { epoch, ...found } = await persistentSessions.claim(claim);
     const record: EmbeddedRecord = new EmbeddedRecord(this.#options, claim, {
@@ -53,7 +56,7 @@ export class EmbeddedSessions implements Sessions {
     if (!found.isStored) this.#unstored.set(clientId, record);
     shares.join(clientId, found.subscriptions);
     await wills.reconnected(clientId, { resumes: found.isPresent });
-    return { ...found, record };
+    return { ...found, sequence, record };
   }
 
   enqueue(message: Message, options: EnqueueOptions): Promise<void> | undefined {

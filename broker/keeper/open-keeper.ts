@@ -49,6 +49,8 @@ export interface KeeperOptions {
   readonly deliveredKeys: DeliveredKeys;
   readonly routing: { hasSubscriber(topic: string): boolean; nextNumber(): number };
   readonly bus: Bus;
+  /** Numbers for connections, each greater than the one before. */
+  readonly nextSequence: () => number;
 }
 
 /** How long after a start clients may reconnect before the wills of an earlier run are published, in ms. */
@@ -72,7 +74,7 @@ export async function loadStoredSessions(
 export function openKeeper(context: BrokerContext, stored: StoredSessions, options: KeeperOptions): Keeper {
   const { limits, log, now } = context;
   const { store, persistentSessions, shares } = stored;
-  const { policies, reporter, routing, bus } = options;
+  const { policies, reporter, routing, bus, nextSequence } = options;
   const reportShare = (owner: string, share: ShareExceeded) => {
     const identity = parseIdentity(owner);
     if (identity !== undefined) reporter.shareExceeded(identity, share);
@@ -96,7 +98,7 @@ export function openKeeper(context: BrokerContext, stored: StoredSessions, optio
     publish: (will) => publisher.publish(will),
   });
   const nextNumber = () => routing.nextNumber();
-  const parts = { store, persistentSessions, persistence, shares, redelivery, wills, nextNumber };
+  const parts = { store, persistentSessions, persistence, shares, redelivery, wills, nextNumber, nextSequence };
   const sessions = new EmbeddedSessions(parts);
   const publisher = new WillPublisher({
     ...context,

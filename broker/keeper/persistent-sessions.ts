@@ -8,7 +8,7 @@ import type { SessionStore, StoredSession } from '../session-store/session-store
 import type { ClaimedSession, SessionClaim } from './sessions.ts';
 
 /** What a claim found; the epoch is different for each session of a client id, and the same as long as the session goes on. */
-export interface FoundSession extends Omit<ClaimedSession, 'record'> {
+export interface FoundSession extends Omit<ClaimedSession, 'record' | 'sequence'> {
   readonly epoch: number;
 }
 

@@ -29,6 +29,8 @@ export interface ClaimedSession {
   /** The session is on disk; otherwise it exists only while its client is connected. */
   readonly isStored: boolean;
   readonly subscriptions: readonly StoredSubscription[];
+  /** Number of the connection, greater than those of all connections before. */
+  readonly sequence: number;
   readonly record: SessionRecord;
 }
 

@@ -2,6 +2,7 @@
 
 import { isShared } from '@rollcall/protocol';
 import type { Message } from '../mqtt/message.ts';
+import type { FilterTree } from '../session-store/filter-tree.ts';
 import type { SessionStore } from '../session-store/session-store.ts';
 import type { StoredSubscription } from '../session-store/session-subscriptions.ts';
 import type { ConnectedClients } from './connected-clients.ts';
@@ -33,6 +34,11 @@ export class ShareDirectory {
   /** Changes whenever an answer of `hasMatch` may change. */
   get generation(): number {
     return this.#shared.generation;
+  }
+
+  /** The filters of all shared subscriptions. */
+  get filters(): FilterTree<unknown> {
+    return this.#shared.filters;
   }
 
   hasMatch(topic: string): boolean {

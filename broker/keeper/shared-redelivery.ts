@@ -33,7 +33,7 @@ export class SharedRedelivery {
   }
 
   /** The member that was chosen for a message has left before its delivery, and no queue has the message. */
-  memberGone(message: Message, share: string, { clientId }: ShareMember): void {
+  memberGone(message: Message, share: string, { clientId }: Pick<ShareMember, 'clientId'>): void {
     this.#sendToOther(message, share, clientId);
   }
 

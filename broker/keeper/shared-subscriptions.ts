@@ -36,6 +36,10 @@ export class SharedSubscriptions {
     return this.#shares.size;
   }
 
+  get filters(): FilterTree<unknown> {
+    return this.#byFilter as FilterTree<unknown>;
+  }
+
   /** Changes whenever an answer of `hasMatch` may change, so that answers can be cached. */
   get generation(): number {
     return this.#byFilter.generation;

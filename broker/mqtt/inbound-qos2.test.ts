@@ -35,7 +35,7 @@ function start(): void {
   const unused = {} as never;
   sessions = new EmbeddedSessions({
     ...{ store, persistentSessions, shares, wills },
-    ...{ persistence: unused, redelivery: unused, nextNumber: unused },
+    ...{ persistence: unused, redelivery: unused, nextNumber: unused, nextSequence: () => 1 },
   });
 }
 

@@ -4,7 +4,7 @@
  */
 
 import { Problem, ReasonCode } from '@rollcall/protocol';
-import { NoRoomError } from '../keeper/sessions.ts';
+import { NoRoomError, RetainRefusedError } from '../keeper/sessions.ts';
 import type { ShareChoice } from '../keeper/shared-subscriptions.ts';
 import type { DeliveredKeys } from '../routing/delivered-keys.ts';
 import type { Session } from '../sessions/session.ts';
@@ -63,7 +63,7 @@ export class PendingPublish extends PendingAcknowledgement {
     this.#waits += 1;
     durable.then(
       () => this.ready(),
-      (error: unknown) => (error instanceof NoRoomError ? this.#refuse() : this.notStored(error)),
+      (error: unknown) => this.#failed(error),
     );
   }
 
@@ -80,6 +80,24 @@ export class PendingPublish extends PendingAcknowledgement {
   ready(): void {
     this.#waits -= 1;
     if (this.#waits === 0) this.order.ready(this);
+  }
+
+  #failed(error: unknown): void {
+    if (error instanceof NoRoomError) this.#refuse();
+    else if (error instanceof RetainRefusedError) this.#refuseRetained();
+    else this.notStored(error);
+  }
+
+  /** It exceeds the limits of its owner: only the state of the sessions could tell. */
+  #refuseRetained(): void {
+    this.#delivery.refused(this);
+    if (!this.session.isMqtt5) {
+      this.session.end('limit_exceeded');
+      return;
+    }
+    this.reasonCode = ReasonCode.quotaExceeded;
+    this.isDelivered = true;
+    this.ready();
   }
 
   /** Nobody would get the message: MQTT 5 has a reason code for that; a client of MQTT 3.1.1 is disconnected, and sends it again. */

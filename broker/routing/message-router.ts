@@ -69,6 +69,11 @@ export class MessageRouter {
     return this.#lastNumber;
   }
 
+  /** The filters of connected sessions, and of the server. */
+  get filters(): Pick<FilterTree<never>, 'filters' | 'onFilter'> {
+    return this.#live;
+  }
+
   /** Changes whenever an answer of `hasSubscriber` or `isRouted` may change; never decreases. */
   get generation(): number {
     return this.#live.generation + this.#options.routes.generation;

@@ -48,6 +48,11 @@ class Level<Subscription> {
     }
   }
 
+  *children(): Iterable<[string, Level<Subscription>]> {
+    if (this.#child !== undefined) yield [this.#name as string, this.#child];
+    else if (this.#children !== undefined) yield* this.#children;
+  }
+
   get hasSubscription(): boolean {
     return this.live > 0 || this.#stored !== undefined;
   }
@@ -95,6 +100,8 @@ class Level<Subscription> {
 }
 
 export class FilterTree<Subscription> {
+  /** A filter has its first subscription, true, or has lost its last one. */
+  onFilter: ((filter: string, isThere: boolean) => void) | undefined;
   readonly #root = new Level<Subscription>();
   readonly #keyOf: (subscription: Subscription) => string;
   #stored = 0;
@@ -117,7 +124,7 @@ export class FilterTree<Subscription> {
 
   addLive(filter: string): void {
     const level = this.#reach(filter);
-    if (!level.hasSubscription) this.#generation += 1;
+    if (!level.hasSubscription) this.#changed(filter, true);
     level.live += 1;
   }
 
@@ -133,7 +140,7 @@ export class FilterTree<Subscription> {
   /** A second subscription of the same key and filter replaces the first. */
   addStored(filter: string, subscription: Subscription): void {
     const level = this.#reach(filter);
-    if (!level.hasSubscription) this.#generation += 1;
+    if (!level.hasSubscription) this.#changed(filter, true);
     if (level.addStored(subscription, this.#keyOf)) this.#stored += 1;
   }
 
@@ -156,6 +163,16 @@ export class FilterTree<Subscription> {
     return found;
   }
 
+  /** Every filter with a subscription. */
+  filters(): Iterable<string> {
+    return filtersBelow(this.#root, []);
+  }
+
+  #changed(filter: string, isThere: boolean): void {
+    this.#generation += 1;
+    this.onFilter?.(filter, isThere);
+  }
+
   #reach(filter: string): Level<Subscription> {
     let level = this.#root;
     for (const name of topicLevels(filter)) level = level.getOrAdd(name);
@@ -176,12 +193,17 @@ export class FilterTree<Subscription> {
 
   #prune(filter: string, path: readonly Level<Subscription>[]): void {
     if (path.at(-1)?.hasSubscription) return;
-    this.#generation += 1;
+    this.#changed(filter, false);
     const names = topicLevels(filter);
     for (let i = path.length - 1; i >= 0 && path[i]?.isEmpty; i -= 1) {
       (i === 0 ? this.#root : (path[i - 1] as Level<Subscription>)).remove(names[i] as string);
     }
   }
+}
+
+function* filtersBelow(level: Level<unknown>, names: readonly string[]): Iterable<string> {
+  if (level.hasSubscription) yield names.join('/');
+  for (const [name, child] of level.children()) yield* filtersBelow(child, [...names, name]);
 }
 
 /** A wildcard in the first level does not match a topic that begins with `$` [MQTT-4.7.2-1]. */

@@ -32,6 +32,11 @@ export class IncomingMessages {
     return this.#clients.get(clientId)?.messages.get(packetId);
   }
 
+  of(clientId: string): readonly { readonly packetId: number; readonly key: string | undefined }[] {
+    const own = this.#clients.get(clientId)?.messages;
+    return own === undefined ? [] : [...own].map(([packetId, { key }]) => ({ packetId, key }));
+  }
+
   count(clientId: string): number {
     return this.#clients.get(clientId)?.messages.size ?? 0;
   }

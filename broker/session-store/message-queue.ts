@@ -8,13 +8,23 @@ import { type QueueEntry, RELEASED } from './queue-entry.ts';
 import type { QueueStorage } from './queue-storage.ts';
 import { hasExpired } from './stored-message.ts';
 
+/** Where a queue stores its changes. */
+export type QueueChanges = Pick<QueueStorage, 'storePacketId' | 'release' | 'remove' | 'durable'>;
+
+/** Is told what becomes of a queue, so that another thread can have a copy of it. */
+export interface QueueObserver {
+  added(entry: QueueEntry): void;
+  removed(entry: QueueEntry): void;
+}
+
 const NONE: readonly QueuedMessage[] = [];
 const DONE = Promise.resolve();
 
 export class MessageQueue implements OutgoingQueue {
   readonly owner: string;
   /** Undefined: the session ends with its connection, and nothing of it is on disk. */
-  readonly storage: QueueStorage | undefined;
+  readonly storage: QueueChanges | undefined;
+  observer: QueueObserver | undefined;
   #oldest: QueueEntry | undefined;
   #newest: QueueEntry | undefined;
   #unsent = 0;
@@ -24,7 +34,7 @@ export class MessageQueue implements OutgoingQueue {
   #bytes = 0;
   #earliestExpiry = Number.POSITIVE_INFINITY;
 
-  constructor(owner: string, storage: QueueStorage | undefined) {
+  constructor(owner: string, storage: QueueChanges | undefined) {
     this.owner = owner;
     this.storage = storage;
   }
@@ -65,6 +75,7 @@ export class MessageQueue implements OutgoingQueue {
     this.#newest = entry;
     this.#unsent += 1;
     this.#unsentBytes += entry.bytes;
+    this.observer?.added(entry);
   }
 
   nextUnsent(): QueueEntry | undefined {
@@ -118,6 +129,7 @@ export class MessageQueue implements OutgoingQueue {
     else this.#unlink(entry);
     this.#bytes -= entry.bytes;
     if (entry.id > 0) this.storage?.remove(entry, this.owner);
+    this.observer?.removed(entry);
   }
 
   /** Sent messages, then unsent ones. Entries may be removed meanwhile. */

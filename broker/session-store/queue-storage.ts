@@ -4,7 +4,7 @@ import type { MemoryPool } from './memory-pool.ts';
 import type { MessageBodies, MessageBody } from './message-bodies.ts';
 import { type Delivery, QueueEntry, RELEASED } from './queue-entry.ts';
 import type { RecordChange } from './session-changes.ts';
-import type { SessionCommits } from './session-commits.ts';
+import type { SessionChangeLog } from './session-commits.ts';
 import type { QueuedRow } from './session-rows.ts';
 
 /** Bytes that an entry counts for, besides the message. */
@@ -14,12 +14,12 @@ export class QueueStorage {
   readonly #bodies: MessageBodies;
   readonly #pool: MemoryPool;
   readonly #change: RecordChange;
-  readonly #commits: SessionCommits;
+  readonly #commits: SessionChangeLog;
   /** Entries whose packet identifier is not on disk yet. Most are acknowledged before it is. */
   readonly #numbered = new Set<QueueEntry>();
   #lastId = 0;
 
-  constructor(bodies: MessageBodies, pool: MemoryPool, change: RecordChange, commits: SessionCommits) {
+  constructor(bodies: MessageBodies, pool: MemoryPool, change: RecordChange, commits: SessionChangeLog) {
     this.#bodies = bodies;
     this.#pool = pool;
     this.#change = change;

@@ -7,6 +7,12 @@ import type { SessionChange } from './session-changes.ts';
 
 export type SessionCommits = GroupCommit<SessionChange>;
 
+/** What the session store needs of its commits. */
+export type SessionChangeLog = Pick<
+  SessionCommits,
+  'add' | 'schedule' | 'durable' | 'hasRoomFor' | 'commits' | 'queuedBytes'
+>;
+
 /** A batch is not bounded: all changes of one turn of the event loop are in one transaction. */
 export type SessionCommitLimits = Omit<GroupCommitLimits, 'batchEntries' | 'batchBytes'>;
 

@@ -9,12 +9,13 @@ import type { FilterTree } from './filter-tree.ts';
 import { type IncomingMessage, IncomingMessages } from './incoming-messages.ts';
 import { MemoryPool, type PoolRefusal, type PoolUse } from './memory-pool.ts';
 import { MessageBodies } from './message-bodies.ts';
+import type { MessageQueue } from './message-queue.ts';
 import { MessageQueues, type QueueLimits, type QueueReceiver } from './message-queues.ts';
-import type { OutgoingQueue, QueuedMessage } from './outgoing-queue.ts';
+import type { QueuedMessage } from './outgoing-queue.ts';
 import { QueueStorage } from './queue-storage.ts';
 import { RetainedMessages, type RetainedTopic } from './retained-messages.ts';
 import type { RecordChange } from './session-changes.ts';
-import type { SessionCommits } from './session-commits.ts';
+import type { SessionChangeLog } from './session-commits.ts';
 import type { SessionRows } from './session-rows.ts';
 import { SessionSubscriptions, type StoredSubscription } from './session-subscriptions.ts';
 import { messageWeight } from './stored-message.ts';
@@ -58,7 +59,7 @@ export interface StoredSession {
 const CHANGE_OVERHEAD = 100;
 
 export class SessionStore {
-  readonly #commits: SessionCommits;
+  readonly #commits: SessionChangeLog;
   readonly #pool: MemoryPool;
   readonly #counts = { dropped: 0, expired: 0 };
   readonly #change: RecordChange;
@@ -75,7 +76,7 @@ export class SessionStore {
   /** `rows`: of an earlier run. `numberOf`: a number for each message of it. */
   constructor(
     limits: SessionStoreLimits,
-    commits: SessionCommits,
+    commits: SessionChangeLog,
     rows: SessionRows,
     now: () => number,
     numberOf: () => number,
@@ -170,7 +171,7 @@ export class SessionStore {
    * The same object until the client is away or its session is removed. A queue that exists stays stored, or in memory. A stored one
    * counts against the owner that `putSession` was given before.
    */
-  queueOf(clientId: string, { isStored }: { readonly isStored: boolean }): OutgoingQueue {
+  queueOf(clientId: string, { isStored }: { readonly isStored: boolean }): MessageQueue {
     return this.#queues.of(clientId, isStored);
   }
 
@@ -205,6 +206,10 @@ export class SessionStore {
 
   incomingCount(clientId: string): number {
     return this.#incoming.count(clientId);
+  }
+
+  incomingOf(clientId: string): readonly { readonly packetId: number; readonly key: string | undefined }[] {
+    return this.#incoming.of(clientId);
   }
 
   clearIncoming(clientId: string): void {

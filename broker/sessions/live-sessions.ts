@@ -2,6 +2,7 @@
 
 import { formatIdentity, type Identity } from '@rollcall/protocol';
 import type { Session } from './session.ts';
+import { TakeoverLimit } from './takeover-limit.ts';
 
 /** A connected session, as the broker describes it to other modules. */
 export interface LiveSession {
@@ -13,16 +14,13 @@ export interface LiveSession {
   readonly notAfter: number;
 }
 
-const MINUTE_MS = 60_000;
-
 export class LiveSessions {
   readonly #byClientId = new Map<string, Session>();
   readonly #byIdentity = new Map<string, Set<Session>>();
-  readonly #takeovers = new Map<string, { since: number; count: number }>();
-  readonly #takeoversPerMinute: number;
+  readonly #takeovers: TakeoverLimit;
 
   constructor(takeoversPerMinute: number) {
-    this.#takeoversPerMinute = takeoversPerMinute;
+    this.#takeovers = new TakeoverLimit(takeoversPerMinute);
   }
 
   get size(): number {
@@ -71,19 +69,10 @@ export class LiveSessions {
 
   /** Counts a takeover. False: this client id has reached its limit per minute. */
   mayTakeOver(clientId: string, now: number): boolean {
-    if (this.#takeoversPerMinute === 0) return true;
-    const known = this.#takeovers.get(clientId);
-    if (known === undefined || now - known.since >= MINUTE_MS || now < known.since) {
-      this.#takeovers.set(clientId, { since: now, count: 1 });
-      return true;
-    }
-    known.count += 1;
-    return known.count <= this.#takeoversPerMinute;
+    return this.#takeovers.admits(clientId, now);
   }
 
   sweep(now: number): void {
-    for (const [clientId, { since }] of this.#takeovers) {
-      if (now - since >= MINUTE_MS) this.#takeovers.delete(clientId);
-    }
+    this.#takeovers.sweep(now);
   }
 }

@@ -22,6 +22,8 @@ export interface SessionReporterOptions {
   readonly onEvent: ((event: BrokerEvent) => void) | undefined;
   /** Called synchronously; an exception is logged. */
   readonly onCloneSuspected: ((suspicion: CloneSuspicion) => void) | undefined;
+  /** Is told each takeover, where another thread looks for clones. */
+  readonly onTookOver: ((takeover: Takeover) => void) | undefined;
 }
 
 export class SessionReporter {
@@ -99,7 +101,11 @@ export class SessionReporter {
 
   /** A live session is displaced. Repeated displacement is reported as a suspected clone. */
   tookOver(takeover: Takeover): void {
-    const { counters, log, now, onCloneSuspected } = this.#options;
+    const { counters, log, now, onCloneSuspected, onTookOver } = this.#options;
+    if (onTookOver !== undefined) {
+      onTookOver(takeover);
+      return;
+    }
     const suspicion = this.#clones.recordTakeover(takeover, now());
     if (suspicion === undefined) return;
     counters.clonesSuspected += 1;

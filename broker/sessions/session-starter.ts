@@ -22,8 +22,6 @@ export interface SessionStarterOptions {
   readonly context: BrokerContext;
   readonly state: SessionState;
   readonly pipeline: MessagePipeline;
-  /** Numbers for connections, each greater than the one before. */
-  readonly nextSequence: () => number;
 }
 
 /** With more queued messages than this a client counts as behind; with fewer where a queue is short. */
@@ -56,11 +54,11 @@ export class SessionStarter {
   }
 
   start(authorized: AuthorizedConnection): void {
-    const { context, state, pipeline, nextSequence } = this.#options;
+    const { context, state, pipeline } = this.#options;
     const { limits, now } = context;
     const { connection, connectPacket, subject, rights, clientId, address, serial, notAfter } = authorized;
     const session = new Session({
-      facts: { subject, sequence: nextSequence(), clientId, address, serial, connectedAt: now(), notAfter },
+      facts: { subject, sequence: 0, clientId, address, serial, connectedAt: now(), notAfter },
       connection,
       connectPacket,
       rights,
@@ -69,7 +67,6 @@ export class SessionStarter {
     });
     session.sessionExpiryInterval = Math.min(connectPacket.sessionExpiryInterval, longestSessionExpiry(limits));
     state.sessions.add(session);
-    state.reporter.connected(session);
     connection.setOwner(session.input);
     session.input.startKeepAlive(effectiveKeepAlive(connectPacket, limits.keepalive));
     pipeline.storageShareLimiter.update(session);
@@ -88,12 +85,18 @@ export class SessionStarter {
     const claim = { clientId, owner, subject, rights, cleanStart, sessionExpiryInterval };
     const claimed = await pipeline.sessions.claim(claim);
     session.claimed(claimed);
+    if (!session.isEnded) this.#reportConnected(session);
     // A connection is accepted only after its will is stored [MQTT-3.1.2-8].
     if (will !== undefined && !session.isEnded) await claimed.record.storeWill(will);
     if (session.isGivenUp) return;
     this.#restoreSubscriptions(session, claimed.subscriptions);
     session.connection.send(this.#connack(session, claimed));
     session.accepted(new OutgoingMessages(session, connectPacket, claimed.record.queue, this.#outgoing));
+  }
+
+  #reportConnected(session: Session): void {
+    session.isReported = true;
+    this.#options.state.reporter.connected(session);
   }
 
   /** By the rights of now: what is not allowed any more is removed. */
@@ -134,7 +137,9 @@ export class SessionStarter {
     const { context, state } = this.#options;
     const { reporter } = state;
     return {
-      ending: (session, reason) => reporter.ended(session, reason),
+      ending: (session, reason) => {
+        if (session.isReported) reporter.ended(session, reason);
+      },
       finished: (session) =>
         session.accepting === undefined ? this.#release(session) : session.accepting.then(() => this.#release(session)),
       messageStored() {

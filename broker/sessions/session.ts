@@ -18,10 +18,11 @@ import { PublishTopics } from '../mqtt/publish-topics.ts';
 import { SessionInput, type SessionInputOptions } from '../mqtt/session-input.ts';
 import { type Grant, SessionSubscriptions, type Subscription } from '../mqtt/session-subscriptions.ts';
 import type { ReceivedAliases } from '../mqtt/topic-aliases.ts';
+import type { LiveSession } from './live-sessions.ts';
 
 export interface SessionFacts {
   readonly subject: Subject;
-  /** Number of the connection. */
+  /** Number of the connection; 0 before its state is claimed. */
   readonly sequence: number;
   readonly clientId: string;
   readonly address: string;
@@ -69,6 +70,8 @@ export class Session implements AcknowledgementOrderListener, ConnectedClient {
   lastMessageAt: number | undefined;
   /** It may have messages of QoS 2 that are not released. */
   usesQos2 = false;
+  /** Its connection was reported, so that its end has to be. */
+  isReported = false;
   /** It has sent telemetry. */
   sendsTelemetry = false;
   /** Its PUBLISH packets are left unread. */
@@ -103,6 +106,12 @@ export class Session implements AcknowledgementOrderListener, ConnectedClient {
   get eventFields(): { identity: Identity; clientId: string; address: string; serial: string; sequence: number } {
     const { subject, clientId, address, serial, sequence } = this.facts;
     return { identity: subject.identity, clientId, address, serial, sequence };
+  }
+
+  /** For the claim of its state. */
+  get connectionFacts(): Pick<LiveSession, 'address' | 'serial' | 'connectedAt' | 'notAfter'> {
+    const { address, serial, connectedAt, notAfter } = this.facts;
+    return { address, serial, connectedAt, notAfter };
   }
 
   /** For log lines and payloads: the identity as text. */
@@ -172,6 +181,7 @@ export class Session implements AcknowledgementOrderListener, ConnectedClient {
   }
 
   claimed(claimed: ClaimedSession): void {
+    this.facts = { ...this.facts, sequence: claimed.sequence };
     this.#claimed = claimed;
     this.usesQos2 = claimed.record.incoming.size > 0;
   }

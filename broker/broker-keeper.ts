@@ -1,0 +1,201 @@
+/**
+ * A broker whose connections are on other nodes: the state of all sessions, and what the nodes have in common. Other modules see it as the
+ * broker of one process.
+ */
+
+import type { PolicyPreview } from './access/policy-preview.ts';
+import { type Broker, type BrokerOptions, countFromOne } from './broker.ts';
+import { createBrokerContext } from './broker-context.ts';
+import { keeperOperations, storedCounters } from './keeper/keeper-operations.ts';
+import { loadStoredSessions, openKeeper } from './keeper/open-keeper.ts';
+import { AttachedNode } from './nodes/attached-node.ts';
+import type { ChannelToNode } from './nodes/node-calls.ts';
+import { NodeClients } from './nodes/node-client.ts';
+import { NodesBus } from './nodes/nodes-bus.ts';
+import type { NodesState } from './nodes/nodes-state.ts';
+import { RouteTable } from './nodes/route-table.ts';
+import { DeliveredKeys } from './routing/delivered-keys.ts';
+import { MessageRouter } from './routing/message-router.ts';
+import { LocalRoutes } from './routing/routes.ts';
+import type { DrainOptions } from './sessions/session-shutdown.ts';
+import { createSessionState } from './sessions/session-state.ts';
+import { TakeoverLimit } from './sessions/takeover-limit.ts';
+
+export type BrokerKeeperOptions = Pick<
+  BrokerOptions,
+  | 'directory'
+  | 'telemetry'
+  | 'sessions'
+  | 'limits'
+  | 'refusalLog'
+  | 'loadTests'
+  | 'now'
+  | 'log'
+  | 'onEvent'
+  | 'onCloneSuspected'
+  | 'nextSequence'
+>;
+
+/** One node, as operators see it. */
+export interface NodeReport {
+  readonly name: string;
+  readonly sessions: number;
+  readonly counters: Readonly<Record<string, number>>;
+}
+
+export interface BrokerKeeper extends Broker {
+  /** The handlers of the channel are set when this returns. `name` is different for each node that is attached. */
+  attach(name: string, channel: ChannelToNode): void;
+  /** The node is gone, with its connections. Resolves when its sessions are released. */
+  detach(name: string): Promise<void>;
+  /** Where the nodes listen. */
+  listening(ports: { readonly port: number; readonly webSocketPort: number | undefined }): void;
+  nodes(): readonly NodeReport[];
+  /** Ends the sessions of one node at a limited rate; it accepts no connection any more. False: there is no such node. */
+  drainNode(name: string, options: DrainOptions): Promise<boolean>;
+}
+
+export async function openBrokerKeeper(options: BrokerKeeperOptions): Promise<BrokerKeeper> {
+  const { directory, telemetry, now, log } = options;
+  const context = createBrokerContext(options);
+  const { policies, reporter } = createSessionState(context, options);
+  const clients = new NodeClients();
+  const stored = await loadStoredSessions(context, options.sessions, policies, clients);
+  const router = await MessageRouter.open({
+    ...context,
+    store: stored.store,
+    routes: new LocalRoutes(stored.store, stored.shares),
+    find: () => undefined,
+  });
+  const routes = new RouteTable();
+  routes.addSource('stored', 'queued', stored.store.filters);
+  routes.addSource('shared', 'queued', stored.shares.filters);
+  routes.addSource('server', 'live', router.filters);
+  const bus = new NodesBus({ clients, routes, router });
+  const nextNumber = () => router.nextNumber();
+  const keeper = openKeeper(context, stored, {
+    ...{ policies, reporter, telemetry, bus },
+    deliveredKeys: new DeliveredKeys(),
+    nextSequence: options.nextSequence ?? countFromOne(),
+    routing: { nextNumber, hasSubscriber: (topic) => router.hasSubscriber(topic) || routes.hasLive(topic) },
+  });
+  bus.onMemberGone = (message, share, member) => keeper.redelivery.memberGone(message, share, member);
+  bus.onChange = async (change, applied) => {
+    if (change.kind === 'reauthorize') {
+      const rights = await policies.rightsOf(change.subject);
+      for (const client of clients.ofIdentity(change.subject.identity))
+        Object.assign(client, { rights, subject: change.subject });
+    }
+    await keeper.changes.apply(change, applied);
+  };
+  const takeovers = new TakeoverLimit(context.limits.takeoversPerMinute);
+  const state: NodesState = {
+    ...{ directory, policies, reporter, keeper, clients, routes, bus, takeovers, nextNumber, now },
+  };
+  const all = () => [...bus.nodes()];
+  const stopPolicyChanges = directory.onPolicyChange((scope) => {
+    policies.invalidate(scope);
+    const apply = async () => {
+      for (const client of [...clients.all()]) client.rights = await policies.rightsOf(client.subject);
+      await keeper.changes.policyChanged(scope);
+    };
+    for (const { channel } of all()) channel.tell('policyChanged', scope);
+    apply().catch((error: unknown) => log.error({ err: error, scope }, 'policy could not be applied'));
+  });
+  const sweep = setInterval(() => {
+    const time = now();
+    keeper.sweep(time);
+    takeovers.sweep(time);
+    reporter.sweep(time);
+    for (const node of all()) node.sweep();
+  }, context.limits.sweepInterval).unref();
+  /** Of nodes that are gone: what they counted does not go with them. */
+  const counted: Record<string, number> = {};
+  let ports = { port: 0, webSocketPort: undefined as number | undefined };
+  let closing: Promise<void> | undefined;
+
+  const close = async () => {
+    stopPolicyChanges();
+    keeper.stop();
+    clearInterval(sweep);
+    await Promise.all(all().map(({ channel }) => channel.call('close', undefined).catch(() => undefined)));
+    await router.close();
+  };
+  return {
+    ...keeperOperations({ context, policies, keeper, bus, router, connected: clients }),
+    get port() {
+      return ports.port;
+    },
+    get webSocketPort() {
+      return ports.webSocketPort;
+    },
+    listening(found) {
+      ports = { ...found };
+    },
+    attach(name, channel) {
+      bus.add(new AttachedNode(name, channel, state, log));
+    },
+    async detach(name) {
+      const node = bus.node(name);
+      if (node === undefined) return;
+      bus.remove(node);
+      for (const [counter, value] of Object.entries(node.counters)) {
+        if (isTotal(counter)) counted[counter] = (counted[counter] ?? 0) + value;
+      }
+      await node.ended();
+    },
+    nodes: () => all().map(({ name, sessions, counters }) => ({ name, sessions, counters })),
+    async drainNode(name, drainOptions) {
+      const node = bus.node(name);
+      await node?.channel.call('drain', drainOptions);
+      return node !== undefined;
+    },
+    replaceTls(tls, issuers) {
+      for (const { channel } of all()) channel.tell('replaceTls', { tls, issuers: issuers?.toString() });
+    },
+    applyLimits(limits) {
+      Object.assign(context.limits, limits);
+      for (const { channel } of all()) channel.tell('applyLimits', limits);
+    },
+    sessions: () => [...clients.all()].filter(({ isEnded }) => !isEnded).map((client) => client.describe()),
+    counters() {
+      const { expired, stored: storedCounts } = storedCounters(keeper);
+      const sum: Record<string, number> = { ...counted };
+      const own = { ...context.counters.snapshot(), messages_expired: context.counters.messagesExpired + expired };
+      for (const counters of [own, ...all().map((node) => node.counters)]) {
+        for (const [name, value] of Object.entries(counters)) sum[name] = (sum[name] ?? 0) + value;
+      }
+      return { ...sum, ...storedCounts, sessions: clients.size };
+    },
+    async previewPolicy(scope, document) {
+      return joined(await Promise.all(all().map(({ channel }) => channel.call('previewPolicy', { scope, document }))));
+    },
+    async drain(drainOptions) {
+      keeper.wills.stop(); // All clients of a server that stops connect again.
+      await Promise.all(all().map(({ channel }) => channel.call('drain', drainOptions).catch(() => undefined)));
+    },
+    close() {
+      closing ??= close();
+      return closing;
+    },
+  };
+}
+
+/** Counters that grow, other than the state of a node at present. */
+const STATES = new Set(['sessions', 'handshakes', 'sessions_not_read', 'sessions_over_share']);
+
+function isTotal(counter: string): boolean {
+  return !STATES.has(counter);
+}
+
+const SHOWN = 100;
+
+function joined(previews: readonly PolicyPreview[]): PolicyPreview {
+  const sum = { sessions: 0, ended: 0, subscriptionsLost: 0 };
+  for (const { sessions, ended, subscriptionsLost } of previews) {
+    sum.sessions += sessions;
+    sum.ended += ended;
+    sum.subscriptionsLost += subscriptionsLost;
+  }
+  return { ...sum, lost: previews.flatMap(({ lost }) => lost).slice(0, SHOWN) };
+}

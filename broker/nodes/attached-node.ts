@@ -1,0 +1,317 @@
+/**
+ * One broker node, as the keeper of the sessions sees it: answers its calls, and applies what it posts about the sessions that it has
+ * claimed. What it posts about a claim that it has lost has no effect. When the node ends, its sessions are released.
+ */
+
+import { isShared, Problem } from '@rollcall/protocol';
+import type { Logger } from 'pino';
+import { waitAtMost } from '../deadline.ts';
+import { NoRoomError } from '../keeper/sessions.ts';
+import type { Message } from '../mqtt/message.ts';
+import { retainedBytes } from '../session-store/stored-message.ts';
+import type { ChannelToNode, ClaimedState, EnqueueCall, EnqueueResult, KeeperCalls, NodeClaim } from './node-calls.ts';
+import { NodeClient } from './node-client.ts';
+import type { NodesState } from './nodes-state.ts';
+import { PendingDeliveries } from './pending-deliveries.ts';
+import { QueueAnnouncements, QueueCopy } from './queue-copy.ts';
+import { RetainedPages } from './retained-pages.ts';
+
+/** How long a node may take to end a session whose client id was claimed on another node, in ms. */
+const TAKEOVER_MS = 2_000;
+
+type Input<Name extends keyof KeeperCalls> = KeeperCalls[Name]['input'];
+
+export class AttachedNode {
+  readonly name: string;
+  readonly channel: ChannelToNode;
+  counters: Readonly<Record<string, number>> = {};
+  readonly #state: NodesState;
+  readonly #log: Logger;
+  readonly #claims = new Map<number, NodeClient>();
+  readonly #pending = new PendingDeliveries();
+  readonly #announcements: QueueAnnouncements;
+  readonly #retained: RetainedPages;
+  #hasEnded = false;
+
+  constructor(name: string, channel: ChannelToNode, state: NodesState, log: Logger) {
+    this.name = name;
+    this.channel = channel;
+    this.#state = state;
+    this.#log = log;
+    this.#announcements = new QueueAnnouncements(channel);
+    this.#retained = new RetainedPages((filter) => state.keeper.sessions.retained(filter));
+    this.#answerAboutIdentities();
+    this.#answerAboutSessions();
+    this.#answerAboutMessages();
+    this.#hearAboutQueues();
+    state.routes.addNode(name, (changes) => channel.call('routes', changes).catch(() => undefined));
+  }
+
+  get sessions(): number {
+    return this.#claims.size;
+  }
+
+  sweep(): void {
+    this.#pending.sweep();
+    this.#retained.sweep();
+  }
+
+  /** The node is gone, with its connections. Resolves when its sessions are released. */
+  async ended(): Promise<void> {
+    if (this.#hasEnded) return;
+    this.#hasEnded = true;
+    const { routes, reporter, now } = this.#state;
+    routes.removeNode(this.name);
+    const lost = [...this.#claims.values()];
+    const at = now();
+    const releasing = lost.map((client) => {
+      const { notAfter: _, ...facts } = client.describe();
+      const end = { at, lastReceivedAt: at, reason: 'connection_lost', sequence: client.claim } as const;
+      reporter.event({ type: 'disconnected', ...facts, ...end });
+      return this.#releaseLost(client);
+    });
+    await Promise.all(releasing);
+  }
+
+  /** Ends a session of this node, because another node claims its client id. */
+  async endSession(client: NodeClient): Promise<void> {
+    const { clientId, claim } = client;
+    const ended = this.channel.call('takeOver', { clientId, claim }).catch(() => undefined);
+    await waitAtMost(TAKEOVER_MS, ended);
+    // A node that does not answer has lost the claim all the same.
+    if (this.#claims.get(claim) !== client) return;
+    this.#log.warn({ clientId, node: this.name }, 'a session was not released by its node in time');
+    await this.#releaseLost(client);
+  }
+
+  #answerAboutIdentities(): void {
+    const { channel } = this;
+    const { directory, clients } = this.#state;
+    channel.handle('certificateStatus', async (serial) => {
+      const status = await directory.certificateStatus(serial);
+      const sessionsElsewhere = 'holder' in status ? clients.countElsewhere(status.holder, this.name) : 0;
+      return { ...status, sessionsElsewhere };
+    });
+    channel.handle('recordFirstUse', (serial) => directory.recordFirstUse(serial));
+    channel.handle('findPolicy', (scope) => directory.findPolicy(scope));
+    channel.handle('event', (event) => void this.#state.reporter.event(event));
+    channel.handle('tookOver', (takeover) => void this.#state.reporter.tookOver(takeover));
+    channel.handle('counters', (counters) => {
+      this.counters = counters;
+      return undefined;
+    });
+  }
+
+  #answerAboutSessions(): void {
+    const { channel } = this;
+    channel.handle('takeOver', (input) => this.#takeOver(input));
+    channel.handle('claim', (claim) => this.#state.clients.inTurn(claim.clientId, () => this.#claim(claim)));
+    channel.handle('storeWill', async ({ claim, will }) => {
+      await this.#recordOf(claim).storeWill(will);
+      return undefined;
+    });
+    channel.handle('subscribe', (input) => this.#subscribe(input));
+    channel.handle('unsubscribe', (input) => this.#unsubscribe(input));
+    channel.handle('durable', async ({ claim }) => {
+      await this.#recordOf(claim).durable();
+      return undefined;
+    });
+    channel.handle('release', (input) => this.#release(input));
+    channel.handle('behind', ({ claim, isBehind }) => {
+      const client = this.#claims.get(claim);
+      if (client !== undefined) client.isBehind = isBehind;
+      return undefined;
+    });
+  }
+
+  #answerAboutMessages(): void {
+    const { channel } = this;
+    channel.handle('enqueue', (input) => this.#enqueue(input));
+    channel.handle('retained', (input) => this.#retained.read(input));
+    channel.handle('deliver', (input) => this.#deliver(input));
+    channel.handle('memberGone', ({ message, share, clientId }) => {
+      this.#state.keeper.redelivery.memberGone(this.#numbered(message), share, { clientId });
+      return undefined;
+    });
+  }
+
+  #hearAboutQueues(): void {
+    const { channel } = this;
+    channel.handle('packetIdAssigned', async ({ claim, ref, packetId }) => {
+      await this.#claims.get(claim)?.queue?.assignPacketId(ref, packetId);
+      return undefined;
+    });
+    channel.handle('entryReleased', async ({ claim, ref }) => {
+      await this.#claims.get(claim)?.queue?.release(ref);
+      return undefined;
+    });
+    channel.handle('entryRemoved', ({ claim, ref }) => {
+      this.#claims.get(claim)?.queue?.remove(ref);
+      return undefined;
+    });
+    channel.handle('enqueueOwn', ({ claim, message, delivery }) => {
+      this.#claims.get(claim)?.record?.enqueue(this.#numbered(message), delivery);
+      return undefined;
+    });
+    channel.handle('incomingPut', ({ claim, packetId, key }) => {
+      this.#claims.get(claim)?.record?.incoming.put(packetId, key);
+      return undefined;
+    });
+    channel.handle('incomingRemoved', ({ claim, packetId }) => {
+      this.#claims.get(claim)?.record?.incoming.remove(packetId);
+      return undefined;
+    });
+  }
+
+  async #takeOver({ takeover, isCounted }: Input<'takeOver'>): Promise<boolean> {
+    const { clients, reporter, takeovers, now } = this.#state;
+    const known = clients.find(takeover.clientId);
+    if (known === undefined || known.node === this.name) return true;
+    const { address, serial } = known.about.connection;
+    if (isCounted) {
+      reporter.tookOver({ ...takeover, from: address, fromSerial: serial });
+      if (!takeovers.admits(takeover.clientId, now())) return false;
+    }
+    await this.#endElsewhere(known);
+    return true;
+  }
+
+  async #endElsewhere(client: NodeClient): Promise<void> {
+    await this.#state.bus.node(client.node)?.endSession(client);
+  }
+
+  async #claim(about: NodeClaim): Promise<ClaimedState> {
+    const { clients, policies, keeper, routes } = this.#state;
+    const known = clients.find(about.clientId);
+    if (known !== undefined) await this.#endElsewhere(known);
+    const rights = await policies.rightsOf(about.subject);
+    if (this.#hasEnded) throw new Problem('unavailable', { reason: 'the node of the connection has ended' });
+    const client = new NodeClient(this.name, about, rights);
+    // Before the claim: it joins shared subscriptions as a connected client.
+    clients.add(client);
+    try {
+      const { record, sequence, ...claimed } = await keeper.sessions.claim({ ...about, rights });
+      client.record = record;
+      client.claim = sequence;
+      client.isStored = claimed.isStored;
+      this.#claims.set(sequence, client);
+      for (const { filter, qos } of claimed.subscriptions) this.#addRoute(client, filter, qos);
+      if (this.#hasEnded) await this.#releaseLost(client);
+      else await routes.confirmed();
+      if (!claimed.isStored) return { ...claimed, sequence, claim: sequence, queue: [], incoming: [] };
+      const queue = keeper.store.queueOf(about.clientId, claimed);
+      client.queue = new QueueCopy(sequence, queue, this.channel, this.#announcements);
+      const incoming = keeper.store.incomingOf(about.clientId);
+      this.#announcements.flush();
+      return { ...claimed, sequence, claim: sequence, queue: client.queue.begin(), incoming };
+    } catch (error) {
+      clients.remove(client);
+      throw error;
+    }
+  }
+
+  async #subscribe({ claim, granted }: Input<'subscribe'>): Promise<undefined> {
+    const client = this.#clientOf(claim);
+    const stored = client.record?.subscribe(granted);
+    for (const { filter, qos } of granted) {
+      this.#removeRoute(client, filter);
+      this.#addRoute(client, filter, qos);
+    }
+    await Promise.all([stored, this.#state.routes.confirmed()]);
+    return undefined;
+  }
+
+  async #unsubscribe({ claim, filters }: Input<'unsubscribe'>): Promise<undefined> {
+    const client = this.#clientOf(claim);
+    for (const filter of filters) this.#removeRoute(client, filter);
+    await client.record?.unsubscribe(filters);
+    return undefined;
+  }
+
+  async #release({ claim, undelivered, ...end }: Input<'release'>): Promise<undefined> {
+    const client = this.#claims.get(claim);
+    if (client === undefined) return undefined;
+    this.#forget(client);
+    const { clientId } = client;
+    for (const { message, share } of undelivered) {
+      this.#state.keeper.redelivery.memberGone(this.#numbered(message), share, { clientId });
+    }
+    await client.record?.release(end);
+    return undefined;
+  }
+
+  /** The connection of a session is lost with its node, or may not be used any more. */
+  async #releaseLost(client: NodeClient): Promise<void> {
+    this.#forget(client);
+    const { sessionExpiryInterval } = client.about;
+    await client.record?.release({ sessionExpiryInterval, publishesWill: true });
+  }
+
+  #forget(client: NodeClient): void {
+    client.isEnded = true;
+    client.queue?.end();
+    this.#claims.delete(client.claim);
+    for (const { filter } of [...client.filters]) this.#removeRoute(client, filter);
+    this.#state.clients.remove(client);
+  }
+
+  async #enqueue({ message, owner, isInJournal, received }: EnqueueCall): Promise<EnqueueResult> {
+    const { sessions } = this.#state.keeper;
+    const record = received === undefined ? undefined : this.#recordOf(received.claim);
+    if (message.retain && !sessions.mayRetain(message.topic, retainedBytes(message), owner)) return 'retain refused';
+    const own = this.#numbered(message);
+    const shares = sessions.choose(own);
+    const mark = record && received && { record, packetId: received.packetId };
+    try {
+      await sessions.enqueue(own, { owner, shares, isInJournal, received: mark });
+    } catch (error) {
+      if (error instanceof NoRoomError) return 'no room';
+      throw error;
+    }
+    this.#pending.put(message.number, { message: own, shares });
+    return 'stored';
+  }
+
+  #deliver(input: Input<'deliver'>): Promise<undefined> {
+    const { bus, keeper } = this.#state;
+    if ('enqueued' in input) {
+      const pending = this.#pending.take(input.enqueued);
+      if (pending === undefined) return Promise.resolve(undefined);
+      return bus.deliverFrom(this.name, pending.message, pending.shares);
+    }
+    const message = this.#numbered(input.message);
+    return bus.deliverFrom(this.name, message, keeper.sessions.choose(message));
+  }
+
+  /** Members of shared subscriptions are chosen one by one, and need no route. */
+  #addRoute(client: NodeClient, filter: string, qos: 0 | 1 | 2): void {
+    const isQueued = client.isStored && qos > 0;
+    client.subscriptions.set(filter, { filter, qos, isQueued });
+    if (!isShared(filter)) this.#state.routes.add(this.name, filter, { isQueued });
+  }
+
+  #removeRoute(client: NodeClient, filter: string): void {
+    const known = client.subscriptions.get(filter);
+    if (known === undefined) return;
+    client.subscriptions.delete(filter);
+    if (!isShared(filter)) this.#state.routes.remove(this.name, filter, known);
+  }
+
+  /** Numbers of messages are those of the node that they are on. */
+  #numbered(message: Message): Message {
+    return { ...message, number: this.#state.nextNumber() };
+  }
+
+  #clientOf(claim: number): NodeClient {
+    const client = this.#claims.get(claim);
+    if (client === undefined)
+      throw new Problem('unavailable', { reason: 'another connection has claimed the session' });
+    return client;
+  }
+
+  #recordOf(claim: number) {
+    const { record } = this.#clientOf(claim);
+    if (record === undefined) throw new Problem('unavailable', { reason: 'the session is not claimed yet' });
+    return record;
+  }
+}

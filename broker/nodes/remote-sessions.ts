@@ -1,0 +1,116 @@
+/** The state of sessions for one node of several: the keeper has it, and this node has copies for the clients that are connected to it. */
+
+import { Problem } from '@rollcall/protocol';
+import {
+  type ClaimedSession,
+  type EnqueueOptions,
+  NoRoomError,
+  RetainRefusedError,
+  type SessionClaim,
+  type Sessions,
+} from '../keeper/sessions.ts';
+import type { Message } from '../mqtt/message.ts';
+import type { Routes } from '../routing/routes.ts';
+import type { SessionStore } from '../session-store/session-store.ts';
+import type { ChannelToKeeper, NodeClaim } from './node-calls.ts';
+import { RemoteRecord } from './remote-record.ts';
+
+export interface RemoteSessionsOptions {
+  readonly channel: ChannelToKeeper;
+  readonly routes: Routes;
+  readonly memory: SessionStore;
+  /** The connection that makes a claim. */
+  readonly connectionOf: (clientId: string) => NodeClaim['connection'] | undefined;
+  /** The queue of a session has grown. */
+  readonly wake: (clientId: string) => void;
+}
+
+export class RemoteSessions implements Sessions {
+  readonly #options: RemoteSessionsOptions;
+  readonly #records = new Map<number, RemoteRecord>();
+  /** Numbers of messages that the keeper has stored and that are not delivered yet. */
+  readonly #enqueued = new Set<number>();
+
+  constructor(options: RemoteSessionsOptions) {
+    this.#options = options;
+    const { channel, wake } = options;
+    channel.handle('queued', ({ message, entries }) => {
+      for (const { claim, ...entry } of entries) {
+        const record = this.#records.get(claim);
+        if (record === undefined) continue;
+        record.queued(message, entry);
+        wake(record.clientId);
+      }
+      return undefined;
+    });
+    channel.handle('unqueued', ({ claim, ref }) => {
+      this.#records.get(claim)?.unqueued(ref);
+      return undefined;
+    });
+  }
+
+  records(): Iterable<RemoteRecord> {
+    return this.#records.values();
+  }
+
+  /** The keeper chooses members of shared subscriptions. */
+  choose(): undefined {
+    return undefined;
+  }
+
+  async claim({ rights: _, ...claim }: SessionClaim): Promise<ClaimedSession> {
+    const { channel, memory, connectionOf } = this.#options;
+    const connection = connectionOf(claim.clientId);
+    if (connection === undefined)
+      throw new Problem('internal', { reason: 'expected a connection that makes the claim' });
+    const state = await channel.call('claim', { ...claim, connection });
+    const { isPresent, isStored, subscriptions, sequence } = state;
+    const released = (own: RemoteRecord) => void this.#records.delete(own.claim);
+    const record = new RemoteRecord(claim, state, { channel, memory, released });
+    this.#records.set(record.claim, record);
+    return { isPresent, isStored, subscriptions, sequence, record };
+  }
+
+  enqueue(message: Message, { owner, isInJournal, received }: EnqueueOptions): Promise<void> | undefined {
+    const { routes } = this.#options;
+    const isQueued = message.qos > 0 && routes.isQueued(message.topic);
+    if (received !== undefined && !(isQueued || message.retain)) {
+      received.record.incoming.put(received.packetId, undefined);
+      return received.record.durable();
+    }
+    return isQueued || message.retain ? this.#enqueue(message, { owner, isInJournal, received }) : undefined;
+  }
+
+  mayRetain(): boolean {
+    return true;
+  }
+
+  async *retained(filter: string): AsyncIterable<readonly Message[]> {
+    let cursor: number | undefined;
+    do {
+      const piece: { readonly messages: readonly Message[]; readonly cursor: number | undefined } =
+        await this.#options.channel.call('retained', { filter, cursor });
+      cursor = piece.cursor;
+      if (piece.messages.length > 0) yield piece.messages;
+    } while (cursor !== undefined);
+  }
+
+  /** Whether the keeper has stored this message, so that it delivers it when it is told. Asked once. */
+  takeEnqueued(number: number): boolean {
+    return this.#enqueued.delete(number);
+  }
+
+  async #enqueue(
+    message: Message,
+    { owner, isInJournal, received }: Pick<EnqueueOptions, 'owner' | 'isInJournal' | 'received'>,
+  ): Promise<void> {
+    const record = received?.record as RemoteRecord | undefined;
+    const packetId = received?.packetId ?? 0;
+    record?.incoming.mark(packetId, undefined);
+    const mark = record?.isStored === true ? { claim: record.claim, packetId } : undefined;
+    const result = await this.#options.channel.call('enqueue', { message, owner, isInJournal, received: mark });
+    if (result === 'no room') throw new NoRoomError();
+    if (result === 'retain refused') throw new RetainRefusedError();
+    this.#enqueued.add(message.number);
+  }
+}
