@@ -19,6 +19,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   telemetry: async () => (await import('./commands/telemetry.ts')).telemetryCommand(),
   events: async () => (await import('./commands/events.ts')).eventsCommand(),
   doctor: async () => (await import('./commands/doctor.ts')).doctorCommand(),
+  node: async () => (await import('./commands/node.ts')).nodeCommand(),
   top: async () => (await import('./commands/top.ts')).topCommand(),
   sink: async () => (await import('./commands/sink.ts')).sinkCommand(),
   simulate: async () => (await import('./commands/simulate.ts')).simulateCommand(),

@@ -14,6 +14,7 @@ import { deviceEndpoints } from './api/devices.ts';
 import { diagnosisEndpoints } from './api/diagnosis.ts';
 import { eventEndpoints } from './api/events.ts';
 import { groupEndpoints } from './api/groups.ts';
+import { nodeEndpoints } from './api/nodes.ts';
 import { oidcEndpoints } from './api/oidc.ts';
 import { operatorSessionEndpoints } from './api/operator-sessions.ts';
 import { operatorEndpoints } from './api/operators.ts';
@@ -54,6 +55,7 @@ export const endpoints = {
   ...auditEndpoints,
   ...caEndpoints,
   ...overviewEndpoints,
+  ...nodeEndpoints,
   ...simulationEndpoints,
   ...serverEndpoints,
 } as const;

@@ -6,6 +6,7 @@ export type { ClientCertificateOptions } from './console-tls.ts';
 export type { DeviceDiagnosis, DiagnosisOrder, Refusal } from './device-diagnosis.ts';
 export type { CommandOrder, CommandResult, DesiredChange, TwinView } from './device-messages.ts';
 export type { Finding, ServerExamination } from './finding.ts';
+export type { NodeControl, NodeDrainOrder, NodeView } from './node-control.ts';
 export { createProbeServer } from './probes.ts';
 export {
   isSelected,

@@ -10,6 +10,7 @@ import type {
 import type { DeviceDiagnosis, DiagnosisOrder } from './device-diagnosis.ts';
 import type { DeviceMessages } from './device-messages.ts';
 import type { ServerExamination } from './finding.ts';
+import type { NodeControl } from './node-control.ts';
 import type { RefusalControl } from './refusals.ts';
 import type { ServerHistory, ServerOverview } from './server-overview.ts';
 import type { SimulationControl } from './simulation-control.ts';
@@ -190,6 +191,7 @@ export interface ServerControls {
   expiring(filter: ExpiryFilter): Promise<readonly ExpiringItem[]>;
   readonly ca: CaControl;
   readonly renewals: RenewalControl;
+  readonly nodes: NodeControl;
   readonly simulations: SimulationControl;
   readonly deviceMessages: DeviceMessages;
   overview(): Promise<ServerOverview>;

@@ -2,7 +2,7 @@
 
 import { formatBootstrapToken, renewalNoticeTopic } from '@rollcall/protocol';
 import { type Broker, checkPolicy, type createBroker, policyFaults } from '../broker/index.ts';
-import type { createConsole } from '../console/index.ts';
+import type { createConsole, NodeControl } from '../console/index.ts';
 import {
   type Authority,
   type createEnrollServer,
@@ -135,6 +135,7 @@ export interface ConsoleParts {
   readonly presence: PresenceRecorder;
   readonly renewals: RenewalSchedule;
   readonly overview: OverviewMonitor;
+  readonly nodes: NodeControl;
   readonly simulations: Simulations;
   readonly enrollUrl: string;
   readonly enrollPort: number;
@@ -177,7 +178,19 @@ export function consoleOptions(
 function serverControls(
   context: ServerContext,
   stores: Stores,
-  { authority, broker, presence, renewals, overview, simulations, enrollUrl, enrollPort, mqttUrl, clock }: ConsoleParts,
+  {
+    authority,
+    broker,
+    presence,
+    renewals,
+    overview,
+    nodes,
+    simulations,
+    enrollUrl,
+    enrollPort,
+    mqttUrl,
+    clock,
+  }: ConsoleParts,
 ): Parameters<typeof createConsole>[0]['controls'] {
   const { config, metrics, readiness, now } = context;
   const { registry, events, sessions } = stores;
@@ -192,6 +205,7 @@ function serverControls(
     clock,
     sessionStore: () => (sessions.store.counters().isNearlyFull ? 'short' : 'ok'),
     renewals,
+    nodes,
     simulations,
     deviceMessages: {
       command: (order) => commands.send(order),

@@ -33,6 +33,7 @@ import { openFleetEvents } from './events/open.ts';
 import { LoadTestFollower } from './load-test-follower.ts';
 import { setLogLevel } from './logger.ts';
 import { type CounterSource, collectTelemetry, Metrics } from './metrics.ts';
+import { createSingleNode } from './nodes/single-node.ts';
 import { OpenParts } from './open-parts.ts';
 import { createOverviewMonitor } from './overview/overview.ts';
 import { PresenceRecorder } from './presence-recorder.ts';
@@ -271,6 +272,7 @@ async function openServers(
   metrics.collectFrom('sinks', sinks);
   collectTelemetry(metrics, telemetry);
   const overview = opened.add(createOverviewMonitor({ context, stores, broker, enroll, expiry }));
+  const nodes = opened.add(createSingleNode({ broker, drainDefaults: context.config.drain, now }));
   const simulations = opened.add(
     new Simulations({
       directory: data.simulations,
@@ -288,6 +290,7 @@ async function openServers(
         presence,
         renewals,
         overview,
+        nodes,
         simulations,
         enrollUrl,
         enrollPort: enroll.port,

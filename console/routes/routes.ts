@@ -19,6 +19,7 @@ import { addDeviceRoutes } from './devices.ts';
 import { addDiagnosisRoutes } from './diagnosis.ts';
 import { addEventRoutes, type EventFeed } from './events.ts';
 import { addGroupRoutes } from './groups.ts';
+import { addNodeRoutes } from './nodes.ts';
 import { addOidcRoutes } from './oidc.ts';
 import { addOperatorSessionRoutes } from './operator-sessions.ts';
 import { addOperatorRoutes } from './operators.ts';
@@ -80,5 +81,6 @@ export function addRoutes(app: FastifyInstance, options: RoutesOptions): void {
   addAuditRoutes(app, options);
   addCaRoutes(app, options);
   addOverviewRoutes(app, options);
+  addNodeRoutes(app, options);
   addServerRoutes(app, options);
 }

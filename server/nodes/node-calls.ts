@@ -16,24 +16,12 @@ export interface NodeSettings {
   readonly loadTests: readonly LoadTest[];
 }
 
-/** Counters by name, as `Metrics` collects them. */
-export type NodeCounters = Readonly<Record<string, number>>;
-
 export interface NodePorts {
   readonly port: number;
   readonly webSocketPort: number | undefined;
 }
 
-/** Rate and bound of a drain. */
-export interface NodeDrain {
-  /** Milliseconds; what is left is ended together then. */
-  readonly within: number;
-  /** 0: no limit. */
-  readonly sessionsPerSecond: number;
-}
-
 export interface NodeStatus {
-  readonly counters: NodeCounters;
   /** Seconds in which the event loop was busy since the thread started. */
   readonly busySeconds: number;
   /** Refusals that were not logged since the last call. */
@@ -45,8 +33,6 @@ export interface NodeCalls {
   /** Listens. */
   readonly start: { readonly input: undefined; readonly output: NodePorts };
   readonly status: { readonly input: undefined; readonly output: NodeStatus };
-  /** Stops accepting connections, and ends the sessions at a limited rate. */
-  readonly drain: { readonly input: NodeDrain; readonly output: undefined };
   /** Ends everything. The thread may be ended afterwards. */
   readonly close: { readonly input: undefined; readonly output: undefined };
   readonly logLevel: { readonly input: LogLevel; readonly output: undefined };

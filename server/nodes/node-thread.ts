@@ -3,7 +3,7 @@
 import { MessageChannel, type MessagePort, Worker } from 'node:worker_threads';
 import { Problem } from '@rollcall/protocol';
 import { Channel } from '../../storage/index.ts';
-import type { KeeperCalls, NodeCalls, NodeDrain, NodePorts, NodeSettings, NodeStatus } from './node-calls.ts';
+import type { KeeperCalls, NodeCalls, NodePorts, NodeSettings, NodeStatus } from './node-calls.ts';
 import type { NodeThreadData } from './serve-node.ts';
 
 export interface NodeThreadOptions {
@@ -53,10 +53,6 @@ export class NodeThread {
   /** Rejects with Problem `unavailable` where the thread does not answer in time. */
   status(): Promise<NodeStatus> {
     return within(STATUS_MS, this.#channel.call('status', undefined));
-  }
-
-  async drain(drain: NodeDrain): Promise<void> {
-    await this.#channel.call('drain', drain);
   }
 
   tell<Name extends 'logLevel' | 'loadTests'>(name: Name, input: NodeCalls[Name]['input']): void {

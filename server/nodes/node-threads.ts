@@ -1,11 +1,12 @@
 /**
  * The nodes of one server: threads that listen on the same port. A thread that ends is started again, after a delay that grows while it ends
- * soon. One node can be drained while the others serve. The main thread asks each for its counters once a second.
+ * soon. One node can be drained while the others serve. The main thread asks each how it is once a second.
  */
 
 import type { MessagePort } from 'node:worker_threads';
 import { Problem } from '@rollcall/protocol';
 import type { Logger } from 'pino';
+import type { NodeControl, NodeDrainOrder, NodeView } from '../../console/index.ts';
 import {
   createSharedConnectionMemory,
   forgetConnections,
@@ -13,33 +14,9 @@ import {
   type RefusalLog,
 } from '../../limits/index.ts';
 import { type LogLevel, logFormatOf } from '../logger.ts';
-import type { NodeCounters, NodeDrain, NodePorts } from './node-calls.ts';
-import { NodeCounterSums } from './node-counters.ts';
+import type { NodePorts, NodeStatus } from './node-calls.ts';
 import { writeNodeLines } from './node-log.ts';
 import { NodeThread } from './node-thread.ts';
-
-/** `restarting`: its thread ended, and is started again. `stopped`: it was drained and stays down. */
-export type NodeState = 'serving' | 'draining' | 'restarting' | 'stopped';
-
-export interface NodeReport {
-  /** `w1` */
-  readonly name: string;
-  /** A thread of the server's process. */
-  readonly kind: 'thread';
-  readonly state: NodeState;
-  /** Milliseconds since the epoch: of this state. */
-  readonly since: number;
-  readonly sessions: number;
-  /** 0 to 1, of the last second; undefined where the node did not answer. */
-  readonly eventLoopBusy: number | undefined;
-  /** Times that its thread ended by an error. */
-  readonly crashes: number;
-}
-
-export interface DrainOrder extends NodeDrain {
-  /** Started again afterwards; otherwise it stays down until the server restarts. */
-  readonly restart: boolean;
-}
 
 export interface NodeThreadsOptions {
   readonly count: number;
@@ -51,11 +28,14 @@ export interface NodeThreadsOptions {
   attach(name: string, keeper: MessagePort): void;
   /** The thread of a node has ended. Called before it is started again. */
   detached(name: string): void;
+  readonly drainDefaults: NodeControl['drainDefaults'];
   readonly refusalLog: RefusalLog;
   readonly refusalLogsPerMinute: number;
   readonly loadTests: LoadTestExemptions;
-  /** Whether a counter is a gauge, of which a thread that has ended has none. */
-  isGauge(counter: string): boolean;
+  /** Connected sessions of a node. */
+  sessionsOf(name: string): number;
+  /** Ends the sessions of a node at a limited rate; it accepts no connection any more. */
+  drainNode(name: string, drain: NodeControl['drainDefaults']): Promise<unknown>;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
   /** Milliseconds until a thread that ended is started again; `crashes`: how often it ended soon after its start, 1 for the first. */
@@ -68,13 +48,25 @@ interface Node {
   readonly name: string;
   readonly index: number;
   thread: NodeThread | undefined;
-  state: NodeState;
+  state: NodeView['state'];
   since: number;
   crashes: number;
   /** Ends by an error that came soon after the start. */
   soon: number;
   startedAt: number;
   timer: NodeJS.Timeout | undefined;
+  readonly load: NodeLoad;
+}
+
+/** How busy the event loop of a node was. */
+interface NodeLoad {
+  /** Seconds, of the threads of this node that have ended. */
+  endedSeconds: number;
+  status: NodeStatus | undefined;
+  /** Milliseconds of a monotonic clock at the last status. */
+  at: number;
+  /** 0 to 1, between the last two. */
+  busy: number | undefined;
 }
 
 const POLL_MS = 1_000;
@@ -86,12 +78,11 @@ function growingDelay(crashes: number): number {
   return Math.min(30_000, 1_000 * 2 ** (crashes - 1));
 }
 
-export class NodeThreads {
+export class NodeThreads implements NodeControl {
   readonly #options: NodeThreadsOptions;
   readonly #log: Logger;
   readonly #nodes: readonly Node[];
   readonly #memory;
-  readonly #sums: NodeCounterSums;
   readonly #stopLoadTests: () => void;
   #poll: NodeJS.Timeout | undefined;
   #ports: NodePorts | undefined;
@@ -101,7 +92,6 @@ export class NodeThreads {
     this.#options = options;
     this.#log = options.log.child({ component: 'nodes' });
     this.#memory = createSharedConnectionMemory(options.count);
-    this.#sums = new NodeCounterSums((name) => options.isGauge(name));
     this.#stopLoadTests = options.loadTests.onReplaced((active) => {
       for (const { thread } of this.#nodes) thread?.tell('loadTests', active);
     });
@@ -115,6 +105,7 @@ export class NodeThreads {
       soon: 0,
       startedAt: 0,
       timer: undefined,
+      load: { endedSeconds: 0, status: undefined, at: 0, busy: undefined },
     }));
   }
 
@@ -134,81 +125,78 @@ export class NodeThreads {
     return nodes;
   }
 
+  get drainDefaults(): NodeControl['drainDefaults'] {
+    return this.#options.drainDefaults;
+  }
+
   get ports(): NodePorts {
     if (this.#ports === undefined) throw new Error('expected nodes that listen, found none');
     return this.#ports;
   }
 
-  list(): readonly NodeReport[] {
-    return this.#nodes.map(({ name, state, since, crashes }) => {
-      const { sessions, busy } = this.#sums.of(name);
-      return { name, kind: 'thread', state, since, sessions, eventLoopBusy: busy, crashes };
+  list(): readonly NodeView[] {
+    return this.#nodes.map(({ name, state, since, crashes, load }) => {
+      const sessions = this.#options.sessionsOf(name);
+      return { name, kind: 'thread', state, since, sessions, eventLoopBusy: load.busy, crashes };
     });
-  }
-
-  /** Sums of the counters of all nodes, as of the last answer of each. */
-  counters(): NodeCounters {
-    return this.#sums.sums();
   }
 
   /** Counters per node: `sessions/node=w1`. */
-  countersPerNode(): NodeCounters {
-    const perNode = this.#nodes.map(({ name, state, crashes }) => {
-      const { sessions, busySeconds } = this.#sums.of(name);
-      return {
-        [`up/node=${name}`]: state === 'serving' || state === 'draining' ? 1 : 0,
-        [`sessions/node=${name}`]: sessions,
-        [`event_loop_busy_seconds_total/node=${name}`]: busySeconds,
-        [`crashes_total/node=${name}`]: crashes,
-      };
-    });
-    return Object.assign({}, ...perNode) as NodeCounters;
+  counters(): Readonly<Record<string, number>> {
+    const perNode = this.#nodes.map(({ name, state, crashes, load }) => ({
+      [`up/node=${name}`]: state === 'serving' || state === 'draining' ? 1 : 0,
+      [`sessions/node=${name}`]: this.#options.sessionsOf(name),
+      [`event_loop_busy_seconds_total/node=${name}`]: load.endedSeconds + (load.status?.busySeconds ?? 0),
+      [`crashes_total/node=${name}`]: crashes,
+    }));
+    return Object.assign({}, ...perNode) as Readonly<Record<string, number>>;
   }
 
-  /** Asks every node for its counters. Resolves when all have answered, within a second. */
+  /** Asks every node how it is. Resolves when all have answered, within a second. */
   async refresh(): Promise<void> {
-    await Promise.all(
-      this.#nodes.map(async ({ name, thread }) => {
-        const status = await thread?.status().catch(() => undefined);
-        if (status === undefined) return;
-        this.#sums.update(name, status, performance.now());
-        this.#options.refusalLog.addOmitted(status.refusalsOmitted);
-      }),
-    );
+    await Promise.all(this.#nodes.map((node) => node.thread && this.#ask(node, node.thread)));
+  }
+
+  async #ask({ load }: Node, thread: NodeThread): Promise<void> {
+    const status = await thread.status().catch(() => undefined);
+    const now = performance.now();
+    if (status === undefined) {
+      load.busy = undefined;
+      return;
+    }
+    if (load.status !== undefined && now > load.at) {
+      const busy = ((status.busySeconds - load.status.busySeconds) * 1_000) / (now - load.at);
+      load.busy = Math.min(1, Math.max(0, busy));
+    }
+    load.status = status;
+    load.at = now;
+    this.#options.refusalLog.addOmitted(status.refusalsOmitted);
   }
 
   setLogLevel(level: LogLevel): void {
     for (const { thread } of this.#nodes) thread?.tell('logLevel', level);
   }
 
+  /** Throws Problem `node_unknown`, `node_busy` (it is not serving) or `node_last` (no other one is). */
+  expectDrainable(name: string): void {
+    this.#drainable(name);
+  }
+
   /**
-   * Drains one node, then starts it again or leaves it down. Resolves when that is done. Rejects at once with Problem `node_unknown`,
-   * `node_busy` (it is not serving) or `node_last` (no other one is).
+   * Drains one node, then starts it again or leaves it down. Resolves when that is done. Rejects at once as
+   * `expectDrainable` throws.
    */
-  async drain(name: string, { restart, ...drain }: DrainOrder): Promise<NodeReport> {
-    const node = this.#nodes.find((each) => each.name === name);
-    if (node === undefined) throw new Problem('node_unknown', { reason: `there is no node ${name}` });
-    const { thread } = node;
-    if (node.state !== 'serving' || thread === undefined) {
-      throw new Problem('node_busy', { reason: `${name} is ${node.state}` });
-    }
-    if (!this.#nodes.some((each) => each !== node && each.state === 'serving')) {
-      throw new Problem('node_last', { reason: `no other node than ${name} is serving` });
-    }
+  async drain(name: string, { restart, ...drain }: NodeDrainOrder): Promise<NodeView> {
+    const node = this.#drainable(name);
+    const thread = node.thread as NodeThread;
     this.#set(node, 'draining');
     this.#log.info({ node: name, ...drain, restart }, 'node is drained');
-    await thread.drain(drain).catch(() => {}); // The thread ended, and so did its sessions.
+    await this.#options.drainNode(name, drain).catch(() => {}); // The thread ended, and so did its sessions.
     await this.#end(node, thread);
     this.#log.info({ node: name }, 'node was drained');
     this.#set(node, restart ? 'restarting' : 'stopped');
     if (restart) await this.#startAgain(node);
-    return this.list()[node.index] as NodeReport;
-  }
-
-  /** Ends every session of every node at a limited rate. */
-  async drainAll(drain: NodeDrain): Promise<void> {
-    const perNode = { ...drain, sessionsPerSecond: drain.sessionsPerSecond / this.#nodes.length };
-    await Promise.all(this.#nodes.map(({ thread }) => thread?.drain(perNode).catch(() => {})));
+    return this.list()[node.index] as NodeView;
   }
 
   /** Ends the thread of a node as a crash does; for tests. */
@@ -227,6 +215,16 @@ export class NodeThreads {
     this.#stopLoadTests();
     for (const { timer } of this.#nodes) clearTimeout(timer);
     await Promise.all(this.#nodes.map((node) => node.thread && this.#end(node, node.thread)));
+  }
+
+  #drainable(name: string): Node {
+    const node = this.#nodes.find((each) => each.name === name);
+    if (node === undefined) throw new Problem('node_unknown', { reason: `there is no node ${name}` });
+    if (node.state !== 'serving') throw new Problem('node_busy', { reason: `${name} is ${node.state}` });
+    if (!this.#nodes.some((each) => each !== node && each.state === 'serving')) {
+      throw new Problem('node_last', { reason: `no other node than ${name} is serving` });
+    }
+    return node;
   }
 
   async #start(node: Node): Promise<void> {
@@ -265,7 +263,7 @@ export class NodeThreads {
   #ended(node: Node, thread: NodeThread, cause: unknown): void {
     if (node.thread !== thread) return;
     const hadStarted = node.state === 'serving';
-    const { sessions } = this.#sums.of(node.name);
+    const sessions = this.#options.sessionsOf(node.name);
     this.#forget(node);
     node.crashes += 1;
     this.#log.error({ node: node.name, err: cause, sessions }, 'the thread of a node ended; its clients connect again');
@@ -294,25 +292,21 @@ export class NodeThreads {
   async #end(node: Node, thread: NodeThread): Promise<void> {
     if (node.thread !== thread) return;
     node.thread = undefined; // Its end is expected.
-    await this.#last(node.name, thread);
+    await this.#ask(node, thread); // Once more, so that its counters are complete.
     await thread.close();
     this.#forget(node);
   }
 
-  /** Asks a thread once more before it ends, so that its counters are complete. */
-  async #last(name: string, thread: NodeThread): Promise<void> {
-    const status = await thread.status().catch(() => undefined);
-    if (status !== undefined) this.#sums.update(name, status, performance.now());
-  }
-
   #forget(node: Node): void {
     node.thread = undefined;
-    this.#sums.ended(node.name);
+    node.load.endedSeconds += node.load.status?.busySeconds ?? 0;
+    node.load.status = undefined;
+    node.load.busy = undefined;
     forgetConnections(this.#memory, node.index);
     this.#options.detached(node.name);
   }
 
-  #set(node: Node, state: NodeState): void {
+  #set(node: Node, state: NodeView['state']): void {
     node.state = state;
     node.since = this.#options.now();
   }

@@ -5,7 +5,7 @@ import type { Logger } from 'pino';
 import type { PendingConnectionCounts, PendingConnectionLimits } from '../../limits/index.ts';
 import { LoadTestExemptions, type RefusalLog, SharedPendingConnections } from '../../limits/index.ts';
 import { Channel } from '../../storage/index.ts';
-import type { KeeperCalls, NodeCalls, NodeCounters, NodeDrain, NodePorts, NodeSettings } from './node-calls.ts';
+import type { KeeperCalls, NodeCalls, NodePorts, NodeSettings } from './node-calls.ts';
 import { NodeLog } from './node-log.ts';
 
 /** What a thread is started with. `options` are those of the node that it runs. */
@@ -28,8 +28,6 @@ export interface NodeContext<Options> {
 }
 
 export interface RunningNode extends NodePorts {
-  counters(): NodeCounters;
-  drain(drain: NodeDrain): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -64,13 +62,9 @@ export function serveNode<Options>(open: (context: NodeContext<Options>) => Prom
     return { port: node.port, webSocketPort: node.webSocketPort };
   });
   channel.handle('status', () => ({
-    counters: node?.counters() ?? {},
     busySeconds: performance.eventLoopUtilization().active / 1_000,
     refusalsOmitted: nodeLog.refusalLog.takeNotLogged(),
   }));
-  channel.handle('drain', async (drain) => {
-    await node?.drain(drain);
-  });
   channel.handle('close', async () => {
     await node?.close();
     await nodeLog.settled();

@@ -74,6 +74,8 @@ const ARGUMENTS: Readonly<Record<string, readonly string[]>> = {
   'events list': [],
   doctor: [],
   'top --once': ['--interval', '1s'],
+  'node list': [],
+  'node drain': ['w1'],
   'sink list': [],
   'sink show': ['archive'],
   'sink replay': ['archive', '--from', '1'],

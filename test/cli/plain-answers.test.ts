@@ -46,6 +46,7 @@ const DURATIONS: Readonly<Record<string, readonly string[] | undefined>> = {
   'ca rotate taint --within': ['0'.repeat(40)],
   'renewals pull --within': ['--all'],
   'group profile set --lifetime': ['press'],
+  'node drain --within': ['main'],
   'telemetry series --bucket': ['--device', 'dev-1', '--stream', 'temperature', '--since', '1h'],
   'device command --wait': ['dev-1', 'reboot'],
   'device command --expires': ['dev-1', 'reboot'],
@@ -114,6 +115,7 @@ const LISTS: Readonly<Record<string, readonly string[] | undefined>> = {
   'telemetry last': [],
   'telemetry series': ['--device', 'dev-1', '--stream', 'heat', '--since', '1h', '--bucket', '1m'],
   'events list': ['--device', 'nobody'],
+  'node list': undefined, // has one node at least
   'sink list': [],
   'audit list': ['--subject', 'device/nobody'],
 };

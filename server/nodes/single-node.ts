@@ -1,0 +1,44 @@
+/** The nodes of a server without threads: its process is the only one. */
+
+import { Problem } from '@rollcall/protocol';
+import type { NodeControl } from '../../console/index.ts';
+
+export interface SingleNodeOptions {
+  readonly broker: { counters(): Readonly<Record<string, number>> };
+  readonly drainDefaults: NodeControl['drainDefaults'];
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
+}
+
+const SAMPLE_MS = 1_000;
+
+/** To be closed with the server. */
+export interface SingleNode extends NodeControl {
+  close(): Promise<void>;
+}
+
+export function createSingleNode({ broker, drainDefaults, now }: SingleNodeOptions): SingleNode {
+  const since = now();
+  let sample = performance.eventLoopUtilization();
+  let busy: number | undefined;
+  const timer = setInterval(() => {
+    const next = performance.eventLoopUtilization();
+    busy = performance.eventLoopUtilization(next, sample).utilization;
+    sample = next;
+  }, SAMPLE_MS).unref();
+  const refusal = (name: string) => new Problem(name === 'main' ? 'node_last' : 'node_unknown');
+  return {
+    drainDefaults,
+    list: () => [
+      {
+        ...{ name: 'main', kind: 'process', state: 'serving', since },
+        ...{ sessions: broker.counters().sessions ?? 0, eventLoopBusy: busy, crashes: 0 },
+      },
+    ],
+    expectDrainable: (name) => {
+      throw refusal(name);
+    },
+    drain: (name) => Promise.reject(refusal(name)),
+    close: async () => clearInterval(timer),
+  };
+}
