@@ -5,7 +5,7 @@ import { resolve } from 'node:path';
 import { createSecureContext } from 'node:tls';
 import { Problem } from '@rollcall/protocol';
 import type { ClientCertificateOptions } from '../../console/index.ts';
-import { fingerprintOf, readCertificates } from './sink-tls-files.ts';
+import { fingerprintOf, readCertificates } from './tls-files.ts';
 
 const CRL = /-----BEGIN X509 CRL-----[\s\S]+?-----END X509 CRL-----/g;
 

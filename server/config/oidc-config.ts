@@ -4,8 +4,8 @@ import { resolve } from 'node:path';
 import { Problem } from '@rollcall/protocol';
 import { z } from 'zod';
 import type { OidcOptions } from '../../console/index.ts';
-import { readPrivateFile } from './sink-credentials.ts';
-import { readCertificates } from './sink-tls-files.ts';
+import { readPrivateFile } from './private-files.ts';
+import { readCertificates } from './tls-files.ts';
 
 const claim = z.string().min(1).max(200);
 const values = z.array(z.string().min(1).max(500)).max(100);

@@ -1,11 +1,11 @@
 /** Converts the configuration of sinks into the settings that open them. */
 
 import { resolve } from 'node:path';
-import { parseDecimal } from '@rollcall/protocol';
+import { Problem, parseDecimal } from '@rollcall/protocol';
 import { isLoopback, type SinkSettings, type TargetSettings, type TargetTls } from '../../telemetry/index.ts';
+import { type Environment, namedSecret } from './private-files.ts';
 import type { SinkConfig } from './sink-config.ts';
-import { type Environment, invalidSink, sinkSecret } from './sink-credentials.ts';
-import { expectNoTlsFiles, loadTlsFiles } from './sink-tls-files.ts';
+import { expectNoTlsFiles, loadTlsFiles } from './tls-files.ts';
 
 const MIN_SIGNING_KEY_CHARACTERS = 24;
 
@@ -26,21 +26,24 @@ export function sinkSettings(sinks: readonly SinkConfig[], { environment, now }:
     deadLetterBytes: config.deadLetters,
     every: 'every' in config ? config.every : undefined,
     destination: destinationOf(config),
-    target: targetOf(config, { environment, now }),
+    target: withHint(() => targetOf(config, { environment, now })),
   }));
 }
 
 function targetOf(config: SinkConfig, { environment, now }: SinkContext): TargetSettings {
   const { name, timeout } = config;
   const secret = (what: string, file: string | undefined, variable: string | undefined) =>
-    sinkSecret(`sink ${name}: ${what}`, file, variable, environment);
+    namedSecret(`sink ${name}: ${what}`, file, variable, environment);
   switch (config.kind) {
     case 'nats': {
       const { hostname, port, protocol } = config.url;
       return {
         kind: 'nats',
         server: `${hostname}:${port || 4222}`,
-        tls: protocol === 'tls:' ? loadTlsFiles(config, now) : expectNoTlsFiles(config, 'a URL of tls://'),
+        tls:
+          protocol === 'tls:'
+            ? loadTlsFiles(`sink ${config.name}`, config, now)
+            : expectNoTlsFiles(`sink ${config.name}`, config, 'a URL of tls://'),
         user: config.user,
         password: secret('password', config.passwordFile, config.passwordVariable),
         token: secret('token', config.tokenFile, config.tokenVariable),
@@ -78,7 +81,9 @@ function targetOf(config: SinkConfig, { environment, now }: SinkContext): Target
         secret: key,
         bearer: secret('bearer', config.bearerFile, config.bearerVariable),
         tls:
-          config.url.protocol === 'https:' ? loadTlsFiles(config, now) : expectNoTlsFiles(config, 'a URL of https://'),
+          config.url.protocol === 'https:'
+            ? loadTlsFiles(`sink ${config.name}`, config, now)
+            : expectNoTlsFiles(`sink ${config.name}`, config, 'a URL of https://'),
         timeout,
       };
     }
@@ -94,7 +99,7 @@ function targetOf(config: SinkConfig, { environment, now }: SinkContext): Target
         host: withoutBrackets(hostname),
         port: parseDecimal(port, 0, 65_535) ?? (isImplicit ? 465 : 587),
         mode: isImplicit ? 'implicit' : 'starttls',
-        tls: isImplicit ? loadTlsFiles(config, now) : tlsUnlessLoopback(config, now),
+        tls: isImplicit ? loadTlsFiles(`sink ${config.name}`, config, now) : tlsUnlessLoopback(config, now),
         user: config.user,
         password,
         from: config.from,
@@ -109,7 +114,8 @@ function targetOf(config: SinkConfig, { environment, now }: SinkContext): Target
 
 /** TLS as in `sslmode=verify-full`. */
 function postgresTls(config: SinkConfig & { readonly kind: 'postgres' }, now: () => number): TargetTls {
-  if (config.socketDirectory !== undefined) return expectNoTlsFiles(config, 'no socketDirectory');
+  if (config.socketDirectory !== undefined)
+    return expectNoTlsFiles(`sink ${config.name}`, config, 'no socketDirectory');
   return tlsUnlessLoopback(config, now);
 }
 
@@ -117,7 +123,7 @@ function postgresTls(config: SinkConfig & { readonly kind: 'postgres' }, now: ()
 function tlsUnlessLoopback(config: SinkConfig & { readonly kind: 'postgres' | 'email' }, now: () => number): TargetTls {
   const { caFile, certificateFile, keyFile } = config;
   const isNamed = (caFile ?? certificateFile ?? keyFile) !== undefined;
-  return isLoopback(config.url.hostname) && !isNamed ? 'none' : loadTlsFiles(config, now);
+  return isLoopback(config.url.hostname) && !isNamed ? 'none' : loadTlsFiles(`sink ${config.name}`, config, now);
 }
 
 function destinationOf(config: SinkConfig): string {
@@ -133,6 +139,19 @@ function destinationOf(config: SinkConfig): string {
     case 'file':
       return resolve(config.path);
   }
+}
+
+function withHint<Value>(read: () => Value): Value {
+  try {
+    return read();
+  } catch (error) {
+    if (!(error instanceof Problem) || error.code !== 'config_invalid') throw error;
+    throw invalidSink(error.reason ?? '');
+  }
+}
+
+function invalidSink(reason: string): Problem {
+  return new Problem('config_invalid', { reason, hint: 'docs/sinks.md has an example of each kind' });
 }
 
 function withoutBrackets(host: string): string {

@@ -1,4 +1,4 @@
-/** Credentials of sinks, from private files or the environment; never from the settings. */
+/** Secrets from files that only their owner can read, or from the environment; never from the settings. */
 
 import { readFileSync, statSync } from 'node:fs';
 import { resolve } from 'node:path';
@@ -10,20 +10,20 @@ export type Environment = Readonly<Record<string, string | undefined>>;
 const MAX_SECRET_BYTES = 65_536;
 
 /** Reads the secret once to check it, and again at each connection. Undefined when neither file nor variable is named. */
-export function sinkSecret(
+export function namedSecret(
   what: string,
   file: string | undefined,
   variable: string | undefined,
   environment: Environment,
 ): Secret | undefined {
   if (file !== undefined && variable !== undefined)
-    throw invalidSink(`${what}: expected a file or a variable, found both`);
+    throw invalidFile(`${what}: expected a file or a variable, found both`);
   if (file === undefined && variable === undefined) return undefined;
   const read = () => {
     const text = file === undefined ? environment[variable as string] : readPrivateFile(what, resolve(file));
     const secret = text?.replace(/\r?\n$/, '') ?? '';
     if (secret !== '') return secret;
-    throw invalidSink(
+    throw invalidFile(
       `${what}: expected ${file === undefined ? `the variable ${variable} to be set` : `text in ${file}`}`,
     );
   };
@@ -34,7 +34,7 @@ export function sinkSecret(
 /** The text of a file that only its owner can read. */
 export function readPrivateFile(what: string, file: string): string {
   const found = statSync(file, { throwIfNoEntry: false });
-  if (found === undefined || !found.isFile()) throw invalidSink(`${what}: expected a file at ${file}, found none`);
+  if (found === undefined || !found.isFile()) throw invalidFile(`${what}: expected a file at ${file}, found none`);
   if ((found.mode & 0o077) !== 0) {
     throw new Problem('private_key_exposed', {
       reason: `${what}: expected ${file} to be readable by its owner alone, found mode ${(found.mode & 0o777).toString(8)}`,
@@ -42,14 +42,14 @@ export function readPrivateFile(what: string, file: string): string {
     });
   }
   if (found.size > MAX_SECRET_BYTES)
-    throw invalidSink(`${what}: expected at most ${MAX_SECRET_BYTES} bytes in ${file}`);
+    throw invalidFile(`${what}: expected at most ${MAX_SECRET_BYTES} bytes in ${file}`);
   try {
     return readFileSync(file, 'utf8');
   } catch (error) {
-    throw invalidSink(`${what}: ${file} could not be read: ${(error as NodeJS.ErrnoException).code}`);
+    throw invalidFile(`${what}: ${file} could not be read: ${(error as NodeJS.ErrnoException).code}`);
   }
 }
 
-export function invalidSink(reason: string): Problem {
-  return new Problem('config_invalid', { reason, hint: 'docs/sinks.md has an example of each kind' });
+export function invalidFile(reason: string): Problem {
+  return new Problem('config_invalid', { reason });
 }

@@ -1,6 +1,6 @@
 /**
- * The TLS files of a sink: trusted CAs, and a client certificate with its key. They are checked before each delivery and read
- * again when one has changed, so that they can be replaced while the server runs.
+ * The TLS files of a connection to another system: trusted CAs, and a client certificate with its key. They are checked before each use
+ * and read again when one has changed, so that they can be replaced while the server runs.
  */
 
 import { X509Certificate } from 'node:crypto';
@@ -8,11 +8,9 @@ import { readFileSync, statSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { createSecureContext } from 'node:tls';
 import { TargetUntrusted, type TlsFiles, type TlsMaterial } from '../../telemetry/index.ts';
-import { invalidSink, readPrivateFile } from './sink-credentials.ts';
+import { invalidFile, readPrivateFile } from './private-files.ts';
 
 interface TlsFileNames {
-  /** The name of the sink. */
-  readonly name: string;
   readonly caFile?: string | undefined;
   readonly certificateFile?: string | undefined;
   readonly keyFile?: string | undefined;
@@ -28,16 +26,16 @@ interface LoadedTlsFiles {
 const CERTIFICATE = /-----BEGIN CERTIFICATE-----[\s\S]+?-----END CERTIFICATE-----/g;
 
 /**
- * Throws Problem `config_invalid` or `private_key_exposed` when the files cannot be used. The returned function throws the
+ * `what` has the files, as messages name it: `sink NAME`. Throws Problem `config_invalid` or `private_key_exposed` when the files cannot be used. The returned function throws the
  * same, and `TargetUntrusted` when the client certificate has expired.
  */
-export function loadTlsFiles(names: TlsFileNames, now: () => number): TlsFiles {
+export function loadTlsFiles(what: string, names: TlsFileNames, now: () => number): TlsFiles {
   let found: LoadedTlsFiles | undefined;
   const load = (): LoadedTlsFiles => {
     const fingerprint = [names.caFile, names.certificateFile, names.keyFile].map(fingerprintOf).join();
     if (found?.fingerprint === fingerprint) return found;
     found = undefined; // files that cannot be read now are not replaced by their former content
-    found = { ...read(names), fingerprint };
+    found = { ...read(what, names), fingerprint };
     return found;
   };
   load();
@@ -52,19 +50,22 @@ export function loadTlsFiles(names: TlsFileNames, now: () => number): TlsFiles {
 }
 
 /** For a target without TLS: configured TLS files would suggest a protection that does not exist. */
-export function expectNoTlsFiles({ name, caFile, certificateFile, keyFile }: TlsFileNames, expected: string): 'none' {
+export function expectNoTlsFiles(
+  what: string,
+  { caFile, certificateFile, keyFile }: TlsFileNames,
+  expected: string,
+): 'none' {
   if ((caFile ?? certificateFile ?? keyFile) === undefined) return 'none';
-  throw invalidSink(`sink ${name}: expected ${expected} with caFile, certificateFile or keyFile`);
+  throw invalidFile(`${what}: expected ${expected} with caFile, certificateFile or keyFile`);
 }
 
-function read({ name, caFile, certificateFile, keyFile }: TlsFileNames): Omit<LoadedTlsFiles, 'fingerprint'> {
+function read(what: string, { caFile, certificateFile, keyFile }: TlsFileNames): Omit<LoadedTlsFiles, 'fingerprint'> {
   if ((certificateFile === undefined) !== (keyFile === undefined)) {
-    throw invalidSink(`sink ${name}: expected certificateFile and keyFile, found one of them`);
+    throw invalidFile(`${what}: expected certificateFile and keyFile, found one of them`);
   }
-  const ca = caFile === undefined ? undefined : readCertificates(`sink ${name}: caFile`, caFile);
-  const own =
-    certificateFile === undefined ? undefined : readCertificates(`sink ${name}: certificateFile`, certificateFile);
-  const key = keyFile === undefined ? undefined : readPrivateFile(`sink ${name}: keyFile`, resolve(keyFile));
+  const ca = caFile === undefined ? undefined : readCertificates(`${what}: caFile`, caFile);
+  const own = certificateFile === undefined ? undefined : readCertificates(`${what}: certificateFile`, certificateFile);
+  const key = keyFile === undefined ? undefined : readPrivateFile(`${what}: keyFile`, resolve(keyFile));
   const material = {
     ...(ca !== undefined && { ca: ca.text }),
     ...(own !== undefined && { cert: own.text }),
@@ -74,7 +75,7 @@ function read({ name, caFile, certificateFile, keyFile }: TlsFileNames): Omit<Lo
     createSecureContext(material);
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
-    throw invalidSink(`sink ${name}: expected in keyFile the key of the certificate in certificateFile (${code})`);
+    throw invalidFile(`${what}: expected in keyFile the key of the certificate in certificateFile (${code})`);
   }
   return { material, expiresAt: own?.leaf.validToDate.getTime() ?? Number.POSITIVE_INFINITY };
 }
@@ -88,14 +89,14 @@ export function readCertificates(
   try {
     text = readFileSync(resolve(file), 'utf8');
   } catch (error) {
-    throw invalidSink(`${what}: ${file} could not be read: ${(error as NodeJS.ErrnoException).code}`);
+    throw invalidFile(`${what}: ${file} could not be read: ${(error as NodeJS.ErrnoException).code}`);
   }
   try {
     // OpenSSL skips certificates that it cannot parse, and would trust fewer CAs than the file names.
     const [leaf] = (text.match(CERTIFICATE) ?? []).map((pem) => new X509Certificate(pem));
     if (leaf !== undefined) return { text, leaf };
   } catch {}
-  throw invalidSink(`${what}: expected certificates in PEM in ${file}`);
+  throw invalidFile(`${what}: expected certificates in PEM in ${file}`);
 }
 
 /** Changes with the content of the file, and when another file replaces it. */
