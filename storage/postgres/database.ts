@@ -56,7 +56,8 @@ export class PostgresDatabase {
     this.#pool = new ConnectionPool({
       open: () => this.#primary.connect(),
       size: settings.connections ?? 10,
-      wait: this.#timeouts.retry,
+      // So that a failure to connect is told rather than the wait for it.
+      wait: this.#timeouts.retry + this.#timeouts.connect,
     });
   }
 
