@@ -1,7 +1,8 @@
-/** Opens the SQLite engine of the registry: one store per subject, each method one transaction. */
+/** Opens a registry on SQLite or PostgreSQL: one store per subject, each method one transaction. */
 
 import { randomBytes } from 'node:crypto';
 import type { Logger } from 'pino';
+import { migrate, type PostgresDatabase } from '../storage/postgres/index.ts';
 import { auditHead, createAuditStore } from './audit/audit.ts';
 import { findCertificateStatus } from './certificates/certificate-status.ts';
 import { createExpiryStore } from './certificates/expiry.ts';
@@ -12,6 +13,7 @@ import { createRecoveryStore, DEFAULT_RECOVERY, type RecoveryLimits } from './ce
 import { createRenewalWindowStore } from './certificates/renewal-windows.ts';
 import { createCertificateRevocationStore } from './certificates/revoke-certificate.ts';
 import { DEFAULT_OVERLAP_MS } from './certificates/supersession.ts';
+import type { RegistryDatabase } from './database.ts';
 import type { OperationListeners } from './devices/apply-device-operations.ts';
 import { createDeviceStore } from './devices/device-store.ts';
 import { createGroupProfileStore } from './devices/group-profiles.ts';
@@ -28,16 +30,22 @@ import { createSecondFactorStore } from './operators/second-factors.ts';
 import { createSignInLinkStore } from './operators/sign-in-links.ts';
 import { createPolicyStore } from './policies/policies.ts';
 import { createPolicyVersionStore } from './policies/policy-versions.ts';
+import { PostgresRegistryDatabase } from './postgres/postgres-registry-database.ts';
+import { registryTables } from './postgres/tables.ts';
 import type { Registry } from './registry.ts';
 import { createServiceStore } from './services.ts';
 import { openDatabase } from './sqlite/sqlite-database.ts';
 import { createTokenStore } from './tokens/tokens.ts';
 
-export interface RegistryOptions {
+export interface RegistryOptions extends RegistryRules {
   /** Path of the database; created with mode 0600 when it does not exist. Its directory must exist. */
   readonly file: string;
   /** `inspectRegistry()` has read every page of the file. */
   readonly isInspected?: boolean;
+}
+
+/** What does not depend on the engine. */
+export interface RegistryRules {
   /** Milliseconds since the epoch. */
   readonly now: () => number;
   readonly log: Logger;
@@ -53,8 +61,20 @@ export interface RegistryOptions {
 
 /** Throws Problem `data_directory_unusable`, `database_damaged` or `database_newer`. */
 export async function openRegistry(options: RegistryOptions): Promise<Registry> {
-  const { log, observeTermination = () => {} } = options;
-  const database = openDatabase(options);
+  return registryOn(openDatabase(options), options);
+}
+
+/**
+ * Brings the tables to this version, and has the registry close the database. Throws Problem `database_newer`, and what the database
+ * throws.
+ */
+export async function openPostgresRegistry(database: PostgresDatabase, rules: RegistryRules): Promise<Registry> {
+  await migrate(database, registryTables());
+  return registryOn(new PostgresRegistryDatabase(database, rules.now), rules);
+}
+
+async function registryOn(database: RegistryDatabase, rules: RegistryRules): Promise<Registry> {
+  const { log, observeTermination = () => {} } = rules;
   const listeners: OperationListeners = {
     revocations: new Listeners('revocation', log),
     changes: new Listeners('device change', log),
@@ -62,14 +82,14 @@ export async function openRegistry(options: RegistryOptions): Promise<Registry> 
   };
   const { revocations } = listeners;
   const accessEnded = new Listeners<OperatorAccessEnded>('operator access', log);
-  const random = options.randomBytes ?? randomBytes;
+  const random = rules.randomBytes ?? randomBytes;
   // Logs usually leave the machine: an attacker who rewrites the database cannot change this copy of the audit head.
   log.info({ audit: await auditHead(database) }, 'audit opened');
 
   return {
     ...createTokenStore(database, random),
-    ...createIssuanceStore(database, revocations, options.overlapMs ?? DEFAULT_OVERLAP_MS),
-    ...createRecoveryStore(database, options.recovery ?? DEFAULT_RECOVERY),
+    ...createIssuanceStore(database, revocations, rules.overlapMs ?? DEFAULT_OVERLAP_MS),
+    ...createRecoveryStore(database, rules.recovery ?? DEFAULT_RECOVERY),
     ...createDeviceStore(database, listeners),
     ...createPresenceStore(database),
     ...createServiceStore(database, revocations),

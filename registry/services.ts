@@ -64,6 +64,8 @@ async function commitService(
   { actor, again = false }: ServiceOrder,
 ): Promise<ServiceRecord> {
   return database.write(function* (tx) {
+    yield* tx.lock('names');
+    yield* tx.lock('holder', [`service/${name}`]);
     const earlier = yield* findService(tx, name);
     if ((earlier?.status === 'active' && !again) || (yield* overlapsOthers(tx, name)))
       throw new Problem('service_exists');
@@ -93,6 +95,7 @@ async function revokeService(
   request: RevocationRequest,
 ): Promise<Revocation> {
   return database.write(function* (tx) {
+    yield* tx.lock('holder', [`service/${name}`]);
     const service = yield* findService(tx, name);
     if (service === undefined) throw new Problem('service_unknown', { reason: `found no service ${name}` });
     const holder: Identity = { kind: 'service', name };

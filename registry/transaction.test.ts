@@ -17,7 +17,10 @@ const DECLARATION = /function\* (\w+)(?:<[^(]*>)?\(\s*tx: Transaction/g;
 const DONE = /(?:yield\* |\(tx\) => |\(\) => |function\* )$/;
 
 function stepsNotDone(text: string, names: readonly string[]): readonly string[] {
-  const call = new RegExp(String.raw`\b(?:tx\s*\.(?:get|all|run)\b|(?:${names.join('|')})(?:<[^(]*>)?\(\s*tx\b)`, 'g');
+  const call = new RegExp(
+    String.raw`\b(?:tx\s*\.(?:get|all|run|lock)\b|(?:${names.join('|')})(?:<[^(]*>)?\(\s*tx\b)`,
+    'g',
+  );
   return [...text.matchAll(call)]
     .filter(({ index }) => !DONE.test(text.slice(0, index).replace(/\s+$/, ' ')))
     .map(({ index }) => text.slice(index, text.indexOf('\n', index)));

@@ -26,6 +26,14 @@ export interface StatementResult {
 /** The steps of a part of a transaction, which end with its result. */
 export type Steps<Result> = Iterable<Statement, Result, StatementResult>;
 
+/**
+ * What a transaction can hold alone until its end, so that what it read afterwards stays true until it commits. A transaction locks in
+ * this order, and one kind at once, so that no two wait for each other. What one conditional statement decides needs no lock, and
+ * neither does a row that must be unique: a transaction that finds it taken runs again and sees it.
+ */
+export const LOCKS = ['names', 'operators', 'issuers', 'holder', 'group', 'policy', 'audit'] as const;
+export type LockKind = (typeof LOCKS)[number];
+
 export interface Transaction {
   /** Milliseconds since the epoch; the same for everything that happens in this transaction. */
   readonly now: number;
@@ -34,6 +42,11 @@ export interface Transaction {
   all<Row>(sql: string, parameters: SqlParameters): Steps<Row[]>;
   /** How many rows changed. */
   run(sql: string, parameters: SqlParameters): Steps<number>;
+  /**
+   * Waits until no other transaction holds one of these. `names`: `device/press-7`, and nothing for a kind that is locked as a whole.
+   * `shared`: others may hold it in the same way. Does nothing on SQLite, which has one writer, and where the transaction only reads.
+   */
+  lock(kind: LockKind, names?: readonly string[], mode?: 'shared'): Steps<void>;
   /** Has this done after the body, in the same transaction. Throws in a transaction that only reads. */
   beforeCommit(steps: () => Steps<unknown>): void;
 }

@@ -89,7 +89,7 @@ function* hasRoomForRefusal(tx: Transaction, subject: string): Steps<boolean> {
   const found = yield* tx.get<{ kept: number }>(
     `SELECT count(*) AS kept FROM (
        SELECT 1 FROM audit WHERE outcome = 'refused' AND subject = @subject AND at > @since LIMIT @most
-     )`,
+     ) AS kept`,
     { subject, since: tx.now - REFUSAL_WINDOW_MS, most: REFUSALS_PER_WINDOW },
   );
   return found === undefined || found.kept < REFUSALS_PER_WINDOW;
@@ -183,6 +183,7 @@ function appendLast(tx: Transaction, entry: UnchainedEntry): void {
 
 /** Returns the id of the last one; 0 for a refusal over the limit. */
 function* append(tx: Transaction, entries: readonly UnchainedEntry[]): Steps<number> {
+  yield* tx.lock('audit');
   let head = yield* headOf(tx);
   let last = 0;
   for (const unchained of entries) {

@@ -37,7 +37,7 @@ export const ORDERED_SOURCES = {
 
 export const IDS_OF_TIMES = `SELECT min(id) AS least, max(id) AS most, count(*) AS entries FROM (
   SELECT id FROM audit INDEXED BY audit_by_time WHERE at >= @since AND at < @until LIMIT ${FEW + 1}
-)`;
+) AS within`;
 
 /** Expects a limit of 1 to 10,000. */
 export async function findAuditEntries(database: RegistryDatabase, filter: AuditFilter): Promise<readonly AuditRow[]> {
@@ -46,7 +46,10 @@ export async function findAuditEntries(database: RegistryDatabase, filter: Audit
   let { least, most } = await database.read((tx) => boundsOf(tx, filter));
   const found: AuditRow[] = [];
   let slice = conditions.length === 0 ? limit : Math.min(SLICE, Math.max(FIRST_SLICE, limit));
-  const test = ['SELECT audit.* FROM json_each(@ids) AS wanted CROSS JOIN audit ON audit.id = wanted.value', 'TRUE'];
+  const test = [
+    'SELECT audit.* FROM json_each(@ids) AS wanted CROSS JOIN audit ON audit.id = CAST(wanted.value AS BIGINT)',
+    'TRUE',
+  ];
   const sql = [test.join(' WHERE '), ...conditions, 'TRUE ORDER BY audit.id DESC LIMIT @rest'].join(' AND ');
   while (found.length < limit && least <= most) {
     const page = { ...parameters, least, most, slice };

@@ -9,8 +9,8 @@ import type { CertificateStatus, Labels, RevocationReason } from '../registry.ts
  */
 const STATUS_QUERY = `
   SELECT device_id, service_name, not_after, revoked_at, revocation_reason,
-    iif(parent_serial IS NOT NULL AND proven_at IS NULL, 1, NULL), superseded_at,
-    (SELECT group_name || '|' || coalesce(restriction, '') || '|' || labels FROM devices WHERE id = device_id)
+    CASE WHEN parent_serial IS NOT NULL AND proven_at IS NULL THEN 1 END AS unproven, superseded_at,
+    (SELECT group_name || '|' || coalesce(restriction, '') || '|' || labels FROM devices WHERE id = device_id) AS about
   FROM certificates WHERE serial = ?`;
 
 type StatusRow = readonly [

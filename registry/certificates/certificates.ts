@@ -1,4 +1,4 @@
-import { type DeviceId, type Identity, Problem, type ServiceName } from '@rollcall/protocol';
+import { type DeviceId, formatIdentity, type Identity, Problem, type ServiceName } from '@rollcall/protocol';
 import { auditTime, recordDone } from '../audit/audit.ts';
 import type { RegistryDatabase } from '../database.ts';
 import type { Actor, CertificateRecord, IssuedCertificate, RevocationReason } from '../registry.ts';
@@ -94,13 +94,19 @@ export function* findCertificate(tx: Transaction, serial: string): Steps<Certifi
   return row && readRow(row);
 }
 
+/** Before a change that depends on the other certificates of the same holder. */
+export function* lockHolderOf(tx: Transaction, serial: string): Steps<void> {
+  const holder = (yield* findCertificate(tx, serial))?.holder;
+  if (holder !== undefined && holder.kind !== 'server') yield* tx.lock('holder', [formatIdentity(holder)]);
+}
+
 /** The newest certificate ever issued for this key: of a device, a service, or the server itself. */
 export function* findCertificateByKey(tx: Transaction, publicKeySha256: string): Steps<CertificateRecord | undefined> {
   const row = yield* tx.get<CertificateRow>(
     `SELECT * FROM (
        SELECT * FROM certificates WHERE public_key_sha256 = @key AND recovered = 1
        ORDER BY issued_at DESC, rowid DESC LIMIT 1
-     )
+     ) AS recovered
      UNION ALL
      SELECT * FROM certificates WHERE public_key_sha256 = @key AND server_name IS NULL AND recovered = 0
      UNION ALL

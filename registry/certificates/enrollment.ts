@@ -61,10 +61,18 @@ export async function commitEnrollment(
     throw new Problem('internal', { reason: 'expected a certificate for the key of the claim, found another key' });
   }
   return database.write(function* (tx) {
+    // A service that gets a name meanwhile could own this id; another token or operation could change this device.
+    yield* tx.lock('names', [], 'shared');
+    yield* tx.lock('holder', [`device/${deviceId}`]);
     const decision = yield* decide(tx, enrollment);
     if (decision.outcome === 'replayed') return { outcome: decision, superseded: undefined };
     if (decision.outcome === 'refused') return refuse(tx, enrollment, decision.refusal);
-    if (!(yield* consumeToken(tx, tokenId))) return refuse(tx, enrollment, 'spent');
+    if (!(yield* consumeToken(tx, tokenId))) {
+      // Another transaction consumed the last use meanwhile, perhaps for the same claim.
+      const again = yield* decide(tx, enrollment);
+      if (again.outcome === 'replayed') return { outcome: again, superseded: undefined };
+      return refuse(tx, enrollment, again.outcome === 'refused' ? again.refusal : 'spent');
+    }
 
     const actor = `token/${tokenId}` as const;
     const superseded = yield* supersedeCertificates(tx, deviceId, actor);

@@ -48,7 +48,7 @@ function certificateQuery(
 ): KindQuery {
   return {
     from: `certificates AS c ${join}`,
-    columns: `${columns}, c.serial AS id, c.not_before AS notBefore, c.not_after AS expiresAt`,
+    columns: `${columns}, c.serial AS id, c.not_before AS "notBefore", c.not_after AS "expiresAt"`,
     id: 'c.serial',
     at: { ending: 'c.not_after', late: '(c.not_after - (c.not_after - c.not_before) / 10)' },
     indexed: `c.revoked_at IS NULL AND c.${holder} IS NOT NULL AND c.superseded_at IS NULL`,
@@ -73,8 +73,8 @@ const QUERIES: Readonly<Record<RecordedExpiringKind, KindQuery>> = {
   }),
   token: {
     from: 'tokens AS t',
-    columns: `iif(t.device_id IS NULL, 'group/' || t.group_name, 'device/' || t.device_id) AS name,
-      t.id AS id, t.minted_at AS notBefore, t.expires_at AS expiresAt`,
+    columns: `CASE WHEN t.device_id IS NULL THEN 'group/' || t.group_name ELSE 'device/' || t.device_id END AS name,
+      t.id AS id, t.minted_at AS "notBefore", t.expires_at AS "expiresAt"`,
     id: 't.id',
     at: { ending: 't.expires_at', late: undefined },
     indexed: 't.voided_at IS NULL AND t.uses < t.max_uses',
@@ -82,7 +82,7 @@ const QUERIES: Readonly<Record<RecordedExpiringKind, KindQuery>> = {
   },
   'operator-key': {
     from: 'operator_keys AS k',
-    columns: 'k.operator_name AS name, k.id AS id, k.created_at AS notBefore, k.expires_at AS expiresAt',
+    columns: 'k.operator_name AS name, k.id AS id, k.created_at AS "notBefore", k.expires_at AS "expiresAt"',
     id: 'k.id',
     at: { ending: 'k.expires_at', late: undefined },
     indexed: 'k.revoked_at IS NULL',

@@ -68,23 +68,28 @@ export interface IssuerStore {
 }
 
 export function createIssuerStore(database: RegistryDatabase): IssuerStore {
+  const write = <Result>(body: (tx: Transaction) => Steps<Result>) =>
+    database.write(function* (tx) {
+      yield* tx.lock('issuers');
+      return yield* body(tx);
+    });
   return {
     listIssuers: async () =>
       database.read(function* (tx) {
         return (yield* tx.all<IssuerRow>('SELECT * FROM issuers ORDER BY prepared_at, role DESC, id', {})).map(readRow);
       }),
     addIssuers: async (issuers, actor) =>
-      database.write(function* (tx) {
+      write(function* (tx) {
         for (const issuer of issuers) yield* addIssuer(tx, issuer, actor);
       }),
-    activateIssuer: async (id, actor) => database.write((tx) => activate(tx, id, actor)),
+    activateIssuer: async (id, actor) => write((tx) => activate(tx, id, actor)),
     taintIssuer: async (id, actor) =>
-      database.write(function* (tx) {
+      write(function* (tx) {
         const found = yield* expectState(tx, id, ['outgoing']);
         yield* tx.run(`UPDATE issuers SET state = 'tainted', tainted_at = @now WHERE id = @id`, { id, now: tx.now });
         recordDone(tx, { actor, action: 'ca.tainted', subject: `ca/${id}`, details: { role: found.role } });
       }),
-    retireIssuer: async (id, maxStranded, actor) => database.write((tx) => retire(tx, id, maxStranded, actor)),
+    retireIssuer: async (id, maxStranded, actor) => write((tx) => retire(tx, id, maxStranded, actor)),
     countStranded: async (id) =>
       database.read(function* (tx) {
         return yield* countHolders(tx, yield* strandedBy(tx, yield* find(tx, id)));

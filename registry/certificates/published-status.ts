@@ -57,7 +57,7 @@ export function createPublishedStatusStore(database: RegistryDatabase): Publishe
     listRevokedBy: async ({ issuerId, after, since, limit }) =>
       database.read((tx) =>
         tx.all<RevokedEntry>(
-          `SELECT serial, revoked_at AS revokedAt, revocation_reason AS reason FROM certificates
+          `SELECT serial, revoked_at AS "revokedAt", revocation_reason AS reason FROM certificates
            WHERE issuer_id = @issuerId AND revoked_at IS NOT NULL AND (revoked_at, serial) > (@at, @serial)
              AND not_after > @listed
            ORDER BY revoked_at, serial LIMIT @limit`,
@@ -71,13 +71,13 @@ export function createPublishedStatusStore(database: RegistryDatabase): Publishe
         ),
       ),
     listHeldBy: async ({ issuerId, after, limit }) =>
-      // In this order, by the few devices that are suspended: `+` keeps the index of a CA's certificates, all of them, out.
+      // In this order, by the few devices that are suspended: expressions keep the index of a CA's certificates, all of them, out.
       database.read((tx) =>
         tx.all<OnHoldEntry>(
-          `SELECT serial, devices.id AS device, restricted_at AS heldAt
+          `SELECT serial, devices.id AS device, restricted_at AS "heldAt"
            FROM devices CROSS JOIN certificates ON certificates.device_id = devices.id
            WHERE restriction = 'suspended' AND devices.id >= @device AND (devices.id, serial) > (@device, @serial)
-             AND certificates.revoked_at IS NULL AND +issuer_id = @issuerId AND +not_after > @listed
+             AND certificates.revoked_at IS NULL AND issuer_id || '' = @issuerId AND not_after + 0 > @listed
            ORDER BY devices.id, serial LIMIT @limit`,
           {
             issuerId,
@@ -98,7 +98,7 @@ export function createPublishedStatusStore(database: RegistryDatabase): Publishe
 async function listRevoked(database: RegistryDatabase): Promise<readonly RevokedEntry[]> {
   return database.read((tx) =>
     tx.all<RevokedEntry>(
-      `SELECT serial, revoked_at AS revokedAt, revocation_reason AS reason FROM certificates
+      `SELECT serial, revoked_at AS "revokedAt", revocation_reason AS reason FROM certificates
        WHERE revoked_at IS NOT NULL AND not_after > @since ORDER BY revoked_at, serial`,
       { since: tx.now - LISTED_AFTER_EXPIRY_MS },
     ),

@@ -5,7 +5,7 @@ import { findDevice } from '../devices/devices.ts';
 import { type GroupProfile, profileOfDevice } from '../devices/group-profiles.ts';
 import type { Actor, CertificateRecord } from '../registry.ts';
 import type { Steps, Transaction } from '../transaction.ts';
-import { findCertificate, findCertificateByKey, insertCertificate, isLive } from './certificates.ts';
+import { findCertificate, findCertificateByKey, insertCertificate, isLive, lockHolderOf } from './certificates.ts';
 import type { RecoveryRefusal, Renewal } from './issuance-store.ts';
 import { isSuperseded } from './supersession.ts';
 
@@ -62,6 +62,7 @@ export function createRecoveryStore(database: RegistryDatabase, limits: Recovery
     },
     commitRecovery: async ({ parentSerial, certificate, der, address }) =>
       database.write(function* (tx) {
+        yield* lockHolderOf(tx, parentSerial);
         const claim = { serial: parentSerial, der, publicKeySha256: certificate.publicKeySha256 };
         const decision = yield* decide(tx, claim, limits);
         if (decision.outcome === 'replayed') return decision;

@@ -105,7 +105,7 @@ function* listCurrent(
          ORDER BY issued_at DESC, rowid DESC LIMIT 1)
        LEFT JOIN renewal_windows AS w ON w.serial = c.serial
        WHERE devices.id > @after AND devices.revoked_at IS NULL
-         AND (@group IS NULL OR group_name = @group) AND (@issuer IS NULL OR c.issuer_id = @issuer)
+         AND (CAST(@group AS TEXT) IS NULL OR group_name = @group) AND (CAST(@issuer AS TEXT) IS NULL OR c.issuer_id = @issuer)
        ORDER BY devices.id LIMIT @limit`,
     { now: tx.now, after: after ?? '', group: group ?? null, issuer: issuerId ?? null, limit },
   )).map(readRow);
@@ -121,7 +121,7 @@ function* listOfServices(
        FROM certificates AS c INDEXED BY certificates_by_service
        LEFT JOIN renewal_windows AS w ON w.serial = c.serial
        WHERE c.service_name IS NOT NULL AND c.revoked_at IS NULL AND c.not_after > @now AND c.serial > @after
-         AND (@issuer IS NULL OR c.issuer_id = @issuer)
+         AND (CAST(@issuer AS TEXT) IS NULL OR c.issuer_id = @issuer)
        ORDER BY c.serial LIMIT @limit`,
     { now: tx.now, after: after ?? '', issuer: issuerId ?? null, limit },
   )).map(readRow);
@@ -150,7 +150,7 @@ function* pull(
     `INSERT INTO renewal_windows (serial, window_start, window_end, reason, set_at)
      VALUES (@serial, @start, @end, @reason, @now)
      ON CONFLICT (serial) DO UPDATE SET window_start = @start, window_end = @end, reason = @reason, set_at = @now
-     WHERE @end < window_end`,
+     WHERE @end < renewal_windows.window_end`,
     { serial, start, end, reason, now: tx.now },
   );
 }

@@ -6,7 +6,7 @@ import { profileOfDevice } from '../devices/group-profiles.ts';
 import type { CertificateRecord, DeviceStatus } from '../registry.ts';
 import { findService } from '../services.ts';
 import type { Steps, Transaction } from '../transaction.ts';
-import { findCertificate, findCertificateByKey, insertCertificate, isLive } from './certificates.ts';
+import { findCertificate, findCertificateByKey, insertCertificate, isLive, lockHolderOf } from './certificates.ts';
 import type { Renewal, RenewalAdmission, RenewalOutcome, RenewalRefusal } from './issuance-store.ts';
 import { beginOverlap, childrenOf, isSuperseded, markFirstUse } from './supersession.ts';
 
@@ -42,6 +42,7 @@ export async function commitRenewal(
 ): Promise<RenewalOutcome> {
   const { parentSerial, certificate, address } = renewal;
   return database.write(function* (tx) {
+    yield* lockHolderOf(tx, parentSerial);
     const decision = yield* decide(tx, parentSerial, certificate.publicKeySha256);
     if (decision.outcome === 'replayed') return decision;
     if (decision.outcome === 'refused') {

@@ -10,7 +10,7 @@ import { updateCertificateEnd } from '../devices/devices.ts';
 import { Listeners } from '../listeners.ts';
 import type { Actor, CertificateRecord, RevocationReason } from '../registry.ts';
 import type { Steps, Transaction } from '../transaction.ts';
-import { certificatesOf, findCertificate, isLive } from './certificates.ts';
+import { certificatesOf, findCertificate, isLive, lockHolderOf } from './certificates.ts';
 
 export interface CertificateRevocation {
   readonly holder: Identity;
@@ -72,6 +72,7 @@ function* revoke(
   reason: RevocationReason,
   actor: Actor,
 ): Steps<{ readonly revocation: CertificateRevocation; readonly others: readonly OtherCertificate[] }> {
+  yield* lockHolderOf(tx, serial);
   const found = yield* findCertificate(tx, serial);
   if (found === undefined || found.holder.kind === 'server') throw new Problem('certificate_unknown');
   const { holder } = found;

@@ -2,7 +2,7 @@ import type { Identity } from '@rollcall/protocol';
 import type { RegistryDatabase } from '../database.ts';
 import type { CertificateRecord } from '../registry.ts';
 import type { Steps, Transaction } from '../transaction.ts';
-import { findCertificate } from './certificates.ts';
+import { findCertificate, lockHolderOf } from './certificates.ts';
 
 /** How long a certificate stays valid beside its unused successor. */
 export const DEFAULT_OVERLAP_MS = 7 * 24 * 3_600_000;
@@ -17,6 +17,7 @@ export function isSuperseded(certificate: CertificateRecord, now: number): boole
  */
 export async function recordFirstUse(database: RegistryDatabase, serial: string): Promise<boolean> {
   return database.write(function* (tx) {
+    yield* lockHolderOf(tx, serial);
     const certificate = yield* findCertificate(tx, serial);
     return certificate !== undefined && (yield* markFirstUse(tx, certificate));
   });

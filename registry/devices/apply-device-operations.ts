@@ -46,6 +46,10 @@ export async function applyDeviceOperation(
       if (from > 0) await nextTurn();
       const some = sorted.slice(from, from + DEVICES_PER_TRANSACTION);
       const committed = await database.write(function* (tx) {
+        yield* tx.lock(
+          'holder',
+          some.map((id) => `device/${id}`),
+        );
         const applied: CommittedOperation[] = [];
         for (const id of some) applied.push(yield* applyToDevice(tx, id, operation, actor));
         return applied;

@@ -40,6 +40,9 @@ export const DEVICE_SORTS = [
 ] as const;
 export type DeviceSort = (typeof DEVICE_SORTS)[number];
 
+/** Sorted by a time; the others by a text. */
+export const NUMBER_SORTS: ReadonlySet<DeviceSort> = new Set(['enrolled', 'last-seen', 'expires']);
+
 export interface DeviceFilter extends DeviceCriteria {
   /** By id unless given. Devices with equal values are in the order of their ids. */
   readonly sort?: DeviceSort | undefined;
@@ -105,7 +108,7 @@ const MAX_CURSOR = 512;
 export function readCursor(cursor: string, sort: DeviceSort, isReversed: boolean): Position {
   const fields = cursor.length > MAX_CURSOR ? undefined : parseList(Buffer.from(cursor, 'base64url').toString('utf8'));
   const [of, reversed, part, key, id] = fields ?? [];
-  const isKey = typeof key === 'string' || (typeof key === 'number' && Number.isFinite(key));
+  const isKey = part === 'value' && NUMBER_SORTS.has(sort) ? Number.isSafeInteger(key) : typeof key === 'string';
   if (of !== sort || reversed !== isReversed || !PARTS.has(part) || !isKey || typeof id !== 'string') {
     throw new Problem('request_invalid', { detail: 'expected the cursor of a page in the same order' });
   }

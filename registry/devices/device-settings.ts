@@ -22,6 +22,7 @@ export async function setDevice(
   check?: ChangeCheck<DeviceRecord>,
 ): Promise<{ readonly device: DeviceRecord; readonly isChanged: boolean }> {
   return database.write(function* (tx) {
+    yield* tx.lock('holder', [`device/${id}`]);
     const device = yield* findDevice(tx, id);
     if (device === undefined) throw new Problem('device_unknown');
     check?.(device);

@@ -4,7 +4,7 @@
  */
 
 import type { SqlValue, Steps, Transaction } from '../transaction.ts';
-import type { DeviceCriteria, DeviceSort, OrderPart, Position } from './device-query.ts';
+import { type DeviceCriteria, type DeviceSort, NUMBER_SORTS, type OrderPart, type Position } from './device-query.ts';
 import { labelTerm, termRange } from './device-terms.ts';
 
 /** Devices in an order, from a position on. */
@@ -51,7 +51,6 @@ const INDEX: Readonly<Record<string, string>> = {
   certificate_ends_at: 'devices INDEXED BY devices_by_certificate_end',
 };
 
-const NUMBERS: ReadonlySet<DeviceSort> = new Set(['enrolled', 'last-seen', 'expires']);
 /** Behind every id: ids are ASCII. */
 const LAST_TEXT = '\x7f';
 
@@ -71,7 +70,7 @@ const ALL_BY_ID = orderedBy('id', 'devices', 'TRUE');
 export function orderOf(sort: DeviceSort, isReversed: boolean, criteria: DeviceCriteria): readonly OrderedSource[] {
   const column = COLUMNS[sort];
   if (sort === 'id') return [byId(criteria) ?? { part: 'value', column, ...EVERY, sql: ALL_BY_ID, parameters: {} }];
-  const isNumber = NUMBERS.has(sort);
+  const isNumber = NUMBER_SORTS.has(sort);
   const bounds = boundsOf(sort, criteria);
   const values: OrderedSource = {
     part: 'value',
@@ -228,6 +227,6 @@ export function* readCandidates(
 }
 
 export function* countCandidates(tx: Transaction, { sql, parameters }: Candidates, most: number): Steps<number> {
-  const counted = `SELECT count(*) AS n FROM (${sql})`;
+  const counted = `SELECT count(*) AS n FROM (${sql}) AS candidates`;
   return (yield* tx.get<{ n: number }>(counted, { ...parameters, most }))?.n ?? 0;
 }

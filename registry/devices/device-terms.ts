@@ -48,6 +48,8 @@ function wordsIn(text: string): readonly string[] {
 }
 
 /** Writes the terms of a device anew. `before`: undefined for a device that has none. `after`: undefined to remove all. */
+const INSERT_TERM = 'INSERT INTO device_terms (term, device_id) VALUES (@term, @id) ON CONFLICT DO NOTHING';
+
 export function* writeTerms(tx: Transaction, before: Described | undefined, after: Described | undefined): Steps<void> {
   const old = before === undefined ? new Set<string>() : termsOf(before);
   const next = after === undefined ? new Set<string>() : termsOf(after);
@@ -56,7 +58,7 @@ export function* writeTerms(tx: Transaction, before: Described | undefined, afte
     if (!next.has(term)) yield* tx.run('DELETE FROM device_terms WHERE term = @term AND device_id = @id', { term, id });
   }
   for (const term of next) {
-    if (!old.has(term)) yield* tx.run('INSERT OR IGNORE INTO device_terms VALUES (@term, @id)', { term, id });
+    if (!old.has(term)) yield* tx.run(INSERT_TERM, { term, id });
   }
 }
 

@@ -58,7 +58,7 @@ const CONDITIONS: Readonly<Record<keyof Omit<DeviceCriteria, 'labels'>, string>>
   text: 'begins_term(devices.id, devices.labels, @text)',
 };
 const HAS_LABELS = `NOT EXISTS (
-  SELECT 1 FROM json_each(@labels) AS label WHERE json_extract(devices.labels, '$.' || label.key) IS NOT label.value
+  SELECT 1 FROM json_each(@labels) AS label WHERE devices.labels ->> label.key IS DISTINCT FROM label.value
 )`;
 
 /** Throws Problem `request_invalid` for a limit outside 1 to 10,000, or a cursor of another order. */
@@ -275,7 +275,7 @@ function parametersOf(criteria: DeviceCriteria): Readonly<Record<string, SqlValu
     sdkVersion: sdkVersion ?? null,
     endsBefore: criteria.certificateEndsBefore ?? null,
     labels: Object.keys(labels).length === 0 ? null : JSON.stringify(labels),
-    text: text ?? null,
+    text: text?.toLowerCase() ?? null,
   };
 }
 

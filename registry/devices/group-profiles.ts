@@ -73,10 +73,11 @@ export function* profileOfDevice(tx: Transaction, id: DeviceId): Steps<GroupProf
 export function* isGroupFull(tx: Transaction, group: GroupName): Steps<boolean> {
   const most = (yield* findProfile(tx, group))?.maxDevices;
   if (most === undefined) return false;
+  yield* tx.lock('group', [group]);
   const found = yield* tx.get<{ n: number }>(
     `SELECT count(*) AS n FROM (
        SELECT 1 FROM devices WHERE group_name = @group AND revoked_at IS NULL AND deleted_at IS NULL LIMIT @most
-     )`,
+     ) AS counted`,
     { group, most },
   );
   return (found?.n ?? 0) >= most;
@@ -92,6 +93,7 @@ async function setProfile(
   const profile = checkedProfile(given);
   const text = JSON.stringify(profile);
   await database.write(function* (tx) {
+    yield* tx.lock('group', [group]);
     check?.(yield* findProfile(tx, group));
     yield* tx.run(
       `INSERT INTO group_profiles (group_name, profile, set_at, set_by) VALUES (@group, @text, @now, @actor)

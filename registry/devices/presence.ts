@@ -77,8 +77,10 @@ export function createPresenceStore(database: RegistryDatabase): PresenceStore {
       }
     },
     recordPresence: async (broker, changes) => {
+      // In one order, so that the batches of two brokers do not wait for each other.
+      const sorted = [...changes].sort((a, b) => (a.device < b.device ? -1 : 1));
       await database.write(function* (tx) {
-        for (const { device, begin, end } of changes) {
+        for (const { device, begin, end } of sorted) {
           if (begin !== undefined) yield* recordBegin(tx, broker, device, begin);
           if (end !== undefined) yield* recordEnd(tx, device, end);
         }
@@ -108,7 +110,7 @@ function* recordBegin(tx: Transaction, broker: string, device: DeviceId, begin: 
 function* recordEnd(tx: Transaction, device: DeviceId, end: SessionEnd): Steps<void> {
   yield* tx.run(
     `UPDATE devices SET online = CASE WHEN connection = @sequence THEN 0 ELSE online END,
-       last_seen_at = max(coalesce(last_seen_at, 0), @lastSeenAt), disconnected_at = @at, disconnect_reason = @reason
+       last_seen_at = CASE WHEN last_seen_at > @lastSeenAt THEN last_seen_at ELSE @lastSeenAt END, disconnected_at = @at, disconnect_reason = @reason
      WHERE id = @device AND deleted_at IS NULL`,
     { ...end, device },
   );

@@ -53,10 +53,10 @@ function* find(tx: Transaction, selector: DeviceSelector, operation: DeviceOpera
   for (const [index, [name, value]] of Object.entries(labels ?? {}).entries()) {
     conditions.push(
       `id IN (SELECT device_id FROM device_terms WHERE term = @term${index})`,
-      `json_extract(labels, @name${index}) = @value${index}`,
+      `labels ->> @name${index} = @value${index}`,
     );
     parameters[`term${index}`] = labelTerm(name, value);
-    parameters[`name${index}`] = `$.${JSON.stringify(name)}`;
+    parameters[`name${index}`] = name;
     parameters[`value${index}`] = value;
   }
   if (token !== undefined) {

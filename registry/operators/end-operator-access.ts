@@ -28,5 +28,7 @@ export function* removeSecondFactors(tx: Transaction, operator: string): Steps<v
 
 /** Those of an operator, or those of the first set-up. */
 export function* removeLinks(tx: Transaction, operator: string | undefined): Steps<void> {
-  yield* tx.run('DELETE FROM sign_in_links WHERE operator_name IS @operator', { operator: operator ?? null });
+  yield* tx.run('DELETE FROM sign_in_links WHERE operator_name IS NOT DISTINCT FROM @operator', {
+    operator: operator ?? null,
+  });
 }

@@ -6,6 +6,7 @@ import type { RegistryDatabase } from '../database.ts';
 import type { Steps, Transaction } from '../transaction.ts';
 import type { OperatorRole } from './operator-roles.ts';
 import { addOperator, expectOperator, type OperatorRecord } from './operators.ts';
+import { writeOperators } from './write-operators.ts';
 
 export interface OperatorIdentity {
   /** URL of the provider. */
@@ -35,7 +36,7 @@ const ACTOR = 'server/oidc';
 
 export function createOperatorIdentityStore(database: RegistryDatabase): OperatorIdentityStore {
   return {
-    operatorOfIdentity: async (identity, order) => database.write((tx) => operatorOf(tx, identity, order)),
+    operatorOfIdentity: async (identity, order) => writeOperators(database, (tx) => operatorOf(tx, identity, order)),
   };
 }
 

@@ -9,6 +9,7 @@ import type { Actor } from '../registry.ts';
 import type { Steps, Transaction } from '../transaction.ts';
 import { isRoleWithin, lesserRole, type OperatorRole } from './operator-roles.ts';
 import { expectOperator, type OperatorAccessEnded } from './operators.ts';
+import { writeOperators } from './write-operators.ts';
 
 const ID_BYTES = 8;
 const SECRET_BYTES = 32;
@@ -77,7 +78,7 @@ export function createOperatorKeyStore(
     createOperatorKey: async (order, actor) => createOperatorKey(database, randomBytes, order, actor),
     listOperatorKeys: async (operator) => database.read((tx) => listKeys(tx, operator)),
     revokeOperatorKey: async (id, actor) => {
-      const record = await database.write((tx) => revokeKey(tx, id, actor));
+      const record = await writeOperators(database, (tx) => revokeKey(tx, id, actor));
       await ended.notify([{ operator: record.operator, keyId: id }]);
       return record;
     },
@@ -110,7 +111,7 @@ async function createOperatorKey(
 ): Promise<CreatedOperatorKey> {
   const id = randomBytes(ID_BYTES).toString('hex');
   const secret = randomBytes(SECRET_BYTES).toString('base64url');
-  return database.write(function* (tx) {
+  return writeOperators(database, function* (tx) {
     const owner = yield* expectOperator(tx, operator);
     if (owner.state !== 'active') throw new Problem('operator_disabled');
     if (!isRoleWithin(role, owner.role)) {

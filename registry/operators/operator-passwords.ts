@@ -10,6 +10,7 @@ import { endSessionsOf } from './end-operator-access.ts';
 import type { OperatorRole } from './operator-roles.ts';
 import { expectOperator, type OperatorAccessEnded } from './operators.ts';
 import { findTotp, type TotpState } from './second-factors.ts';
+import { writeOperators } from './write-operators.ts';
 
 export interface OperatorCredentials {
   readonly operator: string;
@@ -36,7 +37,7 @@ export function createPasswordStore(database: RegistryDatabase, ended: Listeners
   return {
     findOperatorCredentials: async (operator) => database.read((tx) => findCredentials(tx, operator)),
     setOperatorPassword: async (operator, { hash, exceptSession }, actor) => {
-      await database.write((tx) => setPassword(tx, operator, hash, exceptSession, actor));
+      await writeOperators(database, (tx) => setPassword(tx, operator, hash, exceptSession, actor));
       await ended.notify([{ operator, sessions: { except: exceptSession } }]);
     },
   };
@@ -51,7 +52,8 @@ export function* setPassword(
 ): Steps<void> {
   if ((yield* expectOperator(tx, operator)).state !== 'active') throw new Problem('operator_disabled');
   yield* tx.run(
-    `INSERT OR REPLACE INTO operator_passwords (operator_name, hash, changed_at) VALUES (@operator, @hash, @now)`,
+    `INSERT INTO operator_passwords (operator_name, hash, changed_at) VALUES (@operator, @hash, @now)
+     ON CONFLICT (operator_name) DO UPDATE SET hash = excluded.hash, changed_at = excluded.changed_at`,
     { operator, hash, now: tx.now },
   );
   const sessionsEnded = yield* endSessionsOf(tx, operator, exceptSession);

@@ -14,6 +14,7 @@ import { LIVE_SESSION } from './end-operator-access.ts';
 import type { OperatorRole } from './operator-roles.ts';
 import { expectOperator, type OperatorAccessEnded } from './operators.ts';
 import { type SecondFactor, useSecondFactor } from './second-factors.ts';
+import { writeOperators } from './write-operators.ts';
 
 const ID_BYTES = 8;
 const SECRET_BYTES = 32;
@@ -98,20 +99,21 @@ export function createOperatorSessionStore(
   randomBytes: (size: number) => Buffer,
 ): OperatorSessionStore {
   return {
-    beginOperatorSession: async (order) => database.write((tx) => beginSession(tx, randomBytes, order)),
+    beginOperatorSession: async (order) => writeOperators(database, (tx) => beginSession(tx, randomBytes, order)),
     admitOperatorSession: async (secret) => admitSession(database, secret),
-    renewOperatorSession: async (id, order) => database.write((tx) => renewSession(tx, randomBytes, id, order)),
+    renewOperatorSession: async (id, order) =>
+      writeOperators(database, (tx) => renewSession(tx, randomBytes, id, order)),
     listOperatorSessions: async (operator) =>
       database.read(function* (tx) {
         return (yield* listLive(tx, operator)).map(readRow);
       }),
     endOperatorSession: async (id, actor) => {
-      const record = await database.write((tx) => endSession(tx, id, actor));
+      const record = await writeOperators(database, (tx) => endSession(tx, id, actor));
       await ended.notify([{ operator: record.operator, sessionId: id }]);
       return record;
     },
     endAllOperatorSessions: async (actor) => {
-      const operators = await database.write((tx) => endAll(tx, actor));
+      const operators = await writeOperators(database, (tx) => endAll(tx, actor));
       await ended.notify([...new Set(operators)].map((operator) => ({ operator, sessions: { except: undefined } })));
       return operators.length;
     },

@@ -8,6 +8,7 @@ import type { Actor } from '../registry.ts';
 import type { Steps, Transaction } from '../transaction.ts';
 import { endSessionsOf, removeSignIn } from './end-operator-access.ts';
 import { isRoleWithin, type OperatorRole } from './operator-roles.ts';
+import { writeOperators } from './write-operators.ts';
 
 /** 1 to 64 of `a-z 0-9 . _ -`, the first a letter or digit. */
 const NAME = /^[a-z0-9][a-z0-9._-]{0,63}$/;
@@ -56,18 +57,18 @@ export interface OperatorStore {
 
 export function createOperatorStore(database: RegistryDatabase, ended: Listeners<OperatorAccessEnded>): OperatorStore {
   return {
-    addOperator: async (order, actor) => database.write((tx) => addOperator(tx, order, actor)),
+    addOperator: async (order, actor) => writeOperators(database, (tx) => addOperator(tx, order, actor)),
     listOperators: async () =>
       database.read(function* (tx) {
         return (yield* tx.all<OperatorRow>('SELECT * FROM operators ORDER BY name', {})).map(readRow);
       }),
     disableOperator: async (name, actor) => {
-      const record = await database.write((tx) => disableOperator(tx, name, actor));
+      const record = await writeOperators(database, (tx) => disableOperator(tx, name, actor));
       await ended.notify([{ operator: name }]);
       return record;
     },
     resetOperator: async (name, { role }, actor) => {
-      const record = await database.write((tx) => resetOperator(tx, name, role, actor));
+      const record = await writeOperators(database, (tx) => resetOperator(tx, name, role, actor));
       await ended.notify([{ operator: name }]);
       return record;
     },

@@ -6,6 +6,7 @@ import type { RegistryDatabase } from '../database.ts';
 import type { Actor } from '../registry.ts';
 import type { Steps, Transaction } from '../transaction.ts';
 import { expectOperator } from './operators.ts';
+import { writeOperators } from './write-operators.ts';
 
 const MAX_PASSKEYS = 20;
 const MAX_NAME = 64;
@@ -46,7 +47,7 @@ export interface PasskeyStore {
 
 export function createPasskeyStore(database: RegistryDatabase): PasskeyStore {
   return {
-    addPasskey: async (passkey, actor) => database.write((tx) => addPasskey(tx, passkey, actor)),
+    addPasskey: async (passkey, actor) => writeOperators(database, (tx) => addPasskey(tx, passkey, actor)),
     listPasskeys: async (operator) => database.read((tx) => listPasskeys(tx, operator)),
     findPasskey: async (id) => database.read((tx) => findPasskey(tx, id)),
     usePasskey: async (id, counter) =>
@@ -60,7 +61,7 @@ export function createPasskeyStore(database: RegistryDatabase): PasskeyStore {
         );
       }),
     removePasskey: async (operator, id, actor) =>
-      database.write(function* (tx) {
+      writeOperators(database, function* (tx) {
         const removed = yield* tx.run('DELETE FROM operator_passkeys WHERE id = @id AND operator_name = @operator', {
           id,
           operator,

@@ -8,6 +8,7 @@ import type { Actor } from '../registry.ts';
 import type { Steps, Transaction } from '../transaction.ts';
 import { removeSecondFactors } from './end-operator-access.ts';
 import { expectOperator } from './operators.ts';
+import { writeOperators } from './write-operators.ts';
 
 /** A factor that was verified, and counts once. */
 export type SecondFactor =
@@ -43,17 +44,18 @@ export function createSecondFactorStore(database: RegistryDatabase): SecondFacto
   return {
     findTotp: async (operator) => database.read((tx) => findTotp(tx, operator)),
     beginTotp: async (operator, secret) =>
-      database.write(function* (tx) {
+      writeOperators(database, function* (tx) {
         yield* expectOperator(tx, operator);
         if ((yield* findTotp(tx, operator))?.isConfirmed) throw new Problem('totp_exists');
         yield* tx.run(
-          `INSERT OR REPLACE INTO operator_totp (operator_name, secret, created_at, last_step)
-           VALUES (@operator, @secret, @now, 0)`,
+          `INSERT INTO operator_totp (operator_name, secret, created_at, last_step) VALUES (@operator, @secret, @now, 0)
+           ON CONFLICT (operator_name) DO UPDATE SET
+             secret = excluded.secret, created_at = excluded.created_at, confirmed_at = NULL, last_step = 0`,
           { operator, secret, now: tx.now },
         );
       }),
     confirmTotp: async (operator, step, actor) =>
-      database.write(function* (tx) {
+      writeOperators(database, function* (tx) {
         const found = yield* findTotp(tx, operator);
         if (found === undefined || found.isConfirmed) throw new Problem('totp_unknown');
         if (!(yield* useSecondFactor(tx, operator, { kind: 'totp', step }))) return false;
@@ -65,13 +67,13 @@ export function createSecondFactorStore(database: RegistryDatabase): SecondFacto
         return true;
       }),
     removeTotp: async (operator, actor) =>
-      database.write(function* (tx) {
+      writeOperators(database, function* (tx) {
         if ((yield* findTotp(tx, operator)) === undefined) throw new Problem('totp_unknown');
         yield* removeSecondFactors(tx, operator);
         recordDone(tx, { actor, action: 'operator.totp.removed', subject: `operator/${operator}` });
       }),
     setRecoveryCodes: async (operator, codes, actor) =>
-      database.write(function* (tx) {
+      writeOperators(database, function* (tx) {
         yield* expectOperator(tx, operator);
         yield* tx.run('DELETE FROM operator_recovery_codes WHERE operator_name = @operator', { operator });
         for (const code of codes) {

@@ -14,6 +14,7 @@ import { removeLinks } from './end-operator-access.ts';
 import { setPassword } from './operator-passwords.ts';
 import { type BegunOperatorSession, beginSession, type OperatorSessionOrder } from './operator-sessions.ts';
 import { addOperator, expectOperator, type OperatorAccessEnded } from './operators.ts';
+import { writeOperators } from './write-operators.ts';
 
 const SECRET_BYTES = 32;
 const LIFETIME_MS = 86_400_000;
@@ -66,11 +67,11 @@ export function createSignInLinkStore(
     needsFirstOperator: async () => database.read(hasNoOperator),
     createSignInLink: async (operator, actor) => {
       const secret = randomBytes(SECRET_BYTES).toString('base64url');
-      return { record: await database.write((tx) => createLink(tx, operator, secret, actor)), secret };
+      return { record: await writeOperators(database, (tx) => createLink(tx, operator, secret, actor)), secret };
     },
     findSignInLink: async (secret) => database.read((tx) => findLink(tx, secret)),
     useSignInLink: async (use) => {
-      const begun = await database.write((tx) => useLink(tx, randomBytes, use));
+      const begun = await writeOperators(database, (tx) => useLink(tx, randomBytes, use));
       if (begun === undefined) return undefined;
       const { operator, id } = begun.record;
       await ended.notify([{ operator, sessions: { except: id } }]);

@@ -62,6 +62,7 @@ export function createPolicyStore(database: RegistryDatabase, log: Logger): Poli
       expectScope(scope);
       const document = documentText(policy);
       await database.write(function* (tx) {
+        yield* tx.lock('policy', [scope]);
         check?.(yield* findPolicy(tx, scope));
         yield* setPolicy(tx, { scope, document, actor });
       });
@@ -69,6 +70,7 @@ export function createPolicyStore(database: RegistryDatabase, log: Logger): Poli
     },
     removePolicy: async (scope, actor, check) => {
       await database.write(function* (tx) {
+        yield* tx.lock('policy', [scope]);
         check?.(yield* findPolicy(tx, scope));
         yield* removePolicy(tx, { scope, actor });
       });
@@ -76,6 +78,7 @@ export function createPolicyStore(database: RegistryDatabase, log: Logger): Poli
     },
     restorePolicy: async (scope, version, actor, check) => {
       await database.write(function* (tx) {
+        yield* tx.lock('policy', [scope]);
         check?.(yield* findPolicy(tx, scope));
         const document = yield* findPolicyText(tx, scope, version);
         if (document === undefined) yield* removePolicy(tx, { scope, actor, restores: version });

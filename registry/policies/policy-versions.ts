@@ -3,7 +3,7 @@
  * version cannot be changed unnoticed; its number is the id of that entry.
  */
 
-import { type GroupName, type PolicyDocument, type PolicyScope, Problem } from '@rollcall/protocol';
+import { type GroupName, type PolicyDocument, type PolicyScope, Problem, parseDecimal } from '@rollcall/protocol';
 import { expectLimit } from '../audit/audit.ts';
 import type { RegistryDatabase } from '../database.ts';
 import type { GroupProfile } from '../devices/group-profiles.ts';
@@ -67,7 +67,7 @@ export function createPolicyVersionStore(database: RegistryDatabase): PolicyVers
 /** The JSON that a version set; undefined when it removed the policy. Problem `version_unknown`. */
 export function* findPolicyText(tx: Transaction, scope: PolicyScope, version: number): Steps<string | undefined> {
   const row = yield* tx.get<{ text: string | null }>(
-    `SELECT json_extract(details, '$.document') AS text FROM audit
+    `SELECT details ->> 'document' AS text FROM audit
      WHERE id = @version AND subject = @scope AND action IN ('${POLICY_SET}', '${POLICY_REMOVED}')`,
     { version, scope },
   );
@@ -80,7 +80,8 @@ interface VersionRow {
   readonly at: number;
   readonly actor: Actor;
   readonly text: string | null;
-  readonly restores: number | null;
+  /** PostgreSQL has the values of JSON as texts. */
+  readonly restores: number | string | null;
 }
 
 function* listVersions(
@@ -90,10 +91,13 @@ function* listVersions(
   page: VersionPage,
 ): Steps<readonly (Omit<VersionRow, 'restores'> & { readonly restores: number | undefined })[]> {
   const rows = yield* tx.all<VersionRow>(
-    `SELECT id AS version, at, actor, json_extract(details, '$.restores') AS restores,
-       coalesce(json_extract(details, '$.document'), json_extract(details, '$.profile')) AS text
+    `SELECT id AS version, at, actor, details ->> 'restores' AS restores,
+       coalesce(details ->> 'document', details ->> 'profile') AS text
      FROM audit WHERE subject = @subject AND action IN (@first, @second) AND id < @before ORDER BY id DESC LIMIT @limit`,
     { subject, first, second, before: page.before ?? Number.MAX_SAFE_INTEGER, limit: expectLimit(page.limit) },
   );
-  return rows.map((row) => ({ ...row, restores: row.restores ?? undefined }));
+  return rows.map((row) => ({
+    ...row,
+    restores: row.restores === null ? undefined : parseDecimal(String(row.restores), 1),
+  }));
 }

@@ -51,6 +51,8 @@ class Done<Result> implements Iterator<Statement, Result>, IteratorReturnResult<
   }
 }
 
+const NOTHING = new Done<void>(undefined);
+
 export class SqliteTransaction implements Transaction {
   readonly now: number;
   readonly #statements: Statements;
@@ -73,6 +75,10 @@ export class SqliteTransaction implements Transaction {
 
   run(sql: string, parameters: SqlParameters): Steps<number> {
     return new Done(this.#statements.prepare(sql).run(parameters).changes);
+  }
+
+  lock(): Steps<void> {
+    return NOTHING;
   }
 
   beforeCommit(steps: () => Steps<unknown>): void {

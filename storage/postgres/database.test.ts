@@ -21,6 +21,14 @@ describeWithClients('a database of PostgreSQL', ['postgres'], () => {
       throw new RangeError('of the caller');
     });
     await expect(failed).rejects.toThrow('of the caller');
+    const own = new Error('neither of the database nor of a socket');
+    let runs = 0;
+    const work = async () => {
+      runs += 1;
+      throw own;
+    };
+    await expect(database.transaction(work)).rejects.toBe(own);
+    expect(runs).toBe(1);
     const { rows } = await database.query('SELECT * FROM notes');
     expect(rows).toEqual([{ id, bytes: Buffer.from([0, 255]) }]);
   });

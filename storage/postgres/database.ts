@@ -130,7 +130,7 @@ export class PostgresDatabase {
     } catch (error) {
       await Promise.allSettled(unfinished);
       await rollBack(connection, failure);
-      throw failure !== undefined && mayRepeat(failure) ? failure : error;
+      throw failure !== undefined && mayRepeat(failure) ? failure : new ThrownByWork(error);
     }
     const command = await this.#confirmed(connection, () => connection.commit());
     if (command === 'COMMIT') return result;
@@ -183,12 +183,13 @@ export class PostgresDatabase {
         try {
           return await attempt(connection);
         } catch (error) {
-          if (isConnectionLost(error)) connection.destroy();
+          if (!(error instanceof ThrownByWork) && isConnectionLost(error)) connection.destroy();
           throw error;
         } finally {
           this.#release(connection);
         }
       } catch (error) {
+        if (error instanceof ThrownByWork) throw error.cause;
         if (!mayRepeat(error) || performance.now() >= until) throw postgresProblem(error);
       }
       // Between half and all of it, so that transactions that met do not meet again.
@@ -209,6 +210,13 @@ export class PostgresDatabase {
         this.#unanswered.delete(connection);
         this.#pool.release(connection);
       });
+  }
+}
+
+/** Its cause is what the caller's work threw: the caller's matter, whatever kind of error it is. */
+class ThrownByWork extends Error {
+  constructor(cause: unknown) {
+    super('thrown by the work of a transaction', { cause });
   }
 }
 

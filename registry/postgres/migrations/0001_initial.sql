@@ -1,0 +1,320 @@
+-- The registry's tables, as `registry/sqlite/migrations/` makes them step by step. Times are milliseconds since the epoch. Texts compare by
+-- bytes, as names of MQTT clients do. Without triggers: what is never removed, nobody has the right to remove.
+
+CREATE TABLE tokens (
+  id          TEXT COLLATE "C" PRIMARY KEY,
+  secret_hash BYTEA NOT NULL CHECK (length(secret_hash) = 32),
+  max_uses    BIGINT NOT NULL CHECK (max_uses BETWEEN 1 AND 1000000),
+  uses        BIGINT NOT NULL DEFAULT 0 CHECK (uses BETWEEN 0 AND max_uses),
+  group_name  TEXT COLLATE "C" NOT NULL,
+  labels      TEXT NOT NULL,
+  device_id   TEXT COLLATE "C",
+  minted_at   BIGINT NOT NULL,
+  minted_by   TEXT COLLATE "C" NOT NULL,
+  expires_at  BIGINT NOT NULL CHECK (expires_at > minted_at),
+  voided_at   BIGINT,
+  load_test   TEXT,
+  CHECK (device_id IS NULL OR max_uses = 1)
+);
+
+CREATE INDEX tokens_by_device ON tokens (device_id) WHERE device_id IS NOT NULL;
+CREATE INDEX tokens_ending ON tokens (expires_at, id) WHERE voided_at IS NULL AND uses < max_uses;
+CREATE INDEX tokens_of_load_tests ON tokens (expires_at) WHERE load_test IS NOT NULL AND voided_at IS NULL;
+
+CREATE TABLE devices (
+  id                  TEXT COLLATE "C" PRIMARY KEY,
+  group_name          TEXT COLLATE "C" NOT NULL,
+  labels              TEXT NOT NULL,
+  enrolled_at         BIGINT NOT NULL,
+  enrolled_by         TEXT COLLATE "C" NOT NULL,
+  revoked_at          BIGINT,
+  revocation_reason   TEXT,
+  restriction         TEXT COLLATE "C" CHECK (restriction IN ('suspended', 'quarantined')),
+  restricted_at       BIGINT,
+  deleted_at          BIGINT,
+  status              TEXT COLLATE "C" GENERATED ALWAYS AS (
+    CASE WHEN deleted_at IS NOT NULL THEN 'deleted'
+         WHEN revoked_at IS NOT NULL THEN 'revoked'
+         ELSE coalesce(restriction, 'active') END
+  ) STORED,
+  online              BIGINT NOT NULL DEFAULT 0 CHECK (online IN (0, 1)),
+  broker              TEXT COLLATE "C",
+  connection          BIGINT,
+  connected_at        BIGINT,
+  last_seen_at        BIGINT,
+  last_address        TEXT,
+  address_key         TEXT COLLATE "C",
+  mqtt_version        TEXT,
+  sdk_version         TEXT COLLATE "C",
+  disconnected_at     BIGINT,
+  disconnect_reason   TEXT,
+  certificate_ends_at BIGINT,
+  CHECK ((revoked_at IS NULL) = (revocation_reason IS NULL))
+);
+
+CREATE INDEX devices_by_group ON devices (group_name, id);
+CREATE INDEX devices_of_group ON devices (group_name) WHERE revoked_at IS NULL AND deleted_at IS NULL;
+CREATE INDEX devices_restricted ON devices (restriction, id) WHERE restriction IS NOT NULL;
+CREATE INDEX devices_by_status ON devices (status, id);
+CREATE INDEX devices_by_enrollment ON devices (enrolled_at, id);
+CREATE INDEX devices_by_token ON devices (enrolled_by, id);
+CREATE INDEX devices_by_online ON devices (online, id);
+CREATE INDEX devices_by_last_seen ON devices (last_seen_at, id) WHERE online = 0 AND last_seen_at IS NOT NULL;
+CREATE INDEX devices_by_address ON devices (address_key, id) WHERE address_key IS NOT NULL;
+CREATE INDEX devices_by_sdk_version ON devices (sdk_version, id) WHERE sdk_version IS NOT NULL;
+CREATE INDEX devices_by_certificate_end ON devices (certificate_ends_at, id) WHERE certificate_ends_at IS NOT NULL;
+
+CREATE TABLE device_terms (
+  term      TEXT COLLATE "C" NOT NULL,
+  device_id TEXT COLLATE "C" NOT NULL,
+  PRIMARY KEY (term, device_id)
+);
+
+-- A search by text tests each device that it has found, without a function of its own in the database.
+CREATE INDEX device_terms_of_device ON device_terms (device_id, term);
+
+CREATE TABLE services (
+  name              TEXT COLLATE "C" PRIMARY KEY,
+  issued_at         BIGINT NOT NULL,
+  revoked_at        BIGINT,
+  revocation_reason TEXT,
+  CHECK ((revoked_at IS NULL) = (revocation_reason IS NULL))
+);
+
+CREATE TABLE issuers (
+  id           TEXT COLLATE "C" PRIMARY KEY CHECK (length(id) = 40),
+  role         TEXT COLLATE "C" NOT NULL CHECK (role IN ('root', 'issuing')),
+  state        TEXT COLLATE "C" NOT NULL CHECK (state IN ('prepared', 'active', 'outgoing', 'tainted', 'retired')),
+  root_id      TEXT COLLATE "C" REFERENCES issuers (id),
+  not_before   BIGINT NOT NULL,
+  not_after    BIGINT NOT NULL CHECK (not_after > not_before),
+  prepared_at  BIGINT NOT NULL,
+  activated_at BIGINT,
+  tainted_at   BIGINT,
+  retired_at   BIGINT,
+  der          BYTEA NOT NULL,
+  chain        TEXT NOT NULL,
+  CHECK ((role = 'issuing') = (root_id IS NOT NULL)),
+  CHECK ((state = 'retired') = (retired_at IS NOT NULL))
+);
+
+CREATE UNIQUE INDEX issuers_one_active ON issuers (role) WHERE state = 'active';
+CREATE UNIQUE INDEX issuers_one_prepared ON issuers (role) WHERE state = 'prepared';
+
+CREATE TABLE certificates (
+  serial            TEXT COLLATE "C" PRIMARY KEY,
+  -- The order of certificates that were issued in one millisecond, under the name that SQLite has for it.
+  rowid             BIGINT GENERATED BY DEFAULT AS IDENTITY,
+  device_id         TEXT COLLATE "C" REFERENCES devices (id),
+  service_name      TEXT COLLATE "C" REFERENCES services (name),
+  server_name       TEXT COLLATE "C",
+  public_key_sha256 TEXT COLLATE "C" NOT NULL CHECK (length(public_key_sha256) = 64),
+  not_before        BIGINT NOT NULL,
+  not_after         BIGINT NOT NULL CHECK (not_after > not_before),
+  issued_at         BIGINT NOT NULL,
+  parent_serial     TEXT COLLATE "C" REFERENCES certificates (serial),
+  token_id          TEXT COLLATE "C" REFERENCES tokens (id),
+  operator          TEXT COLLATE "C",
+  address           TEXT,
+  issuer_id         TEXT COLLATE "C" REFERENCES issuers (id),
+  revoked_at        BIGINT,
+  revocation_reason TEXT,
+  proven_at         BIGINT,
+  superseded_at     BIGINT,
+  recovered         BIGINT NOT NULL DEFAULT 0 CHECK (recovered IN (0, 1)),
+  der               BYTEA NOT NULL CHECK (length(der) > 0),
+  CHECK (num_nonnulls(device_id, service_name, server_name) = 1),
+  CHECK ((revoked_at IS NULL) = (revocation_reason IS NULL))
+);
+
+CREATE INDEX certificates_by_device ON certificates (device_id) WHERE device_id IS NOT NULL;
+CREATE INDEX certificates_by_service ON certificates (service_name) WHERE service_name IS NOT NULL;
+CREATE INDEX certificates_by_token ON certificates (token_id) WHERE token_id IS NOT NULL;
+CREATE INDEX certificates_by_parent ON certificates (parent_serial) WHERE parent_serial IS NOT NULL;
+CREATE UNIQUE INDEX certificates_by_key ON certificates (public_key_sha256) WHERE server_name IS NULL AND recovered = 0;
+CREATE INDEX certificates_by_any_key ON certificates (public_key_sha256);
+CREATE INDEX certificates_revoked ON certificates (not_after) WHERE revoked_at IS NOT NULL;
+CREATE INDEX certificates_by_issuer ON certificates (issuer_id, not_after);
+CREATE INDEX certificates_revoked_by_issuer ON certificates (issuer_id, revoked_at, serial) WHERE revoked_at IS NOT NULL;
+CREATE INDEX certificates_by_end ON certificates (not_after) WHERE revoked_at IS NULL AND server_name IS NULL;
+CREATE INDEX certificates_ending ON certificates (not_after, serial)
+WHERE revoked_at IS NULL AND device_id IS NOT NULL AND superseded_at IS NULL;
+CREATE INDEX certificates_late ON certificates ((not_after - (not_after - not_before) / 10), serial)
+WHERE revoked_at IS NULL AND device_id IS NOT NULL AND superseded_at IS NULL;
+CREATE INDEX certificates_of_services_ending ON certificates (not_after, serial)
+WHERE revoked_at IS NULL AND service_name IS NOT NULL AND superseded_at IS NULL;
+CREATE INDEX certificates_of_services_late ON certificates ((not_after - (not_after - not_before) / 10), serial)
+WHERE revoked_at IS NULL AND service_name IS NOT NULL AND superseded_at IS NULL;
+
+CREATE TABLE renewal_windows (
+  serial       TEXT COLLATE "C" PRIMARY KEY REFERENCES certificates (serial),
+  window_start BIGINT NOT NULL,
+  window_end   BIGINT NOT NULL CHECK (window_end > window_start),
+  reason       TEXT NOT NULL CHECK (reason IN ('pulled_forward', 'ca_rotation')),
+  set_at       BIGINT NOT NULL
+);
+
+CREATE TABLE policies (
+  scope    TEXT COLLATE "C" PRIMARY KEY,
+  document TEXT NOT NULL,
+  set_at   BIGINT NOT NULL,
+  set_by   TEXT NOT NULL
+);
+
+CREATE TABLE group_profiles (
+  group_name TEXT COLLATE "C" PRIMARY KEY,
+  profile    TEXT NOT NULL,
+  set_at     BIGINT NOT NULL,
+  set_by     TEXT NOT NULL
+);
+
+CREATE TABLE counters (
+  name  TEXT COLLATE "C" PRIMARY KEY,
+  value BIGINT NOT NULL
+);
+
+-- `audit`: the id of the newest entry, which shows that entries were removed from the end.
+INSERT INTO counters (name, value) VALUES ('crl', 0), ('audit', 0);
+
+CREATE TABLE audit (
+  id      BIGINT PRIMARY KEY,
+  at      BIGINT NOT NULL,
+  actor   TEXT COLLATE "C" NOT NULL,
+  action  TEXT COLLATE "C" NOT NULL,
+  subject TEXT COLLATE "C" NOT NULL,
+  outcome TEXT COLLATE "C" NOT NULL CHECK (outcome IN ('done', 'refused')),
+  details TEXT NOT NULL,
+  hash    TEXT NOT NULL CHECK (length(hash) = 64)
+);
+
+CREATE INDEX audit_refusals ON audit (subject, at) WHERE outcome = 'refused';
+CREATE INDEX audit_by_subject ON audit (subject, id);
+CREATE INDEX audit_by_actor ON audit (actor, id);
+CREATE INDEX audit_by_action ON audit (action, id);
+CREATE INDEX audit_by_time ON audit (at, id);
+
+CREATE TABLE operators (
+  name        TEXT COLLATE "C" PRIMARY KEY,
+  role        TEXT NOT NULL CHECK (role IN ('viewer', 'operator', 'admin')),
+  created_at  BIGINT NOT NULL,
+  created_by  TEXT NOT NULL,
+  disabled_at BIGINT
+);
+
+CREATE TABLE operator_keys (
+  id            TEXT COLLATE "C" PRIMARY KEY,
+  secret_hash   BYTEA NOT NULL CHECK (length(secret_hash) = 32),
+  operator_name TEXT COLLATE "C" NOT NULL REFERENCES operators (name),
+  role          TEXT NOT NULL CHECK (role IN ('viewer', 'operator', 'admin')),
+  created_at    BIGINT NOT NULL,
+  created_by    TEXT NOT NULL,
+  expires_at    BIGINT NOT NULL CHECK (expires_at > created_at),
+  last_used_at  BIGINT,
+  revoked_at    BIGINT
+);
+
+CREATE INDEX operator_keys_of_operator ON operator_keys (operator_name, created_at, id);
+CREATE INDEX operator_keys_ending ON operator_keys (expires_at, id) WHERE revoked_at IS NULL;
+
+CREATE TABLE idempotency_keys (
+  operator    TEXT COLLATE "C" NOT NULL,
+  key_hash    BYTEA NOT NULL CHECK (length(key_hash) = 32),
+  fingerprint BYTEA NOT NULL CHECK (length(fingerprint) = 32),
+  begun_at    BIGINT NOT NULL,
+  ended_at    BIGINT,
+  status      BIGINT,
+  PRIMARY KEY (operator, key_hash),
+  CHECK ((status IS NULL) = (ended_at IS NULL))
+);
+
+CREATE INDEX idempotency_keys_by_age ON idempotency_keys (begun_at);
+CREATE INDEX idempotency_keys_of_operator ON idempotency_keys (operator, begun_at);
+
+CREATE TABLE operator_passwords (
+  operator_name TEXT COLLATE "C" PRIMARY KEY REFERENCES operators (name),
+  hash          TEXT NOT NULL,
+  changed_at    BIGINT NOT NULL
+);
+
+CREATE TABLE operator_totp (
+  operator_name TEXT COLLATE "C" PRIMARY KEY REFERENCES operators (name),
+  secret        BYTEA NOT NULL,
+  created_at    BIGINT NOT NULL,
+  confirmed_at  BIGINT,
+  last_step     BIGINT NOT NULL
+);
+
+CREATE TABLE operator_recovery_codes (
+  code_hash     BYTEA PRIMARY KEY CHECK (length(code_hash) = 32),
+  operator_name TEXT COLLATE "C" NOT NULL REFERENCES operators (name),
+  created_at    BIGINT NOT NULL
+);
+
+CREATE INDEX operator_recovery_codes_of_operator ON operator_recovery_codes (operator_name);
+
+CREATE TABLE operator_passkeys (
+  id            TEXT COLLATE "C" PRIMARY KEY,
+  operator_name TEXT COLLATE "C" NOT NULL REFERENCES operators (name),
+  name          TEXT NOT NULL,
+  public_key    BYTEA NOT NULL,
+  counter       BIGINT NOT NULL,
+  transports    TEXT NOT NULL,
+  rp_id         TEXT NOT NULL,
+  created_at    BIGINT NOT NULL,
+  last_used_at  BIGINT
+);
+
+CREATE INDEX operator_passkeys_of_operator ON operator_passkeys (operator_name, created_at, id);
+
+CREATE TABLE sign_in_links (
+  secret_hash   BYTEA PRIMARY KEY CHECK (length(secret_hash) = 32),
+  operator_name TEXT COLLATE "C" REFERENCES operators (name),
+  created_at    BIGINT NOT NULL,
+  created_by    TEXT NOT NULL,
+  expires_at    BIGINT NOT NULL CHECK (expires_at > created_at)
+);
+
+CREATE TABLE operator_sessions (
+  id               TEXT COLLATE "C" PRIMARY KEY,
+  secret_hash      BYTEA NOT NULL UNIQUE CHECK (length(secret_hash) = 32),
+  former_hash      BYTEA UNIQUE CHECK (length(former_hash) = 32),
+  former_until     BIGINT,
+  operator_name    TEXT COLLATE "C" NOT NULL REFERENCES operators (name),
+  method           TEXT NOT NULL,
+  created_at       BIGINT NOT NULL,
+  last_seen_at     BIGINT NOT NULL,
+  authenticated_at BIGINT NOT NULL,
+  expires_at       BIGINT NOT NULL CHECK (expires_at > created_at),
+  idle_ms          BIGINT NOT NULL,
+  address          TEXT NOT NULL,
+  user_agent       TEXT NOT NULL,
+  ended_at         BIGINT
+);
+
+CREATE INDEX operator_sessions_of_operator ON operator_sessions (operator_name, created_at, id);
+
+CREATE TABLE operator_identities (
+  issuer        TEXT COLLATE "C" NOT NULL,
+  subject       TEXT COLLATE "C" NOT NULL,
+  operator_name TEXT COLLATE "C" NOT NULL REFERENCES operators (name),
+  created_at    BIGINT NOT NULL,
+  PRIMARY KEY (issuer, subject)
+);
+
+CREATE INDEX operator_identities_of_operator ON operator_identities (operator_name);
+
+-- A row is what a transaction holds alone until its end (`registry/transaction.ts`). Names share a few rows by their hash.
+CREATE TABLE registry_locks (
+  kind TEXT COLLATE "C" NOT NULL,
+  slot BIGINT NOT NULL,
+  PRIMARY KEY (kind, slot)
+);
+
+INSERT INTO registry_locks (kind, slot)
+SELECT kind, slot
+FROM generate_series(0, 255) AS slots (slot)
+JOIN (VALUES ('names', 1), ('operators', 1), ('issuers', 1), ('holder', 256), ('group', 64), ('policy', 64), ('audit', 1))
+  AS kinds (kind, slots) ON slot < kinds.slots;
+
+REVOKE UPDATE, DELETE, TRUNCATE ON audit FROM CURRENT_USER;
+REVOKE DELETE, TRUNCATE ON certificates, issuers FROM CURRENT_USER;

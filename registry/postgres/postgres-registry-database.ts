@@ -1,0 +1,170 @@
+/**
+ * The registry's database on PostgreSQL. Runs the steps of a transaction: sends each statement for which it pauses and resumes it with the
+ * result. A transaction that writes is READ COMMITTED and takes the locks of `registry/transaction.ts`, so that transactions which have
+ * nothing to do with each other run side by side. One that only reads sees one state of the database.
+ *
+ * A transaction that meets another one, loses its connection before its commit, or finds taken what must be unique runs again from its start.
+ */
+
+import { createHash } from 'node:crypto';
+import { isUniqueViolation, type PostgresDatabase, type PostgresTransaction } from '../../storage/postgres/index.ts';
+import type { RegistryDatabase } from '../database.ts';
+import type { LockKind, SqlParameters, Statement, StatementResult, Steps, Transaction } from '../transaction.ts';
+import { translate } from './dialect.ts';
+
+/** The second run sees what the first one met. */
+const RUNS_AT_MOST = 3;
+/** Texts that each connection keeps prepared. There are more of them, by the criteria of a search. */
+const PREPARED_AT_MOST = 400;
+/** As many as the migration has made. */
+const SLOTS: Readonly<Record<LockKind, number>> = {
+  names: 1,
+  operators: 1,
+  issuers: 1,
+  holder: 256,
+  group: 64,
+  policy: 64,
+  audit: 1,
+};
+
+interface Prepared {
+  readonly statement: string | { readonly name: string; readonly text: string };
+  readonly parameters: readonly string[];
+}
+
+export class PostgresRegistryDatabase implements RegistryDatabase {
+  readonly #database: PostgresDatabase;
+  readonly #now: () => number;
+  readonly #prepared = new Map<string, Prepared>();
+
+  constructor(database: PostgresDatabase, now: () => number) {
+    this.#database = database;
+    this.#now = now;
+  }
+
+  get now(): number {
+    return this.#now();
+  }
+
+  read<Result>(body: (tx: Transaction) => Steps<Result>): Promise<Result> {
+    return this.#database.transaction(
+      (connection) => this.#run(connection, body(new PausingTransaction(this.#now(), undefined))),
+      { isolation: 'repeatable read' },
+    );
+  }
+
+  async write<Result>(body: (tx: Transaction) => Steps<Result>): Promise<Result> {
+    for (let run = 1; ; run += 1) {
+      try {
+        return await this.#database.transaction((connection) => this.#runToCommit(connection, body));
+      } catch (error) {
+        if (run === RUNS_AT_MOST || !isUniqueViolation(error)) throw error;
+      }
+    }
+  }
+
+  async readRow<Row extends readonly unknown[], Result>(
+    sql: string,
+    parameter: string,
+    read: (row: Row | undefined, now: () => number) => Result,
+  ): Promise<Result> {
+    const { rows } = await this.#database.query(this.#prepare(sql).statement, [parameter]);
+    const [row] = rows;
+    return read(row && (Object.values(row) as unknown as Row), this.#now);
+  }
+
+  close(): Promise<void> {
+    return this.#database.close();
+  }
+
+  async #runToCommit<Result>(
+    connection: PostgresTransaction,
+    body: (tx: Transaction) => Steps<Result>,
+  ): Promise<Result> {
+    const last: (() => Steps<unknown>)[] = [];
+    const result = await this.#run(connection, body(new PausingTransaction(this.#now(), last)));
+    for (const steps of last) await this.#run(connection, steps());
+    return result;
+  }
+
+  async #run<Result>(connection: PostgresTransaction, steps: Steps<Result>): Promise<Result> {
+    const iterator = steps[Symbol.iterator]();
+    let step = iterator.next();
+    while (step.done !== true) step = iterator.next(await this.#send(connection, step.value));
+    return step.value;
+  }
+
+  async #send(connection: PostgresTransaction, { sql, parameters }: Statement): Promise<StatementResult> {
+    const prepared = this.#prepare(sql);
+    const values = prepared.parameters.map((name) => {
+      const value = parameters[name];
+      if (value === undefined) throw new Error(`expected a value of @${name}, found none`);
+      return value;
+    });
+    const { rows, count } = await connection.query(prepared.statement, values);
+    return { rows, changes: count };
+  }
+
+  #prepare(sql: string): Prepared {
+    let found = this.#prepared.get(sql);
+    if (found === undefined) {
+      const { text, parameters } = translate(sql);
+      const number = this.#prepared.size;
+      const statement = number < PREPARED_AT_MOST ? { name: `registry ${number}`, text } : text;
+      found = { statement, parameters };
+      this.#prepared.set(sql, found);
+    }
+    return found;
+  }
+}
+
+/** A transaction that pauses for each statement. */
+class PausingTransaction implements Transaction {
+  readonly now: number;
+  readonly #last: (() => Steps<unknown>)[] | undefined;
+
+  /** `last`: undefined for a transaction that only reads. */
+  constructor(now: number, last: (() => Steps<unknown>)[] | undefined) {
+    this.now = now;
+    this.#last = last;
+  }
+
+  *get<Row>(sql: string, parameters: SqlParameters): Steps<Row | undefined> {
+    const { rows } = yield { sql, parameters };
+    return rows[0] as Row | undefined;
+  }
+
+  *all<Row>(sql: string, parameters: SqlParameters): Steps<Row[]> {
+    const { rows } = yield { sql, parameters };
+    return [...rows] as Row[];
+  }
+
+  *run(sql: string, parameters: SqlParameters): Steps<number> {
+    const { changes } = yield { sql, parameters };
+    return changes;
+  }
+
+  *lock(kind: LockKind, names: readonly string[] = [''], mode?: 'shared'): Steps<void> {
+    if (this.#last === undefined) return;
+    const slots = new Set((names.length === 0 ? [''] : names).map((name) => slotOf(name, SLOTS[kind])));
+    // In the order of their slots: two transactions that lock several never wait for each other.
+    yield {
+      sql: mode === 'shared' ? LOCK_SHARED : LOCK,
+      parameters: { kind, slots: `{${[...slots].join(',')}}` },
+    };
+  }
+
+  beforeCommit(steps: () => Steps<unknown>): void {
+    if (this.#last === undefined) throw new Error('expected a transaction that writes, found one that reads');
+    this.#last.push(steps);
+  }
+}
+
+const SELECT_SLOTS =
+  'SELECT slot FROM registry_locks WHERE kind = @kind AND slot = ANY (CAST(@slots AS BIGINT[])) ORDER BY slot';
+const LOCK = `${SELECT_SLOTS} FOR UPDATE`;
+const LOCK_SHARED = `${SELECT_SLOTS} FOR SHARE`;
+
+function slotOf(name: string, slots: number): number {
+  return slots === 1 ? 0 : createHash('sha256').update(name).digest().readUInt32BE(0) % slots;
+}
