@@ -24,6 +24,22 @@ export { GroupCommit, type GroupCommitLimits } from './group-commit.ts';
 export { Heartbeat, type HeartbeatOptions, type Liveness, suspensionAwareClock } from './heartbeat.ts';
 export type { AppendAnswer, AppendCalls } from './journal/append-ports.ts';
 export { type Batch, batchTransferList, packBatch } from './journal/batch.ts';
+export {
+  type BlockRow,
+  checksumOf,
+  dataLength,
+  lengthOf,
+  META_BYTES,
+  putMessage,
+  qosOf,
+  readBlock,
+  sourceOf,
+  splitBytes,
+  timeOf,
+  WORDS,
+  wordsOf,
+} from './journal/block.ts';
+export { type CountedKey, countedKey } from './journal/counted-keys.ts';
 export type { JournalOptions } from './journal/journal.ts';
 export type {
   DeviceStreams,
@@ -37,13 +53,15 @@ export type {
   StoredJournalMessage,
 } from './journal/message.ts';
 export { MAX_PROPERTIES_BYTES, propertiesLength, propertiesMemory } from './journal/message-properties.ts';
-export { type PackedRows, unpackRows } from './journal/packed-rows.ts';
+export { memoryOf, type PackedRows, packRows, type Row, unpackRows } from './journal/packed-rows.ts';
 export { Pruning } from './journal/pruning.ts';
 export type { LastCall, NewestCall, PageCall, SeriesCall, SeriesPage } from './journal/reader-worker.ts';
+export { planRetention, type RetentionRules } from './journal/retention.ts';
 export type { Appended } from './journal/segment.ts';
 export { expectNotOlder, SEGMENT } from './journal/segment-file.ts';
 export { dayOf, listSegments, segmentBytes } from './journal/segment-names.ts';
 export type { MessageFilter } from './journal/segment-reader.ts';
+export { withoutSources } from './journal/segment-rewrite.ts';
 export { checkSeries, SeriesSums } from './journal/series.ts';
 export { SERVER_KEY_PREFIX, visibleKey } from './journal/server-keys.ts';
 export { SentNames } from './journal/source-names.ts';

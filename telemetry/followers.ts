@@ -5,6 +5,7 @@
 
 import type { Logger } from 'pino';
 import { type FollowedDevices, visibleKey } from '../storage/index.ts';
+import type { Cursor } from './cursor.ts';
 import { positionOf } from './position.ts';
 import type { StoredMessage, TelemetryMessage } from './telemetry.ts';
 
@@ -24,6 +25,10 @@ export class Followers<Source extends string> {
   constructor(log: Logger, changed: () => void = () => {}) {
     this.#log = log;
     this.#changed = changed;
+  }
+
+  get isEmpty(): boolean {
+    return this.#followers.size === 0;
   }
 
   /** Those that are followed. */
@@ -65,8 +70,16 @@ export class Followers<Source extends string> {
     }
   }
 
-  /** `repeated`: indices of those that were stored before. */
-  notify(messages: readonly TelemetryMessage<Source>[], firstPosition: number, repeated: readonly number[]): void {
+  /**
+   * `repeated`: indices of those that were stored before. `cursorAt`: of a reader that has the message of this position; its position
+   * when left out. It is called in the order of the messages.
+   */
+  notify(
+    messages: readonly TelemetryMessage<Source>[],
+    firstPosition: number,
+    repeated: readonly number[],
+    cursorAt?: (position: number) => Cursor,
+  ): void {
     if (this.#followers.size === 0) return;
     let position = firstPosition;
     for (const [index, message] of messages.entries()) {
@@ -76,6 +89,7 @@ export class Followers<Source extends string> {
       const stored: StoredMessage<Source> = {
         ...rest,
         position: positionOf(position),
+        ...(cursorAt !== undefined && { cursor: cursorAt(position) }),
         ...(key !== undefined && { key }),
       };
       position += 1;

@@ -6,6 +6,7 @@ export type { NodeConnected } from './nodes/connected-nodes.ts';
 export type { NodeConnection } from './nodes/node-calls.ts';
 export { type NodeTelemetry, openNodeTelemetry } from './nodes/node-telemetry.ts';
 export { type Position, parsePosition, positionNumber } from './position.ts';
+export { type LaneTelemetry, openPostgresTelemetry, type PostgresTelemetryOptions } from './postgres/open.ts';
 export { openJournalWithReserve } from './reserve/journal-with-reserve.ts';
 export { inspectReserve, RESERVED_FILE } from './reserve/reserved-messages.ts';
 export { isLoopback } from './sinks/loopback.ts';

@@ -58,6 +58,8 @@ export interface IntakeOptions<Source extends string> {
   write(messages: readonly TelemetryMessage<Source>[]): Promise<Written>;
   /** Called at each commit, with the seconds since its first message was received. */
   observeCommit?(seconds: number): void;
+  /** Whether the same write may succeed later; Problem `unavailable` when left out. */
+  isTransient?(error: unknown): boolean;
 }
 
 /** Bytes that a message is counted with besides its payload and its MQTT 5 properties. */
@@ -80,7 +82,7 @@ export class Intake<Source extends string = DeviceId> {
   #durable: Promise<void> | undefined;
   #stored: Promise<Accepted> = STORED;
 
-  constructor({ limits, now, log, write, observeCommit }: IntakeOptions<Source>) {
+  constructor({ limits, now, log, write, observeCommit, isTransient }: IntakeOptions<Source>) {
     this.#limits = limits;
     this.#log = log;
     // The system's clock may be set back meanwhile.
@@ -90,6 +92,7 @@ export class Intake<Source extends string = DeviceId> {
       now,
       afterPatience: 'discard',
       write,
+      ...(isTransient !== undefined && { isTransient }),
       committed: (messages, waiters, { repeated }) => this.#committed(messages, waiters, repeated),
       discarded: (messages, waiters, error) => this.#discarded(messages, waiters, error),
       held: (messages, error) => log.warn({ err: error, messages: messages.length }, 'telemetry is held'),

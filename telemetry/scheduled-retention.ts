@@ -17,7 +17,7 @@ const LARGEST_SEGMENT = 4 * 1024 ** 3;
 
 export interface ScheduledRetentionOptions {
   readonly retention: Retention;
-  readonly pruning: Pruning;
+  readonly pruning: Pick<Pruning, 'prune'>;
   readonly log: Logger;
   /** Awaited before anything is removed; while it fails nothing is. */
   beforePruning?(): Promise<void>;

@@ -20,13 +20,13 @@ import { positionNumber, positionOf } from './position.ts';
 import type { StoredMessage, Telemetry, TelemetryRange } from './telemetry.ts';
 
 /** Payload bytes of one result; the rest is the next page. */
-const RESULT_BYTES = 16_777_216;
+export const RESULT_BYTES = 16_777_216;
 
 const LARGEST_LIMIT = 10_000;
 
 /** A page is read whole: small enough that another query does not wait long. */
-const PAGE_MESSAGES = 2000;
-const PAGE_BYTES = 1_048_576;
+export const PAGE_MESSAGES = 2000;
+export const PAGE_BYTES = 1_048_576;
 
 export interface TelemetryReaderOptions {
   readonly directory: string;
@@ -61,11 +61,7 @@ export function openTelemetryReader<Source extends string>({ directory, workerEn
   return {
     query: async (query) => {
       const { limit, before = positionOf(Number.MAX_SAFE_INTEGER) } = query;
-      if (!Number.isInteger(limit) || limit < 1 || limit > LARGEST_LIMIT) {
-        throw new Problem('request_invalid', {
-          detail: `expected a limit of 1 to ${LARGEST_LIMIT}, found ${Number(limit)}`,
-        });
-      }
+      checkLimit(limit);
       return ask('query', { wanted: wantedOf(query), before: positionNumber(before), limit, mostBytes: RESULT_BYTES });
     },
     pages,
@@ -92,7 +88,7 @@ export function openTelemetryReader<Source extends string>({ directory, workerEn
     cursorBefore: async (first) => {
       if ('position' in first) return Cursor.before(first.position);
       for await (const [found] of pages(first)) if (found !== undefined) return Cursor.before(found.position);
-      throw new Problem('request_invalid', { detail: 'expected a time after which something was received' });
+      throw nothingSince();
     },
     stats: () => reader.call<JournalStats>('stats'),
     /** Of streams that had a message in the last so many days of the journal. */
@@ -103,8 +99,20 @@ export function openTelemetryReader<Source extends string>({ directory, workerEn
 
 let selections = 0;
 
+/** Throws Problem `request_invalid`. */
+export function checkLimit(limit: number): void {
+  if (Number.isInteger(limit) && limit >= 1 && limit <= LARGEST_LIMIT) return;
+  throw new Problem('request_invalid', {
+    detail: `expected a limit of 1 to ${LARGEST_LIMIT}, found ${Number(limit)}`,
+  });
+}
+
+export function nothingSince(): Problem {
+  return new Problem('request_invalid', { detail: 'expected a time after which something was received' });
+}
+
 /** Throws Problem `request_invalid` for a range that ends before it begins. */
-function wantedOf({ device, devices, stream, since, until }: TelemetryRange<string>): MessageFilter {
+export function wantedOf({ device, devices, stream, since, until }: TelemetryRange<string>): MessageFilter {
   if (since !== undefined && until !== undefined && until <= since) {
     throw new Problem('request_invalid', { detail: 'expected a range that ends after it begins' });
   }

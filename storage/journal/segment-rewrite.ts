@@ -62,7 +62,8 @@ function sourcesOf(
   return new Set(gone.map(({ id }) => id));
 }
 
-function withoutSources(meta: Uint32Array, data: Buffer, sources: ReadonlySet<number>) {
+/** A block without the messages of some sources; their positions stay taken. */
+export function withoutSources(meta: Uint32Array, data: Buffer, sources: ReadonlySet<number>) {
   const left = new Uint32Array(meta);
   const kept: Buffer[] = [];
   let removed = 0;

@@ -10,7 +10,11 @@ export function telemetryIntakeBehaviour(openFresh: OpenFreshTelemetry): void {
     const { telemetry } = await openFresh();
     const whole = Uint8Array.from({ length: 512 }, (_, i) => i % 256);
     const payloads = [new Uint8Array(0), whole, whole.subarray(3, 9), Buffer.alloc(300_000, 0xfe)];
-    const accepted = payloads.map((payload, i) => ({ ...message('pump-1', ''), payload, qos: (i % 3) as 0 | 1 | 2 }));
+    const accepted = payloads.map((payload, i) => ({
+      ...message('pump-1', ''),
+      payload,
+      qos: ((i + 1) % 3) as 0 | 1 | 2,
+    }));
     for (const one of accepted) await telemetry.accept(one);
     const found = await telemetry.query({ device: deviceNamed('pump-1'), limit: 10 });
     expect(found.map(({ position }) => position)).toEqual([1, 2, 3, 4]);

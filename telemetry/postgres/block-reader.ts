@@ -1,0 +1,207 @@
+/** Reads blocks and messages of a journal on PostgreSQL. Knows no query of telemetry. */
+
+import {
+  type BlockRow,
+  lengthOf,
+  qosOf,
+  type Row,
+  readBlock,
+  sourceOf,
+  splitBytes,
+  timeOf,
+  wordsOf,
+} from '../../storage/index.ts';
+import type { PostgresDatabase } from '../../storage/postgres/index.ts';
+import { LANE_POSITIONS } from '../position.ts';
+import type { Source, Sources } from './sources.ts';
+import { type JournalName, named } from './tables.ts';
+
+export interface LaneState {
+  readonly id: number;
+  /** Number of its newest message. */
+  readonly newest: number;
+  /** Up to which message runs are complete. */
+  readonly indexed: number;
+}
+
+/** A message without its bytes. */
+export interface FoundMessage {
+  readonly lane: number;
+  readonly day: number;
+  /** Of its block. */
+  readonly first: number;
+  readonly index: number;
+  readonly source: number;
+  readonly time: number;
+  readonly stamp: number;
+}
+
+export interface TimeRange {
+  readonly since: number;
+  readonly until: number;
+}
+
+/** Blocks of a lane whose first message is greater than one number and at most another. */
+export interface BlockRange extends TimeRange {
+  readonly lane: number;
+  readonly after: number;
+  readonly upTo: number;
+}
+
+export type ReadingOrder = 'oldest first' | 'newest first';
+
+interface MetaRow {
+  readonly day: number;
+  readonly first: number;
+  readonly count: number;
+  readonly stamp: number;
+  readonly meta: Buffer;
+}
+
+interface WholeRow extends MetaRow {
+  readonly lane: number;
+  readonly checksum: number;
+  readonly data: Buffer;
+}
+
+/** Blocks whose `meta` is read at once. */
+const METAS_AT_ONCE = 128;
+
+/** Whole blocks that are read at once, of at most 1 MiB each. */
+const BLOCKS_AT_ONCE = 16;
+
+export class BlockReader {
+  readonly #database: PostgresDatabase;
+  readonly #name: JournalName;
+  readonly #sources: Sources;
+
+  constructor(database: PostgresDatabase, name: JournalName, sources: Sources) {
+    this.#database = database;
+    this.#name = name;
+    this.#sources = sources;
+  }
+
+  async lanes(): Promise<readonly LaneState[]> {
+    const sql =
+      'SELECT l.id, l.newest, m.indexed FROM NAME_lanes AS l JOIN NAME_marks AS m ON m.lane = l.id ORDER BY l.id';
+    return (await this.#database.query<LaneState>(named(sql, this.#name))).rows;
+  }
+
+  /** First number of the block that holds a message, or that comes after it; undefined behind the last one. */
+  async blockAt(lane: number, number: number): Promise<number | undefined> {
+    const sql = 'SELECT first, count FROM NAME_blocks WHERE lane = $1 AND first <= $2 ORDER BY first DESC LIMIT 1';
+    const { rows } = await this.#database.query<MetaRow>(named(sql, this.#name), [lane, number]);
+    const found = rows[0];
+    return found !== undefined && found.first + found.count > number ? found.first : undefined;
+  }
+
+  /** What is in blocks, without their bytes, a few blocks at a time. Removed messages are left out. */
+  async *found(range: BlockRange, order: ReadingOrder): AsyncGenerator<FoundMessage[]> {
+    const { lane, since, until } = range;
+    let { after, upTo } = range;
+    const isForward = order === 'oldest first';
+    const sql = `SELECT day, first, count, stamp, meta FROM NAME_blocks
+      WHERE lane = $1 AND first > $2 AND first <= $3 AND newest_at >= $4 AND oldest_at < $5
+      ORDER BY first ${isForward ? '' : 'DESC'} LIMIT ${METAS_AT_ONCE}`;
+    for (;;) {
+      const { rows } = await this.#database.query<MetaRow>(named(sql, this.#name), [lane, after, upTo, since, until]);
+      const found: FoundMessage[] = [];
+      for (const { day, first, count, stamp, meta: bytes } of rows) {
+        const meta = wordsOf(bytes);
+        for (let i = 0; i < count; i += 1) {
+          const index = isForward ? i : count - 1 - i;
+          const source = sourceOf(meta, index);
+          if (source !== 0) found.push({ lane, day, first, index, source, time: timeOf(meta, index), stamp });
+        }
+        if (isForward) after = first;
+        else upTo = first - 1;
+      }
+      if (found.length > 0) yield found;
+      if (rows.length < METAS_AT_ONCE) return;
+    }
+  }
+
+  /** Those of the messages that are still there, in their order. Throws Problem `database_damaged`. */
+  async messages(found: readonly FoundMessage[]): Promise<Row[]> {
+    const keys = [...new Map(found.map((one) => [`${one.lane} ${one.first}`, one])).values()];
+    const sql = `SELECT b.lane, b.day, b.first, b.count, b.stamp, b.checksum, b.meta, b.data
+      FROM unnest($1::int[], $2::bigint[], $3::int[]) AS w (lane, first, day)
+      JOIN NAME_blocks AS b ON b.lane = w.lane AND b.first = w.first AND b.day = w.day`;
+    const { rows } = await this.#database.query<WholeRow>(named(sql, this.#name), [
+      keys.map(({ lane }) => lane),
+      keys.map(({ first }) => first),
+      keys.map(({ day }) => day),
+    ]);
+    const blocks = new Map(rows.map((row) => [`${row.lane} ${row.first}`, new OpenBlock(row)]));
+    const sources = await this.#sources.named(found.map(({ source }) => source));
+    return found.flatMap(({ lane, first, index }) => blocks.get(`${lane} ${first}`)?.row(index, sources) ?? []);
+  }
+
+  /** Whole blocks in their order, a few at a time, as messages. */
+  async *blocks({ lane, after, upTo, since, until }: BlockRange): AsyncGenerator<Row[]> {
+    const sql = `SELECT lane, day, first, count, stamp, checksum, meta, data FROM NAME_blocks
+      WHERE lane = $1 AND first > $2 AND first <= $3 AND newest_at >= $4 AND oldest_at < $5
+      ORDER BY first LIMIT ${BLOCKS_AT_ONCE}`;
+    for (let last = after; ; ) {
+      const { rows } = await this.#database.query<WholeRow>(named(sql, this.#name), [lane, last, upTo, since, until]);
+      const open = rows.map((row) => new OpenBlock(row));
+      const sources = await this.#sources.named(open.flatMap((block) => block.sources()));
+      for (const block of open) yield block.rows(sources);
+      if (rows.length < BLOCKS_AT_ONCE) return;
+      last = (rows.at(-1) as WholeRow).first;
+    }
+  }
+}
+
+class OpenBlock {
+  readonly #lane: number;
+  readonly #first: number;
+  readonly #count: number;
+  readonly #meta: Uint32Array;
+  readonly #data: Buffer;
+  readonly #starts: number[] = [];
+
+  constructor({ lane, first, checksum, meta, data }: WholeRow) {
+    const row: BlockRow = [first, checksum, meta, data];
+    const block = readBlock(row);
+    this.#lane = lane;
+    this.#first = first;
+    this.#count = block.count;
+    this.#meta = block.meta;
+    this.#data = block.data;
+    for (let index = 0, start = 0; index < block.count; index += 1) {
+      this.#starts.push(start);
+      start += lengthOf(block.meta, index);
+    }
+  }
+
+  sources(): number[] {
+    return Array.from({ length: this.#count }, (_, index) => sourceOf(this.#meta, index)).filter((id) => id !== 0);
+  }
+
+  rows(sources: ReadonlyMap<number, Source>): Row[] {
+    return Array.from({ length: this.#count }, (_, index) => this.row(index, sources)).filter(
+      (row) => row !== undefined,
+    );
+  }
+
+  /** Undefined for one that was removed. */
+  row(index: number, sources: ReadonlyMap<number, Source>): Row | undefined {
+    const source = sources.get(sourceOf(this.#meta, index));
+    if (source === undefined) return undefined;
+    const start = this.#starts[index] as number;
+    const { payload, extras } = splitBytes(
+      this.#meta,
+      index,
+      this.#data.subarray(start, start + lengthOf(this.#meta, index)),
+    );
+    return {
+      position: this.#lane * LANE_POSITIONS + this.#first + index,
+      source,
+      receivedAt: timeOf(this.#meta, index),
+      qos: qosOf(this.#meta, index),
+      payload,
+      ...extras,
+    };
+  }
+}

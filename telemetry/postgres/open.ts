@@ -1,0 +1,181 @@
+/**
+ * Opens telemetry on PostgreSQL for one node: each part, the order in which they start, and the order in which they end. Acknowledged
+ * is what the quorum of the database has.
+ */
+
+import { type DeviceId, Problem } from '@rollcall/protocol';
+import type { Logger } from 'pino';
+import { migrate, type PostgresDatabase } from '../../storage/postgres/index.ts';
+import { Cursor } from '../cursor.ts';
+import { INTAKE_LIMITS, Intake, type IntakeLimits } from '../intake.ts';
+import { LANE_POSITIONS } from '../position.ts';
+import { ScheduledRetention } from '../scheduled-retention.ts';
+import { StorageShares } from '../storage-shares.ts';
+import { StreamLimit } from '../stream-limit.ts';
+import type { Retention, SegmentStats, Telemetry } from '../telemetry.ts';
+import { Days, dayNumber } from './days.ts';
+import { DeviceIndex, RUN_LENGTH } from './device-index.ts';
+import { LaneLost, leaseLane } from './lane.ts';
+import { LaneFollowers } from './lane-followers.ts';
+import { LanePruning } from './lane-pruning.ts';
+import { LaneWriter } from './lane-writer.ts';
+import { KEYS_WRITTEN_EVERY, MessageKeys } from './message-keys.ts';
+import { openLaneReader } from './reader.ts';
+import { Sources } from './sources.ts';
+import { type JournalName, journalTables, named } from './tables.ts';
+
+export interface PostgresTelemetryOptions {
+  readonly database: PostgresDatabase;
+  readonly journal: JournalName;
+  /** Name of the node. A process that opens the journal for the same node takes its lane over. */
+  readonly node: string;
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
+  readonly log: Logger;
+  readonly limits?: Partial<IntakeLimits>;
+  /** Applied by a node that may prune, when the journal is opened and every hour. Nothing is removed without it. */
+  readonly retention?: Retention;
+  /** Of nodes that share a database one prunes by itself; `prune()` works on each. */
+  readonly prunes?: boolean;
+  /** What a device and a group may store through this node in a day, in percent of the bound on bytes; 0: any. */
+  readonly shares?: { readonly device: number; readonly group: number };
+  /** Streams that one device may have; 0 or left out: any number. */
+  readonly streams?: number;
+  devicesOf?(group: string): Promise<readonly string[]>;
+  beforePruning?(): Promise<void>;
+  removed?(segments: readonly SegmentStats[]): Promise<void>;
+  observeCommit?(seconds: number): void;
+  /** Messages after which the index by device and the keys are written; thousands when left out. */
+  readonly marks?: { readonly index: number; readonly keys: number };
+}
+
+/** Telemetry of one node among several. */
+export interface LaneTelemetry<Source extends string = DeviceId> extends Telemetry<Source> {
+  /** The device is connected to this node now. What it sends comes after what it sent to others, whose keys are known. */
+  claimed(device: Source): Promise<void>;
+  /** Another node stored something: followers get it now instead of at the next poll. */
+  wake(): void;
+  /** Another process has the lane of this node: nothing can be stored any more. */
+  readonly isFenced: boolean;
+}
+
+/** 0 without any. */
+async function newestStampOfOthers(database: PostgresDatabase, name: JournalName, lane: number): Promise<number> {
+  const sql = named('SELECT coalesce(max(stamp), 0) AS stamp FROM NAME_lanes WHERE id <> $1', name);
+  const { rows } = await database.query<{ readonly stamp: number }>(sql, [lane]);
+  return rows[0]?.stamp ?? 0;
+}
+
+const KEEP_ALL: Retention = { age: 0, bytes: 0 };
+const STREAM_DAYS = 30;
+const HOUR_MS = 3_600_000;
+const DAYS_AHEAD = 1;
+
+/** Makes the tables where there are none. Throws Problem `database_newer`, and what the database throws. */
+export async function openPostgresTelemetry<Source extends string = DeviceId>(
+  options: PostgresTelemetryOptions,
+): Promise<LaneTelemetry<Source>> {
+  const { database, journal: name, node, now, log, retention: bound = KEEP_ALL } = options;
+  await migrate(database, journalTables(name));
+  const lane = await leaseLane(database, name, node);
+  const base = lane.id * LANE_POSITIONS;
+  const failed = (error: unknown) => log.warn({ err: error }, 'the index of the journal was not written; it is later');
+  const [sources, days] = [new Sources(database, name), new Days(database, name)];
+  const parts = { database, name, sources, lane: lane.id, failed };
+  const index = new DeviceIndex({ ...parts, runLength: options.marks?.index ?? RUN_LENGTH });
+  const keys = new MessageKeys({ ...parts, writtenEvery: options.marks?.keys ?? KEYS_WRITTEN_EVERY });
+  await index.open();
+  const writer = new LaneWriter({ database, name, lane, days, sources, keys, index, now });
+  const { streams: readStreams, ...queries } = openLaneReader<Source>({ database, name, sources, days });
+  const followers = new LaneFollowers<Source>({ journal: queries, lane: lane.id, log });
+  await followers.open();
+
+  const streams = new StreamLimit({ max: options.streams ?? 0, read: () => readStreams(STREAM_DAYS), log });
+  await streams.refresh();
+  const { device = 0, group = 0 } = options.shares ?? {};
+  const shares = new StorageShares({ device: (bound.bytes * device) / 100, group: (bound.bytes * group) / 100 }, now);
+  const sharesTimer = setInterval(() => shares.update(undefined, 0), 1_000).unref();
+  const prepareDays = () =>
+    days
+      .prepare(dayNumber(now()) + DAYS_AHEAD)
+      .catch((error: unknown) => log.warn({ err: error }, 'no day was prepared'));
+  await prepareDays();
+  const hourly = setInterval(() => {
+    void prepareDays();
+    void streams.refresh();
+  }, HOUR_MS).unref();
+
+  const devicesOf = options.devicesOf ?? (async () => []);
+  const pruning = new LanePruning({ database, name, days, sources, devicesOf, now, log });
+  const retention = new ScheduledRetention({
+    retention: bound,
+    pruning,
+    log,
+    removed: () => streams.refresh(),
+    ...(options.beforePruning !== undefined && { beforePruning: options.beforePruning }),
+    ...(options.removed !== undefined && { removedInTime: options.removed }),
+  });
+  const intake = new Intake<Source>({
+    limits: { ...INTAKE_LIMITS, ...options.limits },
+    now,
+    log,
+    ...(options.observeCommit !== undefined && { observeCommit: options.observeCommit }),
+    isTransient: (error) => error instanceof Problem && error.code === 'unavailable' && !(error instanceof LaneLost),
+    write: async (messages) => {
+      const appended = await writer.write(messages);
+      shares.stored(messages, appended.repeated);
+      followers.stored(messages, appended.first, appended.repeated);
+      if (options.prunes === true) retention.stored(messages);
+      return appended;
+    },
+  });
+  if (options.prunes === true) retention.start();
+  let isClosed = false;
+  let closing: Promise<void> | undefined;
+  const unlessClosed = <Result>(read: () => Promise<Result>): Promise<Result> =>
+    isClosed ? Promise.reject(new Problem('unavailable', { reason: 'the telemetry journal is closed' })) : read();
+
+  const close = async () => {
+    retention.stop();
+    clearInterval(sharesTimer);
+    clearInterval(hourly);
+    await intake.close();
+    isClosed = true;
+    await pruning.close();
+    await streams.refreshed();
+    await Promise.all([followers.close(), index.close(), keys.close()]);
+  };
+  return {
+    ...queries,
+    query: (query) => unlessClosed(() => queries.query(query)),
+    last: (of, after) => unlessClosed(() => queries.last(of, after)),
+    accept: (message) => intake.accept(message),
+    submit: (message, waiting) => intake.submit(message, waiting),
+    onPressure: (listener) => intake.onPressure(listener),
+    shares,
+    retention: bound,
+    streams,
+    counters: () => ({
+      ...intake.counters(),
+      ...shares.counters(),
+      newest: Cursor.of([base + writer.newestStored]),
+      diskFreeBytes: 0,
+      isDiskLow: false,
+    }),
+    prune: (rules) => retention.prune(rules),
+    follow: (of, listener) => followers.add(of, listener),
+    onStored: (listener) => followers.onStored(listener),
+    claimed: async (of) => {
+      keys.forget(of);
+      writer.comesAfter(await newestStampOfOthers(database, name, lane.id));
+    },
+    wake: () => followers.wake(),
+    get isFenced() {
+      return writer.isLost;
+    },
+    close: () => {
+      closing ??= close();
+      return closing;
+    },
+  };
+}

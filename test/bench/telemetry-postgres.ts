@@ -1,0 +1,116 @@
+/**
+ * Telemetry on PostgreSQL with two standbys, one of which confirms each commit, all on this machine: how long an acknowledgement takes
+ * at a steady rate, and how many messages a second are stored when as many wait as may. Messages of 200 bytes of 10,000 devices.
+ *
+ * node bin/pinned.js test/bench/telemetry-postgres.ts [MESSAGES PER SECOND] [SECONDS] [counted]
+ */
+
+import { cpus, loadavg } from 'node:os';
+import { setTimeout as delay } from 'node:timers/promises';
+import type { DeviceId } from '@rollcall/protocol';
+import { pino } from 'pino';
+import { PostgresDatabase } from '../../storage/postgres/index.ts';
+import { type LaneTelemetry, openPostgresTelemetry } from '../../telemetry/postgres/open.ts';
+import type { AcceptCallbacks } from '../../telemetry/telemetry.ts';
+import { PostgresCluster } from '../fixtures/postgres-cluster.ts';
+
+const DEVICES = 10_000;
+const PAYLOAD = Buffer.alloc(200, 'x');
+const TICK_MS = 1;
+/** Messages in flight when as many are stored as can be. */
+const IN_FLIGHT = 20_000;
+const WARM_UP_MS = 2_000;
+
+const [rate = 25_000, seconds = 10] = process.argv.slice(2, 4).map(Number);
+const hasKeys = process.argv[4] === 'counted';
+const devices = Array.from({ length: DEVICES }, (_, i) => `dev-${i}` as DeviceId);
+let sent = 0;
+
+function submit(telemetry: LaneTelemetry, callbacks: AcceptCallbacks): void {
+  const device = devices[sent % DEVICES] as DeviceId;
+  const number = Math.floor(sent / DEVICES);
+  sent += 1;
+  const message = { device, stream: 'climate', receivedAt: Date.now(), qos: 1, payload: PAYLOAD } as const;
+  telemetry.submit(hasKeys ? { ...message, key: `${number}.bench` } : message, callbacks);
+}
+
+/** Ms from the time at which each message was due to its acknowledgement, sorted. */
+async function steady(telemetry: LaneTelemetry, forMs: number): Promise<Float64Array> {
+  const total = Math.round((rate * forMs) / 1000);
+  const latencies = new Float64Array(total);
+  const done = Promise.withResolvers<void>();
+  let [begun, ended] = [0, 0];
+  const began = performance.now();
+  const end = (due: number) => {
+    latencies[ended] = performance.now() - due;
+    ended += 1;
+    if (ended === total) done.resolve();
+  };
+  while (begun < total) {
+    const due = Math.min(total, Math.floor(((performance.now() - began) * rate) / 1000));
+    for (; begun < due; begun += 1) {
+      const at = began + (begun * 1000) / rate;
+      submit(telemetry, { stored: () => end(at), repeated: () => end(at), notStored: done.reject });
+    }
+    await delay(TICK_MS);
+  }
+  await done.promise;
+  return latencies.sort();
+}
+
+/** Messages a second. */
+async function saturated(telemetry: LaneTelemetry, forMs: number): Promise<number> {
+  const began = performance.now();
+  const done = Promise.withResolvers<void>();
+  let [stored, inFlight] = [0, 0];
+  const next = () => {
+    inFlight += 1;
+    submit(telemetry, { stored: ended, repeated: ended, notStored: done.reject });
+  };
+  const ended = () => {
+    stored += 1;
+    inFlight -= 1;
+    if (performance.now() - began < forMs) next();
+    else if (inFlight === 0) done.resolve();
+  };
+  for (let i = 0; i < IN_FLIGHT; i += 1) next();
+  await done.promise;
+  return stored / ((performance.now() - began) / 1000);
+}
+
+const cluster = await PostgresCluster.start({ standbys: 2, settings: ['shared_buffers=256MB', 'max_wal_size=4GB'] });
+try {
+  const settings = cluster.settings();
+  await cluster.primary.ask(`CREATE SCHEMA ${settings.schema} AUTHORIZATION ${settings.user}`);
+  const database = new PostgresDatabase(settings);
+  const log = pino({ level: 'warn' }, process.stderr);
+  const telemetry = await openPostgresTelemetry({ database, journal: 'telemetry', node: 'bench', now: Date.now, log });
+  await steady(telemetry, WARM_UP_MS);
+  const before = process.cpuUsage();
+  const { commits } = telemetry.counters();
+  const latencies = await steady(telemetry, seconds * 1000);
+  const cpu = process.cpuUsage(before);
+  const at = (part: number) => (latencies[Math.floor((latencies.length - 1) * part)] as number).toFixed(1);
+  const batches = telemetry.counters().commits - commits;
+  const cost = (cpu.user + cpu.system) / latencies.length;
+  const most = await saturated(telemetry, (seconds * 1000) / 2);
+  const { rows } = await database.query<{ table: string; bytes: number }>(
+    `SELECT split_part(relname, '_', 2) AS table, sum(pg_total_relation_size(oid)) :: bigint AS bytes FROM pg_class
+     WHERE relname LIKE 'telemetry\\_%' AND relkind = 'r' GROUP BY 1 ORDER BY 2 DESC`,
+  );
+  const stored = telemetry.counters().stored;
+  const sizes = rows.map(({ table, bytes }) => `${table} ${(bytes / stored).toFixed(1)}`).join(', ');
+  console.log(`${cpus().length} cores, load ${loadavg()[0]?.toFixed(1)}; ${hasKeys ? 'counted keys' : 'no keys'}`);
+  console.log(
+    `${rate} messages/s for ${seconds} s: acknowledged p50 ${at(0.5)} ms, p99 ${at(0.99)} ms, most ${at(1)} ms`,
+  );
+  console.log(
+    `${(latencies.length / batches).toFixed(0)} messages a commit; ${cost.toFixed(1)} µs CPU a message in the node`,
+  );
+  console.log(`saturated: ${most.toFixed(0)} messages/s with ${IN_FLIGHT} in flight`);
+  console.log(`bytes a message: ${sizes}`);
+  await telemetry.close();
+  await database.close();
+} finally {
+  await cluster.dispose();
+}
