@@ -2,7 +2,18 @@
 
 import { parseArgs } from 'node:util';
 
-export const ROWS = ['enroll', 'connect', 'publish', 'memory', 'status', 'revoke', 'ca', 'journal', 'sinks'] as const;
+export const ROWS = [
+  'enroll',
+  'connect',
+  'publish',
+  'memory',
+  'status',
+  'revoke',
+  'ca',
+  'journal',
+  'sinks',
+  'postgres',
+] as const;
 export type RowName = (typeof ROWS)[number];
 /** Former names of rows, which `--only` still accepts. */
 const FORMER_NAMES: Readonly<Record<string, RowName>> = { standing: 'status' };

@@ -15,6 +15,7 @@ import {
 import { publish } from './ingest.ts';
 import { journal } from './journal.ts';
 import type { RowName, Sizes } from './options.ts';
+import { postgres } from './postgres-base.ts';
 import { residentOf, untilQuiet } from './process-meter.ts';
 import { type AtMost, comparisonResult, type Result, ratioGoals } from './results.ts';
 import { revocation } from './revocation.ts';
@@ -49,12 +50,14 @@ export const ROW: Readonly<Record<RowName, (bench: Bench) => Promise<readonly Re
   ca,
   journal,
   sinks,
+  postgres,
 };
 
 /** How many devices a row needs. */
 export function devicesFor(row: RowName, sizes: Sizes): number {
   switch (row) {
     case 'sinks':
+    case 'postgres':
     case 'journal':
       return 0;
     case 'enroll':

@@ -12,7 +12,7 @@ import { pino } from 'pino';
 import { PostgresDatabase } from '../../storage/postgres/index.ts';
 import { type LaneTelemetry, openPostgresTelemetry } from '../../telemetry/postgres/open.ts';
 import type { AcceptCallbacks } from '../../telemetry/telemetry.ts';
-import { PostgresCluster } from '../fixtures/postgres-cluster.ts';
+import { PostgresCluster } from '../fixtures/postgres-servers.ts';
 
 const DEVICES = 10_000;
 const PAYLOAD = Buffer.alloc(200, 'x');
