@@ -1,7 +1,8 @@
 /**
  * The ports over which other threads send batches to the thread that writes the journal, beside the calls of the thread that started
- * it. The batches that arrive from several ports while one is being written are written together, in one commit. A port whose other
- * end is gone is forgotten; a batch that it sent is written all the same. Each thread has at most one batch under way.
+ * it. Batches of several ports are written together, in one commit: those that arrive while another one is written, and those that are
+ * expected soon, because most of the cost is that of the commit. A port whose other end is gone is forgotten; a batch that it sent is
+ * written all the same. Each thread has at most one batch under way.
  */
 
 import type { MessagePort } from 'node:worker_threads';
@@ -23,6 +24,7 @@ export interface AppendCalls {
 }
 
 interface WaitingBatch extends SentBatch {
+  readonly sender: SenderPort;
   readonly answer: PromiseWithResolvers<AppendAnswer>;
 }
 
@@ -32,9 +34,22 @@ export interface AppendPortsOptions {
   stored(sent: readonly SentBatch[], appended: readonly Appended[]): void;
 }
 
+/** A port whose batch was answered within this time is expected to send another one. */
+const EXPECTED_MS = 10;
+
+/** So long a batch waits for those that are expected: the time in which an intake gathers one. */
+const GATHER_MS = 4;
+
+interface SenderPort {
+  /** Of its last batch, in the time of `performance.now()`. */
+  answeredAt: number;
+}
+
 export class AppendPorts {
   readonly #options: AppendPortsOptions;
+  readonly #ports = new Set<SenderPort>();
   #waiting: WaitingBatch[] = [];
+  #timer: NodeJS.Timeout | undefined;
 
   constructor(options: AppendPortsOptions) {
     this.#options = options;
@@ -42,27 +57,51 @@ export class AppendPorts {
 
   add(port: MessagePort): void {
     const names = new ReceivedNames();
+    const sender: SenderPort = { answeredAt: Number.NEGATIVE_INFINITY };
     const channel = new Channel<Record<never, never>, AppendCalls>(port, {
       name: 'the sender of batches',
       failed: (error) => {
         throw error;
       },
+      onEnded: () => {
+        this.#ports.delete(sender);
+      },
     });
+    this.#ports.add(sender);
     channel.handle('append', (batch) => {
       names.add(batch.names);
-      return this.#append({ batch, names });
+      return this.#append({ batch, names }, sender);
     });
   }
 
-  /** Written when the batches of the other ports that are here already were received too. */
-  #append(sent: SentBatch): Promise<AppendAnswer> {
+  /** Written when the batches that are expected are here too, or after `GATHER_MS`. */
+  #append(sent: SentBatch, sender: SenderPort): Promise<AppendAnswer> {
     const answer = Promise.withResolvers<AppendAnswer>();
-    if (this.#waiting.length === 0) setImmediate(() => this.#write());
-    this.#waiting.push({ ...sent, answer });
+    this.#waiting.push({ ...sent, sender, answer });
+    // Those of other ports that are here already are received before.
+    if (this.#waiting.length === 1) setImmediate(() => this.#writeIfGathered());
+    else if (this.#timer !== undefined) this.#writeIfGathered();
     return answer.promise;
   }
 
+  #writeIfGathered(): void {
+    if (this.#waiting.length >= this.#expected()) this.#write();
+    else this.#timer ??= setTimeout(() => this.#write(), GATHER_MS);
+  }
+
+  /** How many ports have sent a batch, or are about to. */
+  #expected(): number {
+    const since = performance.now() - EXPECTED_MS;
+    let others = 0;
+    for (const sender of this.#ports) {
+      if (sender.answeredAt > since && !this.#waiting.some((one) => one.sender === sender)) others += 1;
+    }
+    return this.#waiting.length + others;
+  }
+
   #write(): void {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
     const waiting = this.#waiting;
     this.#waiting = [];
     try {
@@ -73,6 +112,8 @@ export class AppendPorts {
         for (const { answer } of waiting) answer.reject(error);
       } else for (const one of waiting) this.#writeAlone(one);
     }
+    const now = performance.now();
+    for (const { sender } of waiting) sender.answeredAt = now;
   }
 
   #writeAlone(one: WaitingBatch): void {
