@@ -14,7 +14,7 @@ import { NodeClients } from './nodes/node-client.ts';
 import { NodesBus } from './nodes/nodes-bus.ts';
 import type { NodesState } from './nodes/nodes-state.ts';
 import { RouteTable } from './nodes/route-table.ts';
-import { DeliveredKeys } from './routing/delivered-keys.ts';
+import { DeliveredKeysByDevice } from './routing/delivered-keys.ts';
 import { MessageRouter } from './routing/message-router.ts';
 import { LocalRoutes } from './routing/routes.ts';
 import type { DrainOptions } from './sessions/session-shutdown.ts';
@@ -51,6 +51,8 @@ export interface BrokerKeeper extends Broker {
   /** Where the nodes listen. */
   listening(ports: { readonly port: number; readonly webSocketPort: number | undefined }): void;
   nodes(): readonly NodeReport[];
+  /** Replaces what a node has counted; each node does so by itself, once a second. */
+  counted(name: string, counters: Readonly<Record<string, number>>): void;
   /** Ends the sessions of one node at a limited rate; it accepts no connection any more. False: there is no such node. */
   drainNode(name: string, options: DrainOptions): Promise<boolean>;
 }
@@ -72,10 +74,10 @@ export async function openBrokerKeeper(options: BrokerKeeperOptions): Promise<Br
   routes.addSource('shared', 'queued', stored.shares.filters);
   routes.addSource('server', 'live', router.filters);
   const bus = new NodesBus({ clients, routes, router });
+  const deliveredKeys = new DeliveredKeysByDevice();
   const nextNumber = () => router.nextNumber();
   const keeper = openKeeper(context, stored, {
-    ...{ policies, reporter, telemetry, bus },
-    deliveredKeys: new DeliveredKeys(),
+    ...{ policies, reporter, telemetry, bus, deliveredKeys },
     nextSequence: options.nextSequence ?? countFromOne(),
     routing: { nextNumber, hasSubscriber: (topic) => router.hasSubscriber(topic) || routes.hasLive(topic) },
   });
@@ -90,7 +92,8 @@ export async function openBrokerKeeper(options: BrokerKeeperOptions): Promise<Br
   };
   const takeovers = new TakeoverLimit(context.limits.takeoversPerMinute);
   const state: NodesState = {
-    ...{ directory, policies, reporter, keeper, clients, routes, bus, takeovers, nextNumber, now },
+    ...{ directory, policies, reporter, keeper, clients, routes, bus, takeovers, deliveredKeys, nextNumber, now },
+    counters: context.counters,
   };
   const all = () => [...bus.nodes()];
   const stopPolicyChanges = directory.onPolicyChange((scope) => {
@@ -110,7 +113,7 @@ export async function openBrokerKeeper(options: BrokerKeeperOptions): Promise<Br
     for (const node of all()) node.sweep();
   }, context.limits.sweepInterval).unref();
   /** Of nodes that are gone: what they counted does not go with them. */
-  const counted: Record<string, number> = {};
+  const ofGone: Record<string, number> = {};
   let ports = { port: 0, webSocketPort: undefined as number | undefined };
   let closing: Promise<void> | undefined;
 
@@ -140,9 +143,13 @@ export async function openBrokerKeeper(options: BrokerKeeperOptions): Promise<Br
       if (node === undefined) return;
       bus.remove(node);
       for (const [counter, value] of Object.entries(node.counters)) {
-        if (isTotal(counter)) counted[counter] = (counted[counter] ?? 0) + value;
+        if (isTotal(counter)) ofGone[counter] = (ofGone[counter] ?? 0) + value;
       }
       await node.ended();
+    },
+    counted(name, counters) {
+      const node = bus.node(name);
+      if (node !== undefined) node.counters = counters;
     },
     nodes: () => all().map(({ name, sessions, counters }) => ({ name, sessions, counters })),
     async drainNode(name, drainOptions) {
@@ -160,7 +167,7 @@ export async function openBrokerKeeper(options: BrokerKeeperOptions): Promise<Br
     sessions: () => [...clients.all()].filter(({ isEnded }) => !isEnded).map((client) => client.describe()),
     counters() {
       const { expired, stored: storedCounts } = storedCounters(keeper);
-      const sum: Record<string, number> = { ...counted };
+      const sum: Record<string, number> = { ...ofGone };
       const own = { ...context.counters.snapshot(), messages_expired: context.counters.messagesExpired + expired };
       for (const counters of [own, ...all().map((node) => node.counters)]) {
         for (const [name, value] of Object.entries(counters)) sum[name] = (sum[name] ?? 0) + value;

@@ -5,15 +5,18 @@
 
 import type { Logger } from 'pino';
 import type { LoadTestExemptions, PendingConnectionCounts, RefusalLog } from '../limits/index.ts';
-import type { BrokerDirectory, BrokerOptions } from './broker.ts';
+import type { BrokerOptions } from './broker.ts';
 import { createBrokerContext } from './broker-context.ts';
 import type { BrokerLimits } from './broker-limits.ts';
 
+import { LaggingMembers } from './nodes/lagging-members.ts';
+import { answerDeliveries, answerKeeper } from './nodes/node-answers.ts';
 import { NodeBus } from './nodes/node-bus.ts';
 import type { ChannelToKeeper } from './nodes/node-calls.ts';
 import { NodeRoutes } from './nodes/node-routes.ts';
+import { RemoteDirectory } from './nodes/remote-directory.ts';
 import { RemoteSessions } from './nodes/remote-sessions.ts';
-import { openNode } from './open-node.ts';
+import { type OpenNode, openNode } from './open-node.ts';
 import { DeliveredKeys } from './routing/delivered-keys.ts';
 import { MessageRouter } from './routing/message-router.ts';
 import type { TelemetryIntake } from './routing/telemetry-intake.ts';
@@ -42,28 +45,20 @@ export interface BrokerNodeOptions
 export interface BrokerNode {
   readonly port: number;
   readonly webSocketPort: number | undefined;
+  counters(): Readonly<Record<string, number>>;
   /** Stops listening, and ends all sessions. Idempotent; the keeper may have asked for it before. */
   close(): Promise<void>;
 }
 
 /** How often the keeper is told the counters, and which members of shared subscriptions are behind, in ms. */
 const COUNTERS_EVERY_MS = 1_000;
-const BEHIND_EVERY_MS = 100;
+const LAGGING_EVERY_MS = 100;
 
-/** Throws Problem `address_in_use`. */
+/** Handlers of the channel are set when this returns its promise. Throws Problem `address_in_use`. */
 export async function createBrokerNode(options: BrokerNodeOptions): Promise<BrokerNode> {
   const { channel, telemetry, now } = options;
   const context = createBrokerContext(options);
-  const policyListeners = new Set<Parameters<BrokerDirectory['onPolicyChange']>[0]>();
-  const directory: BrokerDirectory = {
-    certificateStatus: (serial) => channel.call('certificateStatus', serial),
-    recordFirstUse: (serial) => channel.call('recordFirstUse', serial),
-    findPolicy: (scope) => channel.call('findPolicy', scope),
-    onPolicyChange(listener) {
-      policyListeners.add(listener);
-      return () => policyListeners.delete(listener);
-    },
-  };
+  const directory = new RemoteDirectory(channel);
   const state = createSessionState(context, {
     directory,
     onEvent: (event) => channel.tell('event', event),
@@ -72,20 +67,26 @@ export async function createBrokerNode(options: BrokerNodeOptions): Promise<Brok
   const live = state.sessions;
   const routes = new NodeRoutes();
   const memory = createMemorySessionStore({ ...context.limits, storedBytes: 0 }, now);
+  const deliveredKeys = new DeliveredKeys();
+  const lagging = new LaggingMembers(channel, live);
   const sessions = new RemoteSessions({
     channel,
     routes,
     memory,
+    deliveredKeys,
     connectionOf: (clientId) => live.find(clientId)?.connectionFacts,
-    wake: (clientId) => live.find(clientId)?.outgoing?.wake(),
+    queued(record) {
+      live.find(record.clientId)?.outgoing?.wake();
+      lagging.update(record);
+    },
   });
+  const opening = Promise.withResolvers<OpenNode>();
+  opening.promise.catch(() => {}); // The caller gets the error.
+  answerKeeper({ channel, live, routes, lagging, directory, node: opening.promise });
   const router = await MessageRouter.open({ ...context, store: memory, routes, find: (id) => live.find(id) });
+  answerDeliveries(channel, router);
   const bus = new NodeBus({ channel, router, routes, sessions });
-  channel.handle('routes', (changes) => {
-    routes.apply(changes);
-    return undefined;
-  });
-  const parts = { telemetry, router, bus, sessions, deliveredKeys: new DeliveredKeys() };
+  const parts = { telemetry, router, bus, sessions, deliveredKeys };
   const node = await openNode(context, state, parts, {
     ...options,
     directory,
@@ -93,70 +94,26 @@ export async function createBrokerNode(options: BrokerNodeOptions): Promise<Brok
     sweep: () => {},
     applyPolicyToStored: () => Promise.resolve(),
     stopping: () => {},
+  }).catch((error: unknown) => {
+    opening.reject(error);
+    throw error;
   });
-  const tellCounters = () => {
-    const { expired } = memory.counters();
-    const counters = node.counters();
-    channel.tell('counters', { ...counters, messages_expired: (counters.messages_expired ?? 0) + expired });
+  const counters = () => {
+    const own = node.counters();
+    return { ...own, messages_expired: (own.messages_expired ?? 0) + memory.counters().expired };
   };
+  const tellCounters = () => channel.tell('counters', counters());
   const timers = [
     setInterval(tellCounters, COUNTERS_EVERY_MS).unref(),
-    setInterval(() => tellBehind(), BEHIND_EVERY_MS).unref(),
+    setInterval(() => {
+      for (const record of sessions.records()) lagging.update(record);
+    }, LAGGING_EVERY_MS).unref(),
   ];
-  const behind = new Set<number>();
-
-  function tellBehind(): void {
-    for (const { joinsShares, clientId, claim } of sessions.records()) {
-      const isBehind = joinsShares && live.find(clientId)?.isBehind === true;
-      if (isBehind === behind.has(claim)) continue;
-      if (isBehind) behind.add(claim);
-      else behind.delete(claim);
-      channel.tell('behind', { claim, isBehind });
-    }
-  }
-
   const close = async () => {
     for (const timer of timers) clearInterval(timer);
     await node.close();
     tellCounters();
   };
-  channel.handle('takeOver', async ({ clientId }) => {
-    const session = live.find(clientId);
-    session?.end('session_taken_over');
-    await session?.whenFinished();
-    return undefined;
-  });
-  channel.handle('apply', (change) => node.apply(change));
-  channel.handle('policyChanged', (scope) => {
-    for (const listener of policyListeners) listener(scope);
-    return undefined;
-  });
-  channel.handle('deliver', (message) => {
-    const own = { ...message, number: router.nextNumber() };
-    return new Promise((resolve) => router.deliver(own, undefined, () => resolve(undefined)));
-  });
-  channel.handle('deliverShared', ({ message, share, member, isQueued }) => {
-    const session = live.find(member.clientId);
-    if (session?.isEnded === false && session.subscriptions.has(share)) session.receiveShared(message, share, member);
-    else if (!isQueued) channel.tell('memberGone', { message, share, clientId: member.clientId });
-    return undefined;
-  });
-  channel.handle('previewPolicy', ({ scope, document }) => node.previewPolicy(scope, document));
-  channel.handle('replaceTls', ({ tls, issuers }) => {
-    node.replaceTls(tls, issuers);
-    return undefined;
-  });
-  channel.handle('applyLimits', (limits) => {
-    node.applyLimits(limits);
-    return undefined;
-  });
-  channel.handle('drain', async (drainOptions) => {
-    await node.drain(drainOptions);
-    return undefined;
-  });
-  channel.handle('close', async () => {
-    await close();
-    return undefined;
-  });
-  return { port: node.port, webSocketPort: node.webSocketPort, close };
+  opening.resolve({ ...node, close });
+  return { port: node.port, webSocketPort: node.webSocketPort, counters, close };
 }

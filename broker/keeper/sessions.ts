@@ -40,6 +40,8 @@ export interface ReleasedSession {
   readonly sessionExpiryInterval: number;
   /** The will is published, after its delay. */
   readonly publishesWill: boolean;
+  /** Keys of the last messages that were delivered, for the node of the next connection. */
+  readonly recentKeys?: readonly string[] | undefined;
 }
 
 /** A message for a session that its own node adds to its queue. */

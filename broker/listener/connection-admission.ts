@@ -6,6 +6,7 @@ import {
   type AuthorizedConnection,
   type CertificateStatusDirectory,
   ConnectionAuthorizer,
+  type ConnectionAuthorizerOptions,
 } from '../access/connection-authorizer.ts';
 import { ConnectionRefusals } from '../access/connection-refusals.ts';
 import type { BrokerContext } from '../broker-context.ts';
@@ -29,6 +30,7 @@ export interface ConnectionAdmissionOptions {
   readonly trustDomain: string;
   readonly directory: CertificateStatusDirectory;
   readonly authorized: (connection: AuthorizedConnection) => void;
+  readonly elsewhere?: ConnectionAuthorizerOptions['elsewhere'];
   /** Pending connections, counted together with those of other nodes. */
   readonly connections?: PendingConnectionCounts | undefined;
 }
@@ -46,7 +48,7 @@ export async function openConnectionAdmission(
   { sessions, policies, reporter }: SessionState,
   options: ConnectionAdmissionOptions,
 ): Promise<ConnectionAdmission> {
-  const { proxies = [], issuers, trustDomain, directory, authorized, connections } = options;
+  const { proxies = [], issuers, trustDomain, directory, authorized, elsewhere, connections } = options;
   const { limits, log, now } = context;
   const refusals = new ConnectionRefusals({ ...context, onEvent: (event) => reporter.event(event) });
   const limiter = new ConnectionLimiter({
@@ -66,6 +68,7 @@ export async function openConnectionAdmission(
       refusals,
       tookOver: (takeover) => reporter.tookOver(takeover),
       authorized,
+      elsewhere,
     },
     issuers,
   );

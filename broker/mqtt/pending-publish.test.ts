@@ -27,6 +27,7 @@ function start(version: 4 | 5 = 5) {
     messageStored: () => {
       storedCount += 1;
     },
+    keyDelivered: () => {},
     connection: {
       acknowledge: (id: number) => steps.push(`puback ${id}`),
       send: (packet: Buffer) => steps.push(packet.toString('hex')),

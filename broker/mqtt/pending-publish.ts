@@ -125,6 +125,7 @@ export class PendingPublish extends PendingAcknowledgement {
       const { deliveredKeys } = this.#delivery;
       if (this.isRepeated && deliveredKeys.has(deliveryKey)) return;
       deliveredKeys.add(deliveryKey);
+      this.session.keyDelivered(deliveryKey);
     }
     this.#delivery.deliver(this, message);
   }

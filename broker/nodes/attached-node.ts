@@ -177,11 +177,12 @@ export class AttachedNode {
   }
 
   async #endElsewhere(client: NodeClient): Promise<void> {
+    this.#state.counters.takeovers += 1;
     await this.#state.bus.node(client.node)?.endSession(client);
   }
 
   async #claim(about: NodeClaim): Promise<ClaimedState> {
-    const { clients, policies, keeper, routes } = this.#state;
+    const { clients, policies, keeper, routes, deliveredKeys } = this.#state;
     const known = clients.find(about.clientId);
     if (known !== undefined) await this.#endElsewhere(known);
     const rights = await policies.rightsOf(about.subject);
@@ -198,12 +199,14 @@ export class AttachedNode {
       for (const { filter, qos } of claimed.subscriptions) this.#addRoute(client, filter, qos);
       if (this.#hasEnded) await this.#releaseLost(client);
       else await routes.confirmed();
-      if (!claimed.isStored) return { ...claimed, sequence, claim: sequence, queue: [], incoming: [] };
+      const recentKeys = deliveredKeys.of(about.clientId);
+      const state = { ...claimed, sequence, claim: sequence, recentKeys };
+      if (!claimed.isStored) return { ...state, queue: [], incoming: [] };
       const queue = keeper.store.queueOf(about.clientId, claimed);
       client.queue = new QueueCopy(sequence, queue, this.channel, this.#announcements);
       const incoming = keeper.store.incomingOf(about.clientId);
       this.#announcements.flush();
-      return { ...claimed, sequence, claim: sequence, queue: client.queue.begin(), incoming };
+      return { ...state, queue: client.queue.begin(), incoming };
     } catch (error) {
       clients.remove(client);
       throw error;
@@ -233,6 +236,7 @@ export class AttachedNode {
     if (client === undefined) return undefined;
     this.#forget(client);
     const { clientId } = client;
+    for (const key of end.recentKeys ?? []) this.#state.deliveredKeys.add(key);
     for (const { message, share } of undelivered) {
       this.#state.keeper.redelivery.memberGone(this.#numbered(message), share, { clientId });
     }

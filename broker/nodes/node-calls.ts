@@ -46,6 +46,8 @@ export interface ClaimedState extends Omit<ClaimedSession, 'record'> {
   readonly claim: number;
   readonly queue: readonly (QueuedEntry & { readonly message: Message })[];
   readonly incoming: readonly { readonly packetId: number; readonly key: string | undefined }[];
+  /** Keys of the client's last messages that were delivered. */
+  readonly recentKeys: readonly string[];
 }
 
 export interface EnqueueCall {

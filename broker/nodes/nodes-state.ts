@@ -2,7 +2,9 @@
 
 import type { PolicyResolver } from '../access/policy-resolver.ts';
 import type { BrokerDirectory } from '../broker.ts';
+import type { BrokerCounters } from '../broker-counters.ts';
 import type { Keeper } from '../keeper/open-keeper.ts';
+import type { DeliveredKeysByDevice } from '../routing/delivered-keys.ts';
 import type { SessionReporter } from '../sessions/session-reporter.ts';
 import type { TakeoverLimit } from '../sessions/takeover-limit.ts';
 import type { NodeClients } from './node-client.ts';
@@ -18,6 +20,8 @@ export interface NodesState {
   readonly routes: RouteTable;
   readonly bus: NodesBus;
   readonly takeovers: TakeoverLimit;
+  readonly counters: BrokerCounters;
+  readonly deliveredKeys: DeliveredKeysByDevice;
   /** A number for a message, greater than all before. */
   readonly nextNumber: () => number;
   readonly now: () => number;

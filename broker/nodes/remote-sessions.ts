@@ -10,6 +10,7 @@ import {
   type Sessions,
 } from '../keeper/sessions.ts';
 import type { Message } from '../mqtt/message.ts';
+import type { DeliveredKeys } from '../routing/delivered-keys.ts';
 import type { Routes } from '../routing/routes.ts';
 import type { SessionStore } from '../session-store/session-store.ts';
 import type { ChannelToKeeper, NodeClaim } from './node-calls.ts';
@@ -22,8 +23,12 @@ export interface RemoteSessionsOptions {
   /** The connection that makes a claim. */
   readonly connectionOf: (clientId: string) => NodeClaim['connection'] | undefined;
   /** The queue of a session has grown. */
-  readonly wake: (clientId: string) => void;
+  readonly queued: (record: RemoteRecord) => void;
+  readonly deliveredKeys: DeliveredKeys;
 }
+
+/** More are not under way at a time. */
+const MOST_ENQUEUED = 100_000;
 
 export class RemoteSessions implements Sessions {
   readonly #options: RemoteSessionsOptions;
@@ -33,13 +38,13 @@ export class RemoteSessions implements Sessions {
 
   constructor(options: RemoteSessionsOptions) {
     this.#options = options;
-    const { channel, wake } = options;
+    const { channel, queued } = options;
     channel.handle('queued', ({ message, entries }) => {
       for (const { claim, ...entry } of entries) {
         const record = this.#records.get(claim);
         if (record === undefined) continue;
         record.queued(message, entry);
-        wake(record.clientId);
+        queued(record);
       }
       return undefined;
     });
@@ -59,12 +64,13 @@ export class RemoteSessions implements Sessions {
   }
 
   async claim({ rights: _, ...claim }: SessionClaim): Promise<ClaimedSession> {
-    const { channel, memory, connectionOf } = this.#options;
+    const { channel, memory, connectionOf, deliveredKeys } = this.#options;
     const connection = connectionOf(claim.clientId);
     if (connection === undefined)
       throw new Problem('internal', { reason: 'expected a connection that makes the claim' });
     const state = await channel.call('claim', { ...claim, connection });
-    const { isPresent, isStored, subscriptions, sequence } = state;
+    const { isPresent, isStored, subscriptions, sequence, recentKeys } = state;
+    for (const key of recentKeys) deliveredKeys.add(key);
     const released = (own: RemoteRecord) => void this.#records.delete(own.claim);
     const record = new RemoteRecord(claim, state, { channel, memory, released });
     this.#records.set(record.claim, record);
@@ -100,6 +106,14 @@ export class RemoteSessions implements Sessions {
     return this.#enqueued.delete(number);
   }
 
+  /** Of a message that was stored and then not acknowledged. */
+  #forgetOldest(): void {
+    for (const number of this.#enqueued) {
+      this.#enqueued.delete(number);
+      return;
+    }
+  }
+
   async #enqueue(
     message: Message,
     { owner, isInJournal, received }: Pick<EnqueueOptions, 'owner' | 'isInJournal' | 'received'>,
@@ -112,5 +126,6 @@ export class RemoteSessions implements Sessions {
     if (result === 'no room') throw new NoRoomError();
     if (result === 'retain refused') throw new RetainRefusedError();
     this.#enqueued.add(message.number);
+    if (this.#enqueued.size > MOST_ENQUEUED) this.#forgetOldest();
   }
 }

@@ -152,13 +152,14 @@ export class SessionStarter {
   async #release(session: Session): Promise<void> {
     const { state, pipeline } = this.#options;
     const { backpressure, storageShareLimiter, router } = pipeline;
-    const { sessionExpiryInterval, suppressesWill, wasAccepted } = session;
+    const { sessionExpiryInterval, suppressesWill, wasAccepted, recentKeys } = session;
     state.sessions.remove(session);
     backpressure.sessionEnded(session);
     storageShareLimiter.sessionEnded(session);
     router.removeSession(session);
     if (!session.isClaimed) return; // Its state could not be claimed.
-    await session.record.release({ sessionExpiryInterval, publishesWill: wasAccepted && !suppressesWill });
+    const publishesWill = wasAccepted && !suppressesWill;
+    await session.record.release({ sessionExpiryInterval, publishesWill, recentKeys });
   }
 }
 

@@ -49,6 +49,9 @@ export interface SessionOptions {
   readonly listener: SessionListener;
 }
 
+/** As many as a client may have unacknowledged. */
+const RECENT_KEYS = 100;
+
 export class Session implements AcknowledgementOrderListener, ConnectedClient {
   facts: SessionFacts;
   readonly connection: MqttConnection;
@@ -72,6 +75,8 @@ export class Session implements AcknowledgementOrderListener, ConnectedClient {
   usesQos2 = false;
   /** Its connection was reported, so that its end has to be. */
   isReported = false;
+  /** Entries of `DeliveredKeys` for its last messages with a key. */
+  recentKeys: string[] | undefined;
   /** It has sent telemetry. */
   sendsTelemetry = false;
   /** Its PUBLISH packets are left unread. */
@@ -216,6 +221,12 @@ export class Session implements AcknowledgementOrderListener, ConnectedClient {
   whenFinished(): Promise<void> {
     if (this.#isFinished) return Promise.resolve();
     return new Promise((resolve) => this.#finished.push(resolve));
+  }
+
+  keyDelivered(key: string): void {
+    this.recentKeys ??= [];
+    this.recentKeys.push(key);
+    if (this.recentKeys.length > RECENT_KEYS) this.recentKeys.shift();
   }
 
   /** A message for one of its subscriptions. Called once for each that matches. */
