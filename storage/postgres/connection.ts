@@ -37,6 +37,7 @@ export class ReadOnlyServer extends Error {}
 
 const KEEP_ALIVE_AFTER_MS = 5_000;
 const ANSWER_GRACE_MS = 5_000;
+const CLOSE_WITHIN_MS = 1_000;
 
 export function timeoutsOf({ timeouts }: PostgresSettings): PostgresTimeouts {
   return { ...DEFAULT_TIMEOUTS, ...timeouts };
@@ -51,7 +52,7 @@ export class PostgresConnection {
   readonly #standbys: number;
   #isLost = false;
   #commitWarning: string | undefined;
-  #onLost: ((error: Error) => void) | undefined;
+  readonly #onLost: ((error: Error) => void)[] = [];
   #onNotification: ((payload: string, isOwn: boolean) => void) | undefined;
 
   /** Throws what `expectSettings` throws, and what `pg` and sockets throw. */
@@ -139,9 +140,12 @@ export class PostgresConnection {
     return warning;
   }
 
+  /** Waits a little for an answer that is on its way. */
   async close(): Promise<void> {
     this.#lose();
+    const timer = setTimeout(() => this.#socket.destroy(), CLOSE_WITHIN_MS);
     await this.#client.end().catch(() => {});
+    clearTimeout(timer);
   }
 
   /** At once: a statement on its way is rejected. */
@@ -160,10 +164,10 @@ export class PostgresConnection {
     return { rows, count: rowCount ?? 0 };
   }
 
-  /** Called once, also when this side ends it. */
+  /** Calls `listener` once, also when this side ends it. */
   onLost(listener: (error: Error) => void): void {
-    this.#onLost = listener;
     if (this.#isLost) listener(new Error('the connection was lost'));
+    else this.#onLost.push(listener);
   }
 
   /** `isOwn`: this connection sent it. */
@@ -178,7 +182,7 @@ export class PostgresConnection {
   #lose(error = new Error('the connection ended')): void {
     if (this.#isLost) return;
     this.#isLost = true;
-    this.#onLost?.(error);
+    for (const listener of this.#onLost.splice(0)) listener(error);
   }
 
   /**

@@ -8,7 +8,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { Problem } from '@rollcall/protocol';
 import { type PostgresConnection, type Result, type Row, type Statement, timeoutsOf } from './connection.ts';
-import { ConnectionPool } from './pool.ts';
+import { ConnectionPool, type PoolUsage } from './pool.ts';
 import {
   isConflict,
   isConnectionLost,
@@ -16,7 +16,7 @@ import {
   postgresProblem,
   UnconfirmedCommit,
 } from './postgres-problem.ts';
-import { NoPrimary, PrimaryFinder } from './primary.ts';
+import { KnownPrimary, NoPrimary, PrimaryFinder } from './primary.ts';
 import { checkPostgresSettings, DEFAULT_SCHEMA, type PostgresSettings, type PostgresTimeouts } from './settings.ts';
 
 export interface PostgresTransaction {
@@ -40,19 +40,21 @@ export class PostgresDatabase {
   /** The schema of all tables. */
   readonly schema: string;
   readonly #settings: PostgresSettings;
+  readonly #known: KnownPrimary;
   readonly #primary: PrimaryFinder;
   readonly #pool: ConnectionPool;
   readonly #timeouts: PostgresTimeouts;
   /** Connections whose caller was told that its commit is not confirmed, while the server still waits. */
   readonly #unanswered = new Map<PostgresConnection, Promise<unknown>>();
 
-  /** Opens no connection yet. Throws Problem `config_invalid`. */
-  constructor(settings: PostgresSettings) {
+  /** Opens no connection yet. Throws Problem `config_invalid`. `known` is for databases that `apart` makes. */
+  constructor(settings: PostgresSettings, known = new KnownPrimary(settings.onPrimary)) {
     checkPostgresSettings(settings);
     this.schema = settings.schema ?? DEFAULT_SCHEMA;
     this.#timeouts = timeoutsOf(settings);
     this.#settings = settings;
-    this.#primary = new PrimaryFinder(settings, (to) => this.#pool.keepOnly(to));
+    this.#known = known;
+    this.#primary = new PrimaryFinder(settings, known);
     this.#pool = new ConnectionPool({
       open: () => this.#primary.connect(),
       size: settings.connections ?? 10,
@@ -90,9 +92,14 @@ export class PostgresDatabase {
     await this.#repeated((connection) => connection.expectSettings());
   }
 
-  /** The same database over connections of their own, with other settings. */
+  /** Of the connections of this pool. */
+  get usage(): PoolUsage {
+    return this.#pool.usage;
+  }
+
+  /** The same database over connections of their own, with other settings; what one learns of a failover, the other knows. */
   apart(changes: Partial<PostgresSettings>): PostgresDatabase {
-    return new PostgresDatabase({ ...this.#settings, ...changes });
+    return new PostgresDatabase({ ...this.#settings, ...changes }, this.#known);
   }
 
   /** A connection outside of the pool; the caller closes it. Throws what connecting throws. */
@@ -164,13 +171,11 @@ export class PostgresDatabase {
     throw new UnconfirmedCommit('quorum lost', `expected standbys to confirm the commit, found ${warning}`);
   }
 
-  /** A server that is gone never answers: the connection ends once another host is the primary. */
+  /** A server that is gone never answers: its connections end once another host is found to be the primary. */
   async #watchUnanswered(connection: PostgresConnection): Promise<void> {
     while (this.#unanswered.has(connection)) {
       const other = await this.#primary.connect().catch(() => undefined);
-      const hasMoved = other !== undefined && other.address !== connection.address;
       await other?.close();
-      if (hasMoved) connection.destroy();
       await delay(this.#timeouts.commit, undefined, { ref: false });
     }
   }

@@ -2,13 +2,20 @@
 
 import { Problem } from '@rollcall/protocol';
 import type { PostgresConnection } from './connection.ts';
-import type { PostgresHost } from './settings.ts';
 
 export interface PoolOptions {
   readonly open: () => Promise<PostgresConnection>;
   readonly size: number;
   /** How long a request waits for a connection, ms. */
   readonly wait: number;
+}
+
+export interface PoolUsage {
+  readonly open: number;
+  /** Of those that are open. */
+  readonly idle: number;
+  /** Requests that wait for one. */
+  readonly waiting: number;
 }
 
 interface Waiting {
@@ -63,11 +70,8 @@ export class ConnectionPool {
     else this.#answer(next, connection);
   }
 
-  /** Ends the connections to other hosts, also those in use: what they do fails. */
-  keepOnly(address: PostgresHost): void {
-    for (const connection of this.#all) {
-      if (connection.address !== address) connection.destroy();
-    }
+  get usage(): PoolUsage {
+    return { open: this.#all.size, idle: this.#idle.length, waiting: this.#waiting.length };
   }
 
   /** Ends every connection, also those in use. */

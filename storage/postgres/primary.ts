@@ -18,22 +18,52 @@ const OF_THE_PRIMARY = /^database_(settings_refused|server_unsupported)$/;
 /** How long the last primary is asked alone, ms: another one is asked earlier than a host that is gone has timed out. */
 const HEAD_START_MS = 500;
 
+/** What all connections of one process know of the primary. */
+export class KnownPrimary {
+  readonly #onPrimary: ((address: PostgresHost) => void) | undefined;
+  readonly #connections = new Set<PostgresConnection>();
+  #address: PostgresHost | undefined;
+
+  constructor(onPrimary?: (address: PostgresHost) => void) {
+    this.#onPrimary = onPrimary;
+  }
+
+  /** Where the last connection went. */
+  get address(): PostgresHost | undefined {
+    return this.#address;
+  }
+
+  /** Once another host accepts writes, connections to the former one end: a host that is gone would never answer. */
+  add(connection: PostgresConnection): void {
+    const { address } = connection;
+    this.#connections.add(connection);
+    connection.onLost(() => this.#connections.delete(connection));
+    if (this.#address !== undefined && isSame(address, this.#address)) return;
+    this.#address = address;
+    for (const other of this.#connections) {
+      if (!isSame(other.address, address)) other.destroy();
+    }
+    this.#onPrimary?.(address);
+  }
+}
+
+function isSame(one: PostgresHost, other: PostgresHost): boolean {
+  return one.host === other.host && one.port === other.port;
+}
+
 export class PrimaryFinder {
   readonly #settings: PostgresSettings;
-  readonly #onMoved: (to: PostgresHost) => void;
-  /** Where the last connection went. */
-  #last: PostgresHost | undefined;
+  readonly #known: KnownPrimary;
 
-  /** `onMoved`: another host is the primary now; connections to others are of no use. */
-  constructor(settings: PostgresSettings, onMoved: (to: PostgresHost) => void = () => {}) {
+  constructor(settings: PostgresSettings, known: KnownPrimary) {
     this.#settings = settings;
-    this.#onMoved = onMoved;
+    this.#known = known;
   }
 
   /** `NoPrimary` names each host and why it is not the primary; refusals of access or settings come as their own. */
   async connect(): Promise<PostgresConnection> {
     const { hosts } = this.#settings;
-    const last = this.#last;
+    const last = hosts.find((host) => this.#known.address !== undefined && isSame(host, this.#known.address));
     let found: PostgresConnection | undefined;
     const first = last === undefined ? undefined : this.#open(last);
     const headStart =
@@ -62,8 +92,7 @@ export class PrimaryFinder {
       throw refusal(hosts, (error as AggregateError).errors);
     }
     const connection = found as unknown as PostgresConnection;
-    this.#last = connection.address;
-    if (last !== undefined && last !== this.#last) this.#onMoved(this.#last);
+    this.#known.add(connection);
     return connection;
   }
 

@@ -2,6 +2,7 @@ import { expect, it } from 'vitest';
 import { type PostgresCluster, postgresCluster } from '../../test/fixtures/postgres-cluster.ts';
 import { describeWithClients } from '../../test/fixtures/real-client.ts';
 import type { PostgresDatabase } from './database.ts';
+import type { PostgresHost } from './settings.ts';
 
 const INSERT = 'INSERT INTO notes VALUES ($1)';
 
@@ -100,5 +101,28 @@ describeWithClients('a database whose primary was killed', ['postgres'], () => {
     const stored = rows.map(({ id }) => id);
     expect(new Set(stored).size).toBe(stored.length);
     expect(confirmed.filter((id) => !stored.includes(id))).toEqual([]);
+  });
+
+  it('is found while the former primary answers nothing: what was sent to it has an unknown outcome, and reads go on', async () => {
+    const cluster = await postgresCluster({ standbys: 2 });
+    const primaries: number[] = [];
+    const settings = {
+      timeouts: { connect: 500, commit: 500 },
+      onPrimary: ({ port }: PostgresHost) => primaries.push(port),
+    };
+    const database = await cluster.open(settings);
+    await database.execute('CREATE TABLE notes (id BIGINT)');
+    const former = cluster.primary;
+    // One connection for each of what follows.
+    await Promise.all([1, 2].map(() => database.query('SELECT pg_sleep(0.1)')));
+    expect(database.usage).toEqual({ open: 2, idle: 2, waiting: 0 });
+    former.freeze();
+    const reading = database.query('SELECT 1 AS one');
+    const written = database.execute(INSERT, [1]).catch((error: unknown) => error);
+    await cluster.failOver();
+    expect(await written).toMatchObject({ code: 'outcome_unknown', why: 'connection lost' });
+    expect((await reading).rows).toEqual([{ one: 1 }]);
+    await database.execute(INSERT, [2]);
+    expect(primaries).toEqual([former.port, cluster.primary.port]);
   });
 });

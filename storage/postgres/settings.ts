@@ -40,6 +40,8 @@ export interface PostgresSettings extends PostgresAddress {
   readonly connections?: number | undefined;
   /** How many standbys have to confirm each commit, at least: a server that does not demand as many is refused. 0 without it. */
   readonly standbys?: number | undefined;
+  /** Told of the host that is the primary: at the first connection, and after each failover. */
+  readonly onPrimary?: ((address: PostgresHost) => void) | undefined;
   /** As `pg_stat_activity` shows it; `rollcall` without it. */
   readonly applicationName?: string | undefined;
   readonly timeouts?: Partial<PostgresTimeouts> | undefined;
