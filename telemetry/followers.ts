@@ -31,6 +31,10 @@ export class Followers<Source extends string> {
     return this.#followers.size === 0;
   }
 
+  get hasStoredListeners(): boolean {
+    return this.#storedListeners.size > 0;
+  }
+
   /** Those that are followed. */
   get devices(): FollowedDevices {
     const devices = new Set<string>();

@@ -1,19 +1,9 @@
-/** Reads blocks and messages of a journal on PostgreSQL. Knows no query of telemetry. */
+/** Reads the blocks of a journal on PostgreSQL in their order. Knows no query of telemetry. */
 
-import {
-  type BlockRow,
-  lengthOf,
-  qosOf,
-  type Row,
-  readBlock,
-  sourceOf,
-  splitBytes,
-  timeOf,
-  wordsOf,
-} from '../../storage/index.ts';
+import { type Row, sourceOf, timeOf, wordsOf } from '../../storage/index.ts';
 import type { PostgresDatabase } from '../../storage/postgres/index.ts';
-import { LANE_POSITIONS } from '../position.ts';
-import type { Source, Sources } from './sources.ts';
+import { OpenBlock, type WholeBlock } from './open-block.ts';
+import type { Sources } from './sources.ts';
 import { type JournalName, named } from './tables.ts';
 
 export interface LaneState {
@@ -56,12 +46,6 @@ interface MetaRow {
   readonly count: number;
   readonly stamp: number;
   readonly meta: Buffer;
-}
-
-interface WholeRow extends MetaRow {
-  readonly lane: number;
-  readonly checksum: number;
-  readonly data: Buffer;
 }
 
 /** Blocks whose `meta` is read at once. */
@@ -121,87 +105,18 @@ export class BlockReader {
     }
   }
 
-  /** Those of the messages that are still there, in their order. Throws Problem `database_damaged`. */
-  async messages(found: readonly FoundMessage[]): Promise<Row[]> {
-    const keys = [...new Map(found.map((one) => [`${one.lane} ${one.first}`, one])).values()];
-    const sql = `SELECT b.lane, b.day, b.first, b.count, b.stamp, b.checksum, b.meta, b.data
-      FROM unnest($1::int[], $2::bigint[], $3::int[]) AS w (lane, first, day)
-      JOIN NAME_blocks AS b ON b.lane = w.lane AND b.first = w.first AND b.day = w.day`;
-    const { rows } = await this.#database.query<WholeRow>(named(sql, this.#name), [
-      keys.map(({ lane }) => lane),
-      keys.map(({ first }) => first),
-      keys.map(({ day }) => day),
-    ]);
-    const blocks = new Map(rows.map((row) => [`${row.lane} ${row.first}`, new OpenBlock(row)]));
-    const sources = await this.#sources.named(found.map(({ source }) => source));
-    return found.flatMap(({ lane, first, index }) => blocks.get(`${lane} ${first}`)?.row(index, sources) ?? []);
-  }
-
   /** Whole blocks in their order, a few at a time, as messages. */
   async *blocks({ lane, after, upTo, since, until }: BlockRange): AsyncGenerator<Row[]> {
     const sql = `SELECT lane, day, first, count, stamp, checksum, meta, data FROM NAME_blocks
       WHERE lane = $1 AND first > $2 AND first <= $3 AND newest_at >= $4 AND oldest_at < $5
       ORDER BY first LIMIT ${BLOCKS_AT_ONCE}`;
     for (let last = after; ; ) {
-      const { rows } = await this.#database.query<WholeRow>(named(sql, this.#name), [lane, last, upTo, since, until]);
-      const open = rows.map((row) => new OpenBlock(row));
+      const { rows } = await this.#database.query<WholeBlock>(named(sql, this.#name), [lane, last, upTo, since, until]);
+      const open = rows.map((row) => OpenBlock.of(row));
       const sources = await this.#sources.named(open.flatMap((block) => block.sources()));
       for (const block of open) yield block.rows(sources);
       if (rows.length < BLOCKS_AT_ONCE) return;
-      last = (rows.at(-1) as WholeRow).first;
+      last = (rows.at(-1) as WholeBlock).first;
     }
-  }
-}
-
-class OpenBlock {
-  readonly #lane: number;
-  readonly #first: number;
-  readonly #count: number;
-  readonly #meta: Uint32Array;
-  readonly #data: Buffer;
-  readonly #starts: number[] = [];
-
-  constructor({ lane, first, checksum, meta, data }: WholeRow) {
-    const row: BlockRow = [first, checksum, meta, data];
-    const block = readBlock(row);
-    this.#lane = lane;
-    this.#first = first;
-    this.#count = block.count;
-    this.#meta = block.meta;
-    this.#data = block.data;
-    for (let index = 0, start = 0; index < block.count; index += 1) {
-      this.#starts.push(start);
-      start += lengthOf(block.meta, index);
-    }
-  }
-
-  sources(): number[] {
-    return Array.from({ length: this.#count }, (_, index) => sourceOf(this.#meta, index)).filter((id) => id !== 0);
-  }
-
-  rows(sources: ReadonlyMap<number, Source>): Row[] {
-    return Array.from({ length: this.#count }, (_, index) => this.row(index, sources)).filter(
-      (row) => row !== undefined,
-    );
-  }
-
-  /** Undefined for one that was removed. */
-  row(index: number, sources: ReadonlyMap<number, Source>): Row | undefined {
-    const source = sources.get(sourceOf(this.#meta, index));
-    if (source === undefined) return undefined;
-    const start = this.#starts[index] as number;
-    const { payload, extras } = splitBytes(
-      this.#meta,
-      index,
-      this.#data.subarray(start, start + lengthOf(this.#meta, index)),
-    );
-    return {
-      position: this.#lane * LANE_POSITIONS + this.#first + index,
-      source,
-      receivedAt: timeOf(this.#meta, index),
-      qos: qosOf(this.#meta, index),
-      payload,
-      ...extras,
-    };
   }
 }

@@ -4,17 +4,24 @@
  */
 
 import type { Logger } from 'pino';
+import type { Wakes } from '../../storage/index.ts';
 import { Cursor } from '../cursor.ts';
 import { Followers } from '../followers.ts';
 import { LANE_POSITIONS, positionOf } from '../position.ts';
 import type { StoredMessage, Telemetry, TelemetryMessage } from '../telemetry.ts';
 
-const POLL_EVERY_MS = 250;
+export const POLL_EVERY_MS = 250;
 
 export interface LaneFollowersOptions<Source extends string> {
-  readonly journal: Pick<Telemetry<Source>, 'bounds' | 'pages'>;
+  readonly journal: Pick<Telemetry<Source>, 'pages'> & {
+    /** Of a reader that has everything. */
+    end(): Promise<Cursor>;
+  };
   /** Of this node. */
   readonly lane: number;
+  readonly pollEvery: number;
+  /** Between nodes; without it others are only noticed by polling. */
+  readonly wakes?: { readonly wakes: Wakes; readonly channel: string } | undefined;
   readonly log: Logger;
 }
 
@@ -26,6 +33,8 @@ export class LaneFollowers<Source extends string> {
   #hasOthers = false;
   #timer: NodeJS.Timeout | undefined;
   #reading: Promise<void> | undefined;
+  #isWoken = false;
+  #stopListening: () => void = () => {};
   #hasFailed = false;
 
   constructor(options: LaneFollowersOptions<Source>) {
@@ -34,9 +43,11 @@ export class LaneFollowers<Source extends string> {
   }
 
   async open(): Promise<void> {
-    this.#at = (await this.#options.journal.bounds()).end;
+    this.#at = await this.#options.journal.end();
     this.#hasOthers = this.#hasOfOthers(this.#at);
-    this.#timer = setInterval(() => this.wake(), POLL_EVERY_MS).unref();
+    this.#timer = setInterval(() => this.#readSoon(), this.#options.pollEvery).unref();
+    const { wakes } = this.#options;
+    if (wakes !== undefined) this.#stopListening = wakes.wakes.onWake(wakes.channel, () => this.wake());
   }
 
   add(device: Source | undefined, listener: (message: StoredMessage<Source>) => void): () => void {
@@ -55,10 +66,18 @@ export class LaneFollowers<Source extends string> {
     else this.#followers.notify(messages, begin, repeated);
     this.#at = this.#at.and(Cursor.of([begin + messages.length - repeated.length - 1]));
     this.#followers.stored();
+    const { wakes } = this.#options;
+    wakes?.wakes.wake(wakes.channel);
   }
 
-  /** Another node stored something. */
+  /** Another node stored something. Without a listener the next poll notices it. */
   wake(): void {
+    if (this.#followers.isEmpty && !this.#followers.hasStoredListeners) return;
+    this.#isWoken = this.#reading !== undefined;
+    this.#readSoon();
+  }
+
+  #readSoon(): void {
     this.#reading ??= this.#read()
       .then(() => {
         this.#hasFailed = false;
@@ -69,17 +88,22 @@ export class LaneFollowers<Source extends string> {
       })
       .finally(() => {
         this.#reading = undefined;
+        if (!this.#isWoken) return;
+        this.#isWoken = false;
+        this.#readSoon();
       });
   }
 
   async close(): Promise<void> {
     clearInterval(this.#timer);
+    this.#stopListening();
+    this.#isWoken = false;
     await this.#reading;
   }
 
   async #read(): Promise<void> {
     const { journal } = this.#options;
-    const { end } = await journal.bounds();
+    const end = await journal.end();
     this.#hasOthers ||= this.#hasOfOthers(end);
     if (this.#everyOwn(this.#at).includes(end)) return;
     if (this.#followers.isEmpty) {

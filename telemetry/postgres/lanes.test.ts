@@ -1,6 +1,7 @@
 /** Nodes that write one journal: a device that moves between them, readers of all of them, and a lease that another process took. */
 
 import { expect, it } from 'vitest';
+import { PostgresWakes } from '../../storage/postgres/index.ts';
 import { DAY, deviceNamed, message, START, texts } from '../../test/behaviour/telemetry-messages.ts';
 import { suitePostgres } from '../../test/fixtures/postgres-cluster.ts';
 import { openNode } from '../../test/fixtures/postgres-journal.ts';
@@ -9,6 +10,8 @@ import { Cursor } from '../cursor.ts';
 import type { StoredMessage, Telemetry, TelemetryRange } from '../telemetry.ts';
 
 const PUMP = deviceNamed('pump-1');
+/** The longest that a timer takes. */
+const NEVER = 2 ** 31 - 1;
 
 async function read(telemetry: Telemetry, range: TelemetryRange = {}): Promise<StoredMessage[]> {
   const found: StoredMessage[] = [];
@@ -105,6 +108,31 @@ describeWithClients('nodes with lanes of one journal', ['postgres'], () => {
     expect(new Set(texts(fresh)).size).toBe(40);
     const cursor = heard.at(-1)?.cursor as Cursor;
     expect(await read(b, { after: cursor })).toEqual([]);
+  });
+
+  it('wake the followers of other nodes when they stored something', async () => {
+    const database = await postgres().open();
+    const listening: PostgresWakes[] = [];
+    const wakesOf = async () => {
+      const connected = Promise.withResolvers<void>();
+      const wakes = new PostgresWakes({
+        database: await postgres().open({ schema: database.schema }),
+        onConnected: connected.resolve,
+      });
+      listening.push(wakes);
+      await connected.promise;
+      return wakes;
+    };
+    const a = await openNode(database, 'a', { wakes: await wakesOf(), pollEvery: NEVER });
+    const b = await openNode(database, 'b', { wakes: await wakesOf() });
+    let read = Promise.withResolvers<StoredMessage>();
+    a.follow(undefined, (stored) => read.resolve(stored));
+    for (let i = 0; i < 15; i += 1) {
+      read = Promise.withResolvers();
+      await b.accept(message('pump-1', `${i}`));
+      expect(texts([await read.promise])).toEqual([`${i}`]);
+    }
+    for (const wakes of listening) await wakes.close();
   });
 
   it('refuse everything from a lease that another process took, and acknowledge none of it', async () => {

@@ -6,18 +6,19 @@ import { RESULT_BYTES } from '../telemetry-reader.ts';
 import type { BlockReader, FoundMessage } from './block-reader.ts';
 import { newestIn, partOf } from './device-index.ts';
 import { compare } from './finder.ts';
+import type { ScatteredMessages } from './scattered-messages.ts';
 import type { Source, Sources } from './sources.ts';
 import { type JournalName, named } from './tables.ts';
 
-/** Messages in one page, and those that are read at once. */
+/** Messages in one page. */
 const MOST_IN_PAGE = 10_000;
-const READ_AT_ONCE = 256;
 
 export interface NewestMessagesOptions {
   readonly database: PostgresDatabase;
   readonly name: JournalName;
   readonly sources: Sources;
   readonly blocks: BlockReader;
+  readonly scattered: ScatteredMessages;
 }
 
 export class NewestMessages {
@@ -29,7 +30,7 @@ export class NewestMessages {
 
   /** One page in the order of devices and streams, after `DEVICE/STREAM`. */
   async page(devices: readonly string[] | undefined, after: string): Promise<Row[]> {
-    const { sources, blocks } = this.#options;
+    const { sources, scattered } = this.#options;
     const [device = '', stream = ''] = after.split('/', 2);
     const isAfter = (one: Source) => one.device > device || (one.device === device && one.stream > stream);
     const wanted = (await sources.of(devices, undefined)).filter(isAfter);
@@ -37,12 +38,12 @@ export class NewestMessages {
     const found = wanted.map(({ id }) => newest.get(id)).filter((one) => one !== undefined);
     const page: Row[] = [];
     let bytes = 0;
-    for (let at = 0; at < found.length; at += READ_AT_ONCE) {
-      for (const row of await blocks.messages(found.slice(at, at + READ_AT_ONCE))) {
+    // Those whose days were removed are not there; an empty page would be the end.
+    for (let at = 0; at < found.length && page.length === 0; at += MOST_IN_PAGE) {
+      for (const row of await scattered.read(found.slice(at, at + MOST_IN_PAGE), RESULT_BYTES)) {
         bytes += memoryOf(row);
-        if (bytes > RESULT_BYTES && page.length > 0) return page;
+        if (bytes > RESULT_BYTES && page.length > 0) break;
         page.push(row);
-        if (page.length === MOST_IN_PAGE) return page;
       }
     }
     return page;

@@ -5,6 +5,7 @@
 
 import { type DeviceId, Problem } from '@rollcall/protocol';
 import type { Logger } from 'pino';
+import type { Wakes } from '../../storage/index.ts';
 import { migrate, type PostgresDatabase } from '../../storage/postgres/index.ts';
 import { Cursor } from '../cursor.ts';
 import { INTAKE_LIMITS, Intake, type IntakeLimits } from '../intake.ts';
@@ -16,7 +17,7 @@ import type { Retention, SegmentStats, Telemetry } from '../telemetry.ts';
 import { Days, dayNumber } from './days.ts';
 import { DeviceIndex, RUN_LENGTH } from './device-index.ts';
 import { LaneLost, leaseLane } from './lane.ts';
-import { LaneFollowers } from './lane-followers.ts';
+import { LaneFollowers, POLL_EVERY_MS } from './lane-followers.ts';
 import { LanePruning } from './lane-pruning.ts';
 import { LaneWriter } from './lane-writer.ts';
 import { KEYS_WRITTEN_EVERY, MessageKeys } from './message-keys.ts';
@@ -45,6 +46,10 @@ export interface PostgresTelemetryOptions {
   beforePruning?(): Promise<void>;
   removed?(segments: readonly SegmentStats[]): Promise<void>;
   observeCommit?(seconds: number): void;
+  /** So that followers on other nodes get messages at once; without it a few times a second. */
+  readonly wakes?: Wakes;
+  /** Milliseconds between two looks at the other lanes; 250 when left out. */
+  readonly pollEvery?: number;
   /** Messages after which the index by device and the keys are written; thousands when left out. */
   readonly marks?: { readonly index: number; readonly keys: number };
 }
@@ -86,8 +91,14 @@ export async function openPostgresTelemetry<Source extends string = DeviceId>(
   const keys = new MessageKeys({ ...parts, writtenEvery: options.marks?.keys ?? KEYS_WRITTEN_EVERY });
   await index.open();
   const writer = new LaneWriter({ database, name, lane, days, sources, keys, index, now });
-  const { streams: readStreams, ...queries } = openLaneReader<Source>({ database, name, sources, days });
-  const followers = new LaneFollowers<Source>({ journal: queries, lane: lane.id, log });
+  const { streams: readStreams, end, ...queries } = openLaneReader<Source>({ database, name, sources, days });
+  const followers = new LaneFollowers<Source>({
+    journal: { pages: queries.pages, end },
+    lane: lane.id,
+    pollEvery: options.pollEvery ?? POLL_EVERY_MS,
+    wakes: options.wakes && { wakes: options.wakes, channel: `journal.${name}` },
+    log,
+  });
   await followers.open();
 
   const streams = new StreamLimit({ max: options.streams ?? 0, read: () => readStreams(STREAM_DAYS), log });

@@ -18,6 +18,7 @@ import { BlockReader, type FoundMessage, type LaneState } from './block-reader.t
 import { DAY_MS, type Days, dayName } from './days.ts';
 import { Finder, type Wanted } from './finder.ts';
 import { NewestMessages } from './newest-messages.ts';
+import { ScatteredMessages } from './scattered-messages.ts';
 import type { Sources } from './sources.ts';
 import { type JournalName, named } from './tables.ts';
 
@@ -33,8 +34,9 @@ export interface LaneReaderOptions {
 
 export function openLaneReader<Source extends string>({ database, name, sources, days }: LaneReaderOptions) {
   const blocks = new BlockReader(database, name, sources);
+  const scattered = new ScatteredMessages(database, name, sources);
   const finder = new Finder(database, name, sources, blocks);
-  const newest = new NewestMessages({ database, name, sources, blocks });
+  const newest = new NewestMessages({ database, name, sources, blocks, scattered });
   const unpack = (rows: readonly Row[]) => unpackRows<Source>(packRows(rows)) as unknown as StoredMessage<Source>[];
 
   async function* pages(range: TelemetryRange<Source>): AsyncGenerator<readonly StoredMessage<Source>[]> {
@@ -61,7 +63,7 @@ export function openLaneReader<Source extends string>({ database, name, sources,
     if (finder.isSought(wanted)) {
       for await (const found of finder.oldestFirst(wanted, lane, after)) {
         for (let at = 0; at < found.length; at += READ_AT_ONCE) {
-          yield (await blocks.messages(found.slice(at, at + READ_AT_ONCE))).filter((row) => isIn(wanted, row));
+          yield (await scattered.read(found.slice(at, at + READ_AT_ONCE))).filter((row) => isIn(wanted, row));
         }
       }
       return;
@@ -101,7 +103,7 @@ export function openLaneReader<Source extends string>({ database, name, sources,
       let bytes = 0;
       for await (const page of finder.newestFirst(wanted, before)) {
         for (let at = 0; at < page.length; at += READ_AT_ONCE) {
-          for (const row of await blocks.messages(page.slice(at, at + READ_AT_ONCE))) {
+          for (const row of await scattered.read(page.slice(at, at + READ_AT_ONCE))) {
             if (!isIn(wanted, row)) continue;
             bytes += memoryOf(row);
             if (bytes > RESULT_BYTES && found.length > 0) return unpack(found.reverse());
@@ -122,6 +124,7 @@ export function openLaneReader<Source extends string>({ database, name, sources,
       }
       return sums.result();
     },
+    end: async () => Cursor.of((await blocks.lanes()).map((lane) => lane.id * LANE_POSITIONS + lane.newest)),
     bounds: async () => {
       const [lanes, stored] = [await blocks.lanes(), await days.list()];
       const positions = lanes.map(({ id, newest: last }) => {
@@ -169,6 +172,7 @@ export function openLaneReader<Source extends string>({ database, name, sources,
       return last === undefined ? [] : newest.streams((last.day - ofDays) * DAY_MS);
     },
   } satisfies Partial<Omit<Telemetry<Source>, 'streams'>> & {
+    end(): Promise<Cursor>;
     streams(days: number): Promise<readonly DeviceStreams[]>;
   };
 }

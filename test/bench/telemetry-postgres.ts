@@ -20,6 +20,8 @@ const TICK_MS = 1;
 /** Messages in flight when as many are stored as can be. */
 const IN_FLIGHT = 20_000;
 const WARM_UP_MS = 2_000;
+const QUERIES = 21;
+const MOST_EXPORTED = 300_000;
 
 const [rate = 25_000, seconds = 10] = process.argv.slice(2, 4).map(Number);
 const hasKeys = process.argv[4] === 'counted';
@@ -78,6 +80,30 @@ async function saturated(telemetry: LaneTelemetry, forMs: number): Promise<numbe
   return stored / ((performance.now() - began) / 1000);
 }
 
+/** Medians, of devices in turn. */
+async function queries(telemetry: LaneTelemetry, stored: number): Promise<void> {
+  const time = async (name: string, ask: (device: DeviceId) => Promise<unknown>, rounds = QUERIES) => {
+    const times: number[] = [];
+    for (let i = 0; i < rounds; i += 1) {
+      const began = performance.now();
+      await ask(devices[(i * 997) % DEVICES] as DeviceId);
+      times.push(performance.now() - began);
+    }
+    times.sort((one, other) => one - other);
+    console.log(`${name}: ${(times[times.length >> 1] as number).toFixed(1)} ms among ${stored} messages`);
+  };
+  await time('the newest 100 of one device', (device) => telemetry.query({ device, limit: 100 }));
+  await time('the last value of one device', (device) => telemetry.last(device));
+  await time(`the last value of ${DEVICES} devices`, () => telemetry.last(), 5);
+  const began = performance.now();
+  let exported = 0;
+  for await (const page of telemetry.pages({})) {
+    exported += page.length;
+    if (exported >= MOST_EXPORTED) break;
+  }
+  console.log(`exported: ${((exported * 1000) / (performance.now() - began)).toFixed(0)} messages/s`);
+}
+
 const cluster = await PostgresCluster.start({ standbys: 2, settings: ['shared_buffers=256MB', 'max_wal_size=4GB'] });
 try {
   const settings = cluster.settings();
@@ -109,6 +135,7 @@ try {
   );
   console.log(`saturated: ${most.toFixed(0)} messages/s with ${IN_FLIGHT} in flight`);
   console.log(`bytes a message: ${sizes}`);
+  await queries(telemetry, stored);
   await telemetry.close();
   await database.close();
 } finally {
