@@ -154,7 +154,7 @@ export async function openBrokerKeeper(options: BrokerKeeperOptions): Promise<Br
     nodes: () => all().map(({ name, sessions, counters }) => ({ name, sessions, counters })),
     async drainNode(name, drainOptions) {
       const node = bus.node(name);
-      await node?.channel.call('drain', drainOptions);
+      await node?.channel.call('drain', { ...drainOptions, isNodeOnly: true });
       return node !== undefined;
     },
     replaceTls(tls, issuers) {
@@ -172,14 +172,18 @@ export async function openBrokerKeeper(options: BrokerKeeperOptions): Promise<Br
       for (const counters of [own, ...all().map((node) => node.counters)]) {
         for (const [name, value] of Object.entries(counters)) sum[name] = (sum[name] ?? 0) + value;
       }
-      return { ...sum, ...storedCounts, sessions: clients.size };
+      // Of this thread; the nodes have their own.
+      const busySeconds = performance.eventLoopUtilization().active / 1_000;
+      return { ...sum, ...storedCounts, event_loop_busy_seconds_total: busySeconds, sessions: clients.size };
     },
     async previewPolicy(scope, document) {
       return joined(await Promise.all(all().map(({ channel }) => channel.call('previewPolicy', { scope, document }))));
     },
     async drain(drainOptions) {
       keeper.wills.stop(); // All clients of a server that stops connect again.
-      await Promise.all(all().map(({ channel }) => channel.call('drain', drainOptions).catch(() => undefined)));
+      const sessionsPerSecond = drainOptions.sessionsPerSecond / Math.max(1, all().length);
+      const perNode = { ...drainOptions, sessionsPerSecond };
+      await Promise.all(all().map(({ channel }) => channel.call('drain', perNode).catch(() => undefined)));
     },
     close() {
       closing ??= close();
@@ -189,7 +193,7 @@ export async function openBrokerKeeper(options: BrokerKeeperOptions): Promise<Br
 }
 
 /** Counters that grow, other than the state of a node at present. */
-const STATES = new Set(['sessions', 'handshakes', 'sessions_not_read', 'sessions_over_share']);
+const STATES = new Set(['sessions', 'pending_connections', 'sessions_not_read', 'sessions_over_share']);
 
 function isTotal(counter: string): boolean {
   return !STATES.has(counter);

@@ -33,7 +33,7 @@ export interface BrokerNodeOptions
   /** Another node of this process listens on the port. */
   readonly isJoining?: boolean;
   /** Pending connections, counted together with those of other nodes. */
-  readonly connections?: PendingConnectionCounts;
+  readonly connections?: (limits: BrokerLimits) => PendingConnectionCounts;
   readonly telemetry: TelemetryIntake;
   readonly limits?: Partial<BrokerLimits>;
   readonly refusalLog?: RefusalLog;

@@ -24,6 +24,7 @@ const DISCONNECT_REASONS = [
   'policy_changed', // the new policy, group or label does not allow it to connect
   'operator',
   'server_shutdown',
+  'node_drained', // an operator drained the node; other nodes of the server go on
   'server_error',
 ] as const;
 export type DisconnectReason = (typeof DISCONNECT_REASONS)[number];

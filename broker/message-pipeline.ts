@@ -19,7 +19,7 @@ import { StorageShareLimiter } from './mqtt/storage-share-limiter.ts';
 import type { Bus } from './routing/bus.ts';
 import type { DeliveredKeys } from './routing/delivered-keys.ts';
 import type { MessageRouter } from './routing/message-router.ts';
-import type { TelemetryIntake } from './routing/telemetry-intake.ts';
+import type { StreamAdmission, TelemetryIntake } from './routing/telemetry-intake.ts';
 import type { SessionState } from './sessions/session-state.ts';
 
 export interface MessagePipeline {
@@ -28,6 +28,7 @@ export interface MessagePipeline {
   readonly sessions: Sessions;
   readonly backpressure: Backpressure;
   readonly storageShareLimiter: StorageShareLimiter;
+  readonly streams: StreamAdmission | undefined;
   /** Stops timers and listeners; the router is closed separately, after the sessions have ended. */
   stop(): void;
 }
@@ -58,7 +59,7 @@ export function openMessagePipeline(
     stopPressure();
     storageShareLimiter.stop();
   };
-  return { handlers, router, sessions, backpressure, storageShareLimiter, stop };
+  return { handlers, router, sessions, backpressure, storageShareLimiter, streams: telemetry.streams, stop };
 }
 
 function createHandlers(

@@ -21,6 +21,7 @@ export interface MetricDefinition {
 export type MetricSource =
   | 'server'
   | 'broker'
+  | 'nodes'
   | 'telemetry'
   | 'heaviestDevices'
   | 'enroll'
@@ -42,6 +43,11 @@ function gauge(name: MetricDefinition['name'], help: string, from: string): Metr
 
 function sinkMetric(type: MetricDefinition['type'], suffix: string, help: string): MetricDefinition {
   return { name: `rollcall_sink_${suffix}`, type, help, label: 'sink', from: { prefix: `sink_${suffix}/sink=` } };
+}
+
+/** Absent while the server is one node. */
+function nodeMetric(type: MetricDefinition['type'], suffix: string, help: string): MetricDefinition {
+  return { name: `rollcall_node_${suffix}`, type, help, label: 'node', from: { prefix: `${suffix}/node=` } };
 }
 
 export const METRICS: Readonly<Record<MetricSource, readonly MetricDefinition[]>> = {
@@ -158,6 +164,12 @@ export const METRICS: Readonly<Record<MetricSource, readonly MetricDefinition[]>
     },
     gauge('rollcall_session_store_short', '1 while the session store is nearly full, else 0.', 'session_store_short'),
     counter('rollcall_session_commits_total', 'Commits of the session store.', 'session_commits'),
+  ],
+  nodes: [
+    nodeMetric('gauge', 'up', '1 while the node serves clients, else 0.'),
+    nodeMetric('gauge', 'sessions', 'MQTT clients that are connected to the node.'),
+    nodeMetric('counter', 'event_loop_busy_seconds_total', 'Time in which the event loop of the node was busy.'),
+    nodeMetric('counter', 'crashes_total', 'Times that the thread of the node ended by an error.'),
   ],
   telemetry: [
     counter('rollcall_telemetry_stored_total', 'Messages stored in the journal.', 'stored'),

@@ -5,7 +5,7 @@
 
 import { lifecycleTopic, serverUrl, UNKNOWN_NAME } from '@rollcall/protocol';
 import type { Logger } from 'pino';
-import { type Broker, createBroker, openSessionStore } from '../broker/index.ts';
+import { type Broker, openSessionStore } from '../broker/index.ts';
 import { type Console, createConsole, createProbeServer } from '../console/index.ts';
 import {
   type Authority,
@@ -33,7 +33,7 @@ import { openFleetEvents } from './events/open.ts';
 import { LoadTestFollower } from './load-test-follower.ts';
 import { setLogLevel } from './logger.ts';
 import { type CounterSource, collectTelemetry, Metrics } from './metrics.ts';
-import { createSingleNode } from './nodes/single-node.ts';
+import { type OpenBroker, openBroker } from './open-broker.ts';
 import { OpenParts } from './open-parts.ts';
 import { createOverviewMonitor } from './overview/overview.ts';
 import { PresenceRecorder } from './presence-recorder.ts';
@@ -41,7 +41,7 @@ import { Readiness } from './readiness.ts';
 import { applyUnconfirmedChanges, connectRegistryChangeHandlers } from './registry-change-handlers.ts';
 import { applyConfig, type ReloadReport } from './reload.ts';
 import { runtimeText } from './runtime.ts';
-import { brokerOptions, consoleOptions, enrollOptions, renewalOptions } from './server-options.ts';
+import { consoleOptions, enrollOptions, renewalOptions } from './server-options.ts';
 import { reportOverShare } from './share-reports.ts';
 import { Simulations } from './simulations/simulations.ts';
 import { storeInspections } from './store-inspection.ts';
@@ -99,6 +99,7 @@ export interface FleetServer {
 
 interface Servers {
   readonly broker: Broker;
+  readonly nodes: OpenBroker['nodes'];
   readonly enroll: EnrollServer;
   readonly renewals: RenewalSchedule;
   readonly console: Console;
@@ -159,7 +160,10 @@ async function start(options: FleetServerOptions, opened: OpenParts): Promise<Fl
         ...servers,
         authority,
         requests: context.limits.requests,
-        setLogLevel: (level) => setLogLevel(log, level),
+        setLogLevel: (level) => {
+          setLogLevel(log, level);
+          servers.nodes.setLogLevel(level);
+        },
       }),
     drain: async () => {
       readiness.draining();
@@ -256,7 +260,7 @@ async function openServers(
     new PresenceRecorder({ registry, broker: 'main', log: log.child({ component: 'presence' }) }),
   );
   await presence.start();
-  const broker = opened.add(await createBroker(brokerOptions(context, stores, { authority, presence })));
+  const { broker, nodes } = await openBroker(context, stores, { authority, presence }, opened);
   const mqttUrl = serverUrl('mqtts', publicHost, broker.port);
   const renewals = createRenewalSchedule(renewalOptions(context, stores, broker));
   const onRecorded = () => void events.pollAudit();
@@ -266,13 +270,13 @@ async function openServers(
   const enroll = opened.add(await createEnrollServer(enrollOptions(context, stores, { authority, renewals, mqttUrl })));
   const enrollUrl = serverUrl('https', publicHost, enroll.port);
   metrics.collectFrom('broker', broker);
+  metrics.collectFrom('nodes', nodes);
   metrics.collectFrom('enroll', enroll);
   metrics.collectFrom('expiry', expiry);
   metrics.collectFrom('events', events);
   metrics.collectFrom('sinks', sinks);
   collectTelemetry(metrics, telemetry);
   const overview = opened.add(createOverviewMonitor({ context, stores, broker, enroll, expiry }));
-  const nodes = opened.add(createSingleNode({ broker, drainDefaults: context.config.drain, now }));
   const simulations = opened.add(
     new Simulations({
       directory: data.simulations,
@@ -299,7 +303,7 @@ async function openServers(
       }),
     ),
   );
-  return { broker, enroll, renewals, console, mqttUrl, enrollUrl };
+  return { broker, nodes, enroll, renewals, console, mqttUrl, enrollUrl };
 }
 
 /** Applies changes that were committed while no server ran, then each change at its commit. */

@@ -4,14 +4,14 @@ import type { OpenSessionStore, openSessionStore } from '../broker/index.ts';
 import type { Registry } from '../registry/index.ts';
 import type { openRegistry } from '../registry/open.ts';
 import type { openSinks, SegmentStats, SinkSettings, Sinks, Telemetry } from '../telemetry/index.ts';
-import type { openTelemetry } from '../telemetry/open.ts';
+import type { EmbeddedTelemetry, openTelemetry } from '../telemetry/open.ts';
 import type { ServerContext } from './context.ts';
 import type { FleetEvents, openFleetEvents } from './events/open.ts';
 import { devicesOf, groupOf } from './registry-lookups.ts';
 
 export interface Stores {
   readonly registry: Registry;
-  readonly telemetry: Telemetry;
+  readonly telemetry: EmbeddedTelemetry;
   readonly events: FleetEvents;
   readonly sinks: Sinks;
   readonly sessions: OpenSessionStore;
@@ -55,6 +55,7 @@ export function telemetryOptions(
     shares,
     streams,
     diskFloor,
+    ...(config.mqtt.workers > 1 && { nodes: config.mqtt.workers }),
     devicesOf: (group) => devicesOf(group, registry),
     removed: (segments) => recordRemoval(segments, registry),
     observeCommit: (seconds) => metrics.observeCommit(seconds),

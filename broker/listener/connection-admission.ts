@@ -10,6 +10,7 @@ import {
 } from '../access/connection-authorizer.ts';
 import { ConnectionRefusals } from '../access/connection-refusals.ts';
 import type { BrokerContext } from '../broker-context.ts';
+import type { BrokerLimits } from '../broker-limits.ts';
 import type { ConnectFailure } from '../events.ts';
 import type { SessionState } from '../sessions/session-state.ts';
 import { ConnectionLimiter } from './connection-limiter.ts';
@@ -32,7 +33,7 @@ export interface ConnectionAdmissionOptions {
   readonly authorized: (connection: AuthorizedConnection) => void;
   readonly elsewhere?: ConnectionAuthorizerOptions['elsewhere'];
   /** Pending connections, counted together with those of other nodes. */
-  readonly connections?: PendingConnectionCounts | undefined;
+  readonly connections?: ((limits: BrokerLimits) => PendingConnectionCounts) | undefined;
 }
 
 export interface ConnectionAdmission {
@@ -54,7 +55,7 @@ export async function openConnectionAdmission(
   const limiter = new ConnectionLimiter({
     limits,
     loadTests: context.loadTests,
-    connections,
+    connections: connections?.(limits),
     now,
     refused: (reason, address) => refusals.report(reason, address),
   });

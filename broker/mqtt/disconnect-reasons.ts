@@ -46,6 +46,11 @@ const EXPLANATIONS: Readonly<Record<DisconnectReason, Explanation | undefined>> 
   policy_changed: explain(ReasonCode.notAuthorized, 'policy_changed', 'the new policy does not allow the connection'),
   operator: explain(ReasonCode.administrativeAction, 'operator', 'an operator ended the connection; connect again'),
   server_shutdown: explain(ReasonCode.serverShuttingDown, 'server_shutdown', 'the server stops; connect again'),
+  node_drained: explain(
+    ReasonCode.useAnotherServer,
+    'node_drained',
+    'this node of the server is drained; connect again to the same address',
+  ),
   server_error: explain(ReasonCode.unspecifiedError, 'server_error', 'the server could not process a packet'),
 };
 

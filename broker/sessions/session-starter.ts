@@ -85,6 +85,7 @@ export class SessionStarter {
     const claim = { clientId, owner, subject, rights, cleanStart, sessionExpiryInterval };
     const claimed = await pipeline.sessions.claim(claim);
     session.claimed(claimed);
+    if (subject.identity.kind === 'device') await pipeline.streams?.load?.(subject.identity.id);
     if (!session.isEnded) this.#reportConnected(session);
     // A connection is accepted only after its will is stored [MQTT-3.1.2-8].
     if (will !== undefined && !session.isEnded) await claimed.record.storeWill(will);
@@ -152,8 +153,9 @@ export class SessionStarter {
   async #release(session: Session): Promise<void> {
     const { state, pipeline } = this.#options;
     const { backpressure, storageShareLimiter, router } = pipeline;
-    const { sessionExpiryInterval, suppressesWill, wasAccepted, recentKeys } = session;
+    const { sessionExpiryInterval, suppressesWill, wasAccepted, recentKeys, facts } = session;
     state.sessions.remove(session);
+    if (state.sessions.find(facts.clientId) === undefined) pipeline.streams?.release?.(facts.clientId);
     backpressure.sessionEnded(session);
     storageShareLimiter.sessionEnded(session);
     router.removeSession(session);

@@ -22,6 +22,7 @@ const SENTENCES: Readonly<Record<DisconnectReason | typeof SERVER_LOST, string>>
   policy_changed: 'a new policy, group or label does not allow the connection',
   operator: 'an operator disconnected it',
   server_shutdown: 'the server stopped',
+  node_drained: 'an operator drained its node of the server',
   server_error: 'the server could not process a packet',
   server_lost: 'the server ended without recording how',
 };

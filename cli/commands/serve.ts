@@ -25,6 +25,7 @@ interface ServeOptions {
   readonly host?: string;
   readonly enrollPort?: number;
   readonly mqttPort?: number;
+  readonly workers?: number | 'auto';
   readonly consolePort?: number;
   readonly publicHost?: readonly string[];
   readonly runtime?: string;
@@ -100,6 +101,7 @@ function loadServeConfig(options: ServeOptions): Config {
       [['mqtt', 'webSocket', 'host'], options.host],
       [['enroll', 'port'], options.enrollPort],
       [['mqtt', 'port'], options.mqttPort],
+      [['mqtt', 'workers'], options.workers],
       [['console', 'port'], options.consolePort],
       [['publicHosts'], options.publicHost && [...new Set([...options.publicHost, ...LOCAL_NAMES])]],
     ],
@@ -135,10 +137,11 @@ function announce(server: FleetServer, config: Config, form: OutputForm): void {
   const optional = { ...(webSocketUrl && { webSocketUrl }), ...(healthUrl && { healthUrl }) };
   if (form === 'json') printJson({ event: 'ready', enrollUrl, mqttUrl, consoleUrl, ...optional, trustBundle, socket });
   else {
+    const { workers } = config.mqtt;
     printResult(
       [
         `enroll    ${enrollUrl}`,
-        `mqtt      ${mqttUrl}`,
+        `mqtt      ${mqttUrl}${workers === 1 ? '' : `  ${workers} workers`}`,
         ...(webSocketUrl === undefined ? [] : [`websocket ${webSocketUrl}`]),
         `console   ${consoleUrl}`,
         ...(healthUrl === undefined ? [] : [`health    ${healthUrl}`]),
@@ -183,6 +186,10 @@ function warnOfLoopbackName(config: Config, { enrollUrl, mqttUrl }: FleetServer,
   log.warn(fields, 'tokens and images name a loopback address: devices on other machines would call themselves');
 }
 
+function workers(text: string): number | 'auto' {
+  return text === 'auto' ? text : integerBetween(1, 64)(text);
+}
+
 export function serveCommand(): Command {
   return withJsonOption(new Command('serve').description('run the servers: EST, MQTT and console'))
     .option('--config <file>', 'YAML file of options; rollcall.example.yaml lists them all')
@@ -194,6 +201,7 @@ export function serveCommand(): Command {
       integerBetween(0, 65_535),
     )
     .option('--mqtt-port <n>', 'port of the MQTT broker, 0 for any free one (default: 8883)', integerBetween(0, 65_535))
+    .option('--workers <n>', 'threads that serve MQTT, 1 to 64, or auto: one per core, at most 8 (default: 1)', workers)
     .option('--console-port <n>', 'port of the console, 0 for any free one (default: 8444)', integerBetween(0, 65_535))
     .addOption(
       new Option('--runtime <name>', 'runtime of the server (default: node); bun is an optional dependency').choices([

@@ -17,6 +17,7 @@ import { z } from 'zod';
 import { oidcSchema } from './oidc-config.ts';
 import { sinksSchema } from './sink-config.ts';
 import { DURATION_RULE, PERCENT_RULE, parseDuration, parsePercent, parseSize, SIZE_RULE } from './units.ts';
+import { workersSchema } from './workers.ts';
 
 const HOST_NAME = /^(?=.{1,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*$/i;
 
@@ -146,6 +147,7 @@ export const configSchema = z.strictObject({
   mqtt: section({
     host: listener.prefault('127.0.0.1'),
     port: port.prefault(8883),
+    workers: workersSchema.prefault(1),
     proxyProtocol: section({ from: networks }),
     webSocket: section({
       listen: z.boolean().prefault(false),

@@ -30,8 +30,8 @@ export interface NodeStatus {
 
 /** A node's thread answers. */
 export interface NodeCalls {
-  /** Listens. */
-  readonly start: { readonly input: undefined; readonly output: NodePorts };
+  /** Listens. The input is that of the node's program, with its ports transferred. */
+  readonly start: { readonly input: unknown; readonly output: NodePorts };
   readonly status: { readonly input: undefined; readonly output: NodeStatus };
   /** Ends everything. The thread may be ended afterwards. */
   readonly close: { readonly input: undefined; readonly output: undefined };

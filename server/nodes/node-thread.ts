@@ -10,8 +10,6 @@ export interface NodeThreadOptions {
   /** The module that calls `serveNode()`. */
   readonly program: URL;
   readonly settings: NodeSettings;
-  /** Plain data for the node. */
-  readonly options: unknown;
   /** Takes the end of the channel between the node and the keeper. Called before the thread runs. */
   attach(keeper: MessagePort): void;
   writeLines(batch: KeeperCalls['log']['input']): void;
@@ -28,11 +26,15 @@ export class NodeThread {
   readonly #worker: Worker;
   readonly #channel: Channel<NodeCalls, KeeperCalls>;
 
-  constructor({ program, settings, options, attach, writeLines, failed, ended }: NodeThreadOptions) {
+  constructor({ program, settings, attach, writeLines, failed, ended }: NodeThreadOptions) {
     const { port1, port2 } = new MessageChannel();
     attach(port1);
-    const workerData: NodeThreadData<unknown> = { settings, options, keeper: port2 };
-    this.#worker = new Worker(program, { name: `rollcall ${settings.name}`, workerData, transferList: [port2] });
+    const workerData: NodeThreadData = { settings, keeper: port2 };
+    this.#worker = new Worker(program, {
+      name: `rollcall ${settings.name}`,
+      workerData,
+      transferList: [port2],
+    });
     this.#channel = new Channel<NodeCalls, KeeperCalls>(this.#worker, {
       name: `node ${settings.name}`,
       failed,
@@ -45,9 +47,9 @@ export class NodeThread {
     return this.#worker.threadId;
   }
 
-  /** Resolves when the node listens. */
-  start(): Promise<NodePorts> {
-    return this.#channel.call('start', undefined);
+  /** Resolves when the node listens. `transfer`: the ports in the options, which are plain data otherwise. */
+  start(options: unknown, transfer: readonly MessagePort[]): Promise<NodePorts> {
+    return this.#channel.call('start', options, transfer);
   }
 
   /** Rejects with Problem `unavailable` where the thread does not answer in time. */

@@ -9,6 +9,7 @@ import { expect, it, onTestFinished } from 'vitest';
 import { LoadTestExemptions, RefusalLog } from '../../limits/index.ts';
 import type { LineNodeOptions } from '../../test/fixtures/line-node.ts';
 import { createLogger, type LogLevel } from '../logger.ts';
+import type { NodePorts } from './node-calls.ts';
 import { NodeThreads, type NodeThreadsOptions } from './node-threads.ts';
 
 interface Started {
@@ -40,12 +41,12 @@ async function start(
   const nodes = await NodeThreads.start({
     count: 2,
     program: new URL('../../test/fixtures/line-node.ts', import.meta.url),
-    nodeOptions: (ports) => ({ port: ports?.port ?? 0, isJoining: ports !== undefined, ...options.node }),
+    nodeOptions: async (ports) => lineNode(ports, options.node),
     attach: (name, keeper) => {
       keepers.set(name, keeper);
       keeper.on('message', (message: string) => attached.push(message));
     },
-    detached: (name) => detached.push(name),
+    detached: async (name) => void detached.push(name),
     sessionsOf: (name) => (name === 'w1' ? 1 : 2),
     drainNode: async (name) => {
       keepers.get(name)?.postMessage('drain');
@@ -73,6 +74,10 @@ async function start(
       waiting.add(waiter);
     });
   return { nodes, lines, loadTests, attached, detached, logged };
+}
+
+function lineNode(ports: NodePorts | undefined, options: Partial<LineNodeOptions> = {}) {
+  return { options: { port: ports?.port ?? 0, isJoining: ports !== undefined, ...options }, transfer: [] };
 }
 
 interface Client {
@@ -203,7 +208,7 @@ it('a node that crashes is started again on the same port while the others serve
     { crashes: 1, state: 'serving', sessions: 1 },
     { crashes: 0, state: 'serving', sessions: 2 },
   ]);
-  expect(nodes.counters()).toMatchObject({
+  expect(await nodes.counters()).toMatchObject({
     'up/node=w1': 1,
     'sessions/node=w2': 2,
     'crashes_total/node=w1': 1,
@@ -214,7 +219,7 @@ it('a node that crashes is started again on the same port while the others serve
 it('a node that cannot be started again is tried until it can', async () => {
   let broken: string | undefined;
   const { nodes, logged } = await start({
-    nodeOptions: (ports) => ({ port: ports?.port ?? 0, isJoining: ports !== undefined, broken }),
+    nodeOptions: async (ports) => lineNode(ports, broken === undefined ? {} : { broken }),
   });
   const failed = logged('node was not started; it is tried again');
   broken = 'w1';

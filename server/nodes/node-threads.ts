@@ -22,12 +22,15 @@ export interface NodeThreadsOptions {
   readonly count: number;
   /** The module that calls `serveNode()`. */
   readonly program: URL;
-  /** Plain data for a node that starts now; `ports` are those of the nodes that listen. */
-  nodeOptions(ports: NodePorts | undefined): unknown;
+  /** For a node that starts now: plain data, and the ports in it that are transferred. `ports` are those of the nodes that listen. */
+  nodeOptions(ports: NodePorts | undefined): Promise<{
+    readonly options: unknown;
+    readonly transfer: readonly MessagePort[];
+  }>;
   /** Connects a node to the keeper of its state, before its thread runs. */
   attach(name: string, keeper: MessagePort): void;
-  /** The thread of a node has ended. Called before it is started again. */
-  detached(name: string): void;
+  /** The thread of a node has ended. It is started again when this resolves. */
+  detached(name: string): Promise<void>;
   readonly drainDefaults: NodeControl['drainDefaults'];
   readonly refusalLog: RefusalLog;
   readonly refusalLogsPerMinute: number;
@@ -55,6 +58,8 @@ interface Node {
   soon: number;
   startedAt: number;
   timer: NodeJS.Timeout | undefined;
+  /** Its last thread ended; resolves when the keeper has released what it had. */
+  detaching: Promise<void> | undefined;
   readonly load: NodeLoad;
 }
 
@@ -105,6 +110,7 @@ export class NodeThreads implements NodeControl {
       soon: 0,
       startedAt: 0,
       timer: undefined,
+      detaching: undefined,
       load: { endedSeconds: 0, status: undefined, at: 0, busy: undefined },
     }));
   }
@@ -113,10 +119,10 @@ export class NodeThreads implements NodeControl {
   static async start(options: NodeThreadsOptions): Promise<NodeThreads> {
     const nodes = new NodeThreads(options);
     try {
-      const [first, ...others] = nodes.#nodes;
-      // The first one chooses the port, and finds out whether another process has it.
-      if (first !== undefined) await nodes.#start(first);
-      await Promise.all(others.map((node) => nodes.#start(node)));
+      // All load their modules side by side. The first one chooses the port, and finds out whether another process has it.
+      const [first, ...others] = nodes.#nodes.map((node) => [node, nodes.#spawn(node)] as const);
+      if (first !== undefined) await nodes.#listen(...first);
+      await Promise.all(others.map((each) => nodes.#listen(...each)));
     } catch (error) {
       await nodes.close();
       throw error;
@@ -142,7 +148,8 @@ export class NodeThreads implements NodeControl {
   }
 
   /** Counters per node: `sessions/node=w1`. */
-  counters(): Readonly<Record<string, number>> {
+  async counters(): Promise<Readonly<Record<string, number>>> {
+    await this.refresh();
     const perNode = this.#nodes.map(({ name, state, crashes, load }) => ({
       [`up/node=${name}`]: state === 'serving' || state === 'draining' ? 1 : 0,
       [`sessions/node=${name}`]: this.#options.sessionsOf(name),
@@ -215,6 +222,7 @@ export class NodeThreads implements NodeControl {
     this.#stopLoadTests();
     for (const { timer } of this.#nodes) clearTimeout(timer);
     await Promise.all(this.#nodes.map((node) => node.thread && this.#end(node, node.thread)));
+    await Promise.all(this.#nodes.map(({ detaching }) => detaching));
   }
 
   #drainable(name: string): Node {
@@ -227,8 +235,8 @@ export class NodeThreads implements NodeControl {
     return node;
   }
 
-  async #start(node: Node): Promise<void> {
-    const { program, nodeOptions, log, loadTests, refusalLogsPerMinute } = this.#options;
+  #spawn(node: Node): NodeThread {
+    const { program, log, loadTests, refusalLogsPerMinute } = this.#options;
     const { name, index } = node;
     const thread: NodeThread = new NodeThread({
       program,
@@ -240,7 +248,6 @@ export class NodeThreads implements NodeControl {
         connections: this.#memory,
         loadTests: loadTests.active,
       },
-      options: nodeOptions(this.#ports),
       attach: (keeper) => this.#options.attach(name, keeper),
       writeLines: (batch) => writeNodeLines(batch, name, this.#options),
       failed: (error, call) => this.#log.error({ node: name, err: error, call }, 'a message of a node was not handled'),
@@ -248,15 +255,20 @@ export class NodeThreads implements NodeControl {
     });
     node.thread = thread;
     node.startedAt = performance.now();
+    return thread;
+  }
+
+  async #listen(node: Node, thread: NodeThread): Promise<void> {
     try {
-      this.#ports = await thread.start();
+      const { options, transfer } = await this.#options.nodeOptions(this.#ports);
+      this.#ports = await thread.start(options, transfer);
     } catch (error) {
-      if (node.thread === thread) await this.#end(node, thread);
+      await this.#end(node, thread);
       throw error;
     }
     this.#set(node, 'serving');
-    this.#log.info({ node: name, ...this.#ports }, 'node listens');
-    await this.refresh();
+    this.#log.info({ node: node.name, ...this.#ports }, 'node listens');
+    await this.#ask(node, thread);
   }
 
   /** A thread ended by itself. */
@@ -282,7 +294,8 @@ export class NodeThreads implements NodeControl {
   async #startAgain(node: Node): Promise<void> {
     if (this.#closing !== undefined) return;
     try {
-      await this.#start(node);
+      await node.detaching;
+      await this.#listen(node, this.#spawn(node));
     } catch (error) {
       this.#log.error({ node: node.name, err: error }, 'node was not started; it is tried again');
       this.#scheduleStart(node);
@@ -303,7 +316,9 @@ export class NodeThreads implements NodeControl {
     node.load.status = undefined;
     node.load.busy = undefined;
     forgetConnections(this.#memory, node.index);
-    this.#options.detached(node.name);
+    node.detaching = this.#options.detached(node.name).catch((error: unknown) => {
+      this.#log.error({ node: node.name, err: error }, 'sessions of a node that ended were not released');
+    });
   }
 
   #set(node: Node, state: NodeView['state']): void {

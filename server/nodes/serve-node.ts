@@ -8,10 +8,9 @@ import { Channel } from '../../storage/index.ts';
 import type { KeeperCalls, NodeCalls, NodePorts, NodeSettings } from './node-calls.ts';
 import { NodeLog } from './node-log.ts';
 
-/** What a thread is started with. `options` are those of the node that it runs. */
-export interface NodeThreadData<Options> {
+/** What a thread is started with. */
+export interface NodeThreadData {
   readonly settings: NodeSettings;
-  readonly options: Options;
   /** The channel between the node and the keeper of its state. */
   readonly keeper: MessagePort;
 }
@@ -34,7 +33,7 @@ export interface RunningNode extends NodePorts {
 /** Called once in a thread that `NodeThreads` started. */
 export function serveNode<Options>(open: (context: NodeContext<Options>) => Promise<RunningNode>): void {
   if (parentPort === null) throw new Error('expected to run in a worker thread, found none');
-  const { settings, options, keeper } = workerData as NodeThreadData<Options>;
+  const { settings, keeper } = workerData as NodeThreadData;
   const channel = new Channel<KeeperCalls, NodeCalls>(parentPort, {
     name: 'the main thread',
     failed: (error, name) => nodeLog.log.error({ err: error, call: name }, 'a message to this node was not handled'),
@@ -43,10 +42,10 @@ export function serveNode<Options>(open: (context: NodeContext<Options>) => Prom
   const loadTests = new LoadTestExemptions(Date.now);
   loadTests.replace(settings.loadTests);
   let node: RunningNode | undefined;
-  channel.handle('start', async () => {
+  channel.handle('start', async (options) => {
     node = await open({
       name: settings.name,
-      options,
+      options: options as Options,
       keeper,
       log: nodeLog.log,
       refusalLog: nodeLog.refusalLog,

@@ -14,6 +14,9 @@ const SAMPLE_MS = 1_000;
 
 /** To be closed with the server. */
 export interface SingleNode extends NodeControl {
+  /** None: those of the process are those of the node. */
+  counters(): Readonly<Record<string, number>>;
+  setLogLevel(): void;
   close(): Promise<void>;
 }
 
@@ -39,6 +42,8 @@ export function createSingleNode({ broker, drainDefaults, now }: SingleNodeOptio
       throw refusal(name);
     },
     drain: (name) => Promise.reject(refusal(name)),
+    counters: () => ({}),
+    setLogLevel: () => {},
     close: async () => clearInterval(timer),
   };
 }

@@ -1,0 +1,24 @@
+/** The option `mqtt.workers`: how many threads serve MQTT. */
+
+import { availableParallelism } from 'node:os';
+import { z } from 'zod';
+import { runtime } from '../runtime.ts';
+
+/** More threads than this share one keeper, which they then wait for. */
+const AUTOMATIC_MAX = 8;
+export const WORKERS_MAX = 64;
+
+/** Threads listen on one port by SO_REUSEPORT, which Linux spreads connections over. Bun's threads cannot. */
+export function canShareListener(platform: string = process.platform, name: string = runtime.name): boolean {
+  return platform === 'linux' && name === 'node';
+}
+
+/** Of this machine. */
+export function automaticWorkers(): number {
+  return canShareListener() ? Math.min(AUTOMATIC_MAX, availableParallelism()) : 1;
+}
+
+/** `auto` is read as the number for this machine. */
+export const workersSchema = z
+  .union([z.literal('auto'), z.int().min(1).max(WORKERS_MAX)], { error: `expected auto, or 1 to ${WORKERS_MAX}` })
+  .transform((workers) => (workers === 'auto' ? automaticWorkers() : workers));

@@ -1,0 +1,102 @@
+/** Opens the broker: in this thread, or as nodes in threads of their own whose sessions this thread has. */
+
+import type { MessagePort } from 'node:worker_threads';
+import { Problem } from '@rollcall/protocol';
+import { type Broker, type BrokerKeeper, createBroker, openBrokerKeeper } from '../broker/index.ts';
+import type { NodeControl } from '../console/index.ts';
+import type { Authority } from '../enroll/index.ts';
+import { Channel } from '../storage/index.ts';
+import { canShareListener } from './config/workers.ts';
+import type { ServerContext } from './context.ts';
+import type { LogLevel } from './logger.ts';
+import type { BrokerNodeSettings } from './nodes/broker-node-thread.ts';
+import type { NodePorts } from './nodes/node-calls.ts';
+import { NodeThreads } from './nodes/node-threads.ts';
+import { createSingleNode } from './nodes/single-node.ts';
+import type { OpenParts } from './open-parts.ts';
+import type { PresenceRecorder } from './presence-recorder.ts';
+import { runtimeText } from './runtime.ts';
+import { brokerOptions } from './server-options.ts';
+import type { Stores } from './store-options.ts';
+
+export interface OpenBroker {
+  readonly broker: Broker;
+  readonly nodes: NodeControl & {
+    counters(): Readonly<Record<string, number>> | Promise<Readonly<Record<string, number>>>;
+    setLogLevel(level: LogLevel): void;
+  };
+}
+
+interface BrokerParts {
+  readonly authority: Authority;
+  readonly presence: PresenceRecorder;
+}
+
+export async function openBroker(
+  context: ServerContext,
+  stores: Stores,
+  parts: BrokerParts,
+  opened: OpenParts,
+): Promise<OpenBroker> {
+  const { config, now } = context;
+  const options = brokerOptions(context, stores, parts);
+  if (config.mqtt.workers === 1) {
+    const broker = opened.add(await createBroker(options));
+    return { broker, nodes: opened.add(createSingleNode({ broker, drainDefaults: config.drain, now })) };
+  }
+  if (!canShareListener()) {
+    throw new Problem('config_invalid', {
+      reason: `mqtt.workers: expected 1, because threads cannot share a port on ${process.platform} with ${runtimeText}`,
+    });
+  }
+  const broker = opened.add(await openBrokerKeeper(options));
+  const nodes = opened.add(await startNodes(context, stores, parts, broker));
+  broker.listening(nodes.ports);
+  return { broker, nodes };
+}
+
+function startNodes(
+  context: ServerContext,
+  stores: Stores,
+  parts: BrokerParts,
+  broker: BrokerKeeper,
+): Promise<NodeThreads> {
+  const { config, limits, now, log } = context;
+  const failed = (error: unknown, call: string) =>
+    log.error({ component: 'broker', err: error, call }, 'a message of a node failed');
+  return NodeThreads.start({
+    count: config.mqtt.workers,
+    program: new URL('./nodes/broker-node-thread.ts', import.meta.url),
+    async nodeOptions(ports) {
+      const { connection, transfer } = await stores.telemetry.connectNode();
+      return { options: { ...nodeSettings(context, stores, parts, ports), telemetry: connection }, transfer };
+    },
+    attach: (name, port: MessagePort) => broker.attach(name, new Channel(port, { name: `node ${name}`, failed })),
+    detached: (name) => broker.detach(name),
+    sessionsOf: (name) => broker.nodes().find((node) => node.name === name)?.sessions ?? 0,
+    drainNode: (name, drain) => broker.drainNode(name, drain),
+    drainDefaults: config.drain,
+    refusalLog: limits.refusalLog,
+    refusalLogsPerMinute: config.mqtt.limits.refusalLogsPerMinute,
+    loadTests: limits.loadTests,
+    now,
+    log,
+  });
+}
+
+/** As they are now: certificates, CAs and limits change while the server runs. */
+function nodeSettings(
+  context: ServerContext,
+  stores: Stores,
+  parts: BrokerParts,
+  listening: NodePorts | undefined,
+): Omit<BrokerNodeSettings, 'telemetry'> {
+  const options = brokerOptions(context, stores, parts);
+  const { host, port, proxies, webSocket, tls, issuers, trustDomain, limits = {}, serverReference } = options;
+  return {
+    ...{ host, port: listening?.port ?? port, isJoining: listening !== undefined },
+    ...{ tls, issuers: issuers.toString(), trustDomain, limits, serverReference },
+    ...(proxies !== undefined && { proxies: [...proxies] }),
+    ...(webSocket !== undefined && { webSocket: { ...webSocket, port: listening?.webSocketPort ?? webSocket.port } }),
+  };
+}
