@@ -8,7 +8,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { Problem } from '@rollcall/protocol';
 import { type PostgresConnection, type Result, type Row, type Statement, timeoutsOf } from './connection.ts';
-import { ConnectionPool, type PoolUsage } from './pool.ts';
+import { ConnectionPool, type PoolUsage, type Use } from './pool.ts';
 import {
   isConflict,
   isConnectionLost,
@@ -65,7 +65,7 @@ export class PostgresDatabase {
 
   /** A statement that only reads, repeated when its connection is lost. */
   query<R = Row>(statement: Statement, values?: readonly unknown[]): Promise<Result<R>> {
-    return this.#repeated((connection) => connection.query<R>(statement, values));
+    return this.#repeated('read', (connection) => connection.query<R>(statement, values));
   }
 
   /**
@@ -73,7 +73,9 @@ export class PostgresDatabase {
    * after it was sent, and when its standbys were lost.
    */
   execute<R = Row>(statement: Statement, values?: readonly unknown[]): Promise<Result<R>> {
-    return this.#repeated((connection) => this.#confirmed(connection, () => connection.write<R>(statement, values)));
+    return this.#repeated('write', (connection) =>
+      this.#confirmed(connection, () => connection.write<R>(statement, values)),
+    );
   }
 
   /**
@@ -81,7 +83,7 @@ export class PostgresDatabase {
    * rolls back and is thrown. Throws `UnconfirmedCommit` when the outcome of COMMIT is not known or its standbys were lost.
    */
   transaction<T>(work: (transaction: PostgresTransaction) => Promise<T>, options: TransactionOptions = {}): Promise<T> {
-    return this.#repeated((connection) => this.#attempt(connection, work, options));
+    return this.#repeated('write', (connection) => this.#attempt(connection, work, options));
   }
 
   /**
@@ -89,7 +91,7 @@ export class PostgresDatabase {
    * `database_settings_refused`, `database_server_unsupported`, and what connecting throws.
    */
   async check(): Promise<void> {
-    await this.#repeated((connection) => connection.expectSettings());
+    await this.#repeated('read', (connection) => connection.expectSettings());
   }
 
   /** Of the connections of this pool. */
@@ -180,11 +182,11 @@ export class PostgresDatabase {
     }
   }
 
-  async #repeated<T>(attempt: (connection: PostgresConnection) => Promise<T>): Promise<T> {
+  async #repeated<T>(use: Use, attempt: (connection: PostgresConnection) => Promise<T>): Promise<T> {
     const until = performance.now() + this.#timeouts.retry;
     for (let tries = 0; ; tries += 1) {
       try {
-        const connection = await this.#pool.acquire();
+        const connection = await this.#pool.acquire(use);
         try {
           return await attempt(connection);
         } catch (error) {

@@ -1,4 +1,7 @@
-/** Connections to the primary, at most so many; requests wait for one in order. Opens none before it is asked for. */
+/**
+ * Connections to the primary, at most so many; requests wait for one in order. Some are left to reads, which go on while all writes wait
+ * for lost standbys. Opens none before it is asked for.
+ */
 
 import { Problem } from '@rollcall/protocol';
 import type { PostgresConnection } from './connection.ts';
@@ -18,10 +21,18 @@ export interface PoolUsage {
   readonly waiting: number;
 }
 
+/** Connections that writes leave to reads; half of them where there are few. */
+const READERS = 2;
+
+export type Use = 'read' | 'write';
+
 interface Waiting {
+  readonly use: Use;
+  /** Grows with each request. */
+  readonly order: number;
   readonly resolve: (connection: PostgresConnection) => void;
   readonly reject: (error: unknown) => void;
-  readonly timer: NodeJS.Timeout;
+  timer: NodeJS.Timeout | undefined;
 }
 
 export class ConnectionPool {
@@ -29,55 +40,50 @@ export class ConnectionPool {
   readonly #all = new Set<PostgresConnection>();
   /** The most recently used one is last, and is used first. */
   readonly #idle: PostgresConnection[] = [];
-  readonly #waiting: Waiting[] = [];
+  readonly #waiting: Readonly<Record<Use, Waiting[]>> = { read: [], write: [] };
+  #requests = 0;
+  readonly #writing = new Set<PostgresConnection>();
+  readonly #writersAtMost: number;
   #opening = 0;
   #isClosed = false;
 
   constructor(options: PoolOptions) {
     this.#options = options;
+    this.#writersAtMost = options.size - Math.min(READERS, Math.floor(options.size / 2));
   }
 
   /** Throws what opening throws, and Problem `unavailable` when none became free in time or the pool is closed. */
-  acquire(): Promise<PostgresConnection> {
+  acquire(use: Use): Promise<PostgresConnection> {
     if (this.#isClosed) return Promise.reject(closed());
-    for (;;) {
-      const connection = this.#idle.pop();
-      if (connection === undefined) break;
-      if (!connection.isLost) return Promise.resolve(connection);
-      this.#all.delete(connection);
-    }
     return new Promise((resolve, reject) => {
-      const waiting: Waiting = {
-        resolve,
-        reject,
-        timer: setTimeout(() => this.#giveUp(waiting), this.#options.wait),
-      };
-      this.#waiting.push(waiting);
-      this.#openMore();
+      this.#requests += 1;
+      const waiting: Waiting = { use, order: this.#requests, resolve, reject, timer: undefined };
+      this.#waiting[use].push(waiting);
+      this.#serve();
+      if (this.#waiting[use].at(-1) !== waiting) return; // it has its connection
+      waiting.timer = setTimeout(() => this.#giveUp(waiting), this.#options.wait);
     });
   }
 
   /** A connection that was lost meanwhile is replaced when one is needed. */
   release(connection: PostgresConnection): void {
-    if (this.#isClosed || connection.isLost) {
-      this.#all.delete(connection);
-      connection.destroy();
-      this.#openMore();
-      return;
-    }
-    const next = this.#waiting.shift();
-    if (next === undefined) this.#idle.push(connection);
-    else this.#answer(next, connection);
+    this.#writing.delete(connection);
+    this.#idle.push(connection);
+    this.#serve();
   }
 
   get usage(): PoolUsage {
-    return { open: this.#all.size, idle: this.#idle.length, waiting: this.#waiting.length };
+    return {
+      open: this.#all.size,
+      idle: this.#idle.length,
+      waiting: this.#waiting.read.length + this.#waiting.write.length,
+    };
   }
 
   /** Ends every connection, also those in use. */
   async close(): Promise<void> {
     this.#isClosed = true;
-    for (const waiting of this.#waiting.splice(0)) {
+    for (const waiting of [...this.#waiting.read.splice(0), ...this.#waiting.write.splice(0)]) {
       clearTimeout(waiting.timer);
       waiting.reject(closed());
     }
@@ -86,12 +92,26 @@ export class ConnectionPool {
     await Promise.all(connections.map((connection) => connection.close()));
   }
 
-  #openMore(): void {
-    while (
-      !this.#isClosed &&
-      this.#opening < this.#waiting.length &&
-      this.#all.size + this.#opening < this.#options.size
-    ) {
+  /** Gives idle connections to those that wait, and opens as many more as are wanted. */
+  #serve(): void {
+    for (;;) {
+      const connection = this.#idle.pop();
+      if (connection === undefined) break;
+      if (this.#isClosed || connection.isLost) {
+        this.#all.delete(connection);
+        connection.destroy();
+        continue;
+      }
+      const next = this.#takeNext();
+      if (next === undefined) {
+        this.#idle.push(connection);
+        return;
+      }
+      if (next.use === 'write') this.#writing.add(connection);
+      next.resolve(connection);
+    }
+    const wanted = this.#waiting.read.length + this.#writersToServe();
+    while (!this.#isClosed && this.#opening < wanted && this.#all.size + this.#opening < this.#options.size) {
       this.#opening += 1;
       void this.#openOne();
     }
@@ -105,23 +125,31 @@ export class ConnectionPool {
       this.release(connection);
     } catch (error) {
       this.#opening -= 1;
-      const next = this.#waiting.shift();
-      if (next === undefined) return;
-      clearTimeout(next.timer);
-      next.reject(error);
-      this.#openMore();
+      this.#takeNext()?.reject(error);
+      this.#serve();
     }
   }
 
-  #answer({ timer, resolve }: Waiting, connection: PostgresConnection): void {
-    clearTimeout(timer);
-    resolve(connection);
+  /** The first that may have a connection now. */
+  #takeNext(): Waiting | undefined {
+    const read = this.#waiting.read[0];
+    const write = this.#writersToServe() > 0 ? this.#waiting.write[0] : undefined;
+    const isRead = write === undefined || (read !== undefined && read.order < write.order);
+    const next = this.#waiting[isRead ? 'read' : 'write'].shift();
+    clearTimeout(next?.timer);
+    return next;
+  }
+
+  /** Of those that wait. */
+  #writersToServe(): number {
+    return Math.max(0, Math.min(this.#waiting.write.length, this.#writersAtMost - this.#writing.size));
   }
 
   #giveUp(waiting: Waiting): void {
-    const index = this.#waiting.indexOf(waiting);
+    const queue = this.#waiting[waiting.use];
+    const index = queue.indexOf(waiting);
     if (index < 0) return;
-    this.#waiting.splice(index, 1);
+    queue.splice(index, 1);
     waiting.reject(
       new Problem('unavailable', {
         reason: `expected a free connection to the database within ${this.#options.wait} ms`,

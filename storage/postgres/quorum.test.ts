@@ -59,6 +59,20 @@ describeWithClients('a commit to a primary with two standbys', ['postgres'], () 
     await written;
   });
 
+  it('leaves connections to reads, which go on while many writes wait', async () => {
+    const cluster = await postgresCluster({ standbys: 2 });
+    const database = await cluster.open({ connections: 4 });
+    await database.execute('CREATE TABLE notes (id BIGINT)');
+    await Promise.all(cluster.standbys.map((standby) => standby.stop()));
+    const written = Promise.all([1, 2, 3, 4, 5, 6].map((id) => database.execute(INSERT, [id])));
+    const sql = `SELECT count(*)::int AS waiting FROM pg_stat_activity WHERE wait_event = 'SyncRep'`;
+    await expect.poll(() => cluster.primary.ask(sql)).toEqual([{ waiting: 2 }]);
+    expect((await database.query('SELECT id FROM notes')).rows).toEqual([]);
+    expect(database.usage).toEqual({ open: 3, idle: 1, waiting: 4 });
+    await cluster.standbys[0]?.start();
+    await written;
+  });
+
   it('has an unknown outcome once it was not confirmed in time, and its connection is free again when a standby is back', async () => {
     const cluster = await postgresCluster({ standbys: 2 });
     const database = await cluster.open({ connections: 1, timeouts: { commit: 100, retry: 20_000 } });

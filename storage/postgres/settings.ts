@@ -36,7 +36,7 @@ export interface PostgresSettings extends PostgresAddress {
   readonly tls?: (() => PostgresTlsMaterial) | undefined;
   /** The schema of all tables (`search_path`); `rollcall` without it. */
   readonly schema?: string | undefined;
-  /** Connections at most; 10 without it. */
+  /** Connections at most, of which writes leave two to reads; 10 without it. */
   readonly connections?: number | undefined;
   /** How many standbys have to confirm each commit, at least: a server that does not demand as many is refused. 0 without it. */
   readonly standbys?: number | undefined;
