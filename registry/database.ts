@@ -5,7 +5,15 @@ import type { Steps, Transaction } from './transaction.ts';
 /** SQLite returns the value itself, PostgreSQL a promise of it. */
 export type Awaitable<Value> = Value | Promise<Value>;
 
+/** The nodes that have the same registry, beside this one. */
+export interface OtherNodes {
+  /** What their listeners reported of these published changes, as far as they confirm in time. */
+  reportsOf(changes: readonly object[]): Promise<readonly unknown[]>;
+}
+
 export interface RegistryDatabase {
+  /** Undefined where one process has the registry for itself. */
+  readonly otherNodes: OtherNodes | undefined;
   /** Milliseconds since the epoch. */
   readonly now: number;
   /** Runs `body` on one state of the database. It must not write. */

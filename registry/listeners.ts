@@ -1,7 +1,12 @@
-/** Notifies listeners of a committed change. A listener that fails does not stop the others; its error is logged and thrown. */
+/**
+ * Notifies listeners of a committed change, on all nodes that have the registry. A listener that fails does not stop the others; its
+ * error is logged and thrown.
+ */
 
 import { Problem } from '@rollcall/protocol';
 import type { Logger } from 'pino';
+import type { OtherNodes } from './database.ts';
+import type { ChangeKind, Transaction } from './transaction.ts';
 
 /** What a listener returns: nothing, or a result. */
 // biome-ignore lint/suspicious/noConfusingVoidType: most listeners return nothing
@@ -10,12 +15,13 @@ export type ListenerResult<Result> = void | Result | Promise<void | Result>;
 export class Listeners<Event, Result = never> {
   readonly #listeners = new Set<(event: Event) => ListenerResult<Result>>();
   readonly #log: Logger;
-  /** Kind of event, for the log: "revocation". */
-  readonly #kind: string;
+  readonly #kind: ChangeKind;
+  readonly #others: OtherNodes | undefined;
 
-  constructor(kind: string, log: Logger) {
+  constructor(kind: ChangeKind, log: Logger, others: OtherNodes | undefined) {
     this.#kind = kind;
     this.#log = log;
+    this.#others = others;
   }
 
   /** Returns a function that removes the listener. */
@@ -27,11 +33,26 @@ export class Listeners<Event, Result = never> {
     };
   }
 
+  /** In the transaction that makes the change. `notify()` gets the same object after the commit. */
+  publish(tx: Transaction, event: Event): void {
+    tx.publish(this.#kind, event);
+  }
+
   /**
-   * Calls every listener with every event at once, waits for all, and returns the results. Throws Problem `internal` when
-   * a listener failed.
+   * After the commit of published events: as `notifyHere()`, and waits a limited time for what the listeners of other nodes return.
    */
   async notify(events: readonly Event[]): Promise<readonly Result[]> {
+    if (this.#others === undefined) return this.notifyHere(events);
+    const published = events.filter((event) => typeof event === 'object' && event !== null);
+    const [own, others] = await Promise.all([this.notifyHere(events), this.#others.reportsOf(published)]);
+    return [...own, ...(others as readonly Result[])];
+  }
+
+  /**
+   * Calls every listener of this node with every event at once, waits for all, and returns the results. Throws Problem
+   * `internal` when a listener failed.
+   */
+  async notifyHere(events: readonly Event[]): Promise<readonly Result[]> {
     const running = events.flatMap((event) => [...this.#listeners].map(async (listener) => listener(event)));
     const settled = await Promise.allSettled(running);
     const failures = settled.filter((result) => result.status === 'rejected');

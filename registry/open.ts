@@ -1,8 +1,9 @@
 /** Opens a registry on SQLite or PostgreSQL: one store per subject, each method one transaction. */
 
 import { randomBytes } from 'node:crypto';
+import type { PolicyScope } from '@rollcall/protocol';
 import type { Logger } from 'pino';
-import { migrate, type PostgresDatabase } from '../storage/postgres/index.ts';
+import { migrate } from '../storage/postgres/index.ts';
 import { auditHead, createAuditStore } from './audit/audit.ts';
 import { findCertificateStatus } from './certificates/certificate-status.ts';
 import { createExpiryStore } from './certificates/expiry.ts';
@@ -11,10 +12,10 @@ import { createIssuerStore } from './certificates/issuers.ts';
 import { createPublishedStatusStore } from './certificates/published-status.ts';
 import { createRecoveryStore, DEFAULT_RECOVERY, type RecoveryLimits } from './certificates/recovery.ts';
 import { createRenewalWindowStore } from './certificates/renewal-windows.ts';
-import { createCertificateRevocationStore } from './certificates/revoke-certificate.ts';
+import { type CertificateRevocation, createCertificateRevocationStore } from './certificates/revoke-certificate.ts';
 import { DEFAULT_OVERLAP_MS } from './certificates/supersession.ts';
-import type { RegistryDatabase } from './database.ts';
-import type { OperationListeners } from './devices/apply-device-operations.ts';
+import type { OtherNodes, RegistryDatabase } from './database.ts';
+import type { DeviceChange, TerminationReport } from './devices/device-operation-types.ts';
 import { createDeviceStore } from './devices/device-store.ts';
 import { createGroupProfileStore } from './devices/group-profiles.ts';
 import { createPresenceStore } from './devices/presence.ts';
@@ -30,12 +31,14 @@ import { createSecondFactorStore } from './operators/second-factors.ts';
 import { createSignInLinkStore } from './operators/sign-in-links.ts';
 import { createPolicyStore } from './policies/policies.ts';
 import { createPolicyVersionStore } from './policies/policy-versions.ts';
+import { ChangeLog, type ChangeLogOptions } from './postgres/change-log.ts';
 import { PostgresRegistryDatabase } from './postgres/postgres-registry-database.ts';
 import { registryTables } from './postgres/tables.ts';
-import type { Registry } from './registry.ts';
+import type { Registry, Revocation } from './registry.ts';
 import { createServiceStore } from './services.ts';
 import { openDatabase } from './sqlite/sqlite-database.ts';
 import { createTokenStore } from './tokens/tokens.ts';
+import type { ChangeKind } from './transaction.ts';
 
 export interface RegistryOptions extends RegistryRules {
   /** Path of the database; created with mode 0600 when it does not exist. Its directory must exist. */
@@ -61,27 +64,55 @@ export interface RegistryRules {
 
 /** Throws Problem `data_directory_unusable`, `database_damaged` or `database_newer`. */
 export async function openRegistry(options: RegistryOptions): Promise<Registry> {
-  return registryOn(openDatabase(options), options);
+  return registryOn(openDatabase(options), createListeners(options.log, undefined), options);
 }
+
+export interface PostgresRegistryOptions extends RegistryRules, Pick<ChangeLogOptions, 'database' | 'wakes' | 'node'> {
+  /** Names of the other nodes whose confirmation a revocation waits for; none without it. */
+  readonly others?: ChangeLogOptions['others'];
+  /** How long it waits for them, milliseconds; 1 s without it. */
+  readonly confirmWithin?: number;
+}
+
+const CONFIRM_WITHIN_MS = 1_000;
 
 /**
- * Brings the tables to this version, and has the registry close the database. Throws Problem `database_newer`, and what the database
- * throws.
+ * Brings the tables to this version, and tells its listeners what other nodes commit from now on. Closing it closes the database, and not
+ * the wakes. Throws Problem `database_newer`, and what the database throws.
  */
-export async function openPostgresRegistry(database: PostgresDatabase, rules: RegistryRules): Promise<Registry> {
+export async function openPostgresRegistry(options: PostgresRegistryOptions): Promise<Registry> {
+  const { database, now, others = async () => [], confirmWithin = CONFIRM_WITHIN_MS } = options;
   await migrate(database, registryTables());
-  return registryOn(new PostgresRegistryDatabase(database, rules.now), rules);
+  const changes = new ChangeLog({ ...options, others, confirmWithin });
+  const listeners = createListeners(options.log, changes);
+  await changes.start((kind, change) => listeners[kind].notifyHere([change as never]));
+  return registryOn(new PostgresRegistryDatabase(database, changes, now), listeners, options);
 }
 
-async function registryOn(database: RegistryDatabase, rules: RegistryRules): Promise<Registry> {
+type ChangeListeners = ReturnType<typeof createListeners>;
+
+function createListeners(log: Logger, others: OtherNodes | undefined) {
+  return {
+    revocation: new Listeners<Revocation, TerminationReport>('revocation', log, others),
+    'revocation of a certificate': new Listeners<CertificateRevocation, TerminationReport>(
+      'revocation of a certificate',
+      log,
+      others,
+    ),
+    'device change': new Listeners<DeviceChange, TerminationReport>('device change', log, others),
+    'policy change': new Listeners<PolicyScope>('policy change', log, others),
+    'operator access': new Listeners<OperatorAccessEnded>('operator access', log, others),
+  } as const satisfies Record<ChangeKind, unknown>;
+}
+
+async function registryOn(
+  database: RegistryDatabase,
+  listeners: ChangeListeners,
+  rules: RegistryRules,
+): Promise<Registry> {
   const { log, observeTermination = () => {} } = rules;
-  const listeners: OperationListeners = {
-    revocations: new Listeners('revocation', log),
-    changes: new Listeners('device change', log),
-    observeTermination,
-  };
-  const { revocations } = listeners;
-  const accessEnded = new Listeners<OperatorAccessEnded>('operator access', log);
+  const { revocation: revocations, 'operator access': accessEnded } = listeners;
+  const operationListeners = { revocations, changes: listeners['device change'], observeTermination };
   const random = rules.randomBytes ?? randomBytes;
   // Logs usually leave the machine: an attacker who rewrites the database cannot change this copy of the audit head.
   log.info({ audit: await auditHead(database) }, 'audit opened');
@@ -90,16 +121,16 @@ async function registryOn(database: RegistryDatabase, rules: RegistryRules): Pro
     ...createTokenStore(database, random),
     ...createIssuanceStore(database, revocations, rules.overlapMs ?? DEFAULT_OVERLAP_MS),
     ...createRecoveryStore(database, rules.recovery ?? DEFAULT_RECOVERY),
-    ...createDeviceStore(database, listeners),
+    ...createDeviceStore(database, operationListeners),
     ...createPresenceStore(database),
     ...createServiceStore(database, revocations),
-    ...createCertificateRevocationStore(database, log, observeTermination),
+    ...createCertificateRevocationStore(database, listeners['revocation of a certificate'], observeTermination),
     ...createPublishedStatusStore(database),
     ...createRenewalWindowStore(database),
     ...createExpiryStore(database),
     ...createIssuerStore(database),
     ...createGroupProfileStore(database),
-    ...createPolicyStore(database, log),
+    ...createPolicyStore(database, listeners['policy change']),
     ...createPolicyVersionStore(database),
     ...createOperatorStore(database, accessEnded),
     ...createOperatorIdentityStore(database),

@@ -36,7 +36,11 @@ export function createServiceStore(
     commitService: async (name, certificate, order) => commitService(database, name, certificate, order),
     listServices: async () => listServices(database),
     revokeService: async (name, reason, actor) => {
-      const committed = await revokeService(database, name, { reason, actor });
+      const committed = await database.write(function* (tx) {
+        const revocation = yield* revokeService(tx, name, { reason, actor });
+        revocations.publish(tx, revocation);
+        return revocation;
+      });
       await revocations.notify([committed]);
       return committed;
     },
@@ -89,24 +93,18 @@ async function commitService(
 }
 
 /** Throws Problem `service_unknown`. */
-async function revokeService(
-  database: RegistryDatabase,
-  name: ServiceName,
-  request: RevocationRequest,
-): Promise<Revocation> {
-  return database.write(function* (tx) {
-    yield* tx.lock('holder', [`service/${name}`]);
-    const service = yield* findService(tx, name);
-    if (service === undefined) throw new Problem('service_unknown', { reason: `found no service ${name}` });
-    const holder: Identity = { kind: 'service', name };
-    if (service.status === 'revoked') return yield* recordedRevocation(tx, holder, service);
-    yield* tx.run('UPDATE services SET revoked_at = @now, revocation_reason = @reason WHERE name = @name', {
-      name,
-      now: tx.now,
-      reason: request.reason,
-    });
-    return yield* revokeHolder(tx, holder, 'service.revoked', request);
+function* revokeService(tx: Transaction, name: ServiceName, request: RevocationRequest): Steps<Revocation> {
+  yield* tx.lock('holder', [`service/${name}`]);
+  const service = yield* findService(tx, name);
+  if (service === undefined) throw new Problem('service_unknown', { reason: `found no service ${name}` });
+  const holder: Identity = { kind: 'service', name };
+  if (service.status === 'revoked') return yield* recordedRevocation(tx, holder, service);
+  yield* tx.run('UPDATE services SET revoked_at = @now, revocation_reason = @reason WHERE name = @name', {
+    name,
+    now: tx.now,
+    reason: request.reason,
   });
+  return yield* revokeHolder(tx, holder, 'service.revoked', request);
 }
 
 const SELECT = `SELECT services.*, (

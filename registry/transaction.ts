@@ -34,6 +34,14 @@ export type Steps<Result> = Iterable<Statement, Result, StatementResult>;
 export const LOCKS = ['names', 'operators', 'issuers', 'holder', 'group', 'policy', 'audit'] as const;
 export type LockKind = (typeof LOCKS)[number];
 
+/** Committed changes that listeners hear of (`registry/listeners.ts`). */
+export type ChangeKind =
+  | 'revocation'
+  | 'revocation of a certificate'
+  | 'device change'
+  | 'policy change'
+  | 'operator access';
+
 export interface Transaction {
   /** Milliseconds since the epoch; the same for everything that happens in this transaction. */
   readonly now: number;
@@ -47,6 +55,8 @@ export interface Transaction {
    * `shared`: others may hold it in the same way. Does nothing on SQLite, which has one writer, and where the transaction only reads.
    */
   lock(kind: LockKind, names?: readonly string[], mode?: 'shared'): Steps<void>;
+  /** Has the listeners of other nodes told of this change after the commit: JSON. On SQLite there are no other nodes. */
+  publish(kind: ChangeKind, change: unknown): void;
   /** Has this done after the body, in the same transaction. Throws in a transaction that only reads. */
   beforeCommit(steps: () => Steps<unknown>): void;
 }

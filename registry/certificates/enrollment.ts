@@ -2,8 +2,10 @@ import { type DeviceId, type GroupName, Problem } from '@rollcall/protocol';
 import { auditTime, type NewAuditEntry, recordDone, recordRefused, recordRefusedAlone } from '../audit/audit.ts';
 import type { RegistryDatabase } from '../database.ts';
 import { belongsToService } from '../devices/client-id-ownership.ts';
+import type { TerminationReport } from '../devices/device-operation-types.ts';
 import { findDevice, writeDevice } from '../devices/devices.ts';
 import { findProfile, type GroupProfile, isGroupFull } from '../devices/group-profiles.ts';
+import type { Listeners } from '../listeners.ts';
 import type { Revocation } from '../registry.ts';
 import { consumeToken, isTokenSecret } from '../tokens/consume-token.ts';
 import { findToken, type TokenRecord } from '../tokens/tokens.ts';
@@ -55,6 +57,7 @@ export async function admitEnrollment(
 export async function commitEnrollment(
   database: RegistryDatabase,
   enrollment: Enrollment,
+  revocations: Listeners<Revocation, TerminationReport>,
 ): Promise<CommittedEnrollment> {
   const { deviceId, certificate, tokenId, address } = enrollment;
   if (certificate.publicKeySha256 !== enrollment.publicKeySha256) {
@@ -76,6 +79,7 @@ export async function commitEnrollment(
 
     const actor = `token/${tokenId}` as const;
     const superseded = yield* supersedeCertificates(tx, deviceId, actor);
+    if (superseded !== undefined) revocations.publish(tx, superseded);
     const { group, labels } = decision.token;
     const device = yield* writeDevice(tx, { id: deviceId, group, labels, enrolledBy: actor });
     const record = yield* insertCertificate(tx, { kind: 'device', id: deviceId }, certificate, {

@@ -110,7 +110,7 @@ export function createIssuanceStore(
   return {
     admitEnrollment: async (claim) => admitEnrollment(database, claim),
     commitEnrollment: async (enrollment) => {
-      const { outcome, superseded } = await commitEnrollment(database, enrollment);
+      const { outcome, superseded } = await commitEnrollment(database, enrollment, revocations);
       // The device is enrolled even when a listener fails to end the sessions of its old certificates; that is logged.
       if (superseded !== undefined) await revocations.notify([superseded]).catch(() => undefined);
       return outcome;

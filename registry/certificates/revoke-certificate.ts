@@ -1,13 +1,12 @@
 /** Revokes one certificate of a device or service that has another valid one, and ends the sessions of the revoked one. */
 
 import { formatIdentity, type Identity, Problem } from '@rollcall/protocol';
-import type { Logger } from 'pino';
 import { recordDone } from '../audit/audit.ts';
 import type { RegistryDatabase } from '../database.ts';
 import { sumReports } from '../devices/apply-device-operations.ts';
 import type { TerminationReport, TerminationResult } from '../devices/device-operation-types.ts';
 import { updateCertificateEnd } from '../devices/devices.ts';
-import { Listeners } from '../listeners.ts';
+import type { Listeners } from '../listeners.ts';
 import type { Actor, CertificateRecord, RevocationReason } from '../registry.ts';
 import type { Steps, Transaction } from '../transaction.ts';
 import { certificatesOf, findCertificate, isLive, lockHolderOf } from './certificates.ts';
@@ -49,13 +48,16 @@ export interface CertificateRevocationStore {
 
 export function createCertificateRevocationStore(
   database: RegistryDatabase,
-  log: Logger,
+  listeners: Listeners<CertificateRevocation, TerminationReport>,
   observeTermination: (seconds: number) => void,
 ): CertificateRevocationStore {
-  const listeners = new Listeners<CertificateRevocation, TerminationReport>('revocation of a certificate', log);
   return {
     revokeCertificate: async (serial, reason, actor) => {
-      const { revocation, others } = await database.write((tx) => revoke(tx, serial, reason, actor));
+      const { revocation, others } = await database.write(function* (tx) {
+        const revoked = yield* revoke(tx, serial, reason, actor);
+        listeners.publish(tx, revoked.revocation);
+        return revoked;
+      });
       const committedAt = performance.now();
       const reports = await listeners.notify([revocation]);
       const propagationMs = performance.now() - committedAt;

@@ -8,6 +8,7 @@ import type { DeviceId } from '@rollcall/protocol';
 import type { RegistryDatabase } from '../database.ts';
 import type { Listeners } from '../listeners.ts';
 import type { Actor, Revocation } from '../registry.ts';
+import type { Transaction } from '../transaction.ts';
 import type {
   DeviceChange,
   DeviceOperation,
@@ -51,7 +52,11 @@ export async function applyDeviceOperation(
           some.map((id) => `device/${id}`),
         );
         const applied: CommittedOperation[] = [];
-        for (const id of some) applied.push(yield* applyToDevice(tx, id, operation, actor));
+        for (const id of some) {
+          const one = yield* applyToDevice(tx, id, operation, actor);
+          publishOperation(tx, listeners, one);
+          applied.push(one);
+        }
         return applied;
       });
       const at = performance.now();
@@ -61,6 +66,15 @@ export async function applyDeviceOperation(
     await Promise.allSettled(notified);
   }
   return Promise.all(notified);
+}
+
+export function publishOperation(
+  tx: Transaction,
+  listeners: OperationListeners,
+  { change, revocation }: CommittedOperation,
+): void {
+  if (revocation === undefined) listeners.changes.publish(tx, change);
+  else listeners.revocations.publish(tx, revocation);
 }
 
 /** Notifies revocation listeners of revocations and deletions, and change listeners of every other operation. */

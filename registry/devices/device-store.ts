@@ -4,7 +4,12 @@ import type { DeviceId, GroupName, Identity } from '@rollcall/protocol';
 import { certificatesIssuedFrom, certificatesOf, findCertificate } from '../certificates/certificates.ts';
 import type { RegistryDatabase } from '../database.ts';
 import type { Actor, CertificateRecord, ChangeCheck, DeviceRecord, DeviceStatus } from '../registry.ts';
-import { applyDeviceOperation, notifyListeners, type OperationListeners } from './apply-device-operations.ts';
+import {
+  applyDeviceOperation,
+  notifyListeners,
+  type OperationListeners,
+  publishOperation,
+} from './apply-device-operations.ts';
 import type { DeviceChange, DeviceOperations } from './device-operation-types.ts';
 import type { DeviceCriteria, DeviceFilter } from './device-query.ts';
 import { type DeviceSettings, setDevice } from './device-settings.ts';
@@ -51,9 +56,15 @@ export function createDeviceStore(
     findCertificate: async (serial) => database.read((tx) => findCertificate(tx, serial)),
     listIssuedFrom: async (tokenId) => database.read((tx) => certificatesIssuedFrom(tx, tokenId)),
     setDevice: async (id, settings, actor, check) => {
-      const { device, isChanged } = await setDevice(database, id, settings, actor, check);
-      const change: DeviceChange = { device: id, operation: 'set', status: device.status, at: database.now };
-      if (isChanged) await notifyListeners(listeners, { change, revocation: undefined }, performance.now());
+      const { device, committed } = await database.write(function* (tx) {
+        const set = yield* setDevice(tx, id, settings, actor, check);
+        if (!set.isChanged) return { device: set.device, committed: undefined };
+        const change: DeviceChange = { device: id, operation: 'set', status: set.device.status, at: tx.now };
+        const operation = { change, revocation: undefined };
+        publishOperation(tx, listeners, operation);
+        return { device: set.device, committed: operation };
+      });
+      if (committed !== undefined) await notifyListeners(listeners, committed, performance.now());
       return device;
     },
     selectDevices: async (selector, operation) => selectDevices(database, selector, operation),

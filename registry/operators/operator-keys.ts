@@ -9,7 +9,7 @@ import type { Actor } from '../registry.ts';
 import type { Steps, Transaction } from '../transaction.ts';
 import { isRoleWithin, lesserRole, type OperatorRole } from './operator-roles.ts';
 import { expectOperator, type OperatorAccessEnded } from './operators.ts';
-import { writeOperators } from './write-operators.ts';
+import { endAccess, writeOperators } from './write-operators.ts';
 
 const ID_BYTES = 8;
 const SECRET_BYTES = 32;
@@ -77,11 +77,13 @@ export function createOperatorKeyStore(
   return {
     createOperatorKey: async (order, actor) => createOperatorKey(database, randomBytes, order, actor),
     listOperatorKeys: async (operator) => database.read((tx) => listKeys(tx, operator)),
-    revokeOperatorKey: async (id, actor) => {
-      const record = await writeOperators(database, (tx) => revokeKey(tx, id, actor));
-      await ended.notify([{ operator: record.operator, keyId: id }]);
-      return record;
-    },
+    revokeOperatorKey: async (id, actor) =>
+      endAccess(
+        database,
+        ended,
+        (tx) => revokeKey(tx, id, actor),
+        ({ operator }) => [{ operator, keyId: id }],
+      ),
     admitOperator: async (presented) => admit(database, presented),
   };
 }

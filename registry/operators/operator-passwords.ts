@@ -10,7 +10,7 @@ import { endSessionsOf } from './end-operator-access.ts';
 import type { OperatorRole } from './operator-roles.ts';
 import { expectOperator, type OperatorAccessEnded } from './operators.ts';
 import { findTotp, type TotpState } from './second-factors.ts';
-import { writeOperators } from './write-operators.ts';
+import { endAccess } from './write-operators.ts';
 
 export interface OperatorCredentials {
   readonly operator: string;
@@ -37,8 +37,12 @@ export function createPasswordStore(database: RegistryDatabase, ended: Listeners
   return {
     findOperatorCredentials: async (operator) => database.read((tx) => findCredentials(tx, operator)),
     setOperatorPassword: async (operator, { hash, exceptSession }, actor) => {
-      await writeOperators(database, (tx) => setPassword(tx, operator, hash, exceptSession, actor));
-      await ended.notify([{ operator, sessions: { except: exceptSession } }]);
+      await endAccess(
+        database,
+        ended,
+        (tx) => setPassword(tx, operator, hash, exceptSession, actor),
+        () => [{ operator, sessions: { except: exceptSession } }],
+      );
     },
   };
 }

@@ -14,7 +14,7 @@ import { LIVE_SESSION } from './end-operator-access.ts';
 import type { OperatorRole } from './operator-roles.ts';
 import { expectOperator, type OperatorAccessEnded } from './operators.ts';
 import { type SecondFactor, useSecondFactor } from './second-factors.ts';
-import { writeOperators } from './write-operators.ts';
+import { endAccess, writeOperators } from './write-operators.ts';
 
 const ID_BYTES = 8;
 const SECRET_BYTES = 32;
@@ -107,14 +107,20 @@ export function createOperatorSessionStore(
       database.read(function* (tx) {
         return (yield* listLive(tx, operator)).map(readRow);
       }),
-    endOperatorSession: async (id, actor) => {
-      const record = await writeOperators(database, (tx) => endSession(tx, id, actor));
-      await ended.notify([{ operator: record.operator, sessionId: id }]);
-      return record;
-    },
+    endOperatorSession: async (id, actor) =>
+      endAccess(
+        database,
+        ended,
+        (tx) => endSession(tx, id, actor),
+        ({ operator }) => [{ operator, sessionId: id }],
+      ),
     endAllOperatorSessions: async (actor) => {
-      const operators = await writeOperators(database, (tx) => endAll(tx, actor));
-      await ended.notify([...new Set(operators)].map((operator) => ({ operator, sessions: { except: undefined } })));
+      const operators = await endAccess(
+        database,
+        ended,
+        (tx) => endAll(tx, actor),
+        (names) => [...new Set(names)].map((operator) => ({ operator, sessions: { except: undefined } })),
+      );
       return operators.length;
     },
     listSignInAddresses: async (operator) =>

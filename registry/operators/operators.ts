@@ -8,7 +8,7 @@ import type { Actor } from '../registry.ts';
 import type { Steps, Transaction } from '../transaction.ts';
 import { endSessionsOf, removeSignIn } from './end-operator-access.ts';
 import { isRoleWithin, type OperatorRole } from './operator-roles.ts';
-import { writeOperators } from './write-operators.ts';
+import { endAccess, writeOperators } from './write-operators.ts';
 
 /** 1 to 64 of `a-z 0-9 . _ -`, the first a letter or digit. */
 const NAME = /^[a-z0-9][a-z0-9._-]{0,63}$/;
@@ -62,16 +62,20 @@ export function createOperatorStore(database: RegistryDatabase, ended: Listeners
       database.read(function* (tx) {
         return (yield* tx.all<OperatorRow>('SELECT * FROM operators ORDER BY name', {})).map(readRow);
       }),
-    disableOperator: async (name, actor) => {
-      const record = await writeOperators(database, (tx) => disableOperator(tx, name, actor));
-      await ended.notify([{ operator: name }]);
-      return record;
-    },
-    resetOperator: async (name, { role }, actor) => {
-      const record = await writeOperators(database, (tx) => resetOperator(tx, name, role, actor));
-      await ended.notify([{ operator: name }]);
-      return record;
-    },
+    disableOperator: async (name, actor) =>
+      endAccess(
+        database,
+        ended,
+        (tx) => disableOperator(tx, name, actor),
+        () => [{ operator: name }],
+      ),
+    resetOperator: async (name, { role }, actor) =>
+      endAccess(
+        database,
+        ended,
+        (tx) => resetOperator(tx, name, role, actor),
+        () => [{ operator: name }],
+      ),
     onOperatorAccessEnded: (listener) => ended.add(listener),
   };
 }

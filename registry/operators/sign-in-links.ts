@@ -14,7 +14,7 @@ import { removeLinks } from './end-operator-access.ts';
 import { setPassword } from './operator-passwords.ts';
 import { type BegunOperatorSession, beginSession, type OperatorSessionOrder } from './operator-sessions.ts';
 import { addOperator, expectOperator, type OperatorAccessEnded } from './operators.ts';
-import { writeOperators } from './write-operators.ts';
+import { endAccess, writeOperators } from './write-operators.ts';
 
 const SECRET_BYTES = 32;
 const LIFETIME_MS = 86_400_000;
@@ -70,13 +70,14 @@ export function createSignInLinkStore(
       return { record: await writeOperators(database, (tx) => createLink(tx, operator, secret, actor)), secret };
     },
     findSignInLink: async (secret) => database.read((tx) => findLink(tx, secret)),
-    useSignInLink: async (use) => {
-      const begun = await writeOperators(database, (tx) => useLink(tx, randomBytes, use));
-      if (begun === undefined) return undefined;
-      const { operator, id } = begun.record;
-      await ended.notify([{ operator, sessions: { except: id } }]);
-      return begun;
-    },
+    useSignInLink: async (use) =>
+      endAccess(
+        database,
+        ended,
+        (tx) => useLink(tx, randomBytes, use),
+        (begun) =>
+          begun === undefined ? [] : [{ operator: begun.record.operator, sessions: { except: begun.record.id } }],
+      ),
   };
 }
 

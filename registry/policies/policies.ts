@@ -7,10 +7,9 @@ import {
   parseServiceName,
   QUARANTINE_SCOPE,
 } from '@rollcall/protocol';
-import type { Logger } from 'pino';
 import { recordDone } from '../audit/audit.ts';
 import type { RegistryDatabase } from '../database.ts';
-import { Listeners } from '../listeners.ts';
+import type { Listeners } from '../listeners.ts';
 import type { Actor, ChangeCheck } from '../registry.ts';
 import type { Steps, Transaction } from '../transaction.ts';
 import { findPolicyText, POLICY_REMOVED, POLICY_SET } from './policy-versions.ts';
@@ -53,8 +52,7 @@ export interface PolicyStore {
   onPolicyChange(listener: (scope: PolicyScope) => void): () => void;
 }
 
-export function createPolicyStore(database: RegistryDatabase, log: Logger): PolicyStore {
-  const changes = new Listeners<PolicyScope>('policy change', log);
+export function createPolicyStore(database: RegistryDatabase, changes: Listeners<PolicyScope>): PolicyStore {
   return {
     findPolicy: async (scope) => database.read((tx) => findPolicy(tx, scope)),
     listPolicies: async () => database.read(listPolicies),
@@ -63,6 +61,7 @@ export function createPolicyStore(database: RegistryDatabase, log: Logger): Poli
       const document = documentText(policy);
       await database.write(function* (tx) {
         yield* tx.lock('policy', [scope]);
+        changes.publish(tx, scope);
         check?.(yield* findPolicy(tx, scope));
         yield* setPolicy(tx, { scope, document, actor });
       });
@@ -71,6 +70,7 @@ export function createPolicyStore(database: RegistryDatabase, log: Logger): Poli
     removePolicy: async (scope, actor, check) => {
       await database.write(function* (tx) {
         yield* tx.lock('policy', [scope]);
+        changes.publish(tx, scope);
         check?.(yield* findPolicy(tx, scope));
         yield* removePolicy(tx, { scope, actor });
       });
@@ -79,6 +79,7 @@ export function createPolicyStore(database: RegistryDatabase, log: Logger): Poli
     restorePolicy: async (scope, version, actor, check) => {
       await database.write(function* (tx) {
         yield* tx.lock('policy', [scope]);
+        changes.publish(tx, scope);
         check?.(yield* findPolicy(tx, scope));
         const document = yield* findPolicyText(tx, scope, version);
         if (document === undefined) yield* removePolicy(tx, { scope, actor, restores: version });

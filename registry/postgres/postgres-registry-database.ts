@@ -9,7 +9,16 @@
 import { createHash } from 'node:crypto';
 import { isUniqueViolation, type PostgresDatabase, type PostgresTransaction } from '../../storage/postgres/index.ts';
 import type { RegistryDatabase } from '../database.ts';
-import type { LockKind, SqlParameters, Statement, StatementResult, Steps, Transaction } from '../transaction.ts';
+import type {
+  ChangeKind,
+  LockKind,
+  SqlParameters,
+  Statement,
+  StatementResult,
+  Steps,
+  Transaction,
+} from '../transaction.ts';
+import type { ChangeLog, PublishedChange } from './change-log.ts';
 import { translate } from './dialect.ts';
 
 /** The second run sees what the first one met. */
@@ -27,17 +36,24 @@ const SLOTS: Readonly<Record<LockKind, number>> = {
   audit: 1,
 };
 
+interface WrittenChanges {
+  readonly published: readonly PublishedChange[];
+  readonly positions: readonly number[];
+}
+
 interface Prepared {
   readonly statement: string | { readonly name: string; readonly text: string };
   readonly parameters: readonly string[];
 }
 
 export class PostgresRegistryDatabase implements RegistryDatabase {
+  readonly otherNodes: ChangeLog;
   readonly #database: PostgresDatabase;
   readonly #now: () => number;
   readonly #prepared = new Map<string, Prepared>();
 
-  constructor(database: PostgresDatabase, now: () => number) {
+  constructor(database: PostgresDatabase, changes: ChangeLog, now: () => number) {
+    this.otherNodes = changes;
     this.#database = database;
     this.#now = now;
   }
@@ -48,16 +64,25 @@ export class PostgresRegistryDatabase implements RegistryDatabase {
 
   read<Result>(body: (tx: Transaction) => Steps<Result>): Promise<Result> {
     return this.#database.transaction(
-      (connection) => this.#run(connection, body(new PausingTransaction(this.#now(), undefined))),
+      (connection) => this.#run(connection, body(new PausingTransaction(this.#now()))),
       { isolation: 'repeatable read' },
     );
   }
 
   async write<Result>(body: (tx: Transaction) => Steps<Result>): Promise<Result> {
     for (let run = 1; ; run += 1) {
+      let changes: WrittenChanges = { published: [], positions: [] };
       try {
-        return await this.#database.transaction((connection) => this.#runToCommit(connection, body));
+        const result = await this.#database.transaction(async (connection) => {
+          this.otherNodes.abandon(changes.positions); // of a run that was rolled back
+          const [value, written] = await this.#runToCommit(connection, body);
+          changes = written;
+          return value;
+        });
+        if (changes.published.length > 0) this.otherNodes.announce(changes.published, changes.positions);
+        return result;
       } catch (error) {
+        this.otherNodes.abandon(changes.positions);
         if (run === RUNS_AT_MOST || !isUniqueViolation(error)) throw error;
       }
     }
@@ -73,18 +98,24 @@ export class PostgresRegistryDatabase implements RegistryDatabase {
     return read(row && (Object.values(row) as unknown as Row), this.#now);
   }
 
-  close(): Promise<void> {
-    return this.#database.close();
+  async close(): Promise<void> {
+    this.otherNodes.close();
+    await this.#database.close();
   }
 
   async #runToCommit<Result>(
     connection: PostgresTransaction,
     body: (tx: Transaction) => Steps<Result>,
-  ): Promise<Result> {
-    const last: (() => Steps<unknown>)[] = [];
-    const result = await this.#run(connection, body(new PausingTransaction(this.#now(), last)));
-    for (const steps of last) await this.#run(connection, steps());
-    return result;
+  ): Promise<readonly [Result, WrittenChanges]> {
+    const ending: Ending = { last: [], published: [] };
+    const tx = new PausingTransaction(this.#now(), ending);
+    const result = await this.#run(connection, body(tx));
+    for (const steps of ending.last) await this.#run(connection, steps());
+    const { published } = ending;
+    if (published.length === 0) return [result, { published, positions: [] }];
+    // Positions get the order of commits by it.
+    await this.#run(connection, tx.lock('audit'));
+    return [result, { published, positions: await this.otherNodes.insert(connection, published) }];
   }
 
   async #run<Result>(connection: PostgresTransaction, steps: Steps<Result>): Promise<Result> {
@@ -118,15 +149,21 @@ export class PostgresRegistryDatabase implements RegistryDatabase {
   }
 }
 
+/** What is done between the body of a transaction and its commit. */
+interface Ending {
+  readonly last: (() => Steps<unknown>)[];
+  readonly published: PublishedChange[];
+}
+
 /** A transaction that pauses for each statement. */
 class PausingTransaction implements Transaction {
   readonly now: number;
-  readonly #last: (() => Steps<unknown>)[] | undefined;
+  readonly #ending: Ending | undefined;
 
-  /** `last`: undefined for a transaction that only reads. */
-  constructor(now: number, last: (() => Steps<unknown>)[] | undefined) {
+  /** `ending`: undefined for a transaction that only reads. */
+  constructor(now: number, ending?: Ending) {
     this.now = now;
-    this.#last = last;
+    this.#ending = ending;
   }
 
   *get<Row>(sql: string, parameters: SqlParameters): Steps<Row | undefined> {
@@ -145,7 +182,7 @@ class PausingTransaction implements Transaction {
   }
 
   *lock(kind: LockKind, names: readonly string[] = [''], mode?: 'shared'): Steps<void> {
-    if (this.#last === undefined) return;
+    if (this.#ending === undefined) return;
     const slots = new Set((names.length === 0 ? [''] : names).map((name) => slotOf(name, SLOTS[kind])));
     // In the order of their slots: two transactions that lock several never wait for each other.
     yield {
@@ -154,9 +191,17 @@ class PausingTransaction implements Transaction {
     };
   }
 
+  publish(kind: ChangeKind, change: unknown): void {
+    this.#expectEnding().published.push({ kind, change });
+  }
+
   beforeCommit(steps: () => Steps<unknown>): void {
-    if (this.#last === undefined) throw new Error('expected a transaction that writes, found one that reads');
-    this.#last.push(steps);
+    this.#expectEnding().last.push(steps);
+  }
+
+  #expectEnding(): Ending {
+    if (this.#ending === undefined) throw new Error('expected a transaction that writes, found one that reads');
+    return this.#ending;
   }
 }
 

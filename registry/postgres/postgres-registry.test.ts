@@ -1,5 +1,6 @@
-/** The registry on PostgreSQL: the behaviour of every registry. */
+/** The registry on PostgreSQL: the behaviour of every registry, and what only a database of several nodes can do wrong. */
 
+import { expect, it } from 'vitest';
 import { registryBehaviour } from '../../test/behaviour/registry.ts';
 import { suitePostgres } from '../../test/fixtures/postgres-cluster.ts';
 import { PostgresRegistries } from '../../test/fixtures/postgres-registry.ts';
@@ -17,5 +18,12 @@ describeWithClients('the registry on PostgreSQL', ['postgres'], () => {
         return registries.open({ now });
       },
     };
+  });
+
+  it('is not opened by code that is too old for its tables', async () => {
+    const registry = await registries.openEmpty();
+    await registries.ask((schema) => `UPDATE ${schema}.table_versions SET version = 99, oldest = 98`);
+    await expect(registries.open()).rejects.toMatchObject({ code: 'database_newer' });
+    await registry.close();
   });
 });

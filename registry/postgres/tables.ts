@@ -6,6 +6,8 @@ import type { Migration, TableSet } from '../../storage/postgres/index.ts';
 /** `oldest`: the oldest version whose code works on the tables as the file leaves them. */
 const VERSIONS: readonly { readonly file: string; readonly oldest: number }[] = [
   { file: '0001_initial.sql', oldest: 1 },
+  // Code that publishes no changes would revoke without telling the other nodes.
+  { file: '0002_changes.sql', oldest: 2 },
 ];
 
 export function registryTables(): TableSet {

@@ -36,6 +36,7 @@ export interface DatabaseOptions {
 }
 
 export class SqliteDatabase implements RegistryDatabase {
+  readonly otherNodes = undefined;
   readonly #database: Database.Database;
   readonly #statements: Statements;
   readonly #now: () => number;

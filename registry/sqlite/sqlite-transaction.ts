@@ -81,6 +81,8 @@ export class SqliteTransaction implements Transaction {
     return NOTHING;
   }
 
+  publish(): void {}
+
   beforeCommit(steps: () => Steps<unknown>): void {
     if (this.#last === undefined) throw new Error('expected a transaction that writes, found one that reads');
     this.#last.push(steps);

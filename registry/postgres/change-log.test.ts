@@ -1,0 +1,154 @@
+/** Changes that one node commits and the listeners of all nodes hear of. */
+
+import { pino } from 'pino';
+import { expect, it, vi } from 'vitest';
+import { PollingWakes } from '../../storage/index.ts';
+import { device, OPERATOR, RegistryFixture, service } from '../../test/behaviour/registry-fixture.ts';
+import { suitePostgres } from '../../test/fixtures/postgres-cluster.ts';
+import { PostgresRegistries } from '../../test/fixtures/postgres-registry.ts';
+import { describeWithClients } from '../../test/fixtures/real-client.ts';
+import type { PostgresRegistryOptions } from '../open.ts';
+import type { Registry, Revocation } from '../registry.ts';
+
+const POLICY = { connect: [], publish: [], subscribe: [], receive: [], retain: [] };
+
+describeWithClients('the nodes of one registry', ['postgres'], () => {
+  const registries = new PostgresRegistries(suitePostgres());
+
+  /** Node a asks b to confirm. */
+  async function nodes(options: Partial<PostgresRegistryOptions> = {}) {
+    const fleet = await RegistryFixture.open(async (now) => ({
+      registry: await registries.openEmpty({ now, node: 'a', others: async () => ['b'], ...options }),
+      reopen: () => registries.open({ now }),
+    }));
+    const other = await registries.open({ now: () => fleet.now, node: 'b', ...options, others: async () => ['a'] });
+    return { fleet, one: fleet.registry, other };
+  }
+
+  /** Everything that the listeners of a node hear, and the next so many of it. */
+  function heardBy(registry: Registry) {
+    const heard: unknown[] = [];
+    const hear = (kind: string) => (event: unknown) => {
+      heard.push([kind, event]);
+    };
+    registry.onRevocation(hear('revocation'));
+    registry.onCertificateRevocation(hear('certificate'));
+    registry.onDeviceChange(hear('device'));
+    registry.onPolicyChange(hear('policy'));
+    registry.onOperatorAccessEnded(hear('access'));
+    return heard;
+  }
+
+  it('hear of every kind of change once, in the order of the commits, whoever made it', async () => {
+    const { fleet, one, other } = await nodes();
+    const serial = await fleet.enroll('pump-1');
+    await fleet.enroll('pump-2');
+    const renewed = fleet.issue('next key of pump-1');
+    await one.commitRenewal({ parentSerial: serial, certificate: renewed, address: '192.0.2.7' });
+    await fleet.issueService('panel');
+    await one.addOperator({ name: 'alice', role: 'viewer' }, OPERATOR);
+    const heard = [heardBy(one), heardBy(other)];
+
+    await one.applyDeviceOperation([device('pump-1')], { kind: 'quarantine' }, OPERATOR);
+    await other.setDevice(device('pump-1'), { labels: { site: 'hall-3' } }, OPERATOR);
+    await one.revokeCertificate(renewed.serial, 'keyCompromise', OPERATOR);
+    await other.revokeDevices([device('pump-2')], 'unspecified', OPERATOR);
+    await one.revokeService(service('panel'), 'unspecified', OPERATOR);
+    await other.setPolicy('group/default', POLICY, OPERATOR);
+    await one.disableOperator('alice', OPERATOR);
+    const again = await fleet.mint({ device: device('pump-2') });
+    await fleet.enroll('pump-2', { token: again, key: 'another' });
+    await fleet.enroll('pump-2', { token: await fleet.mint({ device: device('pump-2') }), key: 'a third' });
+
+    const kinds = ['device', 'device', 'certificate', 'revocation', 'revocation', 'policy', 'access', 'revocation'];
+    for (const events of heard) {
+      await vi.waitFor(() => expect(events).toHaveLength(kinds.length));
+      expect(events.map((event) => (event as readonly [string])[0])).toEqual(kinds);
+    }
+    expect(heard[0]).toEqual(heard[1]);
+  });
+
+  it('confirm a revocation with their reports, and the order that asked for it has all of them', async () => {
+    const { fleet, one, other } = await nodes();
+    await fleet.enroll('pump-1');
+    one.onRevocation(() => ({ sessionsClosed: 1, lastMessageAt: 5 }));
+    other.onRevocation(async () => ({ sessionsClosed: 2, lastMessageAt: 7 }));
+    const order = { kind: 'revoke', reason: 'unspecified' } as const;
+    const [revoked] = await one.applyDeviceOperation([device('pump-1')], order, OPERATOR);
+    expect(revoked).toMatchObject({ sessionsClosed: 3, lastMessageAt: 7, brokersConfirmed: 2 });
+    // Again: nothing changes, and the listeners of both are asked again.
+    const [repeated] = await other.applyDeviceOperation([device('pump-1')], order, OPERATOR);
+    expect(repeated).toMatchObject({ sessionsClosed: 3, brokersConfirmed: 2 });
+  });
+
+  it('confirm many revocations at once', async () => {
+    const { fleet, one, other } = await nodes({ confirmWithin: 20_000 });
+    const ids = Array.from({ length: 120 }, (_, number) => device(`pump-${number}`));
+    const token = await fleet.mint({ maxUses: ids.length });
+    for (const id of ids) await fleet.enroll(id, { token });
+    const heard: string[] = [];
+    other.onRevocation(({ holder }: Revocation) => {
+      heard.push(holder.kind === 'device' ? holder.id : '');
+      return { sessionsClosed: 1, lastMessageAt: undefined };
+    });
+    const results = await one.applyDeviceOperation(ids, { kind: 'revoke', reason: 'unspecified' }, OPERATOR);
+    expect(results.map(({ brokersConfirmed }) => brokersConfirmed)).toEqual(ids.map(() => 1));
+    expect(heard.sort()).toEqual([...ids].sort());
+  });
+
+  it('do not hold a change back: one that does not confirm in time is named in the log', async () => {
+    const lines: string[] = [];
+    const log = pino({ level: 'warn', base: null }, { write: (line) => void lines.push(line) });
+    const { fleet, one, other } = await nodes({ confirmWithin: 1, log });
+    await fleet.enroll('pump-1');
+    one.onRevocation(() => ({ sessionsClosed: 1, lastMessageAt: undefined }));
+    other.onRevocation(() => Promise.reject(new Error('out of order')));
+    const order = { kind: 'revoke', reason: 'unspecified' } as const;
+    const [revoked] = await one.applyDeviceOperation([device('pump-1')], order, OPERATOR);
+    expect(revoked).toMatchObject({ status: 'revoked', brokersConfirmed: 1 });
+    const found = () => lines.map((line) => JSON.parse(line).msg);
+    await vi.waitFor(() => expect(found()).toContain('listener failed'));
+    expect(found()).toContain('nodes did not confirm a change in time');
+    expect(lines.join()).toContain('"nodes":["b"]');
+  });
+
+  it('hear of changes without any notification, later', async () => {
+    const wakes = new PollingWakes(20);
+    const unnotified = { wake: () => {}, onWake: wakes.onWake.bind(wakes), close: () => wakes.close() };
+    const { fleet, one, other } = await nodes({ wakes: unnotified, confirmWithin: 20_000 });
+    await fleet.enroll('pump-1');
+    other.onDeviceChange(() => ({ sessionsClosed: 4, lastMessageAt: undefined }));
+    const [changed] = await one.applyDeviceOperation([device('pump-1')], { kind: 'suspend' }, OPERATOR);
+    expect(changed).toMatchObject({ sessionsClosed: 4, brokersConfirmed: 1 });
+    await wakes.close();
+  });
+
+  it('are told nothing of a change that was rolled back, and nothing that is older than they are', async () => {
+    const { fleet, one, other } = await nodes();
+    await fleet.enroll('pump-1');
+    await one.applyDeviceOperation([device('pump-1')], { kind: 'suspend' }, OPERATOR);
+    const late = await registries.open({ now: () => fleet.now, node: 'c' });
+    const [heard, heardLate] = [heardBy(other), heardBy(late)];
+    const refuse = () => {
+      throw new Error('refused');
+    };
+    await expect(one.setPolicy('group/default', POLICY, OPERATOR, refuse)).rejects.toThrow('refused');
+    await one.applyDeviceOperation([device('pump-1')], { kind: 'resume' }, OPERATOR);
+    const resumed = [['device', { device: 'pump-1', operation: 'resume', status: 'active', at: fleet.now }]];
+    await vi.waitFor(() => expect(heardLate).toEqual(resumed));
+    await vi.waitFor(() => expect(heard).toContainEqual(resumed[0]));
+  });
+
+  it('keep changes and confirmations for an hour', async () => {
+    const { fleet, one, other } = await nodes();
+    await fleet.enroll('pump-1');
+    const heard = heardBy(other);
+    await one.applyDeviceOperation([device('pump-1')], { kind: 'suspend' }, OPERATOR);
+    await vi.waitFor(() => expect(heard).toHaveLength(1));
+    expect(await registries.count('registry_changes')).toBe(1);
+    fleet.pass(3_600_001);
+    await one.applyDeviceOperation([device('pump-1')], { kind: 'resume' }, OPERATOR);
+    await vi.waitFor(async () => expect(await registries.count('registry_changes')).toBe(1));
+    await vi.waitFor(async () => expect(await registries.count('change_confirmations')).toBe(1));
+  });
+});
