@@ -1,9 +1,18 @@
 import { fileURLToPath } from 'node:url';
 import { defineConfig } from 'vitest/config';
 
+/** Suites of broker/ that also run over a keeper with two nodes: state of sessions, routing, access to it, and its end. */
+const OF_SEVERAL_NODES = [
+  'broker/access/{identity,policy-changes,resumption,rights,clone-detector}.test.ts',
+  'broker/keeper/{message-persistence,persistent-sessions,stored-sessions,wills*}.test.ts',
+  'broker/mqtt/{acknowledgement,backpressure,conformance-resumption,conformance-shared,inbound-qos2}.test.ts',
+  'broker/mqtt/{outgoing-messages,outgoing-resumption,publish-races,qos2-reconnection,retained-delivery}.test.ts',
+  'broker/routing/{granted-qos,message-keys,retained-limits}.test.ts',
+  'broker/sessions/*.test.ts',
+];
+
 export default defineConfig({
   test: {
-    include: ['**/*.test.ts'],
     env: {
       // Processes that tests start share what Node compiled: most of a start is compiling. Node checks that the sources are the same.
       NODE_COMPILE_CACHE: fileURLToPath(new URL('node_modules/.cache/rollcall-compiled', import.meta.url)),
@@ -13,5 +22,9 @@ export default defineConfig({
     testTimeout: 90_000,
     hookTimeout: 90_000,
     expect: { poll: { timeout: 30_000 } },
+    projects: [
+      { extends: true, test: { name: 'one node', include: ['**/*.test.ts'] } },
+      { extends: true, test: { name: 'two nodes', include: OF_SEVERAL_NODES, env: { ROLLCALL_TEST_NODES: '2' } } },
+    ],
   },
 });

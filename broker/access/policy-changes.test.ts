@@ -121,12 +121,12 @@ describe('the preview of a policy', () => {
       connect: ['dev-1', 'dev-3'],
       subscribe: ['devices/${device.id}/twin/desired'],
     };
-    expect(await broker.previewPolicy('group/default', document)).toEqual({
-      sessions: 2,
-      ended: 1,
-      subscriptionsLost: 1,
-      lost: [{ clientId: 'dev-1', filter: 'devices/dev-1/commands/+/+' }, { clientId: 'dev-2' }],
-    });
+    const { lost, ...counts } = await broker.previewPolicy('group/default', document);
+    expect(counts).toEqual({ sessions: 2, ended: 1, subscriptionsLost: 1 });
+    expect([...lost].sort((a, b) => a.clientId.localeCompare(b.clientId))).toEqual([
+      { clientId: 'dev-1', filter: 'devices/dev-1/commands/+/+' },
+      { clientId: 'dev-2' },
+    ]);
     expect(await broker.previewPolicy('group/press', document)).toMatchObject({ sessions: 1, ended: 1 });
     expect(await broker.previewPolicy('quarantine/*', document)).toMatchObject({ sessions: 0 });
     expect(broker.sessions()).toHaveLength(4);
