@@ -73,6 +73,7 @@ function startNodes(
     },
     attach: (name, port: MessagePort) => broker.attach(name, new Channel(port, { name: `node ${name}`, failed })),
     detached: (name) => broker.detach(name),
+    counted: (name, counters) => broker.counted(name, counters),
     sessionsOf: (name) => broker.nodes().find((node) => node.name === name)?.sessions ?? 0,
     drainNode: (name, drain) => broker.drainNode(name, drain),
     drainDefaults: config.drain,

@@ -269,8 +269,8 @@ async function openServers(
   );
   const enroll = opened.add(await createEnrollServer(enrollOptions(context, stores, { authority, renewals, mqttUrl })));
   const enrollUrl = serverUrl('https', publicHost, enroll.port);
+  metrics.collectFrom('nodes', nodes); // Asks the nodes for what the broker has counted.
   metrics.collectFrom('broker', broker);
-  metrics.collectFrom('nodes', nodes);
   metrics.collectFrom('enroll', enroll);
   metrics.collectFrom('expiry', expiry);
   metrics.collectFrom('events', events);

@@ -89,5 +89,6 @@ export function storedCounters({ store, persistentSessions }: Keeper): {
 function sumOf(reports: readonly TerminationReport[]): TerminationReport {
   const times = reports.flatMap(({ lastMessageAt }) => lastMessageAt ?? []);
   const sessionsClosed = reports.reduce((sum, report) => sum + report.sessionsClosed, 0);
-  return { sessionsClosed, lastMessageAt: times.length === 0 ? undefined : Math.max(...times) };
+  const lastMessageAt = times.length === 0 ? undefined : Math.max(...times);
+  return { sessionsClosed, lastMessageAt, ...(reports.length > 1 && { nodesConfirmed: reports.length }) };
 }

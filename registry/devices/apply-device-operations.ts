@@ -100,6 +100,6 @@ export function sumReports(reports: readonly TerminationReport[]) {
   return {
     sessionsClosed: reports.reduce((sum, { sessionsClosed }) => sum + sessionsClosed, 0),
     lastMessageAt: times.length === 0 ? undefined : Math.max(...times),
-    brokersConfirmed: reports.length,
+    brokersConfirmed: reports.reduce((sum, { nodesConfirmed = 1 }) => sum + nodesConfirmed, 0),
   };
 }

@@ -23,6 +23,8 @@ export interface TerminationReport {
   readonly sessionsClosed: number;
   /** When the broker last read a message of the sessions that were live; undefined when there was none. */
   readonly lastMessageAt: number | undefined;
+  /** Of a broker with several nodes: how many confirmed; 1 when left out. */
+  readonly nodesConfirmed?: number;
 }
 
 /** The result for one device: committed, and confirmed by every broker. */

@@ -34,6 +34,7 @@ serveNode<BrokerNodeSettings>(async ({ options, keeper, log, refusalLog, loadTes
   return {
     port: node.port,
     webSocketPort: node.webSocketPort,
+    counters: () => node.counters(),
     async close() {
       await node.close();
       await telemetry.close();

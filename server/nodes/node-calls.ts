@@ -22,6 +22,7 @@ export interface NodePorts {
 }
 
 export interface NodeStatus {
+  readonly counters: Readonly<Record<string, number>>;
   /** Seconds in which the event loop was busy since the thread started. */
   readonly busySeconds: number;
   /** Refusals that were not logged since the last call. */

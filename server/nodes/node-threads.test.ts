@@ -18,6 +18,8 @@ interface Started {
   readonly loadTests: LoadTestExemptions;
   readonly attached: string[];
   readonly detached: string[];
+  /** What each node has counted. */
+  readonly counted: ReadonlyMap<string, Readonly<Record<string, number>>>;
   /** Resolves with the next line of this message. */
   logged(message: string): Promise<Record<string, unknown>>;
 }
@@ -38,6 +40,7 @@ async function start(
   const attached: string[] = [];
   const detached: string[] = [];
   const keepers = new Map<string, MessagePort>();
+  const counted = new Map<string, Readonly<Record<string, number>>>();
   const nodes = await NodeThreads.start({
     count: 2,
     program: new URL('../../test/fixtures/line-node.ts', import.meta.url),
@@ -47,6 +50,7 @@ async function start(
       keeper.on('message', (message: string) => attached.push(message));
     },
     detached: async (name) => void detached.push(name),
+    counted: (name, counters) => counted.set(name, counters),
     sessionsOf: (name) => (name === 'w1' ? 1 : 2),
     drainNode: async (name) => {
       keepers.get(name)?.postMessage('drain');
@@ -73,7 +77,7 @@ async function start(
       };
       waiting.add(waiter);
     });
-  return { nodes, lines, loadTests, attached, detached, logged };
+  return { nodes, lines, loadTests, attached, detached, counted, logged };
 }
 
 function lineNode(ports: NodePorts | undefined, options: Partial<LineNodeOptions> = {}) {
@@ -108,9 +112,14 @@ async function connectTo(nodes: NodeThreads, name: string): Promise<Client> {
 }
 
 it('nodes listen on one port, and the kernel spreads connections over them', async () => {
-  const { nodes, attached } = await start();
+  const { nodes, attached, counted } = await start();
   await connectTo(nodes, 'w1');
   await connectTo(nodes, 'w2');
+  const asked = async () => {
+    await nodes.refresh();
+    return [counted.get('w1'), counted.get('w2')];
+  };
+  await expect.poll(asked).toEqual([{ connections: 1 }, { connections: 1 }]);
   expect(nodes.list()).toMatchObject([
     { name: 'w1', kind: 'thread', state: 'serving', since: 1_000, crashes: 0 },
     { name: 'w2', kind: 'thread', state: 'serving', since: 1_000, crashes: 0 },

@@ -35,6 +35,8 @@ export interface NodeThreadsOptions {
   readonly refusalLog: RefusalLog;
   readonly refusalLogsPerMinute: number;
   readonly loadTests: LoadTestExemptions;
+  /** What a node has counted until now. */
+  counted(name: string, counters: NodeStatus['counters']): void;
   /** Connected sessions of a node. */
   sessionsOf(name: string): number;
   /** Ends the sessions of a node at a limited rate; it accepts no connection any more. */
@@ -164,7 +166,7 @@ export class NodeThreads implements NodeControl {
     await Promise.all(this.#nodes.map((node) => node.thread && this.#ask(node, node.thread)));
   }
 
-  async #ask({ load }: Node, thread: NodeThread): Promise<void> {
+  async #ask({ name, load }: Node, thread: NodeThread): Promise<void> {
     const status = await thread.status().catch(() => undefined);
     const now = performance.now();
     if (status === undefined) {
@@ -178,6 +180,7 @@ export class NodeThreads implements NodeControl {
     load.status = status;
     load.at = now;
     this.#options.refusalLog.addOmitted(status.refusalsOmitted);
+    this.#options.counted(name, status.counters);
   }
 
   setLogLevel(level: LogLevel): void {

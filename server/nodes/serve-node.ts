@@ -27,6 +27,7 @@ export interface NodeContext<Options> {
 }
 
 export interface RunningNode extends NodePorts {
+  counters(): Readonly<Record<string, number>>;
   close(): Promise<void>;
 }
 
@@ -61,6 +62,7 @@ export function serveNode<Options>(open: (context: NodeContext<Options>) => Prom
     return { port: node.port, webSocketPort: node.webSocketPort };
   });
   channel.handle('status', () => ({
+    counters: node?.counters() ?? {},
     busySeconds: performance.eventLoopUtilization().active / 1_000,
     refusalsOmitted: nodeLog.refusalLog.takeNotLogged(),
   }));

@@ -105,7 +105,7 @@ it('a revoked device has no session when the command returns, whichever node it 
   );
   for (const { deviceId } of gateways) {
     const { devices } = await fleet.operator.revokeDevices({ ids: [deviceId], reason: 'keyCompromise' });
-    expect(devices).toMatchObject([{ sessionsClosed: 1 }]);
+    expect(devices).toMatchObject([{ sessionsClosed: 1, brokersConfirmed: 2 }]);
     expect(await sessionsOf({ deviceId })()).toBe(0);
   }
   await Promise.all(ends);
