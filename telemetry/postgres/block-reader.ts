@@ -2,17 +2,10 @@
 
 import { type Row, sourceOf, timeOf, wordsOf } from '../../storage/index.ts';
 import type { PostgresDatabase } from '../../storage/postgres/index.ts';
+import { dayParts, type LaneState, type ReadingOrder, readLaneStates } from './lane-states.ts';
 import { OpenBlock, type WholeBlock } from './open-block.ts';
 import type { Sources } from './sources.ts';
 import { type JournalName, named } from './tables.ts';
-
-export interface LaneState {
-  readonly id: number;
-  /** Number of its newest message. */
-  readonly newest: number;
-  /** Up to which message runs are complete. */
-  readonly indexed: number;
-}
 
 /** A message without its bytes. */
 export interface FoundMessage {
@@ -33,12 +26,10 @@ export interface TimeRange {
 
 /** Blocks of a lane whose first message is greater than one number and at most another. */
 export interface BlockRange extends TimeRange {
-  readonly lane: number;
+  readonly lane: LaneState;
   readonly after: number;
   readonly upTo: number;
 }
-
-export type ReadingOrder = 'oldest first' | 'newest first';
 
 interface MetaRow {
   readonly day: number;
@@ -65,30 +56,38 @@ export class BlockReader {
     this.#sources = sources;
   }
 
-  async lanes(): Promise<readonly LaneState[]> {
-    const sql =
-      'SELECT l.id, l.newest, m.indexed FROM NAME_lanes AS l JOIN NAME_marks AS m ON m.lane = l.id ORDER BY l.id';
-    return (await this.#database.query<LaneState>(named(sql, this.#name))).rows;
+  lanes(): Promise<readonly LaneState[]> {
+    return readLaneStates(this.#database, this.#name);
   }
 
-  /** First number of the block that holds a message, or that comes after it; undefined behind the last one. */
-  async blockAt(lane: number, number: number): Promise<number | undefined> {
-    const sql = 'SELECT first, count FROM NAME_blocks WHERE lane = $1 AND first <= $2 ORDER BY first DESC LIMIT 1';
-    const { rows } = await this.#database.query<MetaRow>(named(sql, this.#name), [lane, number]);
+  /** First number of the block that holds a message; undefined where none does. */
+  async blockAt(lane: LaneState, number: number): Promise<number | undefined> {
+    const sql = `SELECT first, count FROM NAME_blocks WHERE lane = $1 AND first <= $2 AND day = ANY($3::int[])
+      ORDER BY first DESC LIMIT 1`;
+    const days = dayParts(lane, { after: number - 1, upTo: number }, 'oldest first').flat();
+    if (days.length === 0) return undefined;
+    const { rows } = await this.#database.query<MetaRow>(named(sql, this.#name), [lane.id, number, days]);
     const found = rows[0];
     return found !== undefined && found.first + found.count > number ? found.first : undefined;
   }
 
   /** What is in blocks, without their bytes, a few blocks at a time. Removed messages are left out. */
   async *found(range: BlockRange, order: ReadingOrder): AsyncGenerator<FoundMessage[]> {
-    const { lane, since, until } = range;
+    for (const days of dayParts(range.lane, range, order)) yield* this.#foundOn(days, range, order);
+  }
+
+  async *#foundOn(days: readonly number[], range: BlockRange, order: ReadingOrder): AsyncGenerator<FoundMessage[]> {
+    const { since, until } = range;
+    const lane = range.lane.id;
     let { after, upTo } = range;
     const isForward = order === 'oldest first';
     const sql = `SELECT day, first, count, stamp, meta FROM NAME_blocks
-      WHERE lane = $1 AND first > $2 AND first <= $3 AND newest_at >= $4 AND oldest_at < $5
+      WHERE lane = $1 AND first > $2 AND first <= $3 AND newest_at >= $4 AND oldest_at < $5 AND day = ANY($6::int[])
       ORDER BY first ${isForward ? '' : 'DESC'} LIMIT ${METAS_AT_ONCE}`;
     for (;;) {
-      const { rows } = await this.#database.query<MetaRow>(named(sql, this.#name), [lane, after, upTo, since, until]);
+      const { rows } = await this.#database.query<MetaRow>(named(sql, this.#name), [
+        ...[lane, after, upTo, since, until, days],
+      ]);
       const found: FoundMessage[] = [];
       for (const { day, first, count, stamp, meta: bytes } of rows) {
         const meta = wordsOf(bytes);
@@ -106,12 +105,18 @@ export class BlockReader {
   }
 
   /** Whole blocks in their order, a few at a time, as messages. */
-  async *blocks({ lane, after, upTo, since, until }: BlockRange): AsyncGenerator<Row[]> {
+  async *blocks(range: BlockRange): AsyncGenerator<Row[]> {
+    for (const days of dayParts(range.lane, range, 'oldest first')) yield* this.#blocksOn(days, range);
+  }
+
+  async *#blocksOn(days: readonly number[], { lane, after, upTo, since, until }: BlockRange): AsyncGenerator<Row[]> {
     const sql = `SELECT lane, day, first, count, stamp, checksum, meta, data FROM NAME_blocks
-      WHERE lane = $1 AND first > $2 AND first <= $3 AND newest_at >= $4 AND oldest_at < $5
+      WHERE lane = $1 AND first > $2 AND first <= $3 AND newest_at >= $4 AND oldest_at < $5 AND day = ANY($6::int[])
       ORDER BY first LIMIT ${BLOCKS_AT_ONCE}`;
     for (let last = after; ; ) {
-      const { rows } = await this.#database.query<WholeBlock>(named(sql, this.#name), [lane, last, upTo, since, until]);
+      const { rows } = await this.#database.query<WholeBlock>(named(sql, this.#name), [
+        ...[lane.id, last, upTo, since, until, days],
+      ]);
       const open = rows.map((row) => OpenBlock.of(row));
       const sources = await this.#sources.named(open.flatMap((block) => block.sources()));
       for (const block of open) yield block.rows(sources);

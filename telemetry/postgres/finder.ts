@@ -5,8 +5,9 @@
 
 import { wordsOf } from '../../storage/index.ts';
 import type { PostgresDatabase } from '../../storage/postgres/index.ts';
-import type { BlockReader, FoundMessage, LaneState, ReadingOrder, TimeRange } from './block-reader.ts';
+import type { BlockReader, FoundMessage, TimeRange } from './block-reader.ts';
 import { bucketOf, ENTRY_WORDS, LONG_AFTER } from './device-index.ts';
+import { dayParts, type LaneState, type ReadingOrder } from './lane-states.ts';
 import type { Sources } from './sources.ts';
 import { type JournalName, named } from './tables.ts';
 
@@ -28,6 +29,14 @@ interface RunRow {
   readonly stamp: number;
   readonly oldestAt: number;
   readonly entries: Buffer;
+}
+
+/** Of a lane and some of its days: runs that hold a message after one number and up to another. */
+interface RunRange {
+  readonly lane: LaneState;
+  readonly days: readonly number[];
+  readonly after: number;
+  readonly upTo: number;
 }
 
 /** What is wanted, in numbers. */
@@ -56,7 +65,9 @@ export class Finder {
     const selection = await this.#select(wanted);
     if (selection.ids?.size === 0) return;
     const lanes = await this.#blocks.lanes();
-    const each = lanes.map((lane) => this.#inLane(lane, selection, 0, 'newest first'));
+    // In its lane nothing after it is read; in others its stamp decides.
+    const lastOf = ({ id, newest }: LaneState) => (before?.lane === id ? before.first + before.index - 1 : newest);
+    const each = lanes.map((lane) => this.#inLane(lane, selection, { after: 0, upTo: lastOf(lane) }, 'newest first'));
     for await (const found of merged(each)) {
       const earlier = before === undefined ? found : found.filter((one) => compare(one, before) < 0);
       if (earlier.length > 0) yield earlier;
@@ -67,7 +78,7 @@ export class Finder {
   async *oldestFirst(wanted: Wanted, lane: LaneState, after: number): AsyncGenerator<FoundMessage[]> {
     const selection = await this.#select(wanted);
     if (selection.ids?.size === 0) return;
-    for await (const found of this.#inLane(lane, selection, after, 'oldest first')) {
+    for await (const found of this.#inLane(lane, selection, { after, upTo: lane.newest }, 'oldest first')) {
       const later = found.filter(({ first, index }) => first + index > after);
       if (later.length > 0) yield later;
     }
@@ -87,37 +98,39 @@ export class Finder {
   async *#inLane(
     lane: LaneState,
     selection: Selection,
-    after: number,
+    { after, upTo }: { readonly after: number; readonly upTo: number },
     order: ReadingOrder,
   ): AsyncGenerator<FoundMessage[]> {
     const { since, until, buckets } = selection;
-    const range = { lane: lane.id, upTo: lane.newest, since, until };
+    const range = { lane, upTo, since, until };
     // A block that holds the message after `after` may begin before it.
-    const begin = ((await this.#blocks.blockAt(lane.id, after + 1)) ?? after + 1) - 1;
+    const begin = after === 0 ? 0 : ((await this.#blocks.blockAt(lane, after + 1)) ?? after + 1) - 1;
     if (buckets === undefined) {
       yield* chosen(this.#blocks.found({ ...range, after: begin }, order), selection);
       return;
     }
     const tail = { ...range, after: Math.max(lane.indexed, begin) };
     if (order === 'newest first') yield* chosen(this.#blocks.found(tail, order), selection);
-    yield* this.#inRuns(lane, selection, begin, order);
+    const indexed = { after: begin, upTo: Math.min(lane.indexed, upTo) };
+    for (const days of dayParts(lane, indexed, order))
+      yield* this.#inRuns({ lane, days, ...indexed }, selection, order);
     if (order === 'oldest first') yield* chosen(this.#blocks.found(tail, order), selection);
   }
 
   async *#inRuns(
-    lane: LaneState,
+    { lane, days, after, upTo }: RunRange,
     selection: Selection,
-    after: number,
     order: ReadingOrder,
   ): AsyncGenerator<FoundMessage[]> {
     const { buckets = [], since, until } = selection;
     const isForward = order === 'oldest first';
     const sql = `SELECT day, first, last, stamp, oldest_at AS "oldestAt", entries FROM NAME_runs
-      WHERE bucket = ANY($1::int[]) AND lane = $2 AND last > $3 AND last <= $4 AND newest_at >= $5 AND oldest_at < $6
+      WHERE bucket = ANY($1::int[]) AND lane = $2 AND last > $3 AND first <= $4 AND newest_at >= $5 AND oldest_at < $6
+        AND day = ANY($7::int[]) AND last <= $8
       ORDER BY last ${isForward ? '' : 'DESC'} LIMIT ${RUNS_AT_ONCE * buckets.length}`;
     let [from, to] = [after, lane.indexed];
     for (;;) {
-      const values = [buckets, lane.id, from, to, since, until];
+      const values = [buckets, lane.id, from, upTo, since, until, days, to];
       const { rows } = await this.#database.query<RunRow>(named(sql, this.#name), values);
       const isLast = rows.length < RUNS_AT_ONCE * buckets.length;
       // Of the last run perhaps not all buckets are here; the next query begins with it.

@@ -124,11 +124,11 @@ const STORE = `
     ON CONFLICT DO NOTHING
     RETURNING lane
   ), counted AS (
-    INSERT INTO NAME_days (day, lane, first, messages, bytes)
-    SELECT $6::int, lane, $5::bigint, $7::int, $13::bigint FROM stored
+    INSERT INTO NAME_days (day, lane, first, last, messages, bytes)
+    SELECT $6::int, lane, $5::bigint, $3::bigint, $7::int, $13::bigint FROM stored
     ON CONFLICT (day, lane) DO UPDATE
       SET messages = NAME_days.messages + excluded.messages, bytes = NAME_days.bytes + excluded.bytes,
-          first = least(NAME_days.first, excluded.first)
+          first = least(NAME_days.first, excluded.first), last = greatest(NAME_days.last, excluded.last)
   ), keyed AS (
     INSERT INTO NAME_keys (device, key, day)
     SELECT k.device, k.key, $6::int FROM stored, unnest($14::text[], $15::text[]) AS k (device, key)

@@ -85,8 +85,8 @@ export class NewestMessages {
         note({ lane, day, first, index: number - first, source, time: 0, stamp });
       }
     }
-    for (const { id, newest: last, indexed } of lanes) {
-      const range = { lane: id, after: indexed, upTo: last, since: 0, until: Number.MAX_SAFE_INTEGER };
+    for (const lane of lanes) {
+      const range = { lane, after: lane.indexed, upTo: lane.newest, since: 0, until: Number.MAX_SAFE_INTEGER };
       for await (const found of blocks.found(range, 'oldest first')) for (const one of found) note(one);
     }
     return newest;

@@ -14,9 +14,10 @@ import { Cursor } from '../cursor.ts';
 import { LANE_POSITIONS, laneOf, type Position, positionNumber } from '../position.ts';
 import type { StoredMessage, Telemetry, TelemetryRange } from '../telemetry.ts';
 import { checkLimit, nothingSince, PAGE_BYTES, PAGE_MESSAGES, RESULT_BYTES, wantedOf } from '../telemetry-reader.ts';
-import { BlockReader, type FoundMessage, type LaneState } from './block-reader.ts';
+import { BlockReader, type FoundMessage } from './block-reader.ts';
 import { DAY_MS, type Days, dayName } from './days.ts';
 import { Finder, type Wanted } from './finder.ts';
+import { dayParts, type LaneState } from './lane-states.ts';
 import { NewestMessages } from './newest-messages.ts';
 import { ScatteredMessages } from './scattered-messages.ts';
 import type { Sources } from './sources.ts';
@@ -70,9 +71,9 @@ export function openLaneReader<Source extends string>({ database, name, sources,
     }
     const { since, until, stream } = wanted;
     const devices = wanted.devices && new Set(wanted.devices);
-    const begin = ((await blocks.blockAt(lane.id, after + 1)) ?? after + 1) - 1;
+    const begin = after === 0 ? 0 : ((await blocks.blockAt(lane, after + 1)) ?? after + 1) - 1;
     const last = lane.id * LANE_POSITIONS + after;
-    for await (const rows of blocks.blocks({ lane: lane.id, after: begin, upTo: lane.newest, since, until })) {
+    for await (const rows of blocks.blocks({ lane, after: begin, upTo: lane.newest, since, until })) {
       yield rows.filter(
         (row) =>
           row.position > last &&
@@ -88,8 +89,11 @@ export function openLaneReader<Source extends string>({ database, name, sources,
     const number = positionNumber(position);
     const lane = laneOf(number);
     const inLane = number - lane * LANE_POSITIONS;
-    const sql = 'SELECT stamp FROM NAME_blocks WHERE lane = $1 AND first <= $2 ORDER BY first DESC LIMIT 1';
-    const { rows } = await database.query<{ readonly stamp: number }>(named(sql, name), [lane, inLane]);
+    const state = (await blocks.lanes()).find(({ id }) => id === lane);
+    const days = state === undefined ? [] : dayParts(state, { after: inLane - 1, upTo: inLane }, 'oldest first').flat();
+    const sql = `SELECT stamp FROM NAME_blocks WHERE lane = $1 AND first <= $2 AND day = ANY($3::int[])
+      ORDER BY first DESC LIMIT 1`;
+    const { rows } = await database.query<{ readonly stamp: number }>(named(sql, name), [lane, inLane, days]);
     return { lane, day: 0, first: inLane, index: 0, source: 0, time: 0, stamp: rows[0]?.stamp ?? 0 };
   }
 

@@ -67,7 +67,7 @@ export class ScatteredMessages {
     const byBlock = Map.groupBy(found, nameOf);
     const sql = `SELECT b.lane, b.day, b.first, b.checksum, octet_length(b.data) AS bytes, b.meta ${FROM_WANTED}`;
     const keys = [...byBlock.values()].map(([first]) => first as FoundMessage);
-    const { rows } = await this.#database.query<MetaRow>(named(sql, this.#name), placesOf(keys));
+    const { rows } = await this.#database.query<MetaRow>(named(sql, this.#name), [...placesOf(keys), daysOf(keys)]);
     return rows.map((row) => ({ found: byBlock.get(nameOf(row)) ?? [], row, block: OpenBlock.ofMeta(row) }));
   }
 
@@ -83,7 +83,8 @@ export class ScatteredMessages {
     const sql = `SELECT w.place, substring(b.data FROM w.start FOR w.length) AS bytes
       FROM unnest($1::int[], $2::bigint[], $3::int[], $4::bigint[], $5::int[], $6::int[], $7::int[])
         AS w (lane, first, day, checksum, place, start, length)
-      JOIN NAME_blocks AS b ON b.lane = w.lane AND b.first = w.first AND b.day = w.day AND b.checksum = w.checksum`;
+      JOIN NAME_blocks AS b ON b.lane = w.lane AND b.first = w.first AND b.day = w.day AND b.checksum = w.checksum
+      WHERE b.day = ANY($8::int[])`;
     const found = await this.#database.query<{ readonly place: number; readonly bytes: Buffer }>(
       named(sql, this.#name),
       [
@@ -92,6 +93,7 @@ export class ScatteredMessages {
         places.map((_, place) => place),
         places.map(({ start }) => start + 1),
         places.map(({ length }) => length),
+        daysOf(wanted.map(({ of }) => of.row)),
       ],
     );
     const left = new Set(wanted.map(({ of }) => of));
@@ -116,10 +118,10 @@ export class ScatteredMessages {
     if (blocks.length === 0) return;
     const byName = new Map(blocks.map((one) => [nameOf(one.row), one]));
     const sql = `SELECT b.lane, b.first, b.checksum, b.meta, b.data ${FROM_WANTED}`;
-    const found = await this.#database.query<WholeBlock>(
-      named(sql, this.#name),
-      placesOf(blocks.map(({ row }) => row)),
-    );
+    const found = await this.#database.query<WholeBlock>(named(sql, this.#name), [
+      ...placesOf(blocks.map(({ row }) => row)),
+      daysOf(blocks.map(({ row }) => row)),
+    ]);
     for (const whole of found.rows) {
       const block = OpenBlock.of(whole);
       for (const message of byName.get(nameOf(whole))?.found ?? []) {
@@ -151,7 +153,8 @@ function firstOf(
 }
 
 const FROM_WANTED = `FROM unnest($1::int[], $2::bigint[], $3::int[]) AS w (lane, first, day)
-  JOIN NAME_blocks AS b ON b.lane = w.lane AND b.first = w.first AND b.day = w.day`;
+  JOIN NAME_blocks AS b ON b.lane = w.lane AND b.first = w.first AND b.day = w.day
+  WHERE b.day = ANY($4::int[])`;
 
 interface Place {
   readonly lane: number;
@@ -164,4 +167,9 @@ function nameOf({ lane, first }: Place): string {
 
 function placesOf(places: readonly (Place & { readonly day: number })[]): unknown[] {
   return [places.map(({ lane }) => lane), places.map(({ first }) => first), places.map(({ day }) => day)];
+}
+
+/** Named apart, so that the planner leaves out the partitions of all other days. */
+function daysOf(places: readonly { readonly day: number }[]): readonly number[] {
+  return [...new Set(places.map(({ day }) => day))];
 }

@@ -34,6 +34,7 @@ const TABLES = `
     day      INTEGER NOT NULL,
     lane     INTEGER NOT NULL,
     first    BIGINT NOT NULL,
+    last     BIGINT NOT NULL,
     messages BIGINT NOT NULL,
     bytes    BIGINT NOT NULL,
     -- Which devices' messages were removed, as storage/journal/retention.ts marks them.
