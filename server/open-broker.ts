@@ -23,6 +23,8 @@ export interface OpenBroker {
   readonly broker: Broker;
   readonly nodes: NodeControl & {
     counters(): Readonly<Record<string, number>> | Promise<Readonly<Record<string, number>>>;
+    /** Of the event loop of each thread; none where the main thread is the node. */
+    busySeconds(): Readonly<Record<string, number>>;
     setLogLevel(level: LogLevel): void;
   };
 }

@@ -215,7 +215,16 @@ function serverControls(
     overview: () => overview.overview(),
     history: (minutes) => overview.history(minutes),
     examineServer: () =>
-      examineServer({ context, stores, authority, expiry: expiryList, enrollPort, mqttPort: broker.port, clock }),
+      examineServer({
+        context,
+        stores,
+        authority,
+        expiry: expiryList,
+        enrollPort,
+        mqttPort: broker.port,
+        nodes,
+        clock,
+      }),
     refusals: createRefusalControl(events.log),
     diagnoseDevice: (order) =>
       diagnoseDevice(order, { registry, events: events.log, sessions: () => broker.sessions(), now }),

@@ -276,7 +276,7 @@ async function openServers(
   metrics.collectFrom('events', events);
   metrics.collectFrom('sinks', sinks);
   collectTelemetry(metrics, telemetry);
-  const overview = opened.add(createOverviewMonitor({ context, stores, broker, enroll, expiry }));
+  const overview = opened.add(createOverviewMonitor({ context, stores, broker, nodes, enroll, expiry }));
   const simulations = opened.add(
     new Simulations({
       directory: data.simulations,

@@ -34,7 +34,7 @@ const overview = z.object({
       stored: z.number().describe('messages of telemetry'),
       sent: z.number().describe('PUBLISH packets to clients'),
       dropped: z.number().describe('QoS 0 messages to clients that read too slowly'),
-      busy: z.number().describe('part of the time in which the main thread was busy, 0 to 1'),
+      busy: z.number().describe('part of the time in which the busiest thread of the server was busy, 0 to 1'),
     })
     .describe('means of about the last quarter of a minute'),
   refused: refused.describe('since the server started, also those that the limits of events left out'),

@@ -38,7 +38,8 @@ function filesIn(folder: string): readonly string[] {
 
 it('a server from the package enrolls a device and makes an image with the agent', async () => {
   const ports = ['--enroll-port', '0', '--mqtt-port', '0', '--console-port', '0'];
-  const server = spawn(program, ['serve', '--json', ...ports], { cwd: directory, env: environment });
+  const threads = ['--workers', '2']; // Their program is a file of the package.
+  const server = spawn(program, ['serve', '--json', ...ports, ...threads], { cwd: directory, env: environment });
   server.stderr.resume();
   try {
     const [ready] = (await once(createInterface({ input: server.stdout }), 'line')) as [string];

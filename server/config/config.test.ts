@@ -78,6 +78,7 @@ describe('the configuration', () => {
     ['a number without a unit', 'certificates:\n\n  device: 90\n', ':3: certificates.device'],
     ['a wrong unit', 'certificates:\n  device: 90 days\n', ':2: certificates.device: expected a duration'],
     ['a duration for a size', 'mqtt: { limits: {\n packet: 10s } }\n', ':2: mqtt.limits.packet: expected a size'],
+    ['more workers than there may be', 'mqtt:\n  workers: 65\n', ':2: mqtt.workers'],
     ['a port out of range', 'mqtt:\n  port: 70000\n', ':2: mqtt.port'],
     ['a host that is none', 'publicHosts: ["a b"]\n', ':1: publicHosts.0: expected a host name'],
     ['a host that no URL can hold', 'publicHosts: ["fe80::1%eth0"]\n', ':1: publicHosts.0: expected a host name'],

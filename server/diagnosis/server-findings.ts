@@ -1,7 +1,7 @@
 /** What a running server finds out about itself: one finding per check, in the order in which causes come before their effects. */
 
 import { isLoopbackHost, serverUrl } from '@rollcall/protocol';
-import type { Finding, ServerExamination } from '../../console/index.ts';
+import type { Finding, NodeControl, ServerExamination } from '../../console/index.ts';
 import type { Authority, createExpiryList } from '../../enroll/index.ts';
 import type { ServerContext } from '../context.ts';
 import { runtimeText } from '../runtime.ts';
@@ -17,6 +17,7 @@ import {
   problemFinding,
   warning,
 } from './machine-findings.ts';
+import { nodeFinding } from './node-findings.ts';
 
 export interface ExaminationParts {
   readonly context: ServerContext;
@@ -26,6 +27,7 @@ export interface ExaminationParts {
   /** The port on which devices enroll. */
   readonly enrollPort: number;
   readonly mqttPort: number;
+  readonly nodes: Pick<NodeControl, 'list'>;
   readonly clock: () => 'ok' | 'behind';
 }
 
@@ -47,6 +49,7 @@ export async function examineServer(parts: ExaminationParts): Promise<ServerExam
     keyFilesFinding(data),
     parts.clock() === 'ok' ? clockFinding(now()) : CLOCK_BEHIND,
     ...listenerFindings(parts),
+    nodeFinding(parts.nodes.list()),
     ...(await caught('certificates', async () => certificateFindings(authority))),
     ...(await caught('expiry', () => expiryFindings(parts))),
     ...(await caught('disk', async () => [await diskFinding(data.path)])),

@@ -149,13 +149,21 @@ export class NodeThreads implements NodeControl {
     });
   }
 
+  /** Of the event loop of each node, since its first thread started. */
+  busySeconds(): Readonly<Record<string, number>> {
+    return Object.fromEntries(
+      this.#nodes.map(({ name, load }) => [name, load.endedSeconds + (load.status?.busySeconds ?? 0)]),
+    );
+  }
+
   /** Counters per node: `sessions/node=w1`. */
   async counters(): Promise<Readonly<Record<string, number>>> {
     await this.refresh();
-    const perNode = this.#nodes.map(({ name, state, crashes, load }) => ({
+    const busySeconds = this.busySeconds();
+    const perNode = this.#nodes.map(({ name, state, crashes }) => ({
       [`up/node=${name}`]: state === 'serving' || state === 'draining' ? 1 : 0,
       [`sessions/node=${name}`]: this.#options.sessionsOf(name),
-      [`event_loop_busy_seconds_total/node=${name}`]: load.endedSeconds + (load.status?.busySeconds ?? 0),
+      [`event_loop_busy_seconds_total/node=${name}`]: busySeconds[name] ?? 0,
       [`crashes_total/node=${name}`]: crashes,
     }));
     return Object.assign({}, ...perNode) as Readonly<Record<string, number>>;

@@ -16,6 +16,7 @@ const SAMPLE_MS = 1_000;
 export interface SingleNode extends NodeControl {
   /** None: those of the process are those of the node. */
   counters(): Readonly<Record<string, number>>;
+  busySeconds(): Readonly<Record<string, number>>;
   setLogLevel(): void;
   close(): Promise<void>;
 }
@@ -43,6 +44,7 @@ export function createSingleNode({ broker, drainDefaults, now }: SingleNodeOptio
     },
     drain: (name) => Promise.reject(refusal(name)),
     counters: () => ({}),
+    busySeconds: () => ({}),
     setLogLevel: () => {},
     close: async () => clearInterval(timer),
   };

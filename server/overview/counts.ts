@@ -12,14 +12,15 @@ export interface Counts {
   readonly sent: number;
   readonly dropped: number;
   readonly refused: RefusedCounts;
-  /** In the event loop. */
-  readonly busySeconds: number;
+  /** In the event loop of each thread that serves clients, and of the main thread. */
+  readonly busySeconds: Readonly<Record<string, number>>;
   readonly commits: { readonly count: number; readonly seconds: number };
   readonly queuedBytes: number;
 }
 
 export interface CountedParts {
   readonly broker: { counters(): Readonly<Record<string, number>> };
+  readonly nodes: { busySeconds(): Readonly<Record<string, number>> };
   readonly enroll: { counters(): Readonly<Record<string, number>> };
   readonly telemetry: { counters(): { readonly stored: number; readonly queuedBytes: number } };
   readonly metrics: { commits(): Counts['commits'] };
@@ -28,7 +29,7 @@ export interface CountedParts {
 }
 
 /** Costs some tens of microseconds. */
-export function readCounts({ broker, enroll, telemetry, metrics, now }: CountedParts): Counts {
+export function readCounts({ broker, nodes, enroll, telemetry, metrics, now }: CountedParts): Counts {
   const counted = broker.counters();
   const of = (key: string) => counted[key] ?? 0;
   const { stored, queuedBytes } = telemetry.counters();
@@ -45,7 +46,7 @@ export function readCounts({ broker, enroll, telemetry, metrics, now }: CountedP
       enrollments: sumOf(enroll.counters(), ['enroll_refused_total/', 'enroll_connections_refused_total/']),
       topics: of('publish_denied') + of('subscribe_denied'),
     },
-    busySeconds: of('event_loop_busy_seconds_total'),
+    busySeconds: { main: of('event_loop_busy_seconds_total'), ...nodes.busySeconds() },
     commits: metrics.commits(),
     queuedBytes,
   };

@@ -12,7 +12,7 @@ const NOTHING: Counts = {
   sent: 0,
   dropped: 0,
   refused: { connections: 0, enrollments: 0, topics: 0 },
-  busySeconds: 0,
+  busySeconds: { main: 0 },
   commits: { count: 0, seconds: 0 },
   queuedBytes: 0,
 };
@@ -35,10 +35,15 @@ function historyOf() {
 }
 
 describe('the history of counts', () => {
-  it('has the rates between samples, gauges as they were, and no time of a commit where there was none', () => {
+  it('has the rates between samples, gauges as they were, the load of the busiest thread, and no time of a commit where there was none', () => {
     const { history, sample } = historyOf();
-    sample(15, { connected: 3, stored: 30, refused: { connections: 15, enrollments: 0, topics: 0 }, busySeconds: 3 });
-    sample(30, { connected: 2, commits: { count: 4, seconds: 0.1 }, queuedBytes: 7, busySeconds: 3 });
+    sample(15, {
+      connected: 3,
+      stored: 30,
+      refused: { connections: 15, enrollments: 0, topics: 0 },
+      busySeconds: { main: 3, w1: 6 },
+    });
+    sample(30, { connected: 2, commits: { count: 4, seconds: 0.1 }, queuedBytes: 7, busySeconds: { main: 3, w1: 6 } });
     expect(history.series(START)).toMatchObject({
       at: [START / 1000 + 15, START / 1000 + 30],
       connected: [3, 2],
@@ -46,7 +51,7 @@ describe('the history of counts', () => {
       refusedConnections: [1, 0],
       queuedBytes: [0, 7],
       commitMs: [null, 25],
-      busy: [0.2, 0],
+      busy: [0.4, 0],
     });
   });
 

@@ -96,15 +96,20 @@ function append(history: ServerHistory, before: Counts, after: Counts, queuedByt
 
 function ratesOf(before: Counts, after: Counts): ServerRates {
   const seconds = secondsBetween(before, after);
-  const rate = (key: 'connects' | 'received' | 'stored' | 'sent' | 'dropped' | 'busySeconds') =>
-    (after[key] - before[key]) / seconds;
+  const rate = (key: 'connects' | 'received' | 'stored' | 'sent' | 'dropped') => (after[key] - before[key]) / seconds;
+  const busiest = Math.max(
+    0,
+    ...Object.entries(after.busySeconds).map(
+      ([thread, total]) => (total - (before.busySeconds[thread] ?? 0)) / seconds,
+    ),
+  );
   return {
     connects: rate('connects'),
     received: rate('received'),
     stored: rate('stored'),
     sent: rate('sent'),
     dropped: rate('dropped'),
-    busy: Math.min(1, rate('busySeconds')),
+    busy: Math.min(1, busiest),
   };
 }
 

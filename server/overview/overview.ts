@@ -8,7 +8,7 @@ import type { Stores } from '../store-options.ts';
 import { type CountedParts, readCounts } from './counts.ts';
 import { CountHistory, SAMPLE_EVERY_MS } from './history.ts';
 
-export interface OverviewParts extends Pick<CountedParts, 'broker' | 'enroll'> {
+export interface OverviewParts extends Pick<CountedParts, 'broker' | 'nodes' | 'enroll'> {
   readonly expiry: { counters(): Readonly<Record<string, number>> };
   readonly stores: Pick<Stores, 'registry' | 'telemetry' | 'sinks'>;
   readonly context: Pick<ServerContext, 'config' | 'data' | 'metrics' | 'readiness' | 'now'>;
@@ -28,10 +28,10 @@ const DEVICES_MOST = 100_000;
 const COUNT_EVERY_MS = 1_000;
 
 export function createOverviewMonitor(parts: OverviewParts): OverviewMonitor {
-  const { broker, enroll, expiry, stores, context } = parts;
+  const { broker, nodes, enroll, expiry, stores, context } = parts;
   const { config, data, metrics, readiness, now } = context;
   const { registry, telemetry, sinks } = stores;
-  const history = new CountHistory(() => readCounts({ broker, enroll, telemetry, metrics, now }));
+  const history = new CountHistory(() => readCounts({ broker, nodes, enroll, telemetry, metrics, now }));
   const startedAt = now();
   const timer = setInterval(() => history.sample(), SAMPLE_EVERY_MS).unref();
   const countDevices = rarely(() => registry.countDevices(DEVICES_MOST));

@@ -1,14 +1,19 @@
 /** A server whose MQTT is served by two threads: what crosses between them, and how one of them ends. Real devices over mutual TLS. */
 
 import { once } from 'node:events';
+import net from 'node:net';
 import type { Worker } from 'node:worker_threads';
 import type { MqttClient } from 'mqtt';
 import { afterAll, beforeAll, beforeEach, expect, it } from 'vitest';
 import { startFleet, type TestFleet } from '../fixtures/fleet.ts';
 import { type Credentials, closed, connectMqtt, nextMessage, startMqtt } from '../fixtures/mqtt.ts';
+import { rollcall } from '../fixtures/program.ts';
 import { issueService } from '../fixtures/service.ts';
 
 type Identity = Credentials & { readonly deviceId: string };
+
+/** Pending connections of one address. */
+const PENDING_MAX = 10;
 
 /** The threads of this process by name, newest last. */
 const threads: Worker[] = [];
@@ -23,6 +28,7 @@ beforeAll(async () => {
     settings: [
       [['mqtt', 'workers'], 2],
       [['mqtt', 'limits', 'takeoversPerMinute'], 0],
+      [['mqtt', 'limits', 'handshakesPerAddress'], PENDING_MAX],
       [['drain', 'sessionsPerSecond'], 0],
     ],
   });
@@ -88,6 +94,20 @@ it('a message of a device on one node is stored, and reaches a service on the ot
   expect(await command).toMatchObject({ payload: 'now' });
 });
 
+it('limits of connections per address hold for both nodes together', async () => {
+  const { hostname, port } = new URL(fleet.mqttUrl);
+  const refused = new Set<net.Socket>();
+  const sockets = Array.from({ length: PENDING_MAX + 15 }, () => {
+    const socket = net.connect(Number(port), hostname);
+    socket.on('error', () => {});
+    return socket.once('close', () => refused.add(socket));
+  });
+  await expect.poll(() => refused.size).toBe(15);
+  expect(await fleet.operator.metrics()).toMatch(new RegExp(`^rollcall_pending_connections ${PENDING_MAX}$`, 'm'));
+  for (const socket of sockets) socket.destroy();
+  await expect.poll(() => fleet.operator.metrics()).toMatch(/^rollcall_pending_connections 0$/m);
+});
+
 it('a device that connects to another node ends its session on the first', async () => {
   const gateway = await device();
   const first = await connectTo('w1', gateway, { protocolVersion: 5 });
@@ -150,7 +170,8 @@ it('a drained node tells clients of MQTT 5 to use another server, publishes no w
   const topics: string[] = [];
   app.on('message', (topic) => topics.push(topic));
   const told = reasonCode(moved);
-  await fleet.operator.drainNode({ name: 'w1' });
+  const drained = await rollcall(['node', 'drain', 'w1', '--rate', '0', '--data', fleet.data]);
+  expect(drained).toMatchObject({ code: 0, stdout: expect.stringMatching(/^w1 is serving with \d sessions\n$/) });
   expect(await told).toBe(0x9c);
   expect((await connectMqtt(first)).connected).toBe(true);
   await untilServing(2);

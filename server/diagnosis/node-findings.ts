@@ -1,0 +1,36 @@
+/** What the doctor finds out about the threads that serve MQTT. */
+
+import { availableParallelism } from 'node:os';
+import type { Finding, NodeView } from '../../console/index.ts';
+import { ok, warning } from './machine-findings.ts';
+
+/** A thread that is busier than this part of its time answers late. */
+const BUSY = 0.8;
+
+/** `cores`: of this machine. */
+export function nodeFinding(nodes: readonly NodeView[], cores = availableParallelism()): Finding {
+  const isSingle = nodes.every(({ kind }) => kind === 'process');
+  const busiest = nodes.reduce<NodeView | undefined>(
+    (most, node) => ((node.eventLoopBusy ?? 0) > (most?.eventLoopBusy ?? -1) ? node : most),
+    undefined,
+  );
+  const serving = nodes.filter(({ state }) => state === 'serving').length;
+  const percent = Math.round((busiest?.eventLoopBusy ?? 0) * 100);
+  const found = isSingle
+    ? `the main thread serves MQTT, ${percent} % busy`
+    : `${serving} of ${nodes.length} serve MQTT; the busiest is ${busiest?.name ?? 'none'}, ${percent} % busy`;
+  const absent = nodes.filter(({ state }) => state === 'stopped' || state === 'restarting');
+  if (absent.length > 0) {
+    const names = absent.map(({ name, state }) => `${name} is ${state}`).join(', ');
+    return warning('workers', `${found}; ${names}`, 'one that is stopped was drained, and starts with the server');
+  }
+  const crashed = nodes.filter(({ crashes }) => crashes > 0);
+  if (crashed.length > 0) {
+    const names = crashed.map(({ name, crashes }) => `${name} ${crashes} times`).join(', ');
+    return warning('workers', `${found}; ended by an error: ${names}`, 'report the error, which is in the log');
+  }
+  if ((busiest?.eventLoopBusy ?? 0) > BUSY && cores > nodes.length) {
+    return warning('workers', found, `this machine has ${cores} cores: --workers auto (docs/workers.md)`);
+  }
+  return ok('workers', found);
+}
