@@ -1,6 +1,11 @@
+import { randomBytes } from 'node:crypto';
+import { chownSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { expect, it } from 'vitest';
-import { suitePostgres } from '../../test/fixtures/postgres-cluster.ts';
+import { postgresCluster, suitePostgres } from '../../test/fixtures/postgres-cluster.ts';
+import { postgresOwner } from '../../test/fixtures/postgres-programs.ts';
 import { describeWithClients } from '../../test/fixtures/real-client.ts';
+import { smallDisk } from '../../test/fixtures/small-disk.ts';
 import { isUniqueViolation } from './postgres-problem.ts';
 
 describeWithClients('a database of PostgreSQL', ['postgres'], () => {
@@ -122,6 +127,34 @@ describeWithClients('a database of PostgreSQL', ['postgres'], () => {
       await transaction.query('INSERT INTO notes VALUES (1)');
     });
     expect((await database.query('SELECT id FROM notes')).rows).toEqual([{ id: 1 }]);
+  });
+
+  it('stores nothing while the disk of its server is full, and goes on when there is space', async ({ skip }) => {
+    const disk = smallDisk(5 * 1024 * 1024);
+    if (disk === undefined) return skip('expected the right to mount a file system');
+    const { uid, gid } = postgresOwner();
+    chownSync(disk, uid as number, gid as number);
+    const other = join(disk, 'of another program');
+    writeFileSync(other, Buffer.alloc(3 * 1024 * 1024));
+    const cluster = await postgresCluster();
+    const { primary } = cluster;
+    await primary.ask(`CREATE TABLESPACE small LOCATION '${disk}'`);
+    await primary.ask('GRANT CREATE ON TABLESPACE small TO rollcall');
+    const database = await cluster.open();
+    await database.execute('CREATE TABLE blocks (number BIGINT, block BYTEA) TABLESPACE small');
+    await database.execute('ALTER TABLE blocks ALTER COLUMN block SET STORAGE EXTERNAL');
+    const store = (number: number) =>
+      database.execute('INSERT INTO blocks VALUES ($1, $2)', [number, randomBytes(1024 * 1024)]);
+    const stored = () => database.query('SELECT number FROM blocks ORDER BY number');
+    await store(1);
+    await expect(store(2)).rejects.toMatchObject({
+      code: 'unavailable',
+      reason: expect.stringContaining('53100: could not extend file'),
+    });
+    expect((await stored()).rows).toEqual([{ number: 1 }]);
+    rmSync(other);
+    await store(3);
+    expect((await stored()).rows).toEqual([{ number: 1 }, { number: 3 }]);
   });
 
   it('says within its time that no host is reached, with the reason of each', async () => {
