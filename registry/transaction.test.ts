@@ -19,7 +19,7 @@ const DONE = /(?:yield\* |\(tx\) => |\(\) => |function\* )$/;
 
 function stepsNotDone(text: string, names: readonly string[]): readonly string[] {
   const call = new RegExp(
-    String.raw`\b(?:tx\s*\.(?:get|all|run|lock)\b|(?:${names.join('|')})(?:<[^(]*>)?\(\s*tx\b)`,
+    String.raw`\b(?:tx\s*\.(?:get|all|run|runEach|lock)\b|(?:${names.join('|')})(?:<[^(]*>)?\(\s*tx\b)`,
     'g',
   );
   return [...text.matchAll(call)]

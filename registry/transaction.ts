@@ -14,12 +14,14 @@ export type SqlParameters = Readonly<Record<string, SqlValue>>;
 /** What a transaction pauses for. Its parameters are written `@name` in the text. */
 export interface Statement {
   readonly sql: string;
-  readonly parameters: SqlParameters;
+  /** Of each time that it is done. */
+  readonly parameters: readonly SqlParameters[];
 }
 
 export interface StatementResult {
+  /** Of the last time. */
   readonly rows: readonly unknown[];
-  /** How many rows a change changed. */
+  /** How many rows all of them changed. */
   readonly changes: number;
 }
 
@@ -31,8 +33,14 @@ export type Steps<Result> = Iterable<Statement, Result, StatementResult>;
  * this order, and one kind at once, so that no two wait for each other. What one conditional statement decides needs no lock, and
  * neither does a row that must be unique: a transaction that finds it taken runs again and sees it.
  */
-export const LOCKS = ['names', 'operators', 'issuers', 'holder', 'group', 'policy', 'audit'] as const;
+export const LOCKS = ['names', 'operators', 'issuers', 'holder', 'group', 'policy'] as const;
 export type LockKind = (typeof LOCKS)[number];
+
+/**
+ * Thrown by a body that finds at its end what was not so when it decided: it is rolled back, and runs again. On SQLite nothing can change
+ * meanwhile.
+ */
+export class DecidedMeanwhile extends Error {}
 
 /** Committed changes that listeners hear of (`registry/listeners.ts`). */
 export type ChangeKind =
@@ -50,6 +58,8 @@ export interface Transaction {
   all<Row>(sql: string, parameters: SqlParameters): Steps<Row[]>;
   /** How many rows changed. */
   run(sql: string, parameters: SqlParameters): Steps<number>;
+  /** As `run` for each of these in their order, in one round trip. How many rows changed. */
+  runEach(sql: string, parameters: readonly SqlParameters[]): Steps<number>;
   /**
    * Waits until no other transaction holds one of these. `names`: `device/press-7`, and nothing for a kind that is locked as a whole.
    * `shared`: others may hold it in the same way. Does nothing on SQLite, which has one writer, and where the transaction only reads.

@@ -3,7 +3,7 @@
 import { Problem } from '@rollcall/protocol';
 import type { RegistryDatabase } from '../database.ts';
 import type { Actor } from '../registry.ts';
-import type { Steps, Transaction } from '../transaction.ts';
+import type { SqlParameters, Steps, Transaction } from '../transaction.ts';
 import {
   AuditChainVerifier,
   type AuditHead,
@@ -181,23 +181,27 @@ function appendLast(tx: Transaction, entry: UnchainedEntry): void {
   tx.beforeCommit(() => append(tx, entries));
 }
 
+/** The newest entry, after which no other transaction can append one: on PostgreSQL a row that is locked until the commit. */
+const HEAD_TO_APPEND = 'SELECT id, hash FROM audit ORDER BY id DESC LIMIT 1 /* to append */';
+
 /** Returns the id of the last one; 0 for a refusal over the limit. */
-function* append(tx: Transaction, entries: readonly UnchainedEntry[]): Steps<number> {
-  yield* tx.lock('audit');
-  let head = yield* headOf(tx);
+function* append(tx: Transaction, unchained: readonly UnchainedEntry[]): Steps<number> {
+  let head = (yield* tx.get<AuditHead>(HEAD_TO_APPEND, {})) ?? { id: 0, hash: CHAIN_START };
+  const entries: SqlParameters[] = [];
   let last = 0;
-  for (const unchained of entries) {
+  for (const line of unchained) {
     last = 0;
-    if (unchained.outcome === 'refused' && !(yield* hasRoomForRefusal(tx, unchained.subject))) continue;
-    last = head.id + 1;
-    const entry = { ...unchained, id: last, at: tx.now };
-    head = { id: last, hash: hashEntry(head.hash, entry) };
-    yield* tx.run(
-      `INSERT INTO audit (id, at, actor, action, subject, outcome, details, hash)
-       VALUES (@id, @at, @actor, @action, @subject, @outcome, @details, @hash)`,
-      { ...entry, hash: head.hash },
-    );
+    if (line.outcome === 'refused' && !(yield* hasRoomForRefusal(tx, line.subject))) continue;
+    const entry = { ...line, id: head.id + 1, at: tx.now };
+    head = { id: entry.id, hash: hashEntry(head.hash, entry) };
+    entries.push({ ...entry, hash: head.hash });
+    last = entry.id;
   }
+  yield* tx.runEach(
+    `INSERT INTO audit (id, at, actor, action, subject, outcome, details, hash)
+     VALUES (@id, @at, @actor, @action, @subject, @outcome, @details, @hash)`,
+    entries,
+  );
   return last;
 }
 

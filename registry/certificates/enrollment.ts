@@ -9,7 +9,7 @@ import type { Listeners } from '../listeners.ts';
 import type { Revocation } from '../registry.ts';
 import { consumeToken, isTokenSecret } from '../tokens/consume-token.ts';
 import { findToken, type TokenRecord } from '../tokens/tokens.ts';
-import type { Steps, Transaction } from '../transaction.ts';
+import { DecidedMeanwhile, type Steps, type Transaction } from '../transaction.ts';
 import { findCertificateByKey, insertCertificate, isLive } from './certificates.ts';
 import type {
   Enrollment,
@@ -70,13 +70,6 @@ export async function commitEnrollment(
     const decision = yield* decide(tx, enrollment);
     if (decision.outcome === 'replayed') return { outcome: decision, superseded: undefined };
     if (decision.outcome === 'refused') return refuse(tx, enrollment, decision.refusal);
-    if (!(yield* consumeToken(tx, tokenId))) {
-      // Another transaction consumed the last use meanwhile, perhaps for the same claim.
-      const again = yield* decide(tx, enrollment);
-      if (again.outcome === 'replayed') return { outcome: again, superseded: undefined };
-      return refuse(tx, enrollment, again.outcome === 'refused' ? again.refusal : 'spent');
-    }
-
     const actor = `token/${tokenId}` as const;
     const superseded = yield* supersedeCertificates(tx, deviceId, actor);
     if (superseded !== undefined) revocations.publish(tx, superseded);
@@ -87,6 +80,8 @@ export async function commitEnrollment(
       operator: decision.token.createdBy,
       address,
     });
+    // As the last statement: others that enroll with this token wait from here to the commit.
+    if (!(yield* consumeToken(tx, tokenId))) throw new DecidedMeanwhile('the token has no use left');
     recordDone(tx, {
       actor,
       action: 'device.enrolled',

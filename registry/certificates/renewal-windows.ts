@@ -71,12 +71,7 @@ export function createRenewalWindowStore(database: RegistryDatabase): RenewalWin
           { serial },
         ),
       ),
-    pullWindows: async (windows) =>
-      database.write(function* (tx) {
-        let changed = 0;
-        for (const window of windows) changed += yield* pull(tx, window);
-        return changed;
-      }),
+    pullWindows: async (windows) => database.write((tx) => pull(tx, windows)),
   };
 }
 
@@ -142,15 +137,12 @@ function readRow(row: CurrentRow): CurrentCertificate {
   };
 }
 
-function* pull(
-  tx: Transaction,
-  { serial, start, end, reason }: PulledWindow & { readonly serial: string },
-): Steps<number> {
-  return yield* tx.run(
+function* pull(tx: Transaction, windows: readonly (PulledWindow & { readonly serial: string })[]): Steps<number> {
+  return yield* tx.runEach(
     `INSERT INTO renewal_windows (serial, window_start, window_end, reason, set_at)
      VALUES (@serial, @start, @end, @reason, @now)
      ON CONFLICT (serial) DO UPDATE SET window_start = @start, window_end = @end, reason = @reason, set_at = @now
      WHERE @end < renewal_windows.window_end`,
-    { serial, start, end, reason, now: tx.now },
+    windows.map(({ serial, start, end, reason }) => ({ serial, start, end, reason, now: tx.now })),
   );
 }

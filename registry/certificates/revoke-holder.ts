@@ -34,12 +34,11 @@ export function* revokeHolder(
     subject,
     details: { reason: request.reason, certificates: serials.length },
   });
+  yield* tx.runEach(
+    'UPDATE certificates SET revoked_at = @now, revocation_reason = @reason WHERE serial = @serial',
+    serials.map((serial) => ({ serial, now: tx.now, reason: request.reason })),
+  );
   for (const serial of serials) {
-    yield* tx.run('UPDATE certificates SET revoked_at = @now, revocation_reason = @reason WHERE serial = @serial', {
-      serial,
-      now: tx.now,
-      reason: request.reason,
-    });
     recordDone(tx, {
       actor: request.actor,
       action: 'certificate.revoked',

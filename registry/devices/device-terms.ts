@@ -54,12 +54,14 @@ export function* writeTerms(tx: Transaction, before: Described | undefined, afte
   const old = before === undefined ? new Set<string>() : termsOf(before);
   const next = after === undefined ? new Set<string>() : termsOf(after);
   const id = (after ?? before)?.id ?? '';
-  for (const term of old) {
-    if (!next.has(term)) yield* tx.run('DELETE FROM device_terms WHERE term = @term AND device_id = @id', { term, id });
-  }
-  for (const term of next) {
-    if (!old.has(term)) yield* tx.run(INSERT_TERM, { term, id });
-  }
+  yield* tx.runEach(
+    'DELETE FROM device_terms WHERE term = @term AND device_id = @id',
+    [...old].filter((term) => !next.has(term)).map((term) => ({ term, id })),
+  );
+  yield* tx.runEach(
+    INSERT_TERM,
+    [...next].filter((term) => !old.has(term)).map((term) => ({ term, id })),
+  );
 }
 
 /** `device_terms(id, labels)`: the terms as JSON. `begins_term(id, labels, text)`: whether one begins with the text. */

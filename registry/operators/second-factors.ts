@@ -76,13 +76,10 @@ export function createSecondFactorStore(database: RegistryDatabase): SecondFacto
       writeOperators(database, function* (tx) {
         yield* expectOperator(tx, operator);
         yield* tx.run('DELETE FROM operator_recovery_codes WHERE operator_name = @operator', { operator });
-        for (const code of codes) {
-          yield* tx.run(
-            `INSERT INTO operator_recovery_codes (code_hash, operator_name, created_at)
-             VALUES (@hash, @operator, @now)`,
-            { hash: hashOf(operator, code), operator, now: tx.now },
-          );
-        }
+        yield* tx.runEach(
+          'INSERT INTO operator_recovery_codes (code_hash, operator_name, created_at) VALUES (@hash, @operator, @now)',
+          codes.map((code) => ({ hash: hashOf(operator, code), operator, now: tx.now })),
+        );
         const details = { codes: codes.length };
         recordDone(tx, { actor, action: 'operator.recovery.renewed', subject: `operator/${operator}`, details });
       }),

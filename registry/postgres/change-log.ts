@@ -114,7 +114,7 @@ export class ChangeLog implements OtherNodes {
     ];
   }
 
-  /** In the transaction that makes the changes, which holds the lock of the audit. */
+  /** In the transaction that makes the changes, which holds the head of the audit. */
   async insert(connection: PostgresTransaction, published: readonly PublishedChange[]): Promise<readonly number[]> {
     const { node, now } = this.#options;
     const kinds = published.map(({ kind }) => kind);

@@ -19,9 +19,13 @@ const REWRITTEN: readonly (readonly [RegExp, string])[] = [
     /begins_term\(devices\.id, devices\.labels, @(\w+)\)/g,
     'EXISTS (SELECT 1 FROM device_terms WHERE device_id = devices.id AND left(term, length(@$1)) = @$1)',
   ],
-  // The highest id that was ever given out, which shows that entries were removed from the end.
-  [/SELECT seq FROM sqlite_sequence WHERE name = 'audit'/g, `SELECT value AS seq FROM counters WHERE name = 'audit'`],
-  [/^INSERT INTO audit /, `WITH newest AS (UPDATE counters SET value = @id WHERE name = 'audit') INSERT INTO audit `],
+  // A row of its own: it is locked while entries are appended, and shows that entries were removed from the end.
+  [
+    /SELECT id, hash FROM audit ORDER BY id DESC LIMIT 1 \/\* to append \*\//g,
+    'SELECT id, hash FROM audit_head FOR UPDATE',
+  ],
+  [/SELECT seq FROM sqlite_sequence WHERE name = 'audit'/g, 'SELECT id AS seq FROM audit_head'],
+  [/^INSERT INTO audit /, 'WITH head AS (UPDATE audit_head SET id = @id, hash = @hash) INSERT INTO audit '],
 ];
 
 export interface TranslatedStatement {

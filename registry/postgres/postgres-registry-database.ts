@@ -9,14 +9,16 @@
 import { createHash } from 'node:crypto';
 import { isUniqueViolation, type PostgresDatabase, type PostgresTransaction } from '../../storage/postgres/index.ts';
 import type { RegistryDatabase } from '../database.ts';
-import type {
-  ChangeKind,
-  LockKind,
-  SqlParameters,
-  Statement,
-  StatementResult,
-  Steps,
-  Transaction,
+import {
+  type ChangeKind,
+  DecidedMeanwhile,
+  type LockKind,
+  type SqlParameters,
+  type SqlValue,
+  type Statement,
+  type StatementResult,
+  type Steps,
+  type Transaction,
 } from '../transaction.ts';
 import type { ChangeLog, PublishedChange } from './change-log.ts';
 import { translate } from './dialect.ts';
@@ -25,6 +27,8 @@ import { translate } from './dialect.ts';
 const RUNS_AT_MOST = 3;
 /** Texts that each connection keeps prepared. There are more of them, by the criteria of a search. */
 const PREPARED_AT_MOST = 400;
+/** Statements of one text. */
+const SENT_TOGETHER = 200;
 /** As many as the migration has made. */
 const SLOTS: Readonly<Record<LockKind, number>> = {
   names: 1,
@@ -33,7 +37,6 @@ const SLOTS: Readonly<Record<LockKind, number>> = {
   holder: 256,
   group: 64,
   policy: 64,
-  audit: 1,
 };
 
 interface WrittenChanges {
@@ -83,7 +86,8 @@ export class PostgresRegistryDatabase implements RegistryDatabase {
         return result;
       } catch (error) {
         this.otherNodes.abandon(changes.positions);
-        if (run === RUNS_AT_MOST || !isUniqueViolation(error)) throw error;
+        const mayRunAgain = error instanceof DecidedMeanwhile || isUniqueViolation(error);
+        if (run === RUNS_AT_MOST || !mayRunAgain) throw error;
       }
     }
   }
@@ -113,9 +117,10 @@ export class PostgresRegistryDatabase implements RegistryDatabase {
     for (const steps of ending.last) await this.#run(connection, steps());
     const { published } = ending;
     if (published.length === 0) return [result, { published, positions: [] }];
-    // Positions get the order of commits by it.
-    await this.#run(connection, tx.lock('audit'));
-    return [result, { published, positions: await this.otherNodes.insert(connection, published) }];
+    // Positions get the order of commits by it. Sent together.
+    const locked = connection.query(LOCK_HEAD);
+    const [positions] = await Promise.all([this.otherNodes.insert(connection, published), locked]);
+    return [result, { published, positions }];
   }
 
   async #run<Result>(connection: PostgresTransaction, steps: Steps<Result>): Promise<Result> {
@@ -127,13 +132,16 @@ export class PostgresRegistryDatabase implements RegistryDatabase {
 
   async #send(connection: PostgresTransaction, { sql, parameters }: Statement): Promise<StatementResult> {
     const prepared = this.#prepare(sql);
-    const values = prepared.parameters.map((name) => {
-      const value = parameters[name];
-      if (value === undefined) throw new Error(`expected a value of @${name}, found none`);
-      return value;
-    });
-    const { rows, count } = await connection.query(prepared.statement, values);
-    return { rows, changes: count };
+    const result = { rows: [] as readonly unknown[], changes: 0 };
+    for (let from = 0; from < parameters.length; from += SENT_TOGETHER) {
+      const some = parameters.slice(from, from + SENT_TOGETHER);
+      const sent = some.map((one) => connection.query(prepared.statement, valuesOf(prepared, one)));
+      for (const { rows, count } of await Promise.all(sent)) {
+        result.rows = rows;
+        result.changes += count;
+      }
+    }
+    return result;
   }
 
   #prepare(sql: string): Prepared {
@@ -155,6 +163,15 @@ interface Ending {
   readonly published: PublishedChange[];
 }
 
+function valuesOf({ parameters: names }: Prepared, parameters: SqlParameters): readonly SqlValue[] {
+  return names.map((name) => {
+    const value = parameters[name];
+    if (value === undefined) throw new Error(`expected a value of @${name}, found none`);
+    // A text of PostgreSQL has no NUL.
+    return typeof value === 'string' ? value.replaceAll('\0', '\ufffd') : value;
+  });
+}
+
 /** A transaction that pauses for each statement. */
 class PausingTransaction implements Transaction {
   readonly now: number;
@@ -167,16 +184,22 @@ class PausingTransaction implements Transaction {
   }
 
   *get<Row>(sql: string, parameters: SqlParameters): Steps<Row | undefined> {
-    const { rows } = yield { sql, parameters };
+    const { rows } = yield { sql, parameters: [parameters] };
     return rows[0] as Row | undefined;
   }
 
   *all<Row>(sql: string, parameters: SqlParameters): Steps<Row[]> {
-    const { rows } = yield { sql, parameters };
+    const { rows } = yield { sql, parameters: [parameters] };
     return [...rows] as Row[];
   }
 
   *run(sql: string, parameters: SqlParameters): Steps<number> {
+    const { changes } = yield { sql, parameters: [parameters] };
+    return changes;
+  }
+
+  *runEach(sql: string, parameters: readonly SqlParameters[]): Steps<number> {
+    if (parameters.length === 0) return 0;
     const { changes } = yield { sql, parameters };
     return changes;
   }
@@ -187,7 +210,7 @@ class PausingTransaction implements Transaction {
     // In the order of their slots: two transactions that lock several never wait for each other.
     yield {
       sql: mode === 'shared' ? LOCK_SHARED : LOCK,
-      parameters: { kind, slots: `{${[...slots].join(',')}}` },
+      parameters: [{ kind, slots: `{${[...slots].join(',')}}` }],
     };
   }
 
@@ -205,6 +228,8 @@ class PausingTransaction implements Transaction {
   }
 }
 
+/** The row that is locked while audit entries are appended. */
+const LOCK_HEAD = { name: 'registry lock head', text: 'SELECT id FROM audit_head FOR UPDATE' };
 const SELECT_SLOTS =
   'SELECT slot FROM registry_locks WHERE kind = @kind AND slot = ANY (CAST(@slots AS BIGINT[])) ORDER BY slot';
 const LOCK = `${SELECT_SLOTS} FOR UPDATE`;

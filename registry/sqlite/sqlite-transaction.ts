@@ -77,6 +77,13 @@ export class SqliteTransaction implements Transaction {
     return new Done(this.#statements.prepare(sql).run(parameters).changes);
   }
 
+  runEach(sql: string, parameters: readonly SqlParameters[]): Steps<number> {
+    const statement = this.#statements.prepare(sql);
+    let changes = 0;
+    for (const one of parameters) changes += statement.run(one).changes;
+    return new Done(changes);
+  }
+
   lock(): Steps<void> {
     return NOTHING;
   }

@@ -173,8 +173,7 @@ CREATE TABLE counters (
   value BIGINT NOT NULL
 );
 
--- `audit`: the id of the newest entry, which shows that entries were removed from the end.
-INSERT INTO counters (name, value) VALUES ('crl', 0), ('audit', 0);
+INSERT INTO counters (name, value) VALUES ('crl', 0);
 
 CREATE TABLE audit (
   id      BIGINT PRIMARY KEY,
@@ -186,6 +185,14 @@ CREATE TABLE audit (
   details TEXT NOT NULL,
   hash    TEXT NOT NULL CHECK (length(hash) = 64)
 );
+
+-- The newest entry. Who appends one holds this row until the commit; and it shows that entries were removed from the end.
+CREATE TABLE audit_head (
+  id   BIGINT NOT NULL,
+  hash TEXT NOT NULL CHECK (length(hash) = 64)
+);
+
+INSERT INTO audit_head (id, hash) VALUES (0, repeat('0', 64));
 
 CREATE INDEX audit_refusals ON audit (subject, at) WHERE outcome = 'refused';
 CREATE INDEX audit_by_subject ON audit (subject, id);
@@ -313,7 +320,7 @@ CREATE TABLE registry_locks (
 INSERT INTO registry_locks (kind, slot)
 SELECT kind, slot
 FROM generate_series(0, 255) AS slots (slot)
-JOIN (VALUES ('names', 1), ('operators', 1), ('issuers', 1), ('holder', 256), ('group', 64), ('policy', 64), ('audit', 1))
+JOIN (VALUES ('names', 1), ('operators', 1), ('issuers', 1), ('holder', 256), ('group', 64), ('policy', 64))
   AS kinds (kind, slots) ON slot < kinds.slots;
 
 REVOKE UPDATE, DELETE, TRUNCATE ON audit FROM CURRENT_USER;
