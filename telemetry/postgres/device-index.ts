@@ -53,6 +53,8 @@ export class DeviceIndex {
   /** Not in a run yet. */
   #waiting: IndexedBlock[] = [];
   #length = 0;
+  /** Messages that begin the next run. */
+  #due: number;
   #writing: Promise<void> | undefined;
   /** By number of a source. */
   readonly #buckets = new Map<number, number>();
@@ -61,6 +63,7 @@ export class DeviceIndex {
 
   constructor(options: DeviceIndexOptions) {
     this.#options = options;
+    this.#due = options.runLength;
   }
 
   /** Reads what no run holds of the lease before. */
@@ -82,10 +85,10 @@ export class DeviceIndex {
 
   /** Of a block that is stored. */
   add(block: IndexedBlock): void {
-    const isNewDay = this.#waiting[0] !== undefined && this.#waiting[0].day !== block.day;
+    const isNewDay = (this.#waiting.at(-1)?.day ?? block.day) !== block.day;
     this.#waiting.push(block);
     this.#length += block.count;
-    if (this.#length >= this.#options.runLength || isNewDay) this.#writing ??= this.#write();
+    if (this.#length >= this.#due || isNewDay) this.#writing ??= this.#write();
   }
 
   /** Waits for what is being written. */
@@ -99,9 +102,11 @@ export class DeviceIndex {
     this.#length = 0;
     try {
       await this.#writeRuns(blocks);
+      this.#due = this.#options.runLength;
     } catch (error) {
       this.#waiting = [...blocks, ...this.#waiting];
       this.#length += blocks.reduce((sum, { count }) => sum + count, 0);
+      this.#due = this.#length + this.#options.runLength;
       this.#options.failed(error);
     } finally {
       this.#writing = undefined;

@@ -29,7 +29,7 @@ const payloads = async (telemetry: Telemetry) => {
 
 describeWithClients('telemetry in a database that fails', ['postgres'], () => {
   it('is held while the standbys of the quorum are gone, and is acknowledged and stored once when one is back', async () => {
-    const cluster = await postgresCluster({ standbys: 2 });
+    const cluster = await postgresCluster({ standbys: 2, settings: ['wal_retrieve_retry_interval=100ms'] });
     const telemetry = await openNode(await cluster.open({ timeouts: TIMEOUTS }), 'a', { limits: LIMITS });
     await telemetry.accept(message('pump-1', 'before'));
     await Promise.all(cluster.standbys.map((standby) => standby.kill()));
@@ -55,7 +55,7 @@ describeWithClients('telemetry in a database that fails', ['postgres'], () => {
   });
 
   it('has everything that was acknowledged, in order and once, after its primary was killed', async () => {
-    const cluster = await postgresCluster({ standbys: 2 });
+    const cluster = await postgresCluster({ standbys: 2, settings: ['wal_retrieve_retry_interval=100ms'] });
     const telemetry = await openNode(await cluster.open({ timeouts: TIMEOUTS }), 'a', {
       limits: LIMITS,
       marks: { index: 200, keys: 200 },

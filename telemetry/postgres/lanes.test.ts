@@ -137,12 +137,16 @@ describeWithClients('nodes with lanes of one journal', ['postgres'], () => {
 
   it('refuse everything from a lease that another process took, and acknowledge none of it', async () => {
     const database = await postgres().open();
-    const former = await openNode(database, 'a');
+    let timesLost = 0;
+    const lost = () => {
+      timesLost += 1;
+    };
+    const former = await openNode(database, 'a', { lost });
     await former.accept(message('pump-1', 'before'));
     const next = await openNode(database, 'a');
     const refused = former.accept(message('pump-1', 'too late'));
     await expect(refused).rejects.toMatchObject({ code: 'unavailable' });
-    expect(former.isFenced).toBe(true);
+    expect([former.isFenced, timesLost]).toEqual([true, 1]);
     await expect(former.accept(message('pump-1', 'later still'))).rejects.toMatchObject({ code: 'unavailable' });
     await next.accept(message('pump-1', 'after'));
     expect(texts(await next.query({ device: PUMP, limit: 9 }))).toEqual(['before', 'after']);

@@ -6,7 +6,7 @@
 import { type DeviceId, Problem } from '@rollcall/protocol';
 import type { Logger } from 'pino';
 import type { Wakes } from '../../storage/index.ts';
-import { migrate, type PostgresDatabase } from '../../storage/postgres/index.ts';
+import type { PostgresDatabase } from '../../storage/postgres/index.ts';
 import { Cursor } from '../cursor.ts';
 import { INTAKE_LIMITS, Intake, type IntakeLimits } from '../intake.ts';
 import { LANE_POSITIONS } from '../position.ts';
@@ -23,7 +23,7 @@ import { LaneWriter } from './lane-writer.ts';
 import { KEYS_WRITTEN_EVERY, MessageKeys } from './message-keys.ts';
 import { openLaneReader } from './reader.ts';
 import { Sources } from './sources.ts';
-import { type JournalName, journalTables, named } from './tables.ts';
+import { type JournalName, named, prepareTables } from './tables.ts';
 
 export interface PostgresTelemetryOptions {
   readonly database: PostgresDatabase;
@@ -46,6 +46,8 @@ export interface PostgresTelemetryOptions {
   beforePruning?(): Promise<void>;
   removed?(segments: readonly SegmentStats[]): Promise<void>;
   observeCommit?(seconds: number): void;
+  /** Another process has the lane of this node now, and nothing can be stored here any more. Called once. */
+  lost?(): void;
   /** So that followers on other nodes get messages at once; without it a few times a second. */
   readonly wakes?: Wakes;
   /** Milliseconds between two looks at the other lanes; 250 when left out. */
@@ -81,7 +83,7 @@ export async function openPostgresTelemetry<Source extends string = DeviceId>(
   options: PostgresTelemetryOptions,
 ): Promise<LaneTelemetry<Source>> {
   const { database, journal: name, node, now, log, retention: bound = KEEP_ALL } = options;
-  await migrate(database, journalTables(name));
+  await prepareTables(database, name);
   const lane = await leaseLane(database, name, node);
   const base = lane.id * LANE_POSITIONS;
   const failed = (error: unknown) => log.warn({ err: error }, 'the index of the journal was not written; it is later');
@@ -126,6 +128,13 @@ export async function openPostgresTelemetry<Source extends string = DeviceId>(
     ...(options.beforePruning !== undefined && { beforePruning: options.beforePruning }),
     ...(options.removed !== undefined && { removedInTime: options.removed }),
   });
+  let isLostTold = false;
+  const tellLost = () => {
+    if (isLostTold) return;
+    isLostTold = true;
+    log.error({ node }, 'another process has the lane of this node: nothing is stored here any more');
+    options.lost?.();
+  };
   const intake = new Intake<Source>({
     limits: { ...INTAKE_LIMITS, ...options.limits },
     now,
@@ -133,7 +142,10 @@ export async function openPostgresTelemetry<Source extends string = DeviceId>(
     ...(options.observeCommit !== undefined && { observeCommit: options.observeCommit }),
     isTransient: (error) => error instanceof Problem && error.code === 'unavailable' && !(error instanceof LaneLost),
     write: async (messages) => {
-      const appended = await writer.write(messages);
+      const appended = await writer.write(messages).catch((error: unknown) => {
+        if (error instanceof LaneLost) tellLost();
+        throw error;
+      });
       shares.stored(messages, appended.repeated);
       followers.stored(messages, appended.first, appended.repeated);
       if (options.prunes === true) retention.stored(messages);

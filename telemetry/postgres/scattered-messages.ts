@@ -11,9 +11,9 @@ import { OpenBlock, type WholeBlock } from './open-block.ts';
 import type { Source, Sources } from './sources.ts';
 import { type JournalName, named } from './tables.ts';
 
-/** Blocks of so many bytes are read whole, and those of which so large a part of the messages is wanted. */
+/** Blocks of so many bytes are read whole, and those of which so many messages are wanted: the server decompresses a block for each. */
 const SMALL_BLOCK = 8192;
-const LARGE_PART = 1 / 4;
+const MANY_WANTED = 8;
 
 /** Of at most 1 MiB each. */
 const WHOLE_AT_ONCE = 32;
@@ -52,8 +52,7 @@ export class ScatteredMessages {
     const sources = await this.#sources.named(found.map(({ source }) => source));
     const rows = new Map<FoundMessage, Row>();
     const blocks = firstOf(await this.#open(found), found, mostBytes);
-    const isWhole = ({ row, block, found: wanted }: WantedBlock) =>
-      row.bytes <= SMALL_BLOCK || wanted.length >= block.count * LARGE_PART;
+    const isWhole = ({ row, found: wanted }: WantedBlock) => row.bytes <= SMALL_BLOCK || wanted.length >= MANY_WANTED;
     const changed = await this.#readBytes(
       blocks.filter((one) => !isWhole(one)),
       sources,

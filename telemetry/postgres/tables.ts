@@ -3,7 +3,7 @@
  * are partitioned by it, so that retention removes a day at once. No trigger, no procedure, no sequence that several nodes wait for.
  */
 
-import type { TableSet } from '../../storage/postgres/index.ts';
+import { migrate, type PostgresDatabase, type TableSet } from '../../storage/postgres/index.ts';
 
 const TABLES = `
   -- One for each node. Its epoch grows with each lease; numbers of messages count on from lease to lease.
@@ -112,6 +112,27 @@ export type JournalName = 'telemetry' | 'events';
 export function journalTables(name: JournalName): TableSet {
   return { name: `${name}_journal`, migrations: [{ sql: named(TABLES, name), oldest: 1 }] };
 }
+
+/** Makes the tables where there are none. Throws Problem `database_newer`, and what the database throws. */
+export async function prepareTables(database: PostgresDatabase, name: JournalName): Promise<void> {
+  await migrate(database, journalTables(name));
+  const { rows } = await database.query<{ readonly compresses: boolean }>(CAN_COMPRESS, [
+    `${database.schema}.${name}_blocks`,
+  ]);
+  if (rows[0]?.compresses === true) await database.execute(named(COMPRESS, name));
+}
+
+/**
+ * Blocks of telemetry compress well, and LZ4 costs less than what it saves of the log; a server without it stores them as they are. Of
+ * partitions that are made later.
+ */
+const CAN_COMPRESS = `SELECT EXISTS (
+    SELECT 1 FROM pg_settings WHERE name = 'default_toast_compression' AND 'lz4' = ANY(enumvals)
+  ) AND EXISTS (
+    SELECT 1 FROM pg_attribute WHERE attrelid = to_regclass($1) AND attname = 'data' AND attcompression <> 'l'
+  ) AS compresses`;
+
+const COMPRESS = `ALTER TABLE NAME_blocks ALTER COLUMN data SET STORAGE EXTENDED, ALTER COLUMN data SET COMPRESSION lz4`;
 
 /** The statement for the tables of one journal. */
 export function named(sql: string, name: JournalName): string {

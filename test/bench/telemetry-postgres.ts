@@ -5,6 +5,7 @@
  * node bin/pinned.js test/bench/telemetry-postgres.ts [MESSAGES PER SECOND] [SECONDS] [counted]
  */
 
+import { randomBytes } from 'node:crypto';
 import { cpus, loadavg } from 'node:os';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { DeviceId } from '@rollcall/protocol';
@@ -15,7 +16,6 @@ import type { AcceptCallbacks } from '../../telemetry/telemetry.ts';
 import { PostgresCluster } from '../fixtures/postgres-servers.ts';
 
 const DEVICES = 10_000;
-const PAYLOAD = Buffer.alloc(200, 'x');
 const TICK_MS = 1;
 /** Messages in flight when as many are stored as can be. */
 const IN_FLIGHT = 20_000;
@@ -28,11 +28,26 @@ const hasKeys = process.argv[4] === 'counted';
 const devices = Array.from({ length: DEVICES }, (_, i) => `dev-${i}` as DeviceId);
 let sent = 0;
 
+/** 200 bytes, most of them other ones in each message: figures, and an id. */
+function payload(): Buffer {
+  const figures = Array.from({ length: 6 }, () => (Math.random() * 100).toFixed(3));
+  const text = `{"id":"${randomBytes(24).toString('base64url')}","figures":[${figures}],"unit":"celsius","state":"running"}`;
+  return Buffer.from(text.padEnd(200, ' '));
+}
+
+const PAYLOADS = Array.from({ length: 1_000 }, payload);
+
 function submit(telemetry: LaneTelemetry, callbacks: AcceptCallbacks): void {
   const device = devices[sent % DEVICES] as DeviceId;
   const number = Math.floor(sent / DEVICES);
   sent += 1;
-  const message = { device, stream: 'climate', receivedAt: Date.now(), qos: 1, payload: PAYLOAD } as const;
+  const message = {
+    device,
+    stream: 'climate',
+    receivedAt: Date.now(),
+    qos: 1,
+    payload: PAYLOADS[sent % PAYLOADS.length] as Buffer,
+  } as const;
   telemetry.submit(hasKeys ? { ...message, key: `${number}.bench` } : message, callbacks);
 }
 
