@@ -11,8 +11,9 @@ import { migrate } from './migrations.ts';
 import type { PostgresSettings } from './settings.ts';
 import { Singletons, type SingletonsOptions, type SingletonTerm } from './singletons.ts';
 
-const DURATION = 400;
-const EVERY = 50;
+/** Longer than a busy machine holds a process up. */
+const DURATION = 1_500;
+const EVERY = 100;
 const NEVER = 2 ** 31 - 1;
 
 interface Candidate {
@@ -92,7 +93,7 @@ describeWithClients('what one node does for all', ['postgres'], () => {
     let isKilled = false;
     const next = taken(other).then((term) => ({ term, isKilled }));
     // The holder renews its lease for longer than it lasts.
-    await other.database.query(`SELECT pg_sleep(${(2 * DURATION) / 1000})`);
+    await other.database.query(`SELECT pg_sleep(${(1.5 * DURATION) / 1000})`);
     isKilled = true;
     await holder.kill();
     expect(await next).toMatchObject({ term: { epoch: 2 }, isKilled: true });
