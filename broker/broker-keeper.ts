@@ -4,6 +4,7 @@
  */
 
 import type { PolicyPreview } from './access/policy-preview.ts';
+import { scopesOf } from './access/policy-resolver.ts';
 import { type Broker, type BrokerOptions, countFromOne } from './broker.ts';
 import { createBrokerContext } from './broker-context.ts';
 import { keeperOperations, storedCounters } from './keeper/keeper-operations.ts';
@@ -34,7 +35,12 @@ export type BrokerKeeperOptions = Pick<
   | 'onEvent'
   | 'onCloneSuspected'
   | 'nextSequence'
->;
+> & {
+  /** How long a node may take to end a session whose client id was claimed on another node, in ms. */
+  readonly takeoverWithin?: number | undefined;
+};
+
+const TAKEOVER_MS = 2_000;
 
 /** One node, as operators see it. */
 export interface NodeReport {
@@ -84,7 +90,7 @@ export async function openBrokerKeeper(options: BrokerKeeperOptions): Promise<Br
   bus.onMemberGone = (message, share, member) => keeper.redelivery.memberGone(message, share, member);
   bus.onChange = async (change, applied) => {
     if (change.kind === 'reauthorize') {
-      const rights = await policies.rightsOf(change.subject);
+      const rights = await policies.currentRightsOf(change.subject);
       for (const client of clients.ofIdentity(change.subject.identity))
         Object.assign(client, { rights, subject: change.subject });
     }
@@ -94,12 +100,15 @@ export async function openBrokerKeeper(options: BrokerKeeperOptions): Promise<Br
   const state: NodesState = {
     ...{ directory, policies, reporter, keeper, clients, routes, bus, takeovers, deliveredKeys, nextNumber, now },
     counters: context.counters,
+    takeoverWithin: options.takeoverWithin ?? TAKEOVER_MS,
   };
   const all = () => [...bus.nodes()];
   const stopPolicyChanges = directory.onPolicyChange((scope) => {
     policies.invalidate(scope);
     const apply = async () => {
-      for (const client of [...clients.all()]) client.rights = await policies.rightsOf(client.subject);
+      for (const client of [...clients.all()]) {
+        if (scopesOf(client.subject).includes(scope)) client.rights = await policies.currentRightsOf(client.subject);
+      }
       await keeper.changes.policyChanged(scope);
     };
     for (const { channel } of all()) channel.tell('policyChanged', scope);

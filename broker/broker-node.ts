@@ -8,7 +8,6 @@ import type { LoadTestExemptions, PendingConnectionCounts, RefusalLog } from '..
 import type { BrokerOptions } from './broker.ts';
 import { createBrokerContext } from './broker-context.ts';
 import type { BrokerLimits } from './broker-limits.ts';
-
 import { LaggingMembers } from './nodes/lagging-members.ts';
 import { answerDeliveries, answerKeeper } from './nodes/node-answers.ts';
 import { NodeBus } from './nodes/node-bus.ts';
@@ -74,7 +73,7 @@ export async function createBrokerNode(options: BrokerNodeOptions): Promise<Brok
     routes,
     memory,
     deliveredKeys,
-    connectionOf: (clientId) => live.find(clientId)?.connectionFacts,
+    connectionOf: (clientId) => live.find(clientId),
     queued(record) {
       live.find(record.clientId)?.outgoing?.wake();
       lagging.update(record);

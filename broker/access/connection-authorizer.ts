@@ -59,9 +59,12 @@ export interface ConnectionAuthorizerOptions {
   readonly refusals: ConnectionRefusals;
   /** A live session is about to be displaced by another of the same client id. */
   readonly tookOver: (takeover: Takeover) => void;
-  /** Ends the session of a client id on another node. False: the limit of takeovers is reached. `isCounted`: for the first time. */
+  /**
+   * Ends the session of a client id on another node. Resolves with the number of sessions that the identity still has on other nodes;
+   * undefined: the limit of takeovers is reached. `isCounted`: for the first time.
+   */
   readonly elsewhere?:
-    | ((takeover: Omit<Takeover, 'from' | 'fromSerial'>, isCounted: boolean) => Promise<boolean>)
+    | ((takeover: Omit<Takeover, 'from' | 'fromSerial'>, isCounted: boolean) => Promise<number | undefined>)
     | undefined;
   /** Called in the same turn in which the last check passed. */
   readonly authorized: (connection: AuthorizedConnection) => void;
@@ -157,7 +160,7 @@ export class ConnectionAuthorizer implements PendingConnectionOwner {
       const policyVersion = policies.version;
       const authorization = await this.#authorizeIdentity(pending, peer);
       if (authorization === undefined) return;
-      const { subject, rights, notAfter, isUnused, sessionsElsewhere } = authorization;
+      const { subject, rights, notAfter, isUnused } = authorization;
       const connectPacket = await pending.connectPacket;
       if (connectPacket === undefined) return; // The client closed the connection, or violated the protocol.
       if (connectPacket.clientId === '') assigned ??= assignedClientId(subject.identity);
@@ -165,7 +168,12 @@ export class ConnectionAuthorizer implements PendingConnectionOwner {
       const refusal = refusalOf(connectPacket, clientId, rights);
       if (refusal !== undefined) return pending.refuse(refusal.reason, refusal.detail);
       if (!(await this.#takeOverSession(pending, peer, clientId))) return;
-      if (sessionsElsewhere > 0 && !(await this.#takeOverElsewhere(pending, peer, subject, clientId))) return;
+      let { sessionsElsewhere } = authorization;
+      if (sessionsElsewhere > 0) {
+        const left = await this.#takeOverElsewhere(pending, peer, subject, clientId);
+        if (left === undefined) return;
+        sessionsElsewhere = left;
+      }
       if (!this.#isAdmissible(pending, subject, sessionsElsewhere)) return;
       if (statusVersion !== this.#statusVersion || policyVersion !== policies.version) continue;
       if (this.#options.sessions.find(clientId) !== undefined) continue;
@@ -289,18 +297,21 @@ export class ConnectionAuthorizer implements PendingConnectionOwner {
     return true;
   }
 
-  /** The claim would end it too; here the limit of takeovers is applied, and the client is told. */
+  /**
+   * The claim would end it too; here the limit of takeovers is applied, and the client is told. Resolves with the sessions that are left on
+   * other nodes; undefined: the connection is refused.
+   */
   async #takeOverElsewhere(
     pending: PendingConnection,
     { serial }: PeerCertificate,
     { identity }: Subject,
     clientId: string,
-  ): Promise<boolean> {
+  ): Promise<number | undefined> {
     const isCounted = !pending.hasTakenOver && !pending.isRecordedAsUsed;
     const takeover = { identity, clientId, to: pending.address, toSerial: serial };
-    if ((await this.#options.elsewhere?.(takeover, isCounted)) !== false) return true;
-    pending.refuse('takeover_limited');
-    return false;
+    const left = await this.#options.elsewhere?.(takeover, isCounted);
+    if (left === undefined) pending.refuse('takeover_limited');
+    return left;
   }
 
   /** Also reports takeovers that the limit then refuses: so many attempts are evidence of a clone. */

@@ -55,6 +55,15 @@ export class PolicyResolver {
     return new Rights(document, subject, this.#limits);
   }
 
+  /** The same by the policies of the time at which it resolves. */
+  async currentRightsOf(subject: Subject): Promise<Rights> {
+    for (;;) {
+      const version = this.#version;
+      const rights = await this.rightsOf(subject);
+      if (version === this.#version) return rights;
+    }
+  }
+
   async resolve(subject: Subject): Promise<AppliedPolicy> {
     for (const scope of scopesOf(subject)) {
       const document = this.#documents.has(scope) ? this.#documents.get(scope) : await this.#read(scope);

@@ -1,6 +1,7 @@
 /** The state of one session in the session store of this thread, on disk or, for a session that ends with its connection, in memory. */
 
 import { isShared, Problem } from '@rollcall/protocol';
+import type { Subject } from '../access/acl.ts';
 import type { Message } from '../mqtt/message.ts';
 import type { WillMessage } from '../mqtt/packets.ts';
 import type { IncomingMessage } from '../session-store/incoming-messages.ts';
@@ -66,8 +67,8 @@ export class EmbeddedRecord implements SessionRecord, IncomingRecord {
     return this.#state.isStored ? this.#options.store.durable() : DONE;
   }
 
-  storeWill(will: WillMessage): Promise<void> {
-    const { clientId, owner, subject } = this.#claim;
+  storeWill(will: WillMessage, subject: Subject): Promise<void> {
+    const { clientId, owner } = this.#claim;
     return this.#options.wills.put(clientId, will, { owner, subject });
   }
 

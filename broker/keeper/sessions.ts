@@ -75,8 +75,8 @@ export interface SessionRecord {
   enqueue(message: Message, delivery: OwnDelivery): void;
   /** Resolves when all changes so far are stored. Rejects with Problem `unavailable`. */
   durable(): Promise<void>;
-  /** The connection may be accepted when this resolves. Rejects with Problem `unavailable`. */
-  storeWill(will: WillMessage): Promise<void>;
+  /** The connection may be accepted when this resolves. `subject`: the present one. Rejects with Problem `unavailable`. */
+  storeWill(will: WillMessage, subject: Subject): Promise<void>;
   /** The connection has ended, and makes no other change. */
   release(end: ReleasedSession): Promise<void>;
 }

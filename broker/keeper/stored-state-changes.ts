@@ -49,7 +49,7 @@ export class StoredStateChanges {
     const { persistentSessions, policies } = this.#options;
     for (const persistent of [...persistentSessions.handles()]) {
       if (scopesOf(persistent.subject).includes(scope)) {
-        persistent.setRights(await policies.rightsOf(persistent.subject));
+        persistent.setRights(await policies.currentRightsOf(persistent.subject));
       }
     }
   }
@@ -62,7 +62,7 @@ export class StoredStateChanges {
     else wills.setSubject(owner, subject);
     const change = Symbol(owner);
     this.#latest.set(owner, change);
-    const rights = await policies.rightsOf(subject);
+    const rights = await policies.currentRightsOf(subject);
     if (this.#latest.get(owner) !== change) return;
     for (const persistent of persistentSessions.handles()) {
       if (formatIdentity(persistent.subject.identity) === owner) persistent.setRights(rights, subject);

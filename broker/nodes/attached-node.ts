@@ -16,8 +16,7 @@ import { PendingDeliveries } from './pending-deliveries.ts';
 import { QueueAnnouncements, QueueCopy } from './queue-copy.ts';
 import { RetainedPages } from './retained-pages.ts';
 
-/** How long a node may take to end a session whose client id was claimed on another node, in ms. */
-const TAKEOVER_MS = 2_000;
+const NODE_ENDED = { reason: 'the node of the connection has ended' };
 
 type Input<Name extends keyof KeeperCalls> = KeeperCalls[Name]['input'];
 
@@ -68,7 +67,12 @@ export class AttachedNode {
       const { notAfter: _, ...facts } = client.describe();
       const end = { at, lastReceivedAt: at, reason: 'connection_lost', sequence: client.claim } as const;
       reporter.event({ type: 'disconnected', ...facts, ...end });
-      return this.#releaseLost(client);
+      return this.#releaseLost(client).catch((error: unknown) => {
+        this.#log.error(
+          { err: error, clientId: client.clientId },
+          'a session of a node that has ended was not released',
+        );
+      });
     });
     await Promise.all(releasing);
   }
@@ -77,7 +81,7 @@ export class AttachedNode {
   async endSession(client: NodeClient): Promise<void> {
     const { clientId, claim } = client;
     const ended = this.channel.call('takeOver', { clientId, claim }).catch(() => undefined);
-    await waitAtMost(TAKEOVER_MS, ended);
+    await waitAtMost(this.#state.takeoverWithin, ended);
     // A node that does not answer has lost the claim all the same.
     if (this.#claims.get(claim) !== client) return;
     this.#log.warn({ clientId, node: this.name }, 'a session was not released by its node in time');
@@ -104,10 +108,17 @@ export class AttachedNode {
 
   #answerAboutSessions(): void {
     const { channel } = this;
-    channel.handle('takeOver', (input) => this.#takeOver(input));
+    channel.handle('takeOver', (input) =>
+      // A claim that is under way is completed first: its node does not know it by its number before.
+      this.#state.clients.inTurn(input.takeover.clientId, () => this.#takeOver(input)),
+    );
     channel.handle('claim', (claim) => this.#state.clients.inTurn(claim.clientId, () => this.#claim(claim)));
-    channel.handle('storeWill', async ({ claim, will }) => {
-      await this.#recordOf(claim).storeWill(will);
+    channel.handle('storeWill', async ({ claim, will, subject }) => {
+      await this.#recordOf(claim).storeWill(will, subject);
+      return undefined;
+    });
+    channel.handle('subjectChanged', async ({ claim, subject }) => {
+      if (this.#claims.has(claim)) await this.#state.bus.subjectChanged(subject);
       return undefined;
     });
     channel.handle('subscribe', (input) => this.#subscribe(input));
@@ -163,17 +174,18 @@ export class AttachedNode {
     });
   }
 
-  async #takeOver({ takeover, isCounted }: Input<'takeOver'>): Promise<boolean> {
+  async #takeOver({ takeover, isCounted }: Input<'takeOver'>): Promise<number | undefined> {
     const { clients, reporter, takeovers, now } = this.#state;
     const known = clients.find(takeover.clientId);
-    if (known === undefined || known.node === this.name) return true;
-    const { address, serial } = known.about.connection;
-    if (isCounted) {
-      reporter.tookOver({ ...takeover, from: address, fromSerial: serial });
-      if (!takeovers.admits(takeover.clientId, now())) return false;
+    if (known !== undefined && known.node !== this.name) {
+      const { address, serial } = known.about.connection;
+      if (isCounted) {
+        reporter.tookOver({ ...takeover, from: address, fromSerial: serial });
+        if (!takeovers.admits(takeover.clientId, now())) return undefined;
+      }
+      await this.#endElsewhere(known);
     }
-    await this.#endElsewhere(known);
-    return true;
+    return clients.countElsewhere(takeover.identity, this.name);
   }
 
   async #endElsewhere(client: NodeClient): Promise<void> {
@@ -185,8 +197,8 @@ export class AttachedNode {
     const { clients, policies, keeper, routes, deliveredKeys } = this.#state;
     const known = clients.find(about.clientId);
     if (known !== undefined) await this.#endElsewhere(known);
-    const rights = await policies.rightsOf(about.subject);
-    if (this.#hasEnded) throw new Problem('unavailable', { reason: 'the node of the connection has ended' });
+    const rights = await policies.currentRightsOf(about.subject);
+    if (this.#hasEnded) throw new Problem('unavailable', NODE_ENDED);
     const client = new NodeClient(this.name, about, rights);
     // Before the claim: it joins shared subscriptions as a connected client.
     clients.add(client);
@@ -198,7 +210,8 @@ export class AttachedNode {
       this.#claims.set(sequence, client);
       for (const { filter, qos } of claimed.subscriptions) this.#addRoute(client, filter, qos);
       if (this.#hasEnded) await this.#releaseLost(client);
-      else await routes.confirmed();
+      else if (claimed.subscriptions.length > 0) await routes.confirmed();
+      if (this.#claims.get(sequence) !== client) throw new Problem('unavailable', NODE_ENDED);
       const recentKeys = deliveredKeys.of(about.clientId);
       const state = { ...claimed, sequence, claim: sequence, recentKeys };
       if (!claimed.isStored) return { ...state, queue: [], incoming: [] };

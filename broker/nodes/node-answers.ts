@@ -1,8 +1,10 @@
 /** What a node answers to its keeper. */
 
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { OpenNode } from '../open-node.ts';
 import type { MessageRouter } from '../routing/message-router.ts';
 import type { LiveSessions } from '../sessions/live-sessions.ts';
+import type { Session } from '../sessions/session.ts';
 import type { LaggingMembers } from './lagging-members.ts';
 import type { ChannelToKeeper } from './node-calls.ts';
 import type { NodeRoutes } from './node-routes.ts';
@@ -24,10 +26,13 @@ export function answerKeeper({ channel, live, routes, lagging, directory, node }
     routes.apply(changes);
     return undefined;
   });
-  channel.handle('takeOver', async ({ clientId }) => {
+  channel.handle('takeOver', async ({ clientId, claim }) => {
+    await nextTurn(); // The answer to the claim may have come in the same turn.
     const session = live.find(clientId);
-    session?.end('session_taken_over');
-    await session?.whenFinished();
+    // A later connection of the client has not made its claim yet.
+    if (session?.isClaimed !== true || !hasClaim(session, claim)) return undefined;
+    session.end('session_taken_over');
+    await session.whenFinished();
     return undefined;
   });
   channel.handle('policyChanged', (scope) => {
@@ -61,6 +66,10 @@ export function answerKeeper({ channel, live, routes, lagging, directory, node }
     return undefined;
   });
   channel.handle('deliver', () => undefined); // No session is connected yet.
+}
+
+function hasClaim({ record }: Session, claim: number): boolean {
+  return record instanceof RemoteRecord && record.claim === claim;
 }
 
 /** To be called before connections are accepted. */

@@ -90,10 +90,16 @@ export interface KeeperCalls {
   certificateStatus: Call<string, StatusForNode>;
   recordFirstUse: Call<string, boolean>;
   findPolicy: Call<PolicyScope, PolicyDocument | undefined>;
-  /** Ends the session of a client id on another node. False: the limit of takeovers is reached. */
-  takeOver: Call<{ readonly takeover: Omit<Takeover, 'from' | 'fromSerial'>; readonly isCounted: boolean }, boolean>;
+  /**
+   * Ends the session of a client id on another node. Answered with the sessions that the identity still has on other nodes; undefined: the
+   * limit of takeovers is reached.
+   */
+  takeOver: Call<
+    { readonly takeover: Omit<Takeover, 'from' | 'fromSerial'>; readonly isCounted: boolean },
+    number | undefined
+  >;
   claim: Call<NodeClaim, ClaimedState>;
-  storeWill: Call<{ readonly claim: number; readonly will: WillMessage }>;
+  storeWill: Call<{ readonly claim: number; readonly will: WillMessage; readonly subject: Subject }>;
   /** Answered when all nodes know the routes. */
   subscribe: Call<{ readonly claim: number; readonly granted: readonly StoredSubscription[] }>;
   unsubscribe: Call<{ readonly claim: number; readonly filters: readonly string[] }>;
@@ -118,6 +124,8 @@ export interface KeeperCalls {
   /** A member of a shared subscription does not read or acknowledge as fast as messages come, or does again. */
   behind: Call<{ readonly claim: number; readonly isBehind: boolean }>;
   memberGone: Call<UndeliveredShare & { readonly clientId: string }>;
+  /** The subject has changed while the claim was under way. */
+  subjectChanged: Call<{ readonly claim: number; readonly subject: Subject }>;
   // One-way messages about the node.
   event: Call<BrokerEvent>;
   tookOver: Call<Takeover>;
@@ -126,7 +134,7 @@ export interface KeeperCalls {
 
 /** What a node answers. */
 export interface NodeCalls {
-  /** Ends a session. Answered after its release. */
+  /** Ends the session of this claim. Answered after its release. */
   takeOver: Call<{ readonly clientId: string; readonly claim: number }>;
   apply: Call<SessionChange, TerminationReport>;
   policyChanged: Call<PolicyScope>;

@@ -1,6 +1,7 @@
 /** The bus of a server with several nodes: messages and changes go to the nodes that they concern, and to the server itself. */
 
 import type { TerminationReport } from '../../registry/index.ts';
+import type { Subject } from '../access/acl.ts';
 import type { ShareChoice, ShareMember } from '../keeper/shared-subscriptions.ts';
 import type { Message } from '../mqtt/message.ts';
 import type { Bus, SessionChange } from '../routing/bus.ts';
@@ -57,7 +58,10 @@ export class NodesBus implements Bus {
   ): Promise<undefined> {
     const { routes, router } = this.#options;
     const waits: Promise<unknown>[] = [];
-    for (const choice of shares ?? []) this.#tellChoice(message, choice.share, choice.member, choice.isQueued);
+    for (const choice of shares ?? []) {
+      const told = this.#tellChoice(message, choice.share, choice.member, choice.isQueued);
+      if (told !== undefined) waits.push(told);
+    }
     for (const name of routes.nodesFor(message.topic, message.qos)) {
       if (name !== from) waits.push(this.#nodes.get(name)?.channel.call('deliver', message).catch(ignore) ?? NOTHING);
     }
@@ -67,13 +71,20 @@ export class NodesBus implements Bus {
   }
 
   tellMember(message: Message, share: string, member: ShareMember): void {
-    this.#tellChoice(message, share, member, true);
+    void this.#tellChoice(message, share, member, true);
   }
 
   async confirm(change: SessionChange): Promise<readonly TerminationReport[]> {
     const applied = Promise.all([...this.#nodes.values()].map((node) => this.#apply(node, change)));
     await Promise.all([applied, this.onChange(change, applied)]);
+    // Until a node has applied the change, it may claim sessions with the subject of before.
+    if (change.kind === 'reauthorize') await this.subjectChanged(change.subject);
     return applied;
+  }
+
+  /** Applies a changed subject to what is stored, and to what is known of connected clients. */
+  subjectChanged(subject: Subject): Promise<void> {
+    return this.onChange({ kind: 'reauthorize', subject }, NOTHING);
   }
 
   /** The sessions of a node that has ended have ended with it. */
@@ -85,21 +96,19 @@ export class NodesBus implements Bus {
       .catch(() => ({ sessionsClosed: change.kind === 'reauthorize' ? 0 : connected, lastMessageAt: undefined }));
   }
 
-  #tellChoice(message: Message, share: string, member: ShareMember, isQueued: boolean): void {
+  /** Resolves when the node has the message; undefined: nothing has to be told. */
+  #tellChoice(message: Message, share: string, member: ShareMember, isQueued: boolean): Promise<unknown> | undefined {
     const client = this.#options.clients.find(member.clientId);
     if (client === undefined || client.isEnded) {
       if (!isQueued) this.onMemberGone(message, share, member);
-      return;
+      return undefined;
     }
     // What is queued for a stored session reaches its node with its queue.
-    if (client.isStored && Math.min(member.qos, message.qos) > 0) return;
+    if (client.isStored && Math.min(member.qos, message.qos) > 0) return undefined;
     const { clientId, qos, retainAsPublished, subscriptionIdentifier } = member;
-    this.#nodes.get(client.node)?.channel.tell('deliverShared', {
-      message,
-      share,
-      member: { clientId, qos, retainAsPublished, subscriptionIdentifier },
-      isQueued,
-    });
+    const chosen = { clientId, qos, retainAsPublished, subscriptionIdentifier };
+    const { channel } = this.#nodes.get(client.node) ?? {};
+    return channel?.call('deliverShared', { message, share, member: chosen, isQueued }).catch(ignore);
   }
 }
 

@@ -24,5 +24,7 @@ export interface NodesState {
   readonly deliveredKeys: DeliveredKeysByDevice;
   /** A number for a message, greater than all before. */
   readonly nextNumber: () => number;
+  /** How long a node may take to end a session whose client id was claimed on another node, in ms. */
+  readonly takeoverWithin: number;
   readonly now: () => number;
 }

@@ -5,6 +5,7 @@
  */
 
 import { isShared } from '@rollcall/protocol';
+import type { Subject } from '../access/acl.ts';
 import type { IncomingRecord, OwnDelivery, ReleasedSession, SessionClaim, SessionRecord } from '../keeper/sessions.ts';
 import type { Message } from '../mqtt/message.ts';
 import type { WillMessage } from '../mqtt/packets.ts';
@@ -95,6 +96,7 @@ export class RemoteRecord implements SessionRecord {
     }
     this.#remoteQueue = new RemoteQueue(claim, channel);
     this.queue = new MessageQueue(owner, this.#remoteQueue);
+    this.queue.observer = { added: () => {}, removed: ({ id }) => void this.#entries.delete(id) };
     for (const { message, ...entry } of state.queue) this.queued(message, entry);
   }
 
@@ -141,8 +143,8 @@ export class RemoteRecord implements SessionRecord {
     return this.isStored ? this.#options.channel.call('durable', { claim: this.claim }) : DONE;
   }
 
-  storeWill(will: WillMessage): Promise<void> {
-    return this.#options.channel.call('storeWill', { claim: this.claim, will });
+  storeWill(will: WillMessage, subject: Subject): Promise<void> {
+    return this.#options.channel.call('storeWill', { claim: this.claim, will, subject });
   }
 
   async release(end: ReleasedSession): Promise<void> {

@@ -1,6 +1,7 @@
 /** The state of sessions for one node of several: the keeper has it, and this node has copies for the clients that are connected to it. */
 
 import { Problem } from '@rollcall/protocol';
+import type { Subject } from '../access/acl.ts';
 import {
   type ClaimedSession,
   type EnqueueOptions,
@@ -16,12 +17,18 @@ import type { SessionStore } from '../session-store/session-store.ts';
 import type { ChannelToKeeper, NodeClaim } from './node-calls.ts';
 import { RemoteRecord } from './remote-record.ts';
 
+interface ClaimingConnection {
+  readonly connectionFacts: NodeClaim['connection'];
+  /** The present one. */
+  readonly subject: Subject;
+}
+
 export interface RemoteSessionsOptions {
   readonly channel: ChannelToKeeper;
   readonly routes: Routes;
   readonly memory: SessionStore;
   /** The connection that makes a claim. */
-  readonly connectionOf: (clientId: string) => NodeClaim['connection'] | undefined;
+  readonly connectionOf: (clientId: string) => ClaimingConnection | undefined;
   /** The queue of a session has grown. */
   readonly queued: (record: RemoteRecord) => void;
   readonly deliveredKeys: DeliveredKeys;
@@ -68,12 +75,14 @@ export class RemoteSessions implements Sessions {
     const connection = connectionOf(claim.clientId);
     if (connection === undefined)
       throw new Problem('internal', { reason: 'expected a connection that makes the claim' });
-    const state = await channel.call('claim', { ...claim, connection });
+    const state = await channel.call('claim', { ...claim, connection: connection.connectionFacts });
     const { isPresent, isStored, subscriptions, sequence, recentKeys } = state;
     for (const key of recentKeys) deliveredKeys.add(key);
     const released = (own: RemoteRecord) => void this.#records.delete(own.claim);
     const record = new RemoteRecord(claim, state, { channel, memory, released });
     this.#records.set(record.claim, record);
+    const { subject } = connection;
+    if (subject !== claim.subject) channel.tell('subjectChanged', { claim: record.claim, subject });
     return { isPresent, isStored, subscriptions, sequence, record };
   }
 

@@ -28,8 +28,10 @@ class RoutedNode {
   readonly name: string;
   readonly filters = new Map<string, Counts>();
   readonly #tell: TellRoutes;
+  /** Changes that go together after those that are under way. */
   #changes: RouteChange[] = [];
-  #telling: Promise<void> | undefined;
+  #underWay = Promise.resolve();
+  #next: Promise<void> | undefined;
 
   constructor(name: string, tell: TellRoutes) {
     this.name = name;
@@ -38,23 +40,20 @@ class RoutedNode {
 
   add(change: RouteChange): void {
     this.#changes.push(change);
-    this.#telling ??= this.#tellAll();
+    this.#next ??= this.#underWay.then(() => this.#tellNext());
   }
 
-  /** Resolves when the node knows everything that was added so far. */
+  /** Resolves when the node knows everything that was added so far; it does not wait for what is added later. */
   confirmed(): Promise<void> {
-    return this.#telling ?? Promise.resolve();
+    return this.#next ?? this.#underWay;
   }
 
-  /** What is added while changes are under way goes together after them. */
-  async #tellAll(): Promise<void> {
-    await Promise.resolve();
-    while (this.#changes.length > 0) {
-      const changes = this.#changes;
-      this.#changes = [];
-      await this.#tell(changes);
-    }
-    this.#telling = undefined;
+  #tellNext(): Promise<void> {
+    const changes = this.#changes;
+    this.#changes = [];
+    this.#next = undefined;
+    this.#underWay = this.#tell(changes);
+    return this.#underWay;
   }
 }
 

@@ -4,7 +4,7 @@ import { afterEach, describe, expect, it } from 'vitest';
 import { manualStorage } from '../../test/fixtures/broker/manual-storage.ts';
 import { connectPacket } from '../../test/fixtures/broker/raw-client.ts';
 import { payloads, pubacks } from '../../test/fixtures/broker/received-packets.ts';
-import { device, TestBroker, type TestBrokerOptions } from '../../test/fixtures/broker/test-broker.ts';
+import { CONFIRMED, device, TestBroker, type TestBrokerOptions } from '../../test/fixtures/broker/test-broker.ts';
 
 let testBroker: TestBroker;
 const start = async (options?: TestBrokerOptions) => {
@@ -132,7 +132,10 @@ describe('a session ends', () => {
     await testBroker.broker.disconnect(device('dev-1'), 'operator');
     const ends = testBroker.events.filter(({ type }) => type === 'disconnected');
     expect(ends).toMatchObject([{ reason: 'operator', identity: device('dev-1'), clientId: 'dev-1' }]);
-    expect(await testBroker.broker.disconnect(device('nobody'), 'operator')).toEqual({ sessionsClosed: 0 });
+    expect(await testBroker.broker.disconnect(device('nobody'), 'operator')).toEqual({
+      sessionsClosed: 0,
+      ...CONFIRMED,
+    });
   });
 
   it('even if a listener throws', async () => {

@@ -4,7 +4,13 @@ import { DEFAULT_DEVICE_POLICY } from '@rollcall/protocol';
 import { afterEach, describe, expect, it } from 'vitest';
 import { delayCertificateStatus } from '../../test/fixtures/broker/delayed-certificate-status.ts';
 import { messages } from '../../test/fixtures/broker/received-packets.ts';
-import { device, service, TestBroker, type TestBrokerOptions } from '../../test/fixtures/broker/test-broker.ts';
+import {
+  CONFIRMED,
+  device,
+  service,
+  TestBroker,
+  type TestBrokerOptions,
+} from '../../test/fixtures/broker/test-broker.ts';
 
 let testBroker: TestBroker;
 const start = async (options?: TestBrokerOptions) => {
@@ -26,7 +32,7 @@ describe('a revoked device', () => {
     await start();
     const credentials = testBroker.enroll(dev1);
     const client = await testBroker.session(credentials, { clientId: 'dev-1' });
-    expect(await revoke()).toEqual({ sessionsClosed: 1 });
+    expect(await revoke()).toEqual({ sessionsClosed: 1, ...CONFIRMED });
     expect(testBroker.broker.sessions()).toEqual([]);
     await client.closed;
     const again = await testBroker.open(credentials);
@@ -128,7 +134,7 @@ describe('a revoked device', () => {
     const client = await testBroker.open(testBroker.enroll(dev1));
     const code = client.connect({ clientId: 'dev-1' });
     await held.asked;
-    expect(await revoke()).toEqual({ sessionsClosed: 0 });
+    expect(await revoke()).toEqual({ sessionsClosed: 0, ...CONFIRMED });
     held.answer();
     expect(await code).toBe(5);
     expect(testBroker.broker.sessions()).toEqual([]);
@@ -180,7 +186,7 @@ describe('a revoked service', () => {
         testBroker.session(credentials, { clientId, clean: false }),
       ),
     );
-    expect(await revoke(service('dashboard'))).toEqual({ sessionsClosed: 3 });
+    expect(await revoke(service('dashboard'))).toEqual({ sessionsClosed: 3, ...CONFIRMED });
     await Promise.all(clients.map((client) => client.closed));
     expect(testBroker.broker.counters()).toMatchObject({ sessions: 0, persistent_sessions: 0 });
   });

@@ -88,7 +88,7 @@ export class SessionStarter {
     if (subject.identity.kind === 'device') await pipeline.streams?.load?.(subject.identity.id);
     if (!session.isEnded) this.#reportConnected(session);
     // A connection is accepted only after its will is stored [MQTT-3.1.2-8].
-    if (will !== undefined && !session.isEnded) await claimed.record.storeWill(will);
+    if (will !== undefined && !session.isEnded) await claimed.record.storeWill(will, session.subject);
     if (session.isGivenUp) return;
     this.#restoreSubscriptions(session, claimed.subscriptions);
     session.connection.send(this.#connack(session, claimed));

@@ -5,7 +5,13 @@ import { afterEach, describe, expect, it } from 'vitest';
 import type { CertificateStatus } from '../../registry/index.ts';
 import { delayCertificateStatus } from '../../test/fixtures/broker/delayed-certificate-status.ts';
 import { messages } from '../../test/fixtures/broker/received-packets.ts';
-import { DEFAULT, device, TestBroker, type TestBrokerOptions } from '../../test/fixtures/broker/test-broker.ts';
+import {
+  CONFIRMED,
+  DEFAULT,
+  device,
+  TestBroker,
+  type TestBrokerOptions,
+} from '../../test/fixtures/broker/test-broker.ts';
 import type { Subject } from '../access/acl.ts';
 
 let testBroker: TestBroker;
@@ -76,10 +82,12 @@ describe('a suspended device', () => {
     expect(await testBroker.broker.disconnect(dev1, 'suspended')).toEqual({
       sessionsClosed: 1,
       lastMessageAt: now - 7,
+      ...CONFIRMED,
     });
     expect(await testBroker.broker.disconnect(dev1, 'suspended')).toEqual({
       sessionsClosed: 0,
       lastMessageAt: undefined,
+      ...CONFIRMED,
     });
   });
 
@@ -215,6 +223,7 @@ describe('a device in quarantine', () => {
     expect(await testBroker.broker.reauthorize({ ...subject, isQuarantined: true })).toEqual({
       sessionsClosed: 0,
       lastMessageAt: undefined,
+      ...CONFIRMED,
     });
     expect(await testBroker.event('acl_denied')).toMatchObject({
       verb: 'subscribe',
