@@ -270,10 +270,13 @@ export class NodeThreads implements NodeControl {
   }
 
   async #listen(node: Node, thread: NodeThread): Promise<void> {
+    let ports: readonly MessagePort[] = [];
     try {
       const { options, transfer } = await this.#options.nodeOptions(this.#ports);
+      ports = transfer;
       this.#ports = await thread.start(options, transfer);
     } catch (error) {
+      for (const port of ports) port.close(); // Where the thread had ended before it got them.
       await this.#end(node, thread);
       throw error;
     }
