@@ -6,9 +6,9 @@ import type { TerminationReport } from '../devices/device-operation-types.ts';
 import { findDevice, writeDevice } from '../devices/devices.ts';
 import { findProfile, type GroupProfile, isGroupFull } from '../devices/group-profiles.ts';
 import type { Listeners } from '../listeners.ts';
-import type { Revocation } from '../registry.ts';
-import { consumeToken, isTokenSecret } from '../tokens/consume-token.ts';
-import { findToken, type TokenRecord } from '../tokens/tokens.ts';
+import type { CertificateRecord, DeviceRecord, Revocation } from '../registry.ts';
+import { consumeToken, findPresentedToken } from '../tokens/consume-token.ts';
+import type { TokenRecord } from '../tokens/tokens.ts';
 import { DecidedMeanwhile, type Steps, type Transaction } from '../transaction.ts';
 import { findCertificateByKey, insertCertificate, isLive } from './certificates.ts';
 import type {
@@ -110,58 +110,55 @@ function requireSameName(decision: EnrollmentDecision, asked: DeviceId | undefin
 
 /** Checks in this order: the token and its secret, a repeated request, the token's state, the device id, the key. */
 function* decide(tx: Transaction, claim: EnrollmentClaim): Steps<EnrollmentDecision> {
-  const secretIsRight = yield* isTokenSecret(tx, claim.tokenId, claim.secret);
-  const token = yield* findToken(tx, claim.tokenId);
-  if (secretIsRight === undefined || token === undefined) return refused('unknown_token');
-  if (!secretIsRight) return refused('wrong_secret');
+  const presented = yield* findPresentedToken(tx, claim.tokenId, claim.secret);
+  if (presented === undefined) return refused('unknown_token');
+  if (!presented.isSecretRight) return refused('wrong_secret');
+  const { token } = presented;
   if (token.state === 'void') return refused('void');
 
-  const replay = yield* findReplay(tx, claim, token);
+  const certificate = yield* findCertificateByKey(tx, claim.publicKeySha256);
+  const replay = certificate && (yield* findReplay(tx, certificate, token));
   if (replay !== undefined) return replay;
   if (token.state !== 'usable') return refused(token.state);
 
   const deviceId = claim.deviceId ?? token.device;
   if (token.device !== undefined && deviceId !== token.device) return refused('device_id_not_allowed');
-  if (deviceId !== undefined && (yield* isTaken(tx, deviceId, token))) return refused('device_exists');
-  const restricted = deviceId !== undefined && (yield* restrictionOf(tx, deviceId));
-  if (restricted) return refused(restricted);
-  if ((yield* findCertificateByKey(tx, claim.publicKeySha256)) !== undefined) return refused('key_reused');
-  if ((yield* isNewIn(tx, token.group, deviceId)) && (yield* isGroupFull(tx, token.group)))
-    return refused('group_full');
+  const device = deviceId === undefined ? undefined : yield* findDevice(tx, deviceId);
+  // An existing device id can be enrolled again only with a token that names it. Revoking a device revokes such tokens,
+  // so a usable one for a revoked device was created after the revocation.
+  if (device !== undefined && token.device !== device.id) return refused('device_exists');
+  if (deviceId !== undefined && (yield* belongsToService(tx, deviceId))) return refused('device_exists');
+  const restricted = restrictionOf(device);
+  if (restricted !== undefined) return refused(restricted);
+  if (certificate !== undefined) return refused('key_reused');
+  if (isNewIn(token.group, device) && (yield* isGroupFull(tx, token.group))) return refused('group_full');
   return { outcome: 'admitted', deviceId, token, profile: yield* findProfile(tx, token.group) };
 }
 
 /** The same token and key enrolled before, and that certificate is still good. */
-function* findReplay(tx: Transaction, claim: EnrollmentClaim, token: TokenRecord): Steps<Replay | Refused | undefined> {
+function* findReplay(
+  tx: Transaction,
+  certificate: CertificateRecord,
+  token: TokenRecord,
+): Steps<Replay | Refused | undefined> {
   if (tx.now >= token.expiresAt + REPLAY_AFTER_EXPIRY_MS) return undefined;
-  const certificate = yield* findCertificateByKey(tx, claim.publicKeySha256);
   // A renewed certificate inherits the token id, but was not issued for this token's request.
-  if (certificate?.tokenId !== token.id || certificate.parentSerial !== undefined) return undefined;
+  if (certificate.tokenId !== token.id || certificate.parentSerial !== undefined) return undefined;
   if (certificate.holder.kind !== 'device' || !isLive(certificate, tx.now)) return undefined;
-  const restricted = yield* restrictionOf(tx, certificate.holder.id);
-  if (restricted !== undefined) return refused(restricted);
   const device = yield* findDevice(tx, certificate.holder.id);
+  const restricted = restrictionOf(device);
+  if (restricted !== undefined) return refused(restricted);
   return device && { outcome: 'replayed', device, certificate };
 }
 
-/**
- * An existing device id can be enrolled again only with a token that names it. Revoking a device revokes such tokens,
- * so a usable one for a revoked device was created after the revocation.
- */
-function* isTaken(tx: Transaction, id: DeviceId, token: TokenRecord): Steps<boolean> {
-  if (yield* belongsToService(tx, id)) return true;
-  return token.device !== id && (yield* findDevice(tx, id)) !== undefined;
-}
-
 /** Whether the enrollment adds a device to the group. */
-function* isNewIn(tx: Transaction, group: GroupName, id: DeviceId | undefined): Steps<boolean> {
-  const found = id === undefined ? undefined : yield* findDevice(tx, id);
-  return found === undefined || found.status === 'revoked' || found.group !== group;
+function isNewIn(group: GroupName, device: DeviceRecord | undefined): boolean {
+  return device === undefined || device.status === 'revoked' || device.group !== group;
 }
 
 /** A suspended or quarantined device has to be resumed before any token can enroll it again. */
-function* restrictionOf(tx: Transaction, id: DeviceId): Steps<'device_suspended' | 'device_quarantined' | undefined> {
-  const status = (yield* findDevice(tx, id))?.status;
+function restrictionOf(device: DeviceRecord | undefined): 'device_suspended' | 'device_quarantined' | undefined {
+  const status = device?.status;
   return status === 'suspended' || status === 'quarantined' ? `device_${status}` : undefined;
 }
 

@@ -3,12 +3,17 @@
 import { timingSafeEqual } from 'node:crypto';
 import type { Steps, Transaction } from '../transaction.ts';
 import { hashTokenSecret } from './create-token.ts';
-import { findTokenRow } from './tokens.ts';
+import { findTokenRow, readToken, type TokenRecord } from './tokens.ts';
 
 /** Compares in constant time. Undefined when there is no such token. */
-export function* isTokenSecret(tx: Transaction, id: string, secret: string): Steps<boolean | undefined> {
+export function* findPresentedToken(
+  tx: Transaction,
+  id: string,
+  secret: string,
+): Steps<{ readonly token: TokenRecord; readonly isSecretRight: boolean } | undefined> {
   const row = yield* findTokenRow(tx, id);
-  return row && timingSafeEqual(row.secret_hash, hashTokenSecret(secret));
+  if (row === undefined) return undefined;
+  return { token: readToken(row, tx.now), isSecretRight: timingSafeEqual(row.secret_hash, hashTokenSecret(secret)) };
 }
 
 /** Consumes one use; false when the token has none left, has expired or is revoked. This one statement decides every race. */

@@ -90,7 +90,7 @@ interface TokenRow {
 export async function listTokens(database: RegistryDatabase): Promise<readonly TokenRecord[]> {
   return database.read(function* (tx) {
     return (yield* tx.all<TokenRow>('SELECT * FROM tokens ORDER BY minted_at, id', {})).map((row) =>
-      readRow(row, tx.now),
+      readToken(row, tx.now),
     );
   });
 }
@@ -101,7 +101,7 @@ async function listLoadTests(database: RegistryDatabase): Promise<readonly Token
       `SELECT * FROM tokens WHERE load_test IS NOT NULL AND voided_at IS NULL AND expires_at > @now
          ORDER BY expires_at LIMIT 100`,
       { now: tx.now },
-    )).map((row) => readRow(row, tx.now));
+    )).map((row) => readToken(row, tx.now));
   });
 }
 
@@ -136,14 +136,14 @@ export function* revokeTokensFor(tx: Transaction, device: DeviceId, actor: Actor
 
 export function* findToken(tx: Transaction, id: string): Steps<TokenRecord | undefined> {
   const row = yield* findTokenRow(tx, id);
-  return row && readRow(row, tx.now);
+  return row && readToken(row, tx.now);
 }
 
 export function* findTokenRow(tx: Transaction, id: string): Steps<TokenRow | undefined> {
   return yield* tx.get<TokenRow>('SELECT * FROM tokens WHERE id = @id', { id });
 }
 
-function readRow(row: TokenRow, now: number): TokenRecord {
+export function readToken(row: TokenRow, now: number): TokenRecord {
   return {
     id: row.id,
     maxUses: row.max_uses,
