@@ -6,7 +6,7 @@ import { type Broker, type BrokerKeeper, createBroker, openBrokerKeeper } from '
 import type { NodeControl } from '../console/index.ts';
 import type { Authority } from '../enroll/index.ts';
 import { Channel } from '../storage/index.ts';
-import { canShareListener } from './config/workers.ts';
+import { canShareListener, expectQueueForWorkers } from './config/workers.ts';
 import type { ServerContext } from './context.ts';
 import type { LogLevel } from './logger.ts';
 import type { BrokerNodeSettings } from './nodes/broker-node-thread.ts';
@@ -51,6 +51,7 @@ export async function openBroker(
       reason: `mqtt.workers: expected 1, because threads cannot share a port on ${process.platform} with ${runtimeText}`,
     });
   }
+  expectQueueForWorkers(config.mqtt.workers, config.telemetry.queuedBytes, config.mqtt.limits.packet);
   const broker = opened.add(await openBrokerKeeper(options));
   const nodes = opened.add(await startNodes(context, stores, parts, broker));
   broker.listening(nodes.ports);
