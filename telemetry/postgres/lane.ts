@@ -46,14 +46,25 @@ export class LaneLost extends Problem {
 /** Bytes that a block takes beside `meta` and `data`. */
 const BLOCK_OVERHEAD = 120;
 
-/** Raises the epoch of the node's lane, or makes the lane. Waits for a write of the lease before that is under way. */
-export async function leaseLane(database: PostgresDatabase, name: JournalName, node: string): Promise<Lane> {
+/**
+ * Raises the epoch of the node's lane, or makes the lane. Waits for a write of the lease before that is under way. `leftOut`: numbers
+ * that are given to no message.
+ */
+export async function leaseLane(
+  database: PostgresDatabase,
+  name: JournalName,
+  { node, leftOut = 0 }: { readonly node: string; readonly leftOut?: number },
+): Promise<Lane> {
   for (;;) {
     try {
       return await database.transaction(async (transaction) => {
         const raised = await transaction.query<Lane>(
-          named('UPDATE NAME_lanes SET epoch = epoch + 1 WHERE node = $1 RETURNING id, epoch, newest, stamp', name),
-          [node],
+          named(
+            `UPDATE NAME_lanes SET epoch = epoch + 1, newest = newest + $2 WHERE node = $1
+             RETURNING id, epoch, newest, stamp`,
+            name,
+          ),
+          [node, leftOut],
         );
         const found = raised.rows[0];
         if (found !== undefined) return found;

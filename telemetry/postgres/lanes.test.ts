@@ -7,6 +7,7 @@ import { suitePostgres } from '../../test/fixtures/postgres-cluster.ts';
 import { openNode } from '../../test/fixtures/postgres-journal.ts';
 import { describeWithClients } from '../../test/fixtures/real-client.ts';
 import { Cursor } from '../cursor.ts';
+import { positionNumber } from '../position.ts';
 import type { StoredMessage, Telemetry, TelemetryRange } from '../telemetry.ts';
 
 const PUMP = deviceNamed('pump-1');
@@ -151,6 +152,24 @@ describeWithClients('nodes with lanes of one journal', ['postgres'], () => {
     await next.accept(message('pump-1', 'after'));
     expect(texts(await next.query({ device: PUMP, limit: 9 }))).toEqual(['before', 'after']);
     expect(former.counters()).toMatchObject({ stored: 1, refused: 2, isUnderPressure: false });
+  });
+
+  it('give no position twice after the database was restored from a backup', async () => {
+    const database = await postgres().open();
+    const before = await openNode(database, 'a');
+    await before.accept({ ...message('pump-1', 'before'), key: '1.e' });
+    await before.close();
+    const { end } = await before.bounds();
+    const restored = await openNode(database, 'a', { after: 'restore' });
+    expect(await restored.accept({ ...message('pump-1', 'again'), key: '1.e' })).toBe('repeated');
+    await restored.accept({ ...message('pump-1', 'after'), key: '2.e' });
+    const found = await restored.query({ device: PUMP, limit: 9 });
+    expect(texts(found)).toEqual(['before', 'after']);
+    expect(positionNumber((found[1] as StoredMessage).position)).toBeGreaterThan(1e12);
+    expect(texts(await read(restored, { after: end }))).toEqual(['after']);
+    const again = await openNode(database, 'a');
+    await again.accept(message('pump-1', 'next'));
+    expect(texts(await again.query({ device: PUMP, limit: 9 }))).toEqual(['before', 'after', 'next']);
   });
 
   it('give one lane to each node, also to nodes that start at once', async () => {

@@ -46,6 +46,11 @@ export interface PostgresTelemetryOptions {
   beforePruning?(): Promise<void>;
   removed?(segments: readonly SegmentStats[]): Promise<void>;
   observeCommit?(seconds: number): void;
+  /**
+   * The database was restored from a backup: readers may know positions that were given after it. So many are left out of the lane that
+   * none is given twice; a lane has room for this ten times.
+   */
+  readonly after?: 'restore' | undefined;
   /** Another process has the lane of this node now, and nothing can be stored here any more. Called once. */
   lost?(): void;
   /** So that followers on other nodes get messages at once; without it a few times a second. */
@@ -78,13 +83,17 @@ const STREAM_DAYS = 30;
 const HOUR_MS = 3_600_000;
 const DAYS_AHEAD = 1;
 
+/** More than a lane can have given to messages after a backup was made. */
+const POSITIONS_LEFT_OUT = 1e12;
+
 /** Makes the tables where there are none. Throws Problem `database_newer`, and what the database throws. */
 export async function openPostgresTelemetry<Source extends string = DeviceId>(
   options: PostgresTelemetryOptions,
 ): Promise<LaneTelemetry<Source>> {
   const { database, journal: name, node, now, log, retention: bound = KEEP_ALL } = options;
   await prepareTables(database, name);
-  const lane = await leaseLane(database, name, node);
+  const leftOut = options.after === 'restore' ? POSITIONS_LEFT_OUT : 0;
+  const lane = await leaseLane(database, name, { node, leftOut });
   const base = lane.id * LANE_POSITIONS;
   const failed = (error: unknown) => log.warn({ err: error }, 'the index of the journal was not written; it is later');
   const [sources, days] = [new Sources(database, name), new Days(database, name)];
