@@ -34,6 +34,8 @@ export interface BrokerOptions {
   readonly host: string;
   /** 0: any free port. */
   readonly port: number;
+  /** False: it serves no client of its own, and only does what concerns all; true when left out. */
+  readonly listens?: boolean;
   /** Networks of proxies whose connections begin with a header of the PROXY protocol; none by default. */
   readonly proxies?: readonly string[];
   /** MQTT over WebSocket; not served by default. */
@@ -123,8 +125,19 @@ export interface Broker {
   close(): Promise<void>;
 }
 
+/** A broker that is one node, and can be deaf. */
+export interface NodeBroker extends Broker {
+  /**
+   * While it is deaf, the broker reads, acknowledges and delivers nothing, and accepts no connection; what its clients send waits with
+   * them. For a node whose heartbeats are not confirmed.
+   */
+  setDeaf(isDeaf: boolean): void;
+  /** Closes the sockets of all sessions at once. */
+  closeSessions(): void;
+}
+
 /** A broker whose sessions and whose state of them are in this thread. Throws Problem `address_in_use`. */
-export async function createBroker(options: BrokerOptions): Promise<Broker> {
+export async function createBroker(options: BrokerOptions): Promise<NodeBroker> {
   const { directory, telemetry, onEvent, onCloneSuspected } = options;
   const context = createBrokerContext(options);
   const state = createSessionState(context, { directory, onEvent, onCloneSuspected });

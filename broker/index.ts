@@ -4,7 +4,7 @@ export type { DenialReason, Subject } from './access/acl.ts';
 export type { CloneSuspicion } from './access/clone-detector.ts';
 export { checkPolicy, type PolicyFault, policyFaults } from './access/policy-faults.ts';
 export type { PolicyPreview } from './access/policy-preview.ts';
-export { type Broker, createBroker } from './broker.ts';
+export { type Broker, createBroker, type NodeBroker } from './broker.ts';
 export { type BrokerKeeper, type BrokerKeeperOptions, type NodeReport, openBrokerKeeper } from './broker-keeper.ts';
 export { type BrokerNode, type BrokerNodeOptions, createBrokerNode } from './broker-node.ts';
 export type { BrokerEvent, ConnectFailure, DisconnectReason } from './events.ts';

@@ -17,6 +17,7 @@ import { type ConnectionAdmissionOptions, openConnectionAdmission } from './list
 import type { BrokerTls } from './listener/tls-listener.ts';
 import { openMessagePipeline, type PipelineParts } from './message-pipeline.ts';
 import type { SessionChange } from './routing/bus.ts';
+import { Deafness } from './sessions/deafness.ts';
 import { type DrainOptions, drainSessions, endAllSessions } from './sessions/session-shutdown.ts';
 import { SessionStarter } from './sessions/session-starter.ts';
 import type { SessionState } from './sessions/session-state.ts';
@@ -28,7 +29,7 @@ export interface NodeOptions
       BrokerOptions,
       'host' | 'port' | 'proxies' | 'webSocket' | 'tls' | 'issuers' | 'trustDomain' | 'serverReference'
     >,
-    Pick<ConnectionAdmissionOptions, 'isJoining' | 'connections'>,
+    Pick<ConnectionAdmissionOptions, 'isJoining' | 'connections' | 'listens'>,
     Pick<ConnectionAuthorizerOptions, 'elsewhere'> {
   readonly directory: BrokerDirectory;
   /** Called with each sweep of the sessions. */
@@ -47,6 +48,8 @@ export interface OpenNode {
   applyLimits(limits: LiveLimits): void;
   previewPolicy(scope: PolicyScope, document: PolicyDocument): Promise<PolicyPreview>;
   counters(): Record<string, number>;
+  setDeaf(isDeaf: boolean): void;
+  closeSessions(): void;
   drain(options: DrainOptions): Promise<void>;
   close(): Promise<void>;
 }
@@ -62,10 +65,12 @@ export async function openNode(
   const { policies, sessions, reporter } = state;
   const { log } = context;
   const pipeline = openMessagePipeline(context, state, parts);
-  const starter = new SessionStarter({ context, state, pipeline });
+  const deafness = new Deafness({ sessions, log });
+  const starter = new SessionStarter({ context, state, pipeline, deafness });
   const admission = await openConnectionAdmission(context, state, {
     ...options,
     issuers: readIssuers(options.issuers),
+    isDeaf: () => deafness.isDeaf,
     authorized: (connection) => starter.start(connection),
   }).catch(async (error: unknown) => {
     pipeline.stop();
@@ -129,6 +134,8 @@ export async function openNode(
       sessions_not_read: pipeline.backpressure.pausedSessions,
       sessions_over_share: pipeline.storageShareLimiter.heldSessions,
     }),
+    setDeaf: (isDeaf) => deafness.set(isDeaf),
+    closeSessions: () => deafness.closeAll(),
     drain(drainOptions) {
       draining ??= closing === undefined ? drain(drainOptions) : Promise.resolve();
       return draining;

@@ -74,19 +74,29 @@ export interface PostgresRegistryOptions extends RegistryRules, Pick<ChangeLogOp
   readonly confirmWithin?: number;
 }
 
+/** A registry that several nodes have. */
+export interface SharedRegistry extends Registry {
+  /**
+   * Resolves when the listeners of this node have done what follows from all changes that other nodes have committed until now. Throws
+   * Problem `unavailable`, and what the database throws.
+   */
+  changesHeard(): Promise<void>;
+}
+
 const CONFIRM_WITHIN_MS = 1_000;
 
 /**
  * Brings the tables to this version, and tells its listeners what other nodes commit from now on. Closing it closes the database, and not
  * the wakes. Throws Problem `database_newer`, and what the database throws.
  */
-export async function openPostgresRegistry(options: PostgresRegistryOptions): Promise<Registry> {
+export async function openPostgresRegistry(options: PostgresRegistryOptions): Promise<SharedRegistry> {
   const { database, now, others = async () => [], confirmWithin = CONFIRM_WITHIN_MS } = options;
   await migrate(database, registryTables());
   const changes = new ChangeLog({ ...options, others, confirmWithin });
   const listeners = createListeners(options.log, changes);
   await changes.start((kind, change) => listeners[kind].notifyHere([change as never]));
-  return registryOn(new PostgresRegistryDatabase(database, changes, now), listeners, options);
+  const registry = await registryOn(new PostgresRegistryDatabase(database, changes, now), listeners, options);
+  return { ...registry, changesHeard: () => changes.caughtUp() };
 }
 
 type ChangeListeners = ReturnType<typeof createListeners>;

@@ -1,5 +1,6 @@
 import type { Logger } from 'pino';
 import type { RequestLimits } from '../limits/index.ts';
+import type { Cluster } from './cluster/cluster.ts';
 import type { Config } from './config/config.ts';
 import type { DataDirectory } from './data-directory.ts';
 import type { Metrics } from './metrics.ts';
@@ -16,6 +17,8 @@ export interface ServerContext {
   readonly limits: RequestLimits;
   readonly metrics: Metrics;
   readonly readiness: Readiness;
+  /** Undefined where the store is this machine's alone. */
+  readonly cluster: Cluster | undefined;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
   readonly log: Logger;

@@ -2,10 +2,12 @@
 
 import type { MessagePort } from 'node:worker_threads';
 import { Problem } from '@rollcall/protocol';
-import { type Broker, type BrokerKeeper, createBroker, openBrokerKeeper } from '../broker/index.ts';
+import { type Broker, type BrokerKeeper, createBroker, type NodeBroker, openBrokerKeeper } from '../broker/index.ts';
 import type { NodeControl } from '../console/index.ts';
 import type { Authority } from '../enroll/index.ts';
+import type { SharedRegistry } from '../registry/open.ts';
 import { Channel } from '../storage/index.ts';
+import { connectLiveness } from './cluster/liveness.ts';
 import { canShareListener, expectQueueForWorkers } from './config/workers.ts';
 import type { ServerContext } from './context.ts';
 import type { LogLevel } from './logger.ts';
@@ -44,6 +46,7 @@ export async function openBroker(
   const options = brokerOptions(context, stores, parts);
   if (config.mqtt.workers === 1) {
     const broker = opened.add(await createBroker(options));
+    connectToCluster(context, stores, broker, opened);
     return { broker, nodes: opened.add(createSingleNode({ broker, drainDefaults: config.drain, now })) };
   }
   if (!canShareListener()) {
@@ -52,10 +55,28 @@ export async function openBroker(
     });
   }
   expectQueueForWorkers(config.mqtt.workers, config.telemetry.queuedBytes, config.mqtt.limits.packet);
+  if (stores.telemetry.connectNode === undefined) {
+    throw new Problem('config_invalid', {
+      reason: 'mqtt.workers: expected 1 with a store that several nodes share',
+      hint: 'start another node, on this machine or another one',
+    });
+  }
   const broker = opened.add(await openBrokerKeeper(options));
   const nodes = opened.add(await startNodes(context, stores, parts, broker));
   broker.listening(nodes.ports);
   return { broker, nodes };
+}
+
+function connectToCluster(
+  { cluster, log }: ServerContext,
+  { registry }: Stores,
+  broker: NodeBroker,
+  opened: OpenParts,
+): void {
+  if (cluster === undefined) return;
+  cluster.countSessions(() => broker.counters().sessions ?? 0);
+  const stop = connectLiveness({ cluster, broker, registry: registry as SharedRegistry, log });
+  opened.add({ close: async () => stop() });
 }
 
 function startNodes(
@@ -65,13 +86,14 @@ function startNodes(
   broker: BrokerKeeper,
 ): Promise<NodeThreads> {
   const { config, limits, now, log } = context;
+  const { connectNode } = stores.telemetry as Required<Stores['telemetry']>;
   const failed = (error: unknown, call: string) =>
     log.error({ component: 'broker', err: error, call }, 'a message of a node failed');
   return NodeThreads.start({
     count: config.mqtt.workers,
     program: new URL('./nodes/broker-node-thread.ts', import.meta.url),
     async nodeOptions(ports) {
-      const { connection, transfer } = await stores.telemetry.connectNode();
+      const { connection, transfer } = await connectNode();
       return { options: { ...nodeSettings(context, stores, parts, ports), telemetry: connection }, transfer };
     },
     attach: (name, port: MessagePort) => broker.attach(name, new Channel(port, { name: `node ${name}`, failed })),

@@ -10,6 +10,8 @@ import type { Telemetry } from '../telemetry/index.ts';
 export interface ReadinessStores {
   readonly registry: Pick<Registry, 'findPolicy'>;
   readonly telemetry: Pick<Telemetry, 'counters'>;
+  /** Whether other nodes know that this one is there; always where it is alone. */
+  readonly isHeard?: (() => boolean) | undefined;
 }
 
 export class Readiness {
@@ -28,7 +30,8 @@ export class Readiness {
   /** Never rejects. */
   async isReady(): Promise<boolean> {
     if (this.#state !== 'serving' || this.#stores === undefined) return false;
-    const { registry, telemetry } = this.#stores;
+    const { registry, telemetry, isHeard } = this.#stores;
+    if (isHeard?.() === false) return false;
     const { isDiskLow, isHeld } = telemetry.counters();
     if (isDiskLow || isHeld) return false;
     return registry.findPolicy(DEFAULT_DEVICE_SCOPE).then(

@@ -40,6 +40,7 @@ export function brokerOptions(
     host: config.mqtt.host,
     port: config.mqtt.port,
     proxies: config.mqtt.proxyProtocol.from,
+    listens: config.node.roles.includes('mqtt'),
     ...(config.mqtt.webSocket.listen && { webSocket: config.mqtt.webSocket }),
     tls: authority.serverCertificates.current('broker'),
     issuers: authority.trust.issuersPem,
@@ -152,7 +153,8 @@ export function consoleOptions(
   const { registry, telemetry, events, sinks } = stores;
   return {
     socketPath: data.socket,
-    host: config.console.host,
+    // Without the role only operators of this machine reach it.
+    host: config.node.roles.includes('console') ? config.console.host : '127.0.0.1',
     port: config.console.port,
     publicHosts: config.publicHosts,
     sessions: config.console.sessions,

@@ -3,9 +3,9 @@
  * `server-options.ts` hold the options of each part. Reads no flag and prints nothing.
  */
 
-import { lifecycleTopic, serverUrl, UNKNOWN_NAME } from '@rollcall/protocol';
+import { lifecycleTopic, type Problem, serverUrl, UNKNOWN_NAME } from '@rollcall/protocol';
 import type { Logger } from 'pino';
-import { type Broker, openSessionStore } from '../broker/index.ts';
+import type { Broker } from '../broker/index.ts';
 import { type Console, createConsole, createProbeServer } from '../console/index.ts';
 import {
   type Authority,
@@ -17,24 +17,22 @@ import {
 } from '../enroll/index.ts';
 import { createRequestLimits } from '../limits/index.ts';
 import type { Registry } from '../registry/index.ts';
-import { openRegistry } from '../registry/open.ts';
 import { lockDirectory } from '../storage/index.ts';
-import { openSinks } from '../telemetry/index.ts';
-import { openTelemetry } from '../telemetry/open.ts';
 import { type RestoredNote, readRestoredNote, removeRestoredNote } from './backup/restored-note.ts';
 import { openCertificateAuthority } from './certificate-authority.ts';
 import { createClockCheck } from './clock.ts';
+import { isShared, openCluster } from './cluster/cluster.ts';
+import { mayReportExpiry, noEnrollServer } from './cluster/node-parts.ts';
 import type { Config } from './config/config.ts';
-import { sinkSettings } from './config/sink-settings.ts';
 import type { ServerContext } from './context.ts';
 import { type DataDirectory, openDataDirectory } from './data-directory.ts';
 import { DescriptorMonitor } from './descriptor-monitor.ts';
-import { openFleetEvents } from './events/open.ts';
 import { LoadTestFollower } from './load-test-follower.ts';
 import { setLogLevel } from './logger.ts';
 import { type CounterSource, collectTelemetry, Metrics } from './metrics.ts';
 import { type OpenBroker, openBroker } from './open-broker.ts';
 import { OpenParts } from './open-parts.ts';
+import { openStores } from './open-stores.ts';
 import { createOverviewMonitor } from './overview/overview.ts';
 import { PresenceRecorder } from './presence-recorder.ts';
 import { Readiness } from './readiness.ts';
@@ -42,18 +40,8 @@ import { applyUnconfirmedChanges, connectRegistryChangeHandlers } from './regist
 import { applyConfig, type ReloadReport } from './reload.ts';
 import { runtimeText } from './runtime.ts';
 import { consoleOptions, enrollOptions, renewalOptions } from './server-options.ts';
-import { reportOverShare } from './share-reports.ts';
 import { Simulations } from './simulations/simulations.ts';
-import { storeInspections } from './store-inspection.ts';
-import {
-  eventOptions,
-  type OpenedAfter,
-  registryOptions,
-  type Stores,
-  sessionStoreOptions,
-  sinkOptions,
-  telemetryOptions,
-} from './store-options.ts';
+import type { Stores } from './store-options.ts';
 import { connectTrustBundle } from './trust-bundle.ts';
 
 export interface FleetServerOptions {
@@ -64,6 +52,8 @@ export interface FleetServerOptions {
   /** Milliseconds since the epoch. */
   readonly now: () => number;
   readonly log: Logger;
+  /** Another process has the name of this node, or an operator removed it: the server has to be closed. Called once. */
+  readonly lost?: (problem: Problem) => void;
   /** Counters of the log's destination. */
   readonly logLines?: CounterSource;
 }
@@ -123,9 +113,10 @@ async function start(options: FleetServerOptions, opened: OpenParts): Promise<Fl
   // The lock is acquired before anything in the directory is opened, and released last.
   const lock = lockDirectory(data.path);
   opened.add({ close: async () => lock.release() });
-  const context = openContext(options, data, opened);
-  const { config, readiness, now, log } = context;
-  const healthUrl = await openProbes(context, opened);
+  const alone = openContext(options, data, opened);
+  const { config, readiness, now, log } = alone;
+  const healthUrl = await openProbes(alone, opened);
+  const context = { ...alone, cluster: isShared(config) ? opened.add(await openCluster(alone)) : undefined };
 
   const restored = readRestoredNote(data.path);
   const stores = await openStores(context, restored && 'restore', opened);
@@ -142,7 +133,9 @@ async function start(options: FleetServerOptions, opened: OpenParts): Promise<Fl
   );
   const servers = await openServers(context, stores, { authority, clock }, opened);
   await connectParts(context, stores, { authority, servers }, opened);
-  readiness.serving(stores);
+  const { cluster } = context;
+  readiness.serving({ ...stores, ...(cluster && { isHeard: () => cluster.liveness() === 'alive' }) });
+  cluster?.onLost((problem) => options.lost?.(problem));
 
   return {
     enrollUrl: servers.enrollUrl,
@@ -203,7 +196,10 @@ function openContext(
   metrics.collectFrom('server', {
     counters: async () => ({ ready: await readiness.isReady(), start_time_seconds: startTime }),
   });
-  return { config, data, environment, publicHost, version, limits, metrics, readiness, now, log };
+  return {
+    ...{ config, data, environment, publicHost, version, limits, metrics, readiness, now, log },
+    cluster: undefined,
+  };
 }
 
 /** Opened before the stores, and closed after them: a probe is answered while the server starts and stops. */
@@ -216,20 +212,6 @@ async function openProbes(context: ServerContext, opened: OpenParts): Promise<st
   const log = context.log.child({ component: 'health' });
   const probes = opened.add(await createProbeServer({ host, port, isReady, refusalLog, now, log }));
   return serverUrl('http', host, probes.port);
-}
-
-/** Runs before any listener is open. Changes nothing when this version cannot use one of the stores. */
-async function openStores(context: ServerContext, after: OpenedAfter, opened: OpenParts): Promise<Stores> {
-  const { config, data, environment, now, log } = context;
-  const settings = sinkSettings(config.sinks, { environment, now });
-  for (const [, inspect] of storeInspections(data, settings)) inspect();
-  const registry = opened.add(await openRegistry(registryOptions(context)));
-  const telemetry = opened.add(await openTelemetry(telemetryOptions(context, registry, after)));
-  const events = opened.add(await openFleetEvents(eventOptions(context, registry, after)));
-  reportOverShare({ telemetry, events: events.log, log });
-  const sinks = opened.add(await openSinks(sinkOptions(context, settings, { registry, telemetry, events })));
-  const sessions = opened.add(await openSessionStore(sessionStoreOptions(context)));
-  return { registry, telemetry, events, sinks, sessions };
 }
 
 async function recordRestore(restored: RestoredNote, registry: Registry, { data, log }: ServerContext): Promise<void> {
@@ -256,18 +238,27 @@ async function openServers(
   const { data, publicHost, metrics, now, log } = context;
   const { registry, telemetry, events, sinks } = stores;
   // One broker serves a data directory. Its name is not the host's, which can change between two starts.
+  const name = context.cluster?.node ?? 'main';
   const presence = opened.add(
-    new PresenceRecorder({ registry, broker: 'main', log: log.child({ component: 'presence' }) }),
+    new PresenceRecorder({ registry, broker: name, log: log.child({ component: 'presence' }) }),
   );
   await presence.start();
   const { broker, nodes } = await openBroker(context, stores, { authority, presence }, opened);
-  const mqttUrl = serverUrl('mqtts', publicHost, broker.port);
+  const mqttUrl = serverUrl('mqtts', publicHost, broker.port || context.config.mqtt.port);
   const renewals = createRenewalSchedule(renewalOptions(context, stores, broker));
   const onRecorded = () => void events.pollAudit();
   const expiry = opened.add(
-    createExpiryMonitor({ registry, authority, onRecorded, now, log: log.child({ component: 'enroll' }) }),
+    createExpiryMonitor({
+      ...{ registry, authority, onRecorded, now },
+      mayReport: mayReportExpiry(context, opened),
+      log: log.child({ component: 'enroll' }),
+    }),
   );
-  const enroll = opened.add(await createEnrollServer(enrollOptions(context, stores, { authority, renewals, mqttUrl })));
+  const enroll = opened.add(
+    context.config.node.roles.includes('enroll')
+      ? await createEnrollServer(enrollOptions(context, stores, { authority, renewals, mqttUrl }))
+      : noEnrollServer(context),
+  );
   const enrollUrl = serverUrl('https', publicHost, enroll.port);
   metrics.collectFrom('nodes', nodes); // Asks the nodes for what the broker has counted.
   metrics.collectFrom('broker', broker);

@@ -2,7 +2,7 @@
 
 import type { OpenSessionStore, openSessionStore } from '../broker/index.ts';
 import type { Registry } from '../registry/index.ts';
-import type { openRegistry } from '../registry/open.ts';
+import type { openRegistry, RegistryRules } from '../registry/open.ts';
 import type { openSinks, SegmentStats, SinkSettings, Sinks, Telemetry } from '../telemetry/index.ts';
 import type { EmbeddedTelemetry, openTelemetry } from '../telemetry/open.ts';
 import type { ServerContext } from './context.ts';
@@ -11,7 +11,8 @@ import { devicesOf, groupOf } from './registry-lookups.ts';
 
 export interface Stores {
   readonly registry: Registry;
-  readonly telemetry: EmbeddedTelemetry;
+  /** With the intakes of nodes in threads where the store is this machine's. */
+  readonly telemetry: Telemetry & Partial<Pick<EmbeddedTelemetry, 'connectNode'>>;
   readonly events: FleetEvents;
   readonly sinks: Sinks;
   readonly sessions: OpenSessionStore;
@@ -22,17 +23,14 @@ export type OpenedAfter = 'restore' | undefined;
 
 const DAY_MS = 24 * 3_600_000;
 
-export function registryOptions({
-  config,
-  data,
-  metrics,
-  now,
-  log,
-}: ServerContext): Parameters<typeof openRegistry>[0] {
+export function registryOptions(context: ServerContext): Parameters<typeof openRegistry>[0] {
+  return { file: context.data.registryFile, isInspected: true, ...registryRules(context) };
+}
+
+/** What does not depend on the engine. */
+export function registryRules({ config, metrics, now, log }: ServerContext): RegistryRules {
   const { overlap, recovery } = config.certificates;
   return {
-    file: data.registryFile,
-    isInspected: true,
     observeTermination: (seconds) => metrics.observeTermination(seconds),
     overlapMs: overlap,
     recovery: { graceMs: recovery.graceDays * DAY_MS, recoveries: recovery.recoveries },
@@ -42,32 +40,39 @@ export function registryOptions({
 }
 
 export function telemetryOptions(
-  { config, data, metrics, now, log }: ServerContext,
+  context: ServerContext,
   registry: Registry,
   after: OpenedAfter,
 ): Parameters<typeof openTelemetry>[0] {
-  const { queuedBytes, patience, retention, shares, streams, diskFloor } = config.telemetry;
+  const { config, data } = context;
   return {
     directory: data.telemetry,
     after,
+    diskFloor: config.telemetry.diskFloor,
+    ...(config.mqtt.workers > 1 && { nodes: config.mqtt.workers }),
+    ...telemetryRules(context, registry),
+  };
+}
+
+/** What does not depend on the engine. */
+export function telemetryRules({ config, metrics, now, log }: ServerContext, registry: Registry) {
+  const { queuedBytes, patience, retention, shares, streams } = config.telemetry;
+  return {
     limits: { queuedBytes, patience },
     retention,
     shares,
     streams,
-    diskFloor,
-    ...(config.mqtt.workers > 1 && { nodes: config.mqtt.workers }),
-    devicesOf: (group) => devicesOf(group, registry),
-    removed: (segments) => recordRemoval(segments, registry),
-    observeCommit: (seconds) => metrics.observeCommit(seconds),
+    devicesOf: (group: string) => devicesOf(group, registry),
+    removed: (segments: readonly RemovedSegment[]) => recordRemoval(segments, registry),
+    observeCommit: (seconds: number) => metrics.observeCommit(seconds),
     now,
     log: log.child({ component: 'telemetry' }),
   };
 }
 
-async function recordRemoval(
-  segments: readonly Pick<SegmentStats, 'name' | 'messages' | 'bytes'>[],
-  registry: Registry,
-): Promise<void> {
+type RemovedSegment = Pick<SegmentStats, 'name' | 'messages' | 'bytes'>;
+
+async function recordRemoval(segments: readonly RemovedSegment[], registry: Registry): Promise<void> {
   for (const { name, messages, bytes } of segments) {
     await registry.recordAction({
       actor: 'server/retention',

@@ -21,7 +21,14 @@ export { inspectDatabaseFile } from './database-inspection.ts';
 export { type DirectoryLock, HOLDER_FILE, LOCK_FILE, lockDirectory } from './directory-lock.ts';
 export { DiskSpaceMonitor, type DiskSpaceOptions, type DiskState, diskSpaceIn, expectDiskSpace } from './disk-space.ts';
 export { GroupCommit, type GroupCommitLimits } from './group-commit.ts';
-export { Heartbeat, type HeartbeatOptions, type Liveness, suspensionAwareClock } from './heartbeat.ts';
+export {
+  DEAF_AFTER_MS,
+  EXPIRED_AFTER_MS,
+  Heartbeat,
+  type HeartbeatOptions,
+  type Liveness,
+  suspensionAwareClock,
+} from './heartbeat.ts';
 export type { AppendAnswer, AppendCalls } from './journal/append-ports.ts';
 export { type Batch, batchTransferList, packBatch } from './journal/batch.ts';
 export {

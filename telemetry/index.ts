@@ -10,7 +10,15 @@ export { type LaneTelemetry, openPostgresTelemetry, type PostgresTelemetryOption
 export { openJournalWithReserve } from './reserve/journal-with-reserve.ts';
 export { inspectReserve, RESERVED_FILE } from './reserve/reserved-messages.ts';
 export { isLoopback } from './sinks/loopback.ts';
-export { inspectSinks, openSinks, type SinkSettings, type Sinks, type TargetSettings } from './sinks/open.ts';
+export {
+  inspectSinks,
+  openSinks,
+  type SinkSettings,
+  type Sinks,
+  type SinksOptions,
+  statusElsewhere,
+  type TargetSettings,
+} from './sinks/open.ts';
 export { TABLE_NAME } from './sinks/postgres-target.ts';
 export { type Secret, TargetUntrusted } from './sinks/target.ts';
 export type { TargetTls, TlsFiles, TlsMaterial } from './sinks/tls.ts';

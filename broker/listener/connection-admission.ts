@@ -32,6 +32,10 @@ export interface ConnectionAdmissionOptions {
   readonly directory: CertificateStatusDirectory;
   readonly authorized: (connection: AuthorizedConnection) => void;
   readonly elsewhere?: ConnectionAuthorizerOptions['elsewhere'];
+  /** False: no client can connect to this node. */
+  readonly listens?: boolean | undefined;
+  /** Refuses every connection while it is true. */
+  readonly isDeaf: () => boolean;
   /** Pending connections, counted together with those of other nodes. */
   readonly connections?: ((limits: BrokerLimits) => PendingConnectionCounts) | undefined;
 }
@@ -56,6 +60,7 @@ export async function openConnectionAdmission(
     limits,
     loadTests: context.loadTests,
     connections: connections?.(limits),
+    isDeaf: options.isDeaf,
     now,
     refused: (reason, address) => refusals.report(reason, address),
   });
@@ -80,18 +85,23 @@ export async function openConnectionAdmission(
     ...(limits.handshakes > 0 && { waitingMax: limits.handshakes }),
     refused: (reason, address, detail) => refusals.report(CONNECT_FAILURES[reason], address, { detail }),
   });
-  const listener = await openMqttListener({
-    ...options,
-    ...{ limits, handshakeTimeout },
-    webSocket: options.webSocket,
-    proxied,
-    limiter,
-    authorizer,
-    refusals,
-    log,
-  });
+  const listener =
+    options.listens === false
+      ? NO_LISTENER
+      : await openMqttListener({
+          ...options,
+          ...{ limits, handshakeTimeout },
+          webSocket: options.webSocket,
+          proxied,
+          limiter,
+          authorizer,
+          refusals,
+          log,
+        });
   return { proxied, limiter, authorizer, listener };
 }
+
+const NO_LISTENER: MqttListener = { port: 0, webSocketPort: undefined, replaceTls: () => {}, close: async () => {} };
 
 const CONNECT_FAILURES: Readonly<Record<ProxyRefusal, ConnectFailure>> = {
   proxy_header_missing: 'proxy_header_missing',

@@ -6,7 +6,7 @@
 import type { ByteStream } from './byte-stream.ts';
 import type { PacketLimits } from './codec/packet-limits.ts';
 import type { ProtocolVersion } from './packets.ts';
-import { type PauseReason, ReceiveLoop, type ReceiveOwner } from './receive-loop.ts';
+import { PauseReason, ReceiveLoop, type ReceiveOwner } from './receive-loop.ts';
 import { SendBuffer } from './send-buffer.ts';
 
 export interface ConnectionLimits extends PacketLimits {
@@ -83,6 +83,17 @@ export class MqttConnection {
 
   resumeReading(why: PauseReason): void {
     this.#receiveLoop.resume(why);
+  }
+
+  /** Reads and sends nothing until `resume()`: what was received before is processed, and its answers wait. */
+  suspend(): void {
+    this.pauseReading(PauseReason.deaf);
+    this.#sendBuffer.hold();
+  }
+
+  resume(): void {
+    this.#sendBuffer.release();
+    this.resumeReading(PauseReason.deaf);
   }
 
   isPausedFor(why: PauseReason): boolean {

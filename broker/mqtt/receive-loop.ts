@@ -10,7 +10,7 @@ import type { ProtocolViolation } from './codec/protocol-violations.ts';
 import type { PacketHandlers, ProtocolVersion } from './packets.ts';
 
 /** Why the socket of a client is not read. Reading resumes when no reason is left. */
-export const PauseReason = { rate: 1, storage: 2, shutdown: 4 } as const;
+export const PauseReason = { rate: 1, storage: 2, shutdown: 4, deaf: 8 } as const;
 export type PauseReason = (typeof PauseReason)[keyof typeof PauseReason];
 
 /** Is told what was received; called synchronously. */

@@ -20,6 +20,7 @@ export class SendBuffer {
   #acknowledgements = 0;
   #bytes = 0;
   #isFlushPending = false;
+  #isHeld = false;
   #written = 0;
   /** Negative before the first check, which therefore never reports a stall. */
   #flushedBefore = -1;
@@ -53,11 +54,25 @@ export class SendBuffer {
     this.#flushSoon();
   }
 
+  /** Sends nothing until `release()`. What is written meanwhile waits here, and is discarded when the connection ends first. */
+  hold(): void {
+    this.#isHeld = true;
+  }
+
+  release(): void {
+    this.#isHeld = false;
+    this.flush();
+  }
+
   /** Writes everything to the socket now. */
   flush(): void {
     this.#isFlushPending = false;
     const bytes = this.#bytes;
     if (bytes === 0) return;
+    if (this.#isHeld) {
+      if (bytes > this.#limit) this.#overflowed();
+      return;
+    }
     const socket = this.#socket;
     if (socket.destroyed) {
       this.discard();

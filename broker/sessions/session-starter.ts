@@ -15,6 +15,7 @@ import { OutgoingMessages, type OutgoingOptions } from '../mqtt/outgoing-message
 import type { ConnackProperties, ConnectPacket } from '../mqtt/packets.ts';
 import type { SessionInputOptions } from '../mqtt/session-input.ts';
 import type { StoredSubscription } from '../session-store/session-subscriptions.ts';
+import type { Deafness } from './deafness.ts';
 import { Session, type SessionListener } from './session.ts';
 import type { SessionState } from './session-state.ts';
 
@@ -22,6 +23,7 @@ export interface SessionStarterOptions {
   readonly context: BrokerContext;
   readonly state: SessionState;
   readonly pipeline: MessagePipeline;
+  readonly deafness: Deafness;
 }
 
 /** With more queued messages than this a client counts as behind; with fewer where a queue is short. */
@@ -67,6 +69,7 @@ export class SessionStarter {
     });
     session.sessionExpiryInterval = Math.min(connectPacket.sessionExpiryInterval, longestSessionExpiry(limits));
     state.sessions.add(session);
+    this.#options.deafness.added(session);
     connection.setOwner(session.input);
     session.input.startKeepAlive(effectiveKeepAlive(connectPacket, limits.keepalive));
     pipeline.storageShareLimiter.update(session);

@@ -25,6 +25,9 @@ interface ServeOptions {
   readonly host?: string;
   readonly enrollPort?: number;
   readonly mqttPort?: number;
+  readonly store?: string;
+  readonly nodeName?: string;
+  readonly roles?: readonly string[];
   readonly workers?: number | 'auto';
   readonly consolePort?: number;
   readonly publicHost?: readonly string[];
@@ -57,7 +60,9 @@ const serve = run<ServeOptions>(async ({ options, form }) => {
   // Signals are handled first: one that arrives while the server starts must still close it.
   await untilServerStopped(
     async (stopped) => {
+      const lost = Promise.withResolvers<Problem>();
       const server = await startFleetServer({
+        lost: lost.resolve,
         config,
         version,
         environment: process.env,
@@ -72,8 +77,13 @@ const serve = run<ServeOptions>(async ({ options, form }) => {
       const ready = () => manager.ready(`EST ${server.enrollUrl}, MQTT ${server.mqttUrl}`);
       ready();
       reload.target({ server, begins: () => manager.reloading(), ends: ready });
-      const signal = await stopped;
+      const signal = await Promise.race([stopped, lost.promise]);
       reload.target(undefined);
+      // Another process may act in its place: nothing is drained.
+      if (signal instanceof Problem) {
+        await server.close();
+        throw signal;
+      }
       log.info({ signal, within: config.drain.within }, 'stopping');
       manager.stopping('ending sessions', config.drain.within + STOP_MS);
       await server.drain();
@@ -95,6 +105,9 @@ function loadServeConfig(options: ServeOptions): Config {
     environment: process.env,
     flags: [
       [['data'], options.data],
+      [['store', 'url'], options.store],
+      [['node', 'name'], options.nodeName],
+      [['node', 'roles'], options.roles],
       [['runtime'], options.runtime],
       [['enroll', 'host'], options.host],
       [['mqtt', 'host'], options.host],
@@ -186,6 +199,10 @@ function warnOfLoopbackName(config: Config, { enrollUrl, mqttUrl }: FleetServer,
   log.warn(fields, 'tokens and images name a loopback address: devices on other machines would call themselves');
 }
 
+function commaSeparated(text: string): readonly string[] {
+  return text.split(',');
+}
+
 function workers(text: string): number | 'auto' {
   return text === 'auto' ? text : integerBetween(1, 64)(text);
 }
@@ -194,6 +211,9 @@ export function serveCommand(): Command {
   return withJsonOption(new Command('serve').description('run the servers: EST, MQTT and console'))
     .option('--config <file>', 'YAML file of options; rollcall.example.yaml lists them all')
     .option('--data <dir>', 'data directory: CA keys, registry, journals (default: ./data)')
+    .option('--store <url>', 'file: for the data directory, or postgres://user@host/database (default: file:)')
+    .option('--node-name <name>', 'name of this node among those that share the store (default: the name of the host)')
+    .option('--roles <list>', 'what this node serves: mqtt,enroll,console (default: all)', commaSeparated)
     .option('--host <addr>', 'address on which the EST and MQTT servers listen (default: 127.0.0.1)')
     .option(
       '--enroll-port <n>',

@@ -57,6 +57,13 @@ async function recordFirstCas(options: CurrentCasOptions): Promise<void> {
   }
   const first = await openCaCertificates(directory, keys, options);
   const root = newIssuer('root', first.root.der, undefined, []);
+  const recorded = known.find(({ role }) => role === 'root');
+  if (recorded !== undefined && recorded.id !== root.id) {
+    throw new Problem('authority_unusable', {
+      reason: `expected the root ${recorded.id}, which the registry knows, in ${directory.path}, found ${root.id}`,
+      hint: 'use the ca/ directory of this fleet: that of its other nodes, or of the backup that the registry is from',
+    });
+  }
   const issuing = newIssuer('issuing', first.issuing.der, root.id, []);
   await registry.addIssuers([root, issuing], ACTOR);
   // An operator removed the issuing CA while the server was down, and this start created another.

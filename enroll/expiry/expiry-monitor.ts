@@ -48,10 +48,12 @@ export function createExpiryMonitor(options: {
   readonly authority: ExpiringParts;
   /** Called when an audit entry of the day is recorded. */
   readonly onRecorded: () => void;
+  /** Of nodes that have the same registry one reports; a server alone always does. */
+  readonly mayReport?: (() => boolean) | undefined;
   readonly now: () => number;
   readonly log: Logger;
 }): ExpiryMonitor {
-  const { registry, authority, onRecorded, now, log } = options;
+  const { registry, authority, onRecorded, mayReport = () => true, now, log } = options;
   let counters: Readonly<Record<string, number>> = {};
   let counting: Promise<void> = Promise.resolve();
 
@@ -82,6 +84,7 @@ export function createExpiryMonitor(options: {
       counted.set(kind, countItems(ofKind, at));
     }
     counters = gauges(counted);
+    if (!mayReport()) return;
     for (const kind of EXPIRING_KINDS) {
       // What the server renews by itself is reported when it did not.
       const toReport = items.filter((item) => item.kind === kind && (item.renewedBy !== 'server' || isLate(item, at)));

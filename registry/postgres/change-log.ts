@@ -7,6 +7,7 @@
  * row that is committed later. The cursor is in memory: a node that starts has no sessions that an earlier change could end.
  */
 
+import { Problem } from '@rollcall/protocol';
 import type { Logger } from 'pino';
 import type { Wakes } from '../../storage/index.ts';
 import type { PostgresDatabase, PostgresTransaction } from '../../storage/postgres/index.ts';
@@ -89,6 +90,8 @@ export class ChangeLog implements OtherNodes {
   readonly #told: { readonly position: number; readonly report: string }[] = [];
   readonly #reading: SingleRun;
   readonly #confirming: SingleRun;
+  /** Changes that listeners of this node are hearing of. */
+  readonly #telling = new Set<Promise<void>>();
   readonly #collecting: SingleRun;
   #tell: TellListeners = async () => [];
   #unsubscribe: readonly (() => void)[] = [];
@@ -109,9 +112,21 @@ export class ChangeLog implements OtherNodes {
     const { rows } = await database.query<{ position: number }>(NEWEST);
     this.#cursor = rows[0]?.position ?? 0;
     this.#unsubscribe = [
-      wakes.onWake(CHANGES, () => this.#reading.request()),
-      wakes.onWake(CONFIRMATIONS, () => this.#collecting.request()),
+      wakes.onWake(CHANGES, () => void this.#reading.request()),
+      wakes.onWake(CONFIRMATIONS, () => void this.#collecting.request()),
     ];
+  }
+
+  /**
+   * Resolves when the listeners have heard of all that other nodes have committed until now. Throws Problem `unavailable` and what the
+   * database throws.
+   */
+  async caughtUp(): Promise<void> {
+    const { rows } = await this.#options.database.query<{ position: number }>(NEWEST);
+    const newest = rows[0]?.position ?? 0;
+    if (this.#cursor < newest) await this.#reading.request();
+    if (this.#cursor < newest) throw new Problem('unavailable', { reason: 'changes of other nodes were not read' });
+    await Promise.all(this.#telling);
   }
 
   /** In the transaction that makes the changes, which holds the head of the audit. */
@@ -160,7 +175,7 @@ export class ChangeLog implements OtherNodes {
     });
     if (others.length === 0) return [];
     const reports = positions.map((position) => this.#wait(position, others));
-    this.#collecting.request();
+    void this.#collecting.request();
     return (await Promise.all(reports)).flat();
   }
 
@@ -192,7 +207,7 @@ export class ChangeLog implements OtherNodes {
     for (;;) {
       const { rows } = await database.query<ChangeRow>(READ, [this.#cursor]);
       for (const row of rows) {
-        if (row.node !== node || this.#isUntold(row)) void this.#tellAndConfirm(row);
+        if (row.node !== node || this.#isUntold(row)) this.#begin(this.#tellAndConfirm(row));
         this.#cursor = row.position;
       }
       if (rows.length < PAGE) break;
@@ -208,12 +223,17 @@ export class ChangeLog implements OtherNodes {
     return own === undefined;
   }
 
+  #begin(telling: Promise<void>): void {
+    this.#telling.add(telling);
+    void telling.finally(() => this.#telling.delete(telling));
+  }
+
   /** A node whose listener failed confirms nothing; `Listeners` has logged why. */
   async #tellAndConfirm({ position, kind, change }: ChangeRow): Promise<void> {
     const reports = await this.#tell(kind, JSON.parse(change)).catch(() => undefined);
     if (reports === undefined) return;
     this.#told.push({ position, report: JSON.stringify(reports) });
-    this.#confirming.request();
+    void this.#confirming.request();
   }
 
   async #confirm(): Promise<void> {
@@ -263,7 +283,7 @@ export class ChangeLog implements OtherNodes {
 class SingleRun {
   readonly #work: () => Promise<void>;
   readonly #log: Logger;
-  #isRunning = false;
+  #running: Promise<void> | undefined;
   #isRequested = false;
 
   constructor(work: () => Promise<void>, log: Logger) {
@@ -271,13 +291,14 @@ class SingleRun {
     this.#log = log;
   }
 
-  request(): void {
+  /** Resolves when it has run, or failed. */
+  request(): Promise<void> {
     this.#isRequested = true;
-    if (!this.#isRunning) void this.#run();
+    this.#running ??= this.#run();
+    return this.#running;
   }
 
   async #run(): Promise<void> {
-    this.#isRunning = true;
     while (this.#isRequested) {
       this.#isRequested = false;
       try {
@@ -287,6 +308,6 @@ class SingleRun {
         this.#log.warn({ err: error }, 'changes of other nodes were not read');
       }
     }
-    this.#isRunning = false;
+    this.#running = undefined;
   }
 }

@@ -9,7 +9,7 @@ import { type Config, configSchema } from './config.ts';
 const FILE_MAX_BYTES = 1_048_576;
 
 /** Options whose variables hold several values, with commas between them. */
-const LISTS: ReadonlySet<string | undefined> = new Set(['publicHosts', 'from', 'origins']);
+const LISTS: ReadonlySet<string | undefined> = new Set(['publicHosts', 'from', 'origins', 'roles']);
 
 type Path = readonly string[];
 

@@ -16,6 +16,7 @@ import {
 import { z } from 'zod';
 import { oidcSchema } from './oidc-config.ts';
 import { sinksSchema } from './sink-config.ts';
+import { nodeSchema, storeSchema } from './store-config.ts';
 import { DURATION_RULE, PERCENT_RULE, parseDuration, parsePercent, parseSize, SIZE_RULE } from './units.ts';
 import { workersSchema } from './workers.ts';
 
@@ -103,6 +104,8 @@ const filePair = section({ cert: path.prefault(''), key: path.prefault('') });
 
 export const configSchema = z.strictObject({
   data: z.string().min(1).prefault('./data'),
+  store: storeSchema,
+  node: nodeSchema,
   trustDomain: z
     .string()
     .refine(isTrustDomain, 'expected a SPIFFE trust domain: lower case letters, digits, . _ -')

@@ -1,18 +1,24 @@
 /**
  * Turns audit entries into events, in order and without loss: the audit is written in the transaction of every change, and a cursor
- * file holds the position that was read. An event that is repeated after a crash is stored once.
+ * holds the position that was read. An event that is repeated after a crash is stored once.
  */
 
 import type { Logger } from 'pino';
 import type { Registry } from '../../registry/index.ts';
-import type { CursorFile } from '../../storage/index.ts';
 import { fleetEventOf } from './audit-entry-event.ts';
 import type { EventLog } from './event-log.ts';
+
+/** The position in the audit, in a file or a table. */
+export interface AuditCursor {
+  read(): number | undefined;
+  /** Resolves when it is stored. */
+  save(position: number): Promise<void>;
+}
 
 export interface AuditFollowerOptions {
   readonly registry: Pick<Registry, 'exportAudit' | 'listAudit'>;
   readonly events: Pick<EventLog, 'store'>;
-  readonly cursor: CursorFile;
+  readonly cursor: AuditCursor;
   /** Milliseconds between two polls. */
   readonly pollEvery: number;
   readonly log: Logger;
@@ -41,7 +47,7 @@ export class AuditFollower {
     if (saved !== undefined) return new AuditFollower(options, saved);
     const [newest] = await options.registry.listAudit({ limit: 1 });
     const at = newest?.id ?? 0;
-    options.cursor.saveSync(at);
+    await options.cursor.save(at);
     return new AuditFollower(options, at);
   }
 

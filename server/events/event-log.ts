@@ -136,6 +136,11 @@ export class EventLog {
     });
   }
 
+  /** Under which it is stored. */
+  static nameOf({ subject }: FleetEvent): string {
+    return subject === undefined ? UNKNOWN_NAME : identityName(subject);
+  }
+
   /** Never waits and never throws. `source` is the key of the rate limit when it is not the subject, such as an address. */
   record(event: FleetEvent, source = sourceOf(event)): void {
     this.#count += 1;
@@ -304,7 +309,7 @@ export class EventLog {
       data: leftOut === 0 ? data : { ...data, leftOut },
     };
     return {
-      device: subject === undefined ? UNKNOWN_NAME : identityName(subject),
+      device: EventLog.nameOf(event),
       stream: type,
       receivedAt: at,
       // Any client can cause these: they are the first to be dropped when storage is behind.

@@ -42,11 +42,20 @@ export interface FleetEvents {
   close(): Promise<void>;
 }
 
+/** The keys are those of the metric definitions. */
+export function eventCounters(events: Pick<EventLog, 'counters'>): Readonly<Record<string, number>> {
+  const { recorded, leftOut, dropped, waiting } = events.counters();
+  return {
+    events_recorded_total: recorded,
+    events_left_out_total: leftOut,
+    events_dropped_total: dropped,
+    events_waiting: waiting,
+  };
+}
+
 /** A batch waits longer than one of telemetry: no acknowledgement depends on it. */
-const WINDOW_MS = 20;
-const QUEUED_BYTES = 32 * 1_048_576;
-const PATIENCE_MS = 30_000;
-const POLL_EVERY_MS = 250;
+export const EVENT_LIMITS = { window: 20, queuedBytes: 32 * 1_048_576, patience: 30_000 };
+export const AUDIT_POLL_MS = 250;
 
 const CONNECTIONS_FILE = 'connections.next';
 const AUDIT_POSITION_FILE = 'audit.position';
@@ -64,7 +73,7 @@ export async function openFleetEvents(options: FleetEventsOptions): Promise<Flee
   const journal = await openEventJournal({
     directory,
     after,
-    limits: { window: WINDOW_MS, queuedBytes: QUEUED_BYTES, patience: PATIENCE_MS },
+    limits: EVENT_LIMITS,
     retention,
     now,
     log,
@@ -73,21 +82,13 @@ export async function openFleetEvents(options: FleetEventsOptions): Promise<Flee
     const events = new EventLog({ journal, trustDomain, now, log });
     const connections = new ConnectionNumbers(CursorFile.ofNumbers(join(directory, CONNECTIONS_FILE)));
     const cursor = CursorFile.ofNumbers(join(directory, AUDIT_POSITION_FILE));
-    const audit = await AuditFollower.open({ registry, events, cursor, pollEvery: POLL_EVERY_MS, log });
+    const audit = await AuditFollower.open({ registry, events, cursor, pollEvery: AUDIT_POLL_MS, log });
     return {
       log: events,
       journal,
       nextConnection: () => connections.next(),
       pollAudit: () => audit.poll(),
-      counters: () => {
-        const { recorded, leftOut, dropped, waiting } = events.counters();
-        return {
-          events_recorded_total: recorded,
-          events_left_out_total: leftOut,
-          events_dropped_total: dropped,
-          events_waiting: waiting,
-        };
-      },
+      counters: () => eventCounters(events),
       close: async () => {
         await audit.close();
         await events.close();

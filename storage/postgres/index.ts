@@ -1,11 +1,13 @@
 /** PostgreSQL without any domain: connections to the primary, and transactions that are confirmed by its standbys. */
 
 export type { PreparedStatement, Result, Row, Statement } from './connection.ts';
+export { CURSOR_TABLES, CursorRow, type CursorRowOptions } from './cursor-table.ts';
 export { PostgresDatabase, type PostgresTransaction, type TransactionOptions } from './database.ts';
 export { type ClockSkew, DATABASE_NOW, measureClockSkew } from './database-clock.ts';
 export { type HeldLease, LEASE_TABLES, type LeaseRecord, LeaseTable } from './leases.ts';
 export { expectUsableTables, type Migration, migrate, type TableSet, type TableVersion } from './migrations.ts';
 export { NODE_LEASES, NodeLease, type NodeLeaseOptions } from './node-lease.ts';
+export { type ListedNode, NODE_TABLES, type NodeLiveness, type NodeRecord, NodeRecords } from './node-records.ts';
 export type { PoolUsage } from './pool.ts';
 export { isUniqueViolation, sqlstateOf, UnconfirmedCommit } from './postgres-problem.ts';
 export { PostgresWakes, type PostgresWakesOptions } from './postgres-wakes.ts';

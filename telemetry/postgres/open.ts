@@ -34,10 +34,8 @@ export interface PostgresTelemetryOptions {
   readonly now: () => number;
   readonly log: Logger;
   readonly limits?: Partial<IntakeLimits>;
-  /** Applied by a node that may prune, when the journal is opened and every hour. Nothing is removed without it. */
+  /** Applied by the node that prunes, when it begins to and every hour. Nothing is removed without it. */
   readonly retention?: Retention;
-  /** Of nodes that share a database one prunes by itself; `prune()` works on each. */
-  readonly prunes?: boolean;
   /** What a device and a group may store through this node in a day, in percent of the bound on bytes; 0: any. */
   readonly shares?: { readonly device: number; readonly group: number };
   /** Streams that one device may have; 0 or left out: any number. */
@@ -65,6 +63,8 @@ export interface PostgresTelemetryOptions {
 export interface LaneTelemetry<Source extends string = DeviceId> extends Telemetry<Source> {
   /** The device is connected to this node now. What it sends comes after what it sent to others, whose keys are known. */
   claimed(device: Source): Promise<void>;
+  /** Of nodes that share a database one prunes by itself, none at first; `prune()` works on each. */
+  setPruning(prunes: boolean): void;
   /** Another node stored something: followers get it now instead of at the next poll. */
   wake(): void;
   /** Another process has the lane of this node: nothing can be stored any more. */
@@ -137,6 +137,7 @@ export async function openPostgresTelemetry<Source extends string = DeviceId>(
     ...(options.beforePruning !== undefined && { beforePruning: options.beforePruning }),
     ...(options.removed !== undefined && { removedInTime: options.removed }),
   });
+  let prunes = false;
   let isLostTold = false;
   const tellLost = () => {
     if (isLostTold) return;
@@ -157,11 +158,10 @@ export async function openPostgresTelemetry<Source extends string = DeviceId>(
       });
       shares.stored(messages, appended.repeated);
       followers.stored(messages, appended.first, appended.repeated);
-      if (options.prunes === true) retention.stored(messages);
+      if (prunes) retention.stored(messages);
       return appended;
     },
   });
-  if (options.prunes === true) retention.start();
   let isClosed = false;
   let closing: Promise<void> | undefined;
   const unlessClosed = <Result>(read: () => Promise<Result>): Promise<Result> =>
@@ -200,6 +200,12 @@ export async function openPostgresTelemetry<Source extends string = DeviceId>(
     claimed: async (of) => {
       keys.forget(of);
       writer.comesAfter(await newestStampOfOthers(database, name, lane.id));
+    },
+    setPruning: (next) => {
+      if (next === prunes) return;
+      prunes = next;
+      if (prunes) retention.start();
+      else retention.stop();
     },
     wake: () => followers.wake(),
     get isFenced() {

@@ -1,12 +1,12 @@
 /**
- * Forwards one journal to one target: at least once, in the order of the journal, from a cursor on disk. Holds one page of
+ * Forwards one journal to one target: at least once, in the order of the journal, from a cursor that is stored. Holds one page of
  * messages in memory; writers of the journal never wait for it.
  */
 
 import { setTimeout as waitForTimer } from 'node:timers/promises';
 import { Problem } from '@rollcall/protocol';
 import type { Logger } from 'pino';
-import { type CursorFile, propertiesLength } from '../../storage/index.ts';
+import { propertiesLength } from '../../storage/index.ts';
 import { Cursor } from '../cursor.ts';
 import type { Telemetry } from '../telemetry.ts';
 import type { Backoff } from './backoff.ts';
@@ -25,12 +25,20 @@ export interface BatchLimits {
   readonly linger: number;
 }
 
+/** Where the position of a sink is stored. */
+export interface SinkCursor {
+  /** Undefined for a new sink. */
+  read(): Cursor | undefined;
+  /** Resolves when it is stored. */
+  save(position: Cursor): Promise<void>;
+}
+
 export interface ForwarderOptions {
   readonly journal: Pick<Telemetry<string>, 'pages' | 'onStored'>;
   readonly head: JournalHead;
   readonly target: Target;
   readonly filter: SinkMessageFilter;
-  readonly cursor: CursorFile<Cursor>;
+  readonly cursor: SinkCursor;
   readonly deadLetters: DeadLetters;
   readonly batch: BatchLimits;
   readonly backoff: Backoff;

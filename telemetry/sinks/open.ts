@@ -16,7 +16,7 @@ import { DeadLetters } from './dead-letters.ts';
 import { EmailTarget, type EmailTargetOptions } from './email-target.ts';
 import { FileTarget, type FileTargetOptions } from './file-target.ts';
 import { type GroupOf, type SinkFilter, SinkMessageFilter } from './filter.ts';
-import { type BatchLimits, Forwarder, type ForwarderStatus } from './forwarder.ts';
+import { type BatchLimits, Forwarder, type ForwarderStatus, type SinkCursor } from './forwarder.ts';
 import { JournalHead } from './journal-head.ts';
 import { NatsTarget, type NatsTargetOptions } from './nats-target.ts';
 import { PostgresTarget, type PostgresTargetOptions } from './postgres-target.ts';
@@ -60,6 +60,8 @@ export interface SinksOptions {
   readonly journals: Readonly<Record<SinkSource, Telemetry<string>>>;
   /** Directory of cursors and dead letters. */
   readonly directory: string;
+  /** Where the position of a sink is stored; in a file in its directory when left out. */
+  readonly cursorOf?: ((settings: SinkSettings) => Promise<SinkCursor>) | undefined;
   readonly trustDomain: string;
   readonly groupOf: GroupOf;
   readonly now: () => number;
@@ -78,7 +80,8 @@ export interface Sinks {
   skip(name: string): Promise<Position | undefined>;
   /** Names as metrics have them. */
   counters(): Readonly<Record<string, number>>;
-  close(): Promise<void>;
+  /** `graceMs`: how long current deliveries may take; 3 s when left out. */
+  close(graceMs?: number): Promise<void>;
 }
 
 const RETENTION_CHECK_MS = 60_000;
@@ -113,7 +116,7 @@ export async function openSinks(options: SinksOptions): Promise<Sinks> {
     const { source } = settings;
     const head = heads.get(source) ?? (await JournalHead.of(journals[source]));
     heads.set(source, head);
-    sinks.push(openSink(settings, head, options));
+    sinks.push(await openSink(settings, head, options));
   }
   for (const { settings, forwarder } of sinks) {
     const { name, source, destination, target } = settings;
@@ -156,15 +159,15 @@ export async function openSinks(options: SinksOptions): Promise<Sinks> {
     },
     skip: async (name) => (await find(name).forwarder.skip())?.position,
     counters: () => Object.assign({}, ...sinks.map((sink) => countersOf(statusOf(sink)))) as Record<string, number>,
-    close: async () => {
+    close: async (graceMs = CLOSE_GRACE_MS) => {
       clearInterval(timer);
       clearInterval(targetTimer);
-      await Promise.all(sinks.map(({ forwarder }) => forwarder.close(CLOSE_GRACE_MS)));
+      await Promise.all(sinks.map(({ forwarder }) => forwarder.close(graceMs)));
     },
   };
 }
 
-function openSink(settings: SinkSettings, head: JournalHead, options: SinksOptions): Sink {
+async function openSink(settings: SinkSettings, head: JournalHead, options: SinksOptions): Promise<Sink> {
   const { journals, directory, groupOf, now, random } = options;
   const own = join(directory, settings.name);
   mkdirSync(own, { recursive: true, mode: 0o700 });
@@ -175,7 +178,7 @@ function openSink(settings: SinkSettings, head: JournalHead, options: SinksOptio
     head,
     target: targetOf(settings, options),
     filter: new SinkMessageFilter(settings.filter, groupOf, now),
-    cursor: positionFile(directory, settings),
+    cursor: (await options.cursorOf?.(settings)) ?? positionFile(directory, settings),
     deadLetters: new DeadLetters({ file: deadLetterFile, bytes: settings.deadLetterBytes, now, log }),
     batch: settings.batch,
     backoff: new Backoff(settings.retry, random),
@@ -199,6 +202,16 @@ function targetOf({ name, source, target }: SinkSettings, { trustDomain, now }: 
     case 'file':
       return new FileTarget(target);
   }
+}
+
+/** Of a sink that another node runs. */
+export function statusElsewhere({ name, source, destination, filter, target }: SinkSettings, now: number): SinkStatus {
+  return {
+    ...{ name, source, destination, filter, kind: target.kind, deadLetterFile: '' },
+    ...{ state: 'stopped', reason: 'another node forwards', isUntrusted: false, since: now },
+    ...{ position: Cursor.BEGIN, lagMessages: 0, lagMs: 0, forwarded: 0, filtered: 0, retries: 0 },
+    ...{ deadLettered: 0, missed: 0, notice: undefined, losses: 0 },
+  };
 }
 
 function statusOf({ settings, forwarder, deadLetterFile }: Sink): SinkStatus {

@@ -1,0 +1,81 @@
+/** Opens the stores that several nodes share: registry, telemetry, events and sinks on PostgreSQL. Retention runs on one node at a time. */
+
+import type { OpenSessionStore } from '../../broker/index.ts';
+import { openPostgresRegistry } from '../../registry/open.ts';
+import { openPostgresTelemetry, type Retention, type SinkSettings } from '../../telemetry/index.ts';
+import type { ServerContext } from '../context.ts';
+import type { OpenParts } from '../open-parts.ts';
+import { reportOverShare } from '../share-reports.ts';
+import { registryRules, type Stores, sinkOptions, telemetryRules } from '../store-options.ts';
+import type { Cluster } from './cluster.ts';
+import { openClusterEvents } from './cluster-events.ts';
+import { LeasedPart } from './leased-part.ts';
+import { createLeasedSinks } from './leased-sinks.ts';
+
+export async function openClusterStores(
+  context: ServerContext,
+  cluster: Cluster,
+  { settings, sessions }: { readonly settings: readonly SinkSettings[]; readonly sessions: OpenSessionStore },
+  opened: OpenParts,
+): Promise<Stores> {
+  const { config, now, log } = context;
+  const { database, node, wakes, singletons } = cluster;
+  // Closing a registry closes its database.
+  const ofRegistry = database.apart({});
+  const registry = opened.add(
+    await openPostgresRegistry({
+      ...{ database: ofRegistry, wakes, node, others: () => aliveBeside(cluster) },
+      ...registryRules(context),
+    }).catch(async (error: unknown) => {
+      await ofRegistry.close();
+      throw error;
+    }),
+  );
+  const telemetry = opened.add(
+    await openPostgresTelemetry({
+      ...{ database, node, wakes, journal: 'telemetry' as const },
+      ...telemetryRules(context, registry),
+      retention: boundOf(context),
+    }),
+  );
+  const events = opened.add(
+    await openClusterEvents({
+      ...{ cluster, registry, now, trustDomain: config.trustDomain, retention: config.events.retention },
+      log: log.child({ component: 'events' }),
+    }),
+  );
+  const journals = [telemetry, events.journal];
+  opened.add(
+    new LeasedPart<true>({
+      singletons,
+      name: 'retention',
+      open: async () => {
+        for (const journal of journals) journal.setPruning(true);
+        return true;
+      },
+      close: async () => {
+        for (const journal of journals) journal.setPruning(false);
+      },
+      log: log.child({ component: 'telemetry' }),
+    }),
+  );
+  reportOverShare({ telemetry, events: events.log, log });
+  const sinks = opened.add(createLeasedSinks(cluster, sinkOptions(context, settings, { registry, telemetry, events })));
+  return { registry, telemetry, events, sinks, sessions };
+}
+
+/** Those that can confirm a change now. */
+async function aliveBeside({ node, nodes }: Cluster): Promise<readonly string[]> {
+  const found = await nodes();
+  return found.filter(({ name, liveness }) => name !== node && liveness.state === 'alive').map(({ name }) => name);
+}
+
+/** A percentage is of a disk, which this machine does not know. */
+function boundOf({ config, log }: ServerContext): Retention {
+  const { bytes, age, groups } = config.telemetry.retention;
+  if (typeof bytes === 'number') return { age, bytes, groups };
+  if (age === 0) {
+    log.warn('nothing removes telemetry from the database: set telemetry.retention.age, or bytes as a size');
+  }
+  return { age, groups, bytes: 0 };
+}

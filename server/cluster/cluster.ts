@@ -1,0 +1,224 @@
+/**
+ * One node among several that share a store on PostgreSQL: its connections, its lease with its heartbeats, what it says of itself, and the
+ * leases of what one node does for all. Opens no registry and no journal.
+ */
+
+import { hostname } from 'node:os';
+import { Problem } from '@rollcall/protocol';
+import type { Logger } from 'pino';
+import { Heartbeat, type Liveness, suspensionAwareClock, type Wakes } from '../../storage/index.ts';
+import {
+  type ClockSkew,
+  CURSOR_TABLES,
+  LEASE_TABLES,
+  LeaseTable,
+  type ListedNode,
+  measureClockSkew,
+  migrate,
+  NODE_TABLES,
+  NodeLease,
+  NodeRecords,
+  PostgresDatabase,
+  PostgresWakes,
+  Singletons,
+} from '../../storage/postgres/index.ts';
+import type { Config } from '../config/config.ts';
+import { EMBEDDED_STORE, NODE_NAME, NODE_ROLES } from '../config/store-config.ts';
+import { storeSettings } from '../config/store-settings.ts';
+
+export interface ClusterOptions {
+  readonly config: Pick<Config, 'store' | 'node'>;
+  readonly version: string;
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
+  readonly log: Logger;
+}
+
+export interface Cluster {
+  /** The name of this node. */
+  readonly node: string;
+  readonly database: PostgresDatabase;
+  readonly wakes: Wakes;
+  readonly singletons: Singletons;
+  /** Of this node, by its clock, at this moment. */
+  liveness(): Liveness;
+  /** Called at each change. Returns a function that removes the listener. */
+  onLiveness(listener: (liveness: Liveness) => void): () => void;
+  /** Another process has the name of this node, or an operator removed it: it has to stop. Called once, also when that was before. */
+  onLost(listener: (problem: Problem) => void): void;
+  nodes(): Promise<readonly ListedNode[]>;
+  /** False: there is none of this name. */
+  remove(name: string): Promise<boolean>;
+  /** The node that does this for all, by the name of its lease; undefined when none does now. */
+  holderOf(name: string): Promise<string | undefined>;
+  /** The database's clock minus that of this node, as it was last measured. */
+  skew(): ClockSkew;
+  /** Connected sessions of this node, for the list of nodes. */
+  countSessions(count: () => number): void;
+  close(): Promise<void>;
+}
+
+const RECORD_EVERY_MS = 5_000;
+/** A clock that differs by more is reported. */
+export const SKEW_TOLERATED_MS = 1_000;
+
+/** Throws Problem `config_invalid` for a server that is alone and leaves a role to nobody. */
+export function isShared({ store, node }: Pick<Config, 'store' | 'node'>): boolean {
+  if (store.url !== EMBEDDED_STORE) return true;
+  if (node.roles.length === NODE_ROLES.length) return false;
+  throw new Problem('config_invalid', {
+    reason: 'node.roles: expected all of them with store.url: file:, because no other node has the same store',
+  });
+}
+
+/** That of the configuration, or the host's. Throws Problem `config_invalid` when neither can be used. */
+export function nodeNameOf({ node }: Pick<Config, 'node'>, host: string = hostname()): string {
+  const name = node.name === '' ? host.toLowerCase() : node.name;
+  if (NODE_NAME.test(name)) return name;
+  throw new Problem('config_invalid', {
+    reason: 'node.name: expected a name of a-z 0-9 . -, and that of this host is none',
+    hint: 'choose one with --node-name NAME',
+  });
+}
+
+/**
+ * Waits up to a second for the name when its former process was killed. Throws Problem `node_exists`, `node_removed`, what the
+ * configuration is refused for, and what the database throws.
+ */
+export async function openCluster({ config, version, now, log }: ClusterOptions): Promise<Cluster> {
+  const node = nodeNameOf(config);
+  const { store } = config;
+  const files = { caFile: store.caFile, certificateFile: store.certificateFile, keyFile: store.keyFile };
+  const settings = storeSettings(
+    {
+      ...store,
+      ...Object.fromEntries(Object.entries(files).map(([name, file]) => [name, file || undefined])),
+      passwordFile: store.passwordFile || undefined,
+    },
+    now,
+  );
+  const database = new PostgresDatabase({
+    ...settings,
+    applicationName: `rollcall ${node}`,
+    onPrimary: ({ host, port }) => log.info({ host, port }, 'connected to the primary of the database'),
+  });
+  try {
+    return await openNode({ database, node, roles: config.node.roles, version, now, log });
+  } catch (error) {
+    await database.close();
+    throw error;
+  }
+}
+
+interface NodeOptions extends Pick<ClusterOptions, 'version' | 'now' | 'log'> {
+  readonly database: PostgresDatabase;
+  readonly node: string;
+  readonly roles: Config['node']['roles'];
+}
+
+async function openNode({ database, node, roles, version, now, log }: NodeOptions): Promise<Cluster> {
+  await database.check();
+  for (const tables of [LEASE_TABLES, NODE_TABLES, CURSOR_TABLES]) await migrate(database, tables);
+  const clock = suspensionAwareClock();
+  const records = new NodeRecords(database, node, clock);
+  if (await records.isRemoved(node)) throw new Problem('node_removed', { reason: `node ${node} was removed` });
+  let skew = await measureClockSkew(database, now);
+  warnOfSkew(skew, log);
+
+  const listeners = new Set<(liveness: Liveness) => void>();
+  const lost = Promise.withResolvers<Problem>();
+  const heartbeat = new Heartbeat({
+    now: clock,
+    schedule: (milliseconds, action) => {
+      const timer = setTimeout(action, milliseconds);
+      return () => clearTimeout(timer);
+    },
+    onChange: (liveness) => {
+      for (const listener of listeners) listener(liveness);
+    },
+  });
+  const failing = new FailureLog(log);
+  const lease = await NodeLease.take({
+    ...{ database, node, heartbeat, now: clock },
+    onFailure: (error) => failing.failed(error, 'the heartbeat of this node was not confirmed'),
+    onLost: () => {
+      const told = (isRemoved: boolean) =>
+        lost.resolve(
+          isRemoved
+            ? new Problem('node_removed', { reason: `node ${node} was removed` })
+            : new Problem('node_exists', { reason: `another process has the lease of ${node}` }),
+        );
+      records.isRemoved(node).then(told, () => told(false));
+    },
+  });
+  listeners.add((liveness) => {
+    if (liveness === 'alive') failing.ended();
+  });
+  const wakes = new PostgresWakes({
+    database,
+    onLost: (error) => failing.failed(error, 'the connection for wakes was lost'),
+  });
+  const leases = new LeaseTable({ database, node, now: clock });
+  const singletons = new Singletons({
+    ...{ database, node, wakes, now: clock },
+    onFailure: (error) => failing.failed(error, 'leases were not renewed'),
+  });
+  let sessions = () => 0;
+  const startedAt = now();
+  const record = async () => {
+    skew = await measureClockSkew(database, now);
+    await records.save({ name: node, roles, version, startedAt, sessions: sessions(), skew: skew.skew });
+  };
+  await record();
+  const timer = setInterval(() => void record().catch(() => {}), RECORD_EVERY_MS).unref();
+  log.info({ node, roles, epoch: lease.epoch }, 'this node has its name');
+  return {
+    ...{ node, database, wakes, singletons },
+    liveness: () => heartbeat.liveness,
+    onLiveness: (listener) => {
+      listeners.add(listener);
+      return () => listeners.delete(listener);
+    },
+    onLost: (listener) => void lost.promise.then(listener),
+    nodes: () => records.list(),
+    remove: (name) => records.remove(name, now()),
+    holderOf: async (name) => (await leases.read([`single/${name}`]))[0]?.node,
+    skew: () => skew,
+    countSessions: (count) => {
+      sessions = count;
+    },
+    close: async () => {
+      clearInterval(timer);
+      listeners.clear();
+      await singletons.close();
+      await wakes.close();
+      await lease.release();
+      await database.close();
+    },
+  };
+}
+
+function warnOfSkew({ skew, uncertainty }: ClockSkew, log: Logger): void {
+  if (Math.abs(skew) - uncertainty <= SKEW_TOLERATED_MS) return;
+  log.warn({ skewMs: Math.round(skew) }, 'the clock of this node differs from that of the database');
+}
+
+/** Logs the first failure of a row, for heartbeats fail four times a second. */
+class FailureLog {
+  readonly #log: Logger;
+  readonly #failing = new Set<string>();
+
+  constructor(log: Logger) {
+    this.#log = log;
+  }
+
+  failed(error: unknown, message: string): void {
+    if (this.#failing.has(message)) return;
+    this.#failing.add(message);
+    this.#log.warn({ err: error }, message);
+  }
+
+  ended(): void {
+    this.#failing.clear();
+  }
+}

@@ -1,0 +1,60 @@
+/**
+ * Has the broker of a node act only while others know that the node is there. A node that is heard again first does what follows from the
+ * changes that it missed, so that nothing of a device that was revoked meanwhile is acknowledged or delivered.
+ */
+
+import { setTimeout as delay } from 'node:timers/promises';
+import type { Logger } from 'pino';
+import type { NodeBroker } from '../../broker/index.ts';
+import type { SharedRegistry } from '../../registry/open.ts';
+import type { Liveness } from '../../storage/index.ts';
+import type { Cluster } from './cluster.ts';
+
+export interface LivenessOptions {
+  readonly cluster: Pick<Cluster, 'liveness' | 'onLiveness'>;
+  readonly broker: Pick<NodeBroker, 'setDeaf' | 'closeSessions'>;
+  readonly registry: Pick<SharedRegistry, 'changesHeard'>;
+  readonly log: Logger;
+  /** Milliseconds between two tries to read what was missed; 250 when left out. */
+  readonly retryEvery?: number;
+}
+
+const RETRY_EVERY_MS = 250;
+
+/** Returns a function that ends it. */
+export function connectLiveness(options: LivenessOptions): () => void {
+  const { cluster, broker, registry, log, retryEvery = RETRY_EVERY_MS } = options;
+  // A change that comes meanwhile makes an earlier one void.
+  let changes = 0;
+
+  const hear = async (): Promise<void> => {
+    const own = changes;
+    while (own === changes) {
+      try {
+        await registry.changesHeard();
+        if (own === changes && cluster.liveness() === 'alive') broker.setDeaf(false);
+        return;
+      } catch (error) {
+        log.warn({ err: error }, 'changes of other nodes could not be read; this node stays deaf');
+        await delay(retryEvery, undefined, { ref: false });
+      }
+    }
+  };
+  const apply = (liveness: Liveness): void => {
+    changes += 1;
+    if (liveness === 'alive') {
+      void hear();
+      return;
+    }
+    broker.setDeaf(true);
+    if (liveness !== 'expired') return;
+    log.error('no heartbeat of this node was confirmed in time: its connections are closed');
+    broker.closeSessions();
+  };
+  const stop = cluster.onLiveness(apply);
+  if (cluster.liveness() !== 'alive') apply(cluster.liveness());
+  return () => {
+    changes += 1;
+    stop();
+  };
+}

@@ -1,0 +1,51 @@
+/** The schema of two options: what the server stores in, and which node of several it is. */
+
+import { z } from 'zod';
+
+export const EMBEDDED_STORE = 'file:';
+
+/** What a node serves. */
+export const NODE_ROLES = ['mqtt', 'enroll', 'console'] as const;
+export type NodeRole = (typeof NODE_ROLES)[number];
+
+/** As names of devices; it is part of names of leases and of lanes. */
+export const NODE_NAME = /^[a-z0-9][a-z0-9.-]{0,62}$/;
+const NODE_NAME_RULE = 'expected 1 to 63 of a-z 0-9 . -, the first a letter or a digit';
+
+const path = z.string().max(4_096);
+
+/** Its parts are checked when the store is opened: reading a configuration loads no client of a database. */
+const storeUrl = z
+  .string()
+  .max(2_048)
+  .regex(/^(file:|postgres(ql)?:\/\/.+)$/, 'expected file: or a URL of the form postgres://user@host1,host2/database');
+
+export const storeSchema = z
+  .strictObject({
+    url: storeUrl.prefault(EMBEDDED_STORE),
+    caFile: path.prefault(''),
+    certificateFile: path.prefault(''),
+    keyFile: path.prefault(''),
+    passwordFile: path.prefault(''),
+    standbys: z.number().int().min(0).max(16).prefault(0),
+    schema: z
+      .string()
+      .regex(/^[a-z_][a-z0-9_]{0,39}$/, 'expected 1 to 40 of a-z 0-9 _, the first no digit')
+      .prefault('rollcall'),
+    connections: z.number().int().min(4).max(1_000).prefault(20),
+  })
+  .prefault({});
+
+export const nodeSchema = z
+  .strictObject({
+    name: z
+      .string()
+      .refine((text) => text === '' || NODE_NAME.test(text), NODE_NAME_RULE)
+      .prefault(''),
+    roles: z
+      .array(z.enum(NODE_ROLES))
+      .min(1)
+      .transform((roles): readonly NodeRole[] => NODE_ROLES.filter((role) => roles.includes(role)))
+      .prefault([...NODE_ROLES]),
+  })
+  .prefault({});

@@ -1,0 +1,75 @@
+/** Bad days of nodes that share a store: a start that is refused says why, and a node that others do not hear stops by itself. */
+
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { expect, it } from 'vitest';
+import { sharedStore } from '../fixtures/cluster-node.ts';
+import { startFleet } from '../fixtures/fleet.ts';
+import { connectMqtt } from '../fixtures/mqtt.ts';
+import { suitePostgres } from '../fixtures/postgres-cluster.ts';
+import { describeWithClients } from '../fixtures/real-client.ts';
+import { temporaryDirectory } from '../fixtures/temporary.ts';
+
+const STARTS_MS = 120_000;
+
+describeWithClients('a node that shares a store', ['postgres'], () => {
+  const postgres = suitePostgres();
+
+  it(
+    'is refused with a name that another one has, with the CA of another fleet, without the standbys that are asked for, and on newer tables',
+    async () => {
+      const store = await sharedStore(postgres());
+      const stranger = await startFleet({ data: join(temporaryDirectory(), 'data') });
+      await stranger.stop();
+      const a = await store.node('a');
+      const saidBy = async (name: string, options: Parameters<typeof store.refused>[1]) => {
+        const { code, stderr } = await store.refused(name, options);
+        return `${code} ${stderr}`;
+      };
+      const [sameName, foreign, noCa, noStandby] = await Promise.all([
+        saidBy('a', { like: a }),
+        saidBy('b', { like: stranger }),
+        saidBy('c', {}),
+        saidBy('d', { like: a, environment: { ROLLCALL_STORE_STANDBYS: '1' } }),
+      ]);
+      expect(sameName).toMatch(/^3 [\s\S]*another process runs as the node of this name/);
+      expect(foreign).toMatch(
+        /^1 [\s\S]*expected the root [0-9a-f]{40}, which the registry knows, .* found [0-9a-f]{40}/,
+      );
+      expect(noCa).toMatch(/^1 [\s\S]*the registry knows devices that trust it/);
+      expect(noStandby).toMatch(/^1 [\s\S]*expected synchronous_standby_names to be a list that demands 1 standby/);
+      const makeNewer = `table_versions SET version = 99, oldest = 99 WHERE name = 'registry'`;
+      await store.ask((schema) => `UPDATE ${schema}.${makeNewer}`);
+      expect(await saidBy('e', { like: a })).toMatch(/^1 [\s\S]*was written by a newer version/);
+      expect(existsSync(join(a.data, 'registry.db'))).toBe(false);
+    },
+    STARTS_MS,
+  );
+
+  it(
+    'acknowledges nothing while the database does not answer, is not ready then, and goes on afterwards',
+    async () => {
+      const store = await sharedStore(postgres());
+      const a = await store.node('a', {
+        arguments: [],
+        environment: { ROLLCALL_HEALTH_LISTEN: 'true', ROLLCALL_HEALTH_PORT: '0' },
+      });
+      const ready = async () => (await fetch(`${a.healthUrl}/readyz`)).status;
+      const client = await connectMqtt(await a.enroll('pump-1'));
+      expect(await ready()).toBe(200);
+      postgres().primary.freeze();
+      await a.server.untilLogged('this node is deaf');
+      let isAcknowledged = false;
+      const stored = client.publishAsync('devices/pump-1/telemetry/heat', '21.5', { qos: 1 }).then(() => {
+        isAcknowledged = true;
+      });
+      expect(await ready()).toBe(503);
+      expect(isAcknowledged).toBe(false);
+      postgres().primary.thaw();
+      await stored;
+      await expect.poll(ready).toBe(200);
+      expect(await a.operator.queryTelemetry({ device: 'pump-1', limit: 10 })).toHaveLength(1);
+    },
+    STARTS_MS,
+  );
+});
