@@ -7,6 +7,8 @@ export type { PolicyPreview } from './access/policy-preview.ts';
 export { type Broker, createBroker, type NodeBroker } from './broker.ts';
 export { type BrokerKeeper, type BrokerKeeperOptions, type NodeReport, openBrokerKeeper } from './broker-keeper.ts';
 export { type BrokerNode, type BrokerNodeOptions, createBrokerNode } from './broker-node.ts';
+export { type ClusterOptions, type OpenCluster, openCluster } from './cluster/open-cluster.ts';
+export { type ClusterBrokerOptions, createClusterBroker } from './cluster-broker.ts';
 export type { BrokerEvent, ConnectFailure, DisconnectReason } from './events.ts';
 export type { ChannelToKeeper, ChannelToNode, KeeperCalls, NodeCalls } from './nodes/node-calls.ts';
 export { type OpenSessionStore, openSessionStore } from './session-store/open-session-store.ts';

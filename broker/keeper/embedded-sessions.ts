@@ -60,11 +60,21 @@ export class EmbeddedSessions implements Sessions {
   }
 
   enqueue(message: Message, options: EnqueueOptions): Promise<void> | undefined {
-    const { persistence } = this.#options;
-    const { received } = options;
-    if (received === undefined) return persistence.persist(message, options);
-    const together = () => received.record.incoming.put(received.packetId, undefined);
-    return persistence.persist(message, { ...options, together });
+    return options.received === undefined
+      ? this.#options.persistence.persist(message, options)
+      : this.enqueueTogether(message, options, () => {});
+  }
+
+  /** As {@link enqueue}; `together` makes changes that have to be on disk together with those of the message. */
+  enqueueTogether(message: Message, options: EnqueueOptions, together: () => void): Promise<void> | undefined {
+    const { received, ...others } = options;
+    return this.#options.persistence.persist(message, {
+      ...others,
+      together() {
+        received?.record.incoming.put(received.packetId, undefined);
+        together();
+      },
+    });
   }
 
   mayRetain(topic: string, bytes: number, owner: string): boolean {

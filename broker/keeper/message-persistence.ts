@@ -19,6 +19,10 @@ import { type EnqueueOptions, NoRoomError } from './sessions.ts';
 import type { ShareChoice } from './shared-subscriptions.ts';
 
 export interface PersistOptions extends Omit<EnqueueOptions, 'received'> {
+  /** Another node has stored it as the retained message of its topic; this one only has to know. */
+  readonly isReplica?: boolean;
+  /** Queues it only for these sessions; for all when left out. */
+  readonly isFor?: ((clientId: string) => boolean) | undefined;
   /** Makes the changes that have to be on disk together with those of the message, or not at all. */
   readonly together?: (() => void) | undefined;
 }
@@ -79,12 +83,15 @@ export class MessagePersistence {
   }
 
   /** As `Sessions.enqueue`. For a retained message {@link mayRetain} was asked before. */
-  persist(message: Message, { owner, shares, isInJournal, together }: PersistOptions): Promise<void> | undefined {
+  persist(
+    message: Message,
+    { owner, shares, isInJournal, isReplica = false, isFor, together }: PersistOptions,
+  ): Promise<void> | undefined {
     const { store } = this.#options;
-    const receivers = message.qos === 0 ? undefined : this.#receiversOf(message, shares);
+    const receivers = message.qos === 0 ? undefined : this.#receiversOf(message, shares, isFor);
     if (receivers === undefined && !message.retain && together === undefined) return undefined;
     if (!store.hasRoom()) return Promise.reject(new Problem('unavailable', TOO_MANY_CHANGES));
-    if (message.retain) this.#retain(message, owner);
+    if (message.retain) this.#retain(message, owner, isReplica);
     if (receivers !== undefined) {
       const queued = store.enqueue([...receivers.values()], message);
       for (const choice of shares ?? []) choice.isQueued = queued.includes(choice.member.clientId);
@@ -116,21 +123,27 @@ export class MessagePersistence {
     for (const topic of this.#options.store.sweep(now)) this.#retained.delete(topic);
   }
 
-  #retain(message: Message, publisher: string): void {
+  #retain(message: Message, publisher: string, isReplica: boolean): void {
     const { topic, payload } = message;
     const owner = isServerTopic(topic) ? SERVER_OWNER : publisher;
-    if (!this.#options.store.retain(message, owner)) return; // The former one stays.
+    if (isReplica) this.#options.store.replicate(message, owner);
+    else if (!this.#options.store.retain(message, owner)) return; // The former one stays.
     this.#retained.delete(topic);
     if (payload.length > 0) this.#retained.set(topic, owner, messageBytes(message));
   }
 
   /** Each persistent session once, with the highest QoS of its matching subscriptions [MQTT-3.3.4-2]; undefined for none. */
-  #receiversOf(message: Message, shares: readonly ShareChoice[] | undefined): Receivers | undefined {
+  #receiversOf(
+    message: Message,
+    shares: readonly ShareChoice[] | undefined,
+    isFor: PersistOptions['isFor'],
+  ): Receivers | undefined {
     const matching = this.#options.store.filters.matching(message.topic);
     if (matching.length === 0 && shares === undefined) return undefined;
     const receivers: Receivers = new Map();
     for (const { clientId } of matching) {
-      if (!receivers.has(clientId)) this.#addReceiver(receivers, message, clientId);
+      if (receivers.has(clientId) || isFor?.(clientId) === false) continue;
+      this.#addReceiver(receivers, message, clientId);
     }
     for (const choice of shares ?? []) this.#addShared(receivers, message, choice);
     return receivers.size === 0 ? undefined : receivers;

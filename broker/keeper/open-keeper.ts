@@ -14,6 +14,7 @@ import { EmbeddedSessions } from './embedded-sessions.ts';
 import { MessagePersistence } from './message-persistence.ts';
 import { PersistentSessions } from './persistent-sessions.ts';
 import { ServerMessages } from './server-messages.ts';
+import type { Sessions } from './sessions.ts';
 import { ShareDirectory } from './share-directory.ts';
 import { SharedRedelivery } from './shared-redelivery.ts';
 import { StoredStateChanges } from './stored-state-changes.ts';
@@ -28,7 +29,7 @@ export interface StoredSessions {
 }
 
 export interface Keeper extends StoredSessions {
-  readonly sessions: EmbeddedSessions;
+  readonly sessions: Sessions;
   readonly persistence: MessagePersistence;
   readonly redelivery: SharedRedelivery;
   readonly wills: Wills;
@@ -51,6 +52,8 @@ export interface KeeperOptions {
   readonly bus: Bus;
   /** Numbers for connections, each greater than the one before. */
   readonly nextSequence: () => number;
+  /** Adds what several nodes over one database need. */
+  readonly wrap?: (embedded: EmbeddedSessions) => Sessions;
 }
 
 /** How long after a start clients may reconnect before the wills of an earlier run are published, in ms. */
@@ -99,7 +102,8 @@ export function openKeeper(context: BrokerContext, stored: StoredSessions, optio
   });
   const nextNumber = () => routing.nextNumber();
   const parts = { store, persistentSessions, persistence, shares, redelivery, wills, nextNumber, nextSequence };
-  const sessions = new EmbeddedSessions(parts);
+  const embedded = new EmbeddedSessions(parts);
+  const sessions = options.wrap?.(embedded) ?? embedded;
   const publisher = new WillPublisher({
     ...context,
     ...options,

@@ -32,6 +32,20 @@ export class OwnedWills {
     }
   }
 
+  /** Of a will that the store has loaded. Undefined: there is none that can be read. */
+  adopt(clientId: string): WillRecord | undefined {
+    const will = this.#store.willOf(clientId);
+    const owner = will && readAbout(will.about)?.owner;
+    if (owner !== undefined) this.#addOwner(owner, clientId);
+    return owner === undefined ? undefined : will;
+  }
+
+  /** The store has to forget it as well. */
+  forget(clientId: string): void {
+    const will = this.#store.willOf(clientId);
+    if (will !== undefined) this.#removeOwner(readAbout(will.about)?.owner ?? '', clientId);
+  }
+
   all(): Iterable<readonly [clientId: string, will: WillRecord]> {
     return this.#store.wills();
   }
@@ -78,14 +92,17 @@ export class OwnedWills {
     const will = this.#store.willOf(clientId);
     if (will === undefined) return;
     this.#store.removeWill(clientId);
-    const owner = readAbout(will.about)?.owner ?? '';
-    const own = this.#byOwner.get(owner);
-    own?.delete(clientId);
-    if (own?.size === 0) this.#byOwner.delete(owner);
+    this.#removeOwner(readAbout(will.about)?.owner ?? '', clientId);
   }
 
   durable(): Promise<void> {
     return this.#store.durable();
+  }
+
+  #removeOwner(owner: string, clientId: string): void {
+    const own = this.#byOwner.get(owner);
+    own?.delete(clientId);
+    if (own?.size === 0) this.#byOwner.delete(owner);
   }
 
   #addOwner(owner: string, clientId: string): void {

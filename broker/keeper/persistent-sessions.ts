@@ -99,11 +99,16 @@ export class PersistentSessions {
     return this.#sessions.keys();
   }
 
-  /** Loads what an earlier run stored. Unreadable sessions are removed. */
-  async load(rightsOf: (subject: Subject) => Promise<Rights>): Promise<void> {
+  /** Loads what an earlier run stored. */
+  load(rightsOf: (subject: Subject) => Promise<Rights>): Promise<void> {
+    return this.adopt(this.#options.store.storedSessions(), rightsOf);
+  }
+
+  /** Adds sessions that the store has loaded. Unreadable ones are removed. */
+  async adopt(rows: readonly StoredSession[], rightsOf: (subject: Subject) => Promise<Rights>): Promise<void> {
     const { store } = this.#options;
     const now = this.#options.now();
-    for (const row of store.storedSessions()) {
+    for (const row of rows) {
       const subject = readSubject(row);
       if (subject === undefined) store.removeSession(row.clientId);
       else {
@@ -114,6 +119,16 @@ export class PersistentSessions {
         this.#add(row.clientId, { ...row, subject, rights, awaySince, epoch: this.#nextEpoch() });
       }
     }
+  }
+
+  /** Another node has the session from now on; the store has to forget it. */
+  forget(clientId: string): void {
+    const session = this.#sessions.get(clientId);
+    if (session === undefined) return;
+    this.#sessions.delete(clientId);
+    const own = this.#byOwner.get(session.owner);
+    own?.delete(clientId);
+    if (own?.size === 0) this.#byOwner.delete(session.owner);
   }
 
   async claim(claim: SessionClaim): Promise<FoundSession> {

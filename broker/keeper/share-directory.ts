@@ -50,6 +50,15 @@ export class ShareDirectory {
     return this.#shared.hasMatch(message.topic) ? this.#shared.choose(message) : undefined;
   }
 
+  /** As {@link SharedSubscriptions.members} and {@link SharedSubscriptions.chooseIn}. */
+  members(): ReturnType<SharedSubscriptions['members']> {
+    return this.#shared.members();
+  }
+
+  chooseIn(share: string, message: Message): ShareMember | undefined {
+    return this.#shared.chooseIn(share, message);
+  }
+
   /** As {@link SharedSubscriptions.chooseOther}. */
   chooseOther(share: string, message: Message, leaving: string): ShareMember | undefined {
     return this.#shared.chooseOther(share, message, leaving);

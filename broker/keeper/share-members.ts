@@ -35,6 +35,10 @@ export class ShareMembers {
     return this.#byClient.size;
   }
 
+  all(): Iterable<ShareMember> {
+    return this.#byClient.values();
+  }
+
   has(clientId: string): boolean {
     return this.#byClient.has(clientId);
   }

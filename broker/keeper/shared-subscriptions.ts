@@ -75,6 +75,16 @@ export class SharedSubscriptions {
     return this.#byFilter.hasMatch(topic);
   }
 
+  /** The members of each share. */
+  *members(): Iterable<readonly [share: string, members: Iterable<ShareMember>]> {
+    for (const { share, members } of this.#shares.values()) yield [share, members.all()];
+  }
+
+  /** One member of this share; undefined when none can receive the message. */
+  chooseIn(share: string, message: SharedMessage): ShareMember | undefined {
+    return this.#shares.get(share)?.members.choose(message);
+  }
+
   /** One member of each share whose filter matches; none of a share whose members cannot receive the message. */
   choose(message: SharedMessage): readonly ShareChoice[] {
     if (this.#shares.size === 0) return NONE;

@@ -97,6 +97,22 @@ export class Wills {
     this.#schedule();
   }
 
+  /** Waits with wills that the store has loaded from another node, as with those of an earlier run. */
+  adopt(clientIds: Iterable<string>): void {
+    for (const clientId of clientIds) {
+      const will = this.#wills.adopt(clientId);
+      if (will !== undefined && !this.#waiting.has(clientId)) this.#add(this.#ofEarlierRun(clientId, will));
+    }
+    this.#schedule();
+  }
+
+  /** Another node has the client's will from now on. Resolves when one that is being published is. */
+  async forget(clientId: string): Promise<void> {
+    await this.#published.get(clientId)?.publication;
+    this.#forget(clientId);
+    this.#wills.forget(clientId);
+  }
+
   /** Wills that wait or are being published. */
   get pendingCount(): number {
     return this.#waiting.size + this.#published.size;

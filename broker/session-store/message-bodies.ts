@@ -2,6 +2,7 @@
 
 import type { Message } from '../mqtt/message.ts';
 import type { MemoryPool } from './memory-pool.ts';
+import type { RowIds } from './row-ids.ts';
 import type { RecordChange } from './session-changes.ts';
 import type { BodyRow } from './session-rows.ts';
 import { messageBytes, messageOf, messageWeight, ownMessage } from './stored-message.ts';
@@ -18,20 +19,20 @@ export interface MessageBody {
 export class MessageBodies {
   readonly #pool: MemoryPool;
   readonly #change: RecordChange;
-  #lastId = 0;
+  readonly #ids: RowIds;
 
-  constructor(pool: MemoryPool, change: RecordChange) {
+  constructor(pool: MemoryPool, change: RecordChange, ids: RowIds) {
+    this.#ids = ids;
     this.#pool = pool;
     this.#change = change;
   }
 
   /** Copies the message. The caller adds at least one reference. */
   add(message: Message): MessageBody {
-    this.#lastId += 1;
     const own = ownMessage(message);
     const { topic, payload, qos, retain, properties, expiresAt, clientId } = own;
     const weight = messageWeight(topic, messageBytes(own));
-    const body: MessageBody = { id: this.#lastId, message: own, weight, references: 0 };
+    const body: MessageBody = { id: this.#ids.next(), message: own, weight, references: 0 };
     const values = [body.id, topic, payload, qos, retain ? 1 : 0];
     this.#change('putBody', [...values, encodeProperties(properties), expiresAt ?? null, clientId ?? null], weight);
     return body;
@@ -59,7 +60,7 @@ export class MessageBodies {
       const message = messageOf(row, row.retain === 1, numberOf());
       const weight = messageWeight(row.topic, messageBytes(message));
       bodies.set(row.id, { id: row.id, message, weight, references: 0 });
-      this.#lastId = Math.max(this.#lastId, row.id);
+      this.#ids.seen(row.id);
     }
     return bodies;
   }

@@ -3,6 +3,7 @@
 import type { MemoryPool } from './memory-pool.ts';
 import type { MessageBodies, MessageBody } from './message-bodies.ts';
 import { type Delivery, QueueEntry, RELEASED } from './queue-entry.ts';
+import type { RowIds } from './row-ids.ts';
 import type { RecordChange } from './session-changes.ts';
 import type { SessionChangeLog } from './session-commits.ts';
 import type { QueuedRow } from './session-rows.ts';
@@ -17,9 +18,10 @@ export class QueueStorage {
   readonly #commits: SessionChangeLog;
   /** Entries whose packet identifier is not on disk yet. Most are acknowledged before it is. */
   readonly #numbered = new Set<QueueEntry>();
-  #lastId = 0;
+  readonly #ids: RowIds;
 
-  constructor(bodies: MessageBodies, pool: MemoryPool, change: RecordChange, commits: SessionChangeLog) {
+  constructor(bodies: MessageBodies, pool: MemoryPool, change: RecordChange, commits: SessionChangeLog, ids: RowIds) {
+    this.#ids = ids;
     this.#bodies = bodies;
     this.#pool = pool;
     this.#change = change;
@@ -27,8 +29,7 @@ export class QueueStorage {
   }
 
   add(clientId: string, owner: string, body: MessageBody, delivery: Delivery): QueueEntry {
-    this.#lastId += 1;
-    const entry = new QueueEntry(this.#lastId, body.message, body, delivery);
+    const entry = new QueueEntry(this.#ids.next(), body.message, body, delivery);
     const { qos, retain, subscriptionIdentifiers, share = null } = delivery;
     const identifiers = subscriptionIdentifiers === undefined ? null : JSON.stringify(subscriptionIdentifiers);
     const values = [entry.id, clientId, body.id, qos, retain ? 1 : 0, identifiers, share];
@@ -47,14 +48,14 @@ export class QueueStorage {
     });
     entry.packetId = row.packet_id ?? undefined;
     entry.isReleased = body === undefined;
-    this.#lastId = Math.max(this.#lastId, row.id);
+    this.#ids.seen(row.id);
     this.#count(entry, owner);
     return entry;
   }
 
   /** Removes a row of an earlier run that cannot be loaded. */
   dropRow(id: number): void {
-    this.#lastId = Math.max(this.#lastId, id);
+    this.#ids.seen(id);
     this.#change('dropQueued', [id], 0);
   }
 

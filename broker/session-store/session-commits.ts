@@ -24,20 +24,23 @@ export const SESSION_COMMIT_LIMITS: SessionCommitLimits = {
   retryEvery: 250,
 };
 
-export interface SessionCommitOptions {
+export interface SessionCommitOptions<Change = SessionChange> {
   readonly limits: SessionCommitLimits;
   readonly now: () => number;
   readonly log: Logger;
   /** Adds the changes that were left for later. */
   beforeCommit?(): void;
   /** Resolves when all are on disk; rejects when none is, or nobody knows. Every change may be written again. */
-  write(changes: readonly SessionChange[]): Promise<void>;
+  write(changes: readonly Change[]): Promise<void>;
 }
 
 /** The disk, or the directory, can't take it now and may later. */
 const TRANSIENT: ReadonlySet<string> = new Set(['unavailable', 'data_directory_unusable']);
 
-export function createSessionCommits({ log, ...options }: SessionCommitOptions): SessionCommits {
+export function createSessionCommits<Change = SessionChange>({
+  log,
+  ...options
+}: SessionCommitOptions<Change>): GroupCommit<Change> {
   return new GroupCommit({
     ...options,
     isTransient: (error) => error instanceof Problem && TRANSIENT.has(error.code),

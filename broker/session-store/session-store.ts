@@ -14,9 +14,10 @@ import { MessageQueues, type QueueLimits, type QueueReceiver } from './message-q
 import type { QueuedMessage } from './outgoing-queue.ts';
 import { QueueStorage } from './queue-storage.ts';
 import { RetainedMessages, type RetainedTopic } from './retained-messages.ts';
+import { RowIds } from './row-ids.ts';
 import type { RecordChange } from './session-changes.ts';
 import type { SessionChangeLog } from './session-commits.ts';
-import type { SessionRows } from './session-rows.ts';
+import type { SessionRow, SessionRows } from './session-rows.ts';
 import { SessionSubscriptions, type StoredSubscription } from './session-subscriptions.ts';
 import { messageWeight } from './stored-message.ts';
 import { type WillRecord, WillRecords } from './will-records.ts';
@@ -72,6 +73,9 @@ export class SessionStore {
   readonly #retained: RetainedMessages;
   readonly #wills: WillRecords;
   #storedSessions: readonly StoredSession[];
+  /** Changes are not recorded: another node has the rows. */
+  #isQuiet = false;
+  readonly #numberOf: () => number;
 
   /** `rows`: of an earlier run. `numberOf`: a number for each message of it. */
   constructor(
@@ -80,26 +84,62 @@ export class SessionStore {
     rows: SessionRows,
     now: () => number,
     numberOf: () => number,
+    idsOf: () => RowIds = () => new RowIds(),
   ) {
+    this.#numberOf = numberOf;
     this.#commits = commits;
-    this.#change = (name, values, bytes) => commits.add({ name, values }, bytes + CHANGE_OVERHEAD);
+    this.#change = (name, values, bytes) => {
+      if (!this.#isQuiet) commits.add({ name, values }, bytes + CHANGE_OVERHEAD);
+    };
     this.#pool = new MemoryPool(limits.storedBytes, now);
     this.#owners = new Map(rows.sessions.map(({ client_id: clientId, owner }) => [clientId, owner]));
-    const bodies = new MessageBodies(this.#pool, this.#change);
-    this.#storage = new QueueStorage(bodies, this.#pool, this.#change, commits);
+    const bodies = new MessageBodies(this.#pool, this.#change, idsOf());
+    this.#storage = new QueueStorage(bodies, this.#pool, this.#change, commits, idsOf());
     this.#queues = new MessageQueues(limits, this.#counts, this.#pool, bodies, this.#storage, this.#owners, now);
     this.#subscriptions = new SessionSubscriptions(this.#change);
     this.#incoming = new IncomingMessages(this.#change);
     this.#retained = new RetainedMessages(this.#pool, this.#change, now);
     this.#wills = new WillRecords(this.#change);
-    this.#storedSessions = rows.sessions.map(({ client_id: clientId, owner, about, away_since: away, expiry }) => {
-      return { clientId, owner, about, awaySince: away ?? undefined, expiry };
-    });
+    this.#storedSessions = rows.sessions.map(storedSession);
     this.#subscriptions.load(rows.subscriptions);
     this.#queues.load(rows, numberOf);
     this.#incoming.load(rows.incoming);
     this.#retained.load(rows.retained, numberOf);
     this.#wills.load(rows.wills);
+  }
+
+  // Rows that come from another node, and go to it.
+
+  /** Loads the rows of sessions that another node had, and returns the sessions. */
+  adopt(rows: SessionRows): readonly StoredSession[] {
+    for (const { client_id: clientId, owner } of rows.sessions) this.#owners.set(clientId, owner);
+    this.#subscriptions.load(rows.subscriptions);
+    this.#queues.load(rows, this.#numberOf);
+    this.#incoming.load(rows.incoming);
+    this.#wills.load(rows.wills);
+    return rows.sessions.map(storedSession);
+  }
+
+  /** Forgets everything of a session: another node has its rows from now on. */
+  forget(clientId: string): void {
+    this.#quietly(() => {
+      this.removeSession(clientId);
+      this.removeWill(clientId);
+    });
+  }
+
+  /** Retains a message that another node has stored. */
+  replicate(message: Message, owner: string): void {
+    this.#quietly(() => this.retain(message, owner));
+  }
+
+  #quietly(change: () => void): void {
+    this.#isQuiet = true;
+    try {
+      change();
+    } finally {
+      this.#isQuiet = false;
+    }
   }
 
   // Sessions.
@@ -311,4 +351,8 @@ export class SessionStore {
   pushDeferred(): void {
     this.#storage.writePacketIds();
   }
+}
+
+function storedSession({ client_id: clientId, owner, about, away_since: away, expiry }: SessionRow): StoredSession {
+  return { clientId, owner, about, awaySince: away ?? undefined, expiry };
 }

@@ -1,0 +1,172 @@
+/**
+ * A broker that is one node of a server over PostgreSQL: its sessions are in this thread, and each belongs to one node at a time. What the
+ * registry changes is applied by each node to its own sessions.
+ */
+
+import { formatIdentity } from '@rollcall/protocol';
+import type { Broker, BrokerOptions } from './broker.ts';
+import { createBrokerContext } from './broker-context.ts';
+import { adoptDead } from './cluster/adoption.ts';
+import { ClusterBus } from './cluster/cluster-bus.ts';
+import { ClusterClaims } from './cluster/cluster-claims.ts';
+import { ClusterRoutes } from './cluster/cluster-routes.ts';
+import { ClusterSessions } from './cluster/cluster-sessions.ts';
+import { ClusterShares } from './cluster/cluster-shares.ts';
+import { ConnectionNumbers } from './cluster/connection-numbers.ts';
+import { handOverSession } from './cluster/hand-over.ts';
+import { Inbox } from './cluster/inbox.ts';
+import { MovingSessions } from './cluster/moving-sessions.ts';
+import { loadRows, type OpenCluster } from './cluster/open-cluster.ts';
+import { ReceivedMessages } from './cluster/received-messages.ts';
+import { RevokedOwners } from './cluster/revoked-owners.ts';
+import { keeperOperations, storedCounters } from './keeper/keeper-operations.ts';
+import { loadStoredSessions, openKeeper } from './keeper/open-keeper.ts';
+import { openNode } from './open-node.ts';
+import { DeliveredKeysByDevice } from './routing/delivered-keys.ts';
+import { LocalBus } from './routing/local-bus.ts';
+import { MessageRouter } from './routing/message-router.ts';
+import { LocalRoutes } from './routing/routes.ts';
+import { createSessionState } from './sessions/session-state.ts';
+
+export interface ClusterBrokerOptions extends Omit<BrokerOptions, 'sessions' | 'nextSequence'> {
+  readonly cluster: OpenCluster;
+}
+
+/** Throws Problem `address_in_use`, and what the database throws. */
+export async function createClusterBroker(options: ClusterBrokerOptions): Promise<Broker> {
+  const { cluster, telemetry, log, now } = options;
+  const { store, commits, nodes, outbox } = cluster;
+  const { database, wakes } = cluster.options;
+  const context = createBrokerContext(options);
+  const state = createSessionState(context, options);
+  const { sessions: live, policies, reporter } = state;
+  const stored = await loadStoredSessions(context, store, policies, live);
+  const { persistentSessions } = stored;
+  const local = new LocalRoutes(store, stored.shares);
+  const shares = new ClusterShares(stored.shares);
+  const routes = new ClusterRoutes({ nodes, outbox, commits, shares, local });
+  const find = (clientId: string) => live.find(clientId);
+  const router = await MessageRouter.open({ ...context, store, routes, find });
+  const localBus = new LocalBus({ router, sessions: live });
+  const moving = new MovingSessions();
+  const numbers = new ConnectionNumbers(now);
+  const deliveredKeys = new DeliveredKeysByDevice();
+  const rightsOf: Parameters<typeof persistentSessions.load>[0] = (subject) => policies.rightsOf(subject);
+
+  const publishShares = async () => {
+    const changed = shares.changes();
+    if (changed.length === 0) return;
+    const alive = nodes.others().filter(({ isAlive }) => isAlive);
+    await outbox.applied(
+      outbox.send(
+        alive.map(({ name }) => name),
+        { kind: 'shares', shares: changed },
+      ),
+    );
+  };
+  /** The rows of these sessions are this node's: messages for them are queued from now on. */
+  const load = async (clientIds: readonly string[]) => {
+    for (const clientId of clientIds) moving.arriving(clientId);
+    const rows = await loadRows(cluster, clientIds);
+    await persistentSessions.adopt(rows, rightsOf);
+    for (const clientId of clientIds) stored.shares.join(clientId, store.subscriptionsOf(clientId));
+    keeper.wills.adopt(clientIds);
+    for (const clientId of clientIds) received.queueEarly(clientId, moving.arrived(clientId));
+    await publishShares();
+  };
+  const claims = new ClusterClaims({
+    ...{ database, nodes, outbox, commits },
+    adopt: (dead) => adopt(dead),
+    load: (clientId) => load([clientId]),
+  });
+  const bus = new ClusterBus({
+    local: localBus,
+    send: (message, choices) => sessions.send(message, choices),
+  });
+  const keeper = openKeeper(context, stored, {
+    ...{ policies, reporter, telemetry, deliveredKeys, bus },
+    nextSequence: () => numbers.next(),
+    routing: router,
+    wrap: (embedded) =>
+      new ClusterSessions({
+        ...{ embedded, claims, nodes, routes, shares, moving, outbox, numbers, publishShares },
+        tookOver: (takeover) => reporter.tookOver(takeover),
+        connectionOf: (clientId) => live.find(clientId)?.connectionFacts,
+      }),
+  });
+  const sessions = keeper.sessions as ClusterSessions;
+  const revoked = new RevokedOwners();
+  const received: ReceivedMessages = new ReceivedMessages({
+    ...{ store, persistence: keeper.persistence, localShares: stored.shares, shares, routes, claims, moving },
+    ...{ outbox, router, bus: localBus, log },
+    isRevoked: (owner) => revoked.has(owner),
+    handOver: (clientId, to) => handOverSession(clientId, to, { live, claims, keeper, routes, moving, publishShares }),
+    nodeGone: (node) => {
+      routes.forget(node);
+      shares.forget(node);
+    },
+  });
+  const inbox = new Inbox({
+    ...{ database, nodes, commits, wakes, log },
+    apply: (message, from, number, isAdopted) => received.apply(message, from, number, isAdopted),
+  });
+  const adopt = adoptDead({ cluster, inbox, claims, load, routes, log });
+  router.onMemberGone = (message, share, member) => keeper.redelivery.memberGone(message, share, member);
+
+  claims.owned(cluster.claimed);
+  await load(cluster.claimed);
+  routes.publish(store.filters);
+  routes.publish(router.filters);
+  const readRoutes = async () => {
+    const added = new Map<string, string[]>();
+    for (const { node, filter } of await cluster.readRoutes()) added.set(node, [...(added.get(node) ?? []), filter]);
+    for (const [node, filters] of added) routes.apply(node, filters, []);
+  };
+  await readRoutes();
+  await inbox.open();
+  const stopLooking = nodes.onLook(() => {
+    void inbox.read();
+    moving.sweep();
+    adopt.all();
+  });
+
+  const parts = { telemetry, router, bus, deliveredKeys, sessions };
+  const node = await openNode(context, state, parts, {
+    ...options,
+    sweep(time) {
+      keeper.sweep(time);
+      revoked.sweep();
+      publishShares().catch(() => {});
+    },
+    applyPolicyToStored: (scope) => keeper.changes.policyChanged(scope),
+    stopping: () => keeper.wills.stop(), // All clients of a server that stops connect again.
+  }).catch((error: unknown) => {
+    stopLooking();
+    inbox.close();
+    keeper.stop();
+    throw error;
+  });
+  localBus.onChange = async (change) => {
+    if (change.kind === 'disconnect' && change.reason === 'revoked') revoked.add(formatIdentity(change.identity));
+    const applied = node.apply(change);
+    await Promise.all([applied, keeper.changes.apply(change, applied)]);
+    return applied;
+  };
+  const { apply: _, ...operations } = node;
+  return {
+    ...operations,
+    ...keeperOperations({ context, policies, keeper, bus, router, connected: live }),
+    sessions: () => live.describe(),
+    counters() {
+      const { expired, stored: storedCounts } = storedCounters(keeper);
+      const own = node.counters();
+      return { ...own, ...storedCounts, messages_expired: (own.messages_expired ?? 0) + expired };
+    },
+    async close() {
+      stopLooking();
+      keeper.stop();
+      await node.close();
+      inbox.close();
+    },
+  };
+}

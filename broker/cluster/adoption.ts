@@ -1,0 +1,92 @@
+/** Takes over the sessions of nodes that are dead, with the messages that were sent to them. */
+
+import type { Logger } from 'pino';
+import type { ClusterClaims } from './cluster-claims.ts';
+import type { KnownNode } from './cluster-nodes.ts';
+import type { ClusterRoutes } from './cluster-routes.ts';
+import type { Inbox } from './inbox.ts';
+import { type OpenCluster, ROWS_AT_ONCE } from './open-cluster.ts';
+
+export interface AdoptionParts {
+  readonly cluster: OpenCluster;
+  readonly inbox: Inbox;
+  readonly claims: ClusterClaims;
+  readonly load: (clientIds: readonly string[]) => Promise<void>;
+  readonly routes: ClusterRoutes;
+  readonly log: Logger;
+}
+
+export interface Adoption {
+  /** Resolves when what a dead node had is this node's, or another's. */
+  (dead: KnownNode): Promise<void>;
+  /** Every dead node that has anything left. */
+  all(): void;
+}
+
+const TAKE = `UPDATE session_claims SET node = $1, epoch = epoch + 1
+  WHERE client_id IN (SELECT client_id FROM session_claims WHERE node = $2 LIMIT ${ROWS_AT_ONCE}) AND node = $2
+  RETURNING client_id`;
+const LEFT = `SELECT EXISTS (SELECT 1 FROM session_claims WHERE node = $1)
+  OR EXISTS (SELECT 1 FROM node_messages WHERE to_node = $1) AS has_left`;
+
+export function adoptDead({ cluster, inbox, claims, load, routes, log }: AdoptionParts): Adoption {
+  const { nodes, outbox } = cluster;
+  const { database } = cluster.options;
+  const running = new Map<string, Promise<void>>();
+  /** Nodes that this one has adopted, by epoch. */
+  const adopted = new Map<string, number>();
+
+  const adopt = async (dead: KnownNode): Promise<void> => {
+    if (adopted.get(dead.name) !== dead.epoch) {
+      if (!(await nodes.fenceOff(dead))) return;
+      // Its epoch has grown by the fence.
+      adopted.set(dead.name, dead.epoch + 1);
+      log.warn({ node: dead.name }, 'the sessions of a node that is dead are taken over');
+      await nodes.look();
+    }
+    for (;;) {
+      const { rows } = await database.execute<{ client_id: string }>(TAKE, [nodes.name, dead.name]);
+      if (rows.length === 0) break;
+      const clientIds = rows.map(({ client_id: clientId }) => clientId);
+      claims.owned(clientIds);
+      await load(clientIds);
+    }
+    await inbox.adopt(dead.name);
+    await database.execute('DELETE FROM session_routes WHERE node = $1', [dead.name]);
+    await routes.published();
+    const alive = nodes.others().filter(({ isAlive }) => isAlive);
+    outbox.send(
+      alive.map(({ name }) => name),
+      { kind: 'node gone', node: dead.name },
+    );
+    routes.forget(dead.name);
+  };
+
+  const one = (dead: KnownNode): Promise<void> => {
+    let adopting = running.get(dead.name);
+    if (adopting === undefined) {
+      adopting = adopt(dead).finally(() => running.delete(dead.name));
+      running.set(dead.name, adopting);
+    }
+    return adopting;
+  };
+  const all = async () => {
+    for (const node of nodes.others()) {
+      if (node.isAlive || running.has(node.name)) continue;
+      const { rows } = await database.query<{ has_left: boolean }>(LEFT, [node.name]);
+      if (rows[0]?.has_left === true) await one(node);
+    }
+  };
+  let isLooking = false;
+  return Object.assign(one, {
+    all() {
+      if (isLooking) return;
+      isLooking = true;
+      all()
+        .catch((error: unknown) => log.warn({ err: error }, 'the sessions of a dead node could not be taken over'))
+        .finally(() => {
+          isLooking = false;
+        });
+    },
+  });
+}

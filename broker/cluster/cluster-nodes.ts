@@ -1,0 +1,135 @@
+/** The nodes of a server over one database: their numbers and epochs, and which of them live. */
+
+import { setTimeout as delay } from 'node:timers/promises';
+import { Problem } from '@rollcall/protocol';
+import type { Logger } from 'pino';
+import {
+  LeaseTable,
+  NODE_LEASES,
+  type PostgresDatabase,
+  type PostgresTransaction,
+} from '../../storage/postgres/index.ts';
+
+export interface ClusterNodesOptions {
+  readonly database: PostgresDatabase;
+  /** The name of this node, whose lease it holds. */
+  readonly node: string;
+  /** The monotonic clock of leases. */
+  readonly monotonic: () => number;
+  readonly log: Logger;
+}
+
+export interface KnownNode {
+  readonly name: string;
+  readonly number: number;
+  readonly epoch: number;
+  readonly isAlive: boolean;
+}
+
+const EVERY_MS = 250;
+/** So many nodes can have rows with ids of their own. */
+export const MOST_NODES = 2_048;
+
+const REGISTER = `INSERT INTO session_nodes (name, number, epoch)
+  SELECT $1, coalesce(max(number) + 1, 0), 1 FROM session_nodes
+  ON CONFLICT (name) DO UPDATE SET epoch = session_nodes.epoch + 1 RETURNING number, epoch`;
+const FENCE = {
+  name: 'sessions fence',
+  text: 'SELECT 1 FROM session_nodes WHERE name = $1 AND epoch = $2 FOR SHARE',
+};
+
+export class ClusterNodes {
+  readonly name: string;
+  readonly number: number;
+  readonly epoch: number;
+  readonly #options: ClusterNodesOptions;
+  readonly #leases: LeaseTable;
+  #known: readonly KnownNode[] = [];
+  #isClosed = false;
+  #ended: Promise<void> = Promise.resolve();
+  readonly #listeners = new Set<() => void>();
+
+  /** The lease of the node has to be held. */
+  static async join(options: ClusterNodesOptions): Promise<ClusterNodes> {
+    const { database, node } = options;
+    for (let tries = 0; ; tries += 1) {
+      try {
+        const { rows } = await database.execute<{ number: number; epoch: number }>(REGISTER, [node]);
+        const { number, epoch } = rows[0] as { number: number; epoch: number };
+        if (number >= MOST_NODES) throw new Problem('internal', { reason: `expected at most ${MOST_NODES} nodes` });
+        const nodes = new ClusterNodes(options, number, epoch);
+        await nodes.look();
+        nodes.#ended = nodes.#watch();
+        return nodes;
+      } catch (error) {
+        if (tries === 5) throw error; // Two new nodes chose one number.
+      }
+    }
+  }
+
+  private constructor(options: ClusterNodesOptions, number: number, epoch: number) {
+    const { database, node, monotonic } = options;
+    this.name = node;
+    this.number = number;
+    this.epoch = epoch;
+    this.#options = options;
+    this.#leases = new LeaseTable({ database, node, now: monotonic });
+  }
+
+  others(): readonly KnownNode[] {
+    return this.#known.filter(({ name }) => name !== this.name);
+  }
+
+  find(name: string): KnownNode | undefined {
+    return this.#known.find((node) => node.name === name);
+  }
+
+  /** Called after each look. Returns the function that stops it. */
+  onLook(listener: () => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  /** Within a transaction: it commits only while no other node has taken over what this one has. */
+  async fence(transaction: PostgresTransaction): Promise<void> {
+    const { count } = await transaction.query(FENCE, [this.name, this.epoch]);
+    if (count === 0)
+      throw new Problem('unavailable', { reason: 'another node has taken over the sessions of this one' });
+  }
+
+  /** What a dead node had belongs to nobody any more. False: it lives, or another node was faster. */
+  async fenceOff({ name, epoch }: KnownNode): Promise<boolean> {
+    const [lease] = await this.#leases.read([NODE_LEASES + name]);
+    if (lease !== undefined && !this.#leases.isFree(lease)) return false;
+    const { count } = await this.#options.database.execute(
+      `UPDATE session_nodes SET epoch = epoch + 1 WHERE name = $1 AND epoch = $2
+        AND NOT EXISTS (SELECT 1 FROM leases WHERE name = $3 AND epoch <> $4)`,
+      [name, epoch, NODE_LEASES + name, lease?.epoch ?? 0],
+    );
+    return count > 0;
+  }
+
+  async look(): Promise<void> {
+    const [{ rows }, leases] = await Promise.all([
+      this.#options.database.query<{ name: string; number: number; epoch: number }>(
+        'SELECT name, number, epoch FROM session_nodes ORDER BY number',
+      ),
+      this.#leases.list(NODE_LEASES),
+    ]);
+    const alive = new Set(leases.filter((lease) => !this.#leases.isFree(lease)).map(({ name }) => name));
+    this.#known = rows.map((row) => ({ ...row, isAlive: row.name === this.name || alive.has(NODE_LEASES + row.name) }));
+    for (const listener of this.#listeners) listener();
+  }
+
+  async close(): Promise<void> {
+    this.#isClosed = true;
+    await this.#ended;
+  }
+
+  async #watch(): Promise<void> {
+    while (!this.#isClosed) {
+      await delay(EVERY_MS, undefined, { ref: false });
+      await this.look().catch((error: unknown) => this.#options.log.debug({ err: error }, 'nodes could not be read'));
+    }
+  }
+}

@@ -1,0 +1,121 @@
+/**
+ * The state of sessions of a server with several nodes over one database. Each session belongs to one node, which has it in memory as a
+ * single server has; this adds how a session comes to the node of its connection, and how messages reach those of other nodes.
+ */
+
+import type { Takeover } from '../access/clone-detector.ts';
+import type { EmbeddedSessions } from '../keeper/embedded-sessions.ts';
+import type { ClaimedSession, EnqueueOptions, SessionClaim, Sessions } from '../keeper/sessions.ts';
+import type { ShareChoice } from '../keeper/shared-subscriptions.ts';
+import type { Message } from '../mqtt/message.ts';
+import { ownShares } from './cluster-bus.ts';
+import type { ClusterClaims } from './cluster-claims.ts';
+import type { ClusterNodes } from './cluster-nodes.ts';
+import { ClusterRecord } from './cluster-record.ts';
+import type { ClusterRoutes } from './cluster-routes.ts';
+import { type ClusterShares, NodeOfMembers } from './cluster-shares.ts';
+import type { ConnectionNumbers } from './connection-numbers.ts';
+import type { MovingSessions } from './moving-sessions.ts';
+import type { Outbox } from './outbox.ts';
+
+export interface ClusterSessionsOptions {
+  readonly embedded: EmbeddedSessions;
+  readonly claims: ClusterClaims;
+  readonly nodes: ClusterNodes;
+  readonly routes: ClusterRoutes;
+  readonly shares: ClusterShares;
+  readonly moving: MovingSessions;
+  readonly outbox: Outbox;
+  readonly numbers: ConnectionNumbers;
+  /** Tells the other nodes which shared subscriptions have members here. */
+  readonly publishShares: () => Promise<void>;
+  readonly tookOver: (takeover: Takeover) => void;
+  readonly connectionOf: (clientId: string) => { readonly address: string; readonly serial: string } | undefined;
+}
+
+export class ClusterSessions implements Sessions {
+  readonly #options: ClusterSessionsOptions;
+
+  constructor(options: ClusterSessionsOptions) {
+    this.#options = options;
+  }
+
+  choose(message: Message): readonly ShareChoice[] | undefined {
+    return this.#options.shares.choose(message);
+  }
+
+  async claim(claim: SessionClaim): Promise<ClaimedSession> {
+    const { embedded, claims, numbers, routes, publishShares } = this.#options;
+    const { clientId } = claim;
+    const handedOver = await claims.own(clientId);
+    if (handedOver !== undefined) {
+      numbers.seen(handedOver.sequence);
+      if (handedOver.from !== undefined) this.#reportTakeover(claim, handedOver.from);
+    }
+    const claimed = await embedded.claim(claim);
+    await Promise.all([routes.published(), publishShares()]);
+    const left = () => {
+      if (!claimed.isStored) claims.leave(clientId);
+    };
+    return { ...claimed, record: new ClusterRecord(claimed.record, { routes, publishShares, left }) };
+  }
+
+  /** For other nodes the message is stored with the same commit. */
+  enqueue(message: Message, options: EnqueueOptions): Promise<void> | undefined {
+    const { embedded } = this.#options;
+    const own: EnqueueOptions = { ...options, shares: ownShares(options.shares) };
+    if (message.qos === 0 && !message.retain) return embedded.enqueue(message, own); // `send` follows.
+    const others = this.#othersFor(message, options.shares);
+    if (others === undefined) return embedded.enqueue(message, own);
+    const together = () => others.send(options.owner);
+    return embedded.enqueueTogether(message, { ...own, isInJournal: true }, together);
+  }
+
+  /** A message of QoS 0 that `enqueue` has not sent. */
+  send(message: Message, shares: readonly ShareChoice[] | undefined): void {
+    if (!message.retain) this.#othersFor(message, shares)?.send('');
+  }
+
+  mayRetain(topic: string, bytes: number, owner: string): boolean {
+    return this.#options.embedded.mayRetain(topic, bytes, owner);
+  }
+
+  retained(filter: string): AsyncIterable<readonly Message[]> {
+    return this.#options.embedded.retained(filter);
+  }
+
+  #othersFor(
+    message: Message,
+    shares: readonly ShareChoice[] | undefined,
+  ): { readonly send: (owner: string) => void } | undefined {
+    const { routes, nodes, moving, outbox } = this.#options;
+    const direct = routes.nodesFor(message.topic);
+    // Every node has all retained messages.
+    if (message.retain) for (const { name, isAlive } of nodes.others()) if (isAlive) direct.add(name);
+    const forwarded = moving.isEmpty ? [] : [...moving.nodesFor(message.topic)].filter((node) => !direct.has(node));
+    const chosen = (shares ?? []).filter(({ member }) => member instanceof NodeOfMembers);
+    if (direct.size + forwarded.length + chosen.length === 0) return undefined;
+    return {
+      send: (owner) => {
+        const number = outbox.send(direct, { kind: 'message', message, owner });
+        const moved = { node: nodes.name, number };
+        if (!moving.isEmpty) moving.queuedHere(moved);
+        if (forwarded.length > 0) outbox.send(forwarded, { kind: 'message', message, owner, moved });
+        for (const { share, member } of chosen) {
+          outbox.send([(member as NodeOfMembers).node], { kind: 'message', message, owner, share });
+        }
+      },
+    };
+  }
+
+  #reportTakeover(
+    { clientId, subject }: SessionClaim,
+    from: { readonly address: string; readonly serial: string },
+  ): void {
+    const { connectionOf, tookOver } = this.#options;
+    const to = connectionOf(clientId);
+    if (to === undefined) return;
+    const { identity } = subject;
+    tookOver({ identity, clientId, from: from.address, fromSerial: from.serial, to: to.address, toSerial: to.serial });
+  }
+}

@@ -1,0 +1,104 @@
+/** Several brokers over one PostgreSQL: who has a session, and what reaches it. */
+
+import { expect, it } from 'vitest';
+import { ClusterNode } from '../../test/fixtures/broker/cluster-brokers.ts';
+import { device, service } from '../../test/fixtures/broker/test-broker.ts';
+import { suitePostgres } from '../../test/fixtures/postgres-cluster.ts';
+import { describeWithClients } from '../../test/fixtures/real-client.ts';
+
+const topic = 'devices/dev-1/commands/now/1';
+const subscription = { topic: 'devices/dev-1/commands/+/+', qos: 1 } as const;
+
+const payloads = (packets: readonly { readonly cmd: string; readonly payload?: unknown }[]) =>
+  packets.filter(({ cmd }) => cmd === 'publish').map(({ payload }) => String(payload));
+
+describeWithClients('brokers over one PostgreSQL', ['postgres'], () => {
+  const postgres = suitePostgres();
+
+  async function start() {
+    const database = await postgres().open();
+    const a = await ClusterNode.start(database, 'a');
+    const b = await ClusterNode.start(database, 'b', { like: a });
+    return { database, a, b };
+  }
+
+  it('deliver messages to the sessions of each other', async () => {
+    const { a, b } = await start();
+    const reader = await a.test.connectDevice('dev-1');
+    await reader.subscribe(subscription);
+    const writer = await b.test.connectService('ops');
+    await writer.publish(topic, 'hello', { qos: 1, messageId: 1 });
+    await writer.publish(topic, 'again', { qos: 0 });
+    await expect.poll(() => payloads(reader.packets)).toEqual(['hello', 'again']);
+  });
+
+  it('keep what comes for a session that is away, wherever its client connects next', async () => {
+    const { a, b } = await start();
+    const credentials = a.test.enroll(device('dev-1'));
+    const first = await a.test.session(credentials, { clientId: 'dev-1', clean: false });
+    await first.subscribe(subscription);
+    first.destroy();
+    await a.test.event('disconnected');
+    const writer = await b.test.connectService('ops');
+    for (let n = 1; n <= 3; n += 1) await writer.publish(topic, `m${n}`, { qos: 1, messageId: n });
+    await writer.settled();
+    const second = await b.test.session(credentials, { clientId: 'dev-1', clean: false });
+    await expect.poll(() => payloads(second.packets)).toEqual(['m1', 'm2', 'm3']);
+    expect(second.connack?.sessionPresent).toBe(true);
+  });
+
+  it('leave one session of a client id that connects to both at once', async () => {
+    const { a, b } = await start();
+    const credentials = a.test.enroll(device('dev-1'));
+    for (let round = 0; round < 20; round += 1) {
+      const clients = await Promise.all([a, b].map(({ test }) => test.open(credentials)));
+      await Promise.all(clients.map((client) => client.connect({ clientId: 'dev-1', clean: round % 2 === 0 })));
+      await Promise.race(clients.map((client) => client.closed));
+      await expect
+        .poll(() => [a, b].flatMap(({ test }) => test.broker.sessions()).map(({ clientId }) => clientId))
+        .toEqual(['dev-1']);
+      expect(clients.filter((client) => !client.socket.destroyed)).toHaveLength(1);
+    }
+  });
+
+  it('give a message to one member of a shared subscription, wherever the members are', async () => {
+    const { a, b } = await start();
+    const readers = [await a.test.connectService('ops', { clientId: 'ops-1' })];
+    const credentials = a.test.enroll(service('ops'));
+    readers.push(await b.test.session(credentials, { clientId: 'ops-2' }));
+    for (const reader of readers) await reader.subscribe({ topic: '$share/g/devices/+/events/+', qos: 1 });
+    const writer = await b.test.session(a.test.enroll(device('dev-1')), { clientId: 'dev-1' });
+    const sent = Array.from({ length: 10 }, (_, n) => `m${n}`);
+    for (const [n, text] of sent.entries()) {
+      await writer.publish('devices/dev-1/events/door', text, { qos: 1, messageId: n + 1 });
+    }
+    const received = () => readers.map(({ packets }) => payloads(packets));
+    await expect.poll(() => received().flat().toSorted()).toEqual(sent);
+    for (const own of received()) expect(own.length).toBeGreaterThan(0);
+  });
+
+  it('send retained messages to subscribers of each other', async () => {
+    const { a, b } = await start();
+    await a.test.broker.retain(topic, Buffer.from('kept'));
+    await expect.poll(() => b.test.broker.retained(topic)).toEqual(Buffer.from('kept'));
+  });
+
+  it('take over the sessions of a node that has lost its name, and refuse what it writes', async () => {
+    const { a, b } = await start();
+    const credentials = a.test.enroll(device('dev-1'));
+    const old = await a.test.session(credentials, { clientId: 'dev-1', clean: false });
+    await old.subscribe(subscription);
+    const writer = await b.test.connectService('ops');
+    await a.loseName();
+    await expect.poll(() => b.cluster.nodes.find('a')?.isAlive).toBe(false);
+    const fresh = await b.test.session(credentials, { clientId: 'dev-1', clean: false });
+    expect(fresh.connack?.sessionPresent).toBe(true);
+    await writer.publish(topic, 'after', { qos: 1, messageId: 1 });
+    await expect.poll(() => payloads(fresh.packets)).toEqual(['after']);
+    // The former node has still a connection, and cannot store anything for it.
+    old.send({ cmd: 'subscribe', messageId: 9, subscriptions: [{ topic: 'devices/dev-1/twin/desired', qos: 1 }] });
+    await writer.publish(topic, 'later', { qos: 1, messageId: 2 });
+    await expect.poll(() => payloads(fresh.packets)).toEqual(['after', 'later']);
+    expect(old.packets.filter(({ messageId }) => messageId === 9)).toEqual([]);
+  });
+});

@@ -1,0 +1,63 @@
+/** The changes of the sessions of this node, written in group commits that another node can fence off. */
+
+import type { Logger } from 'pino';
+import type { GroupCommit, Wakes } from '../../storage/index.ts';
+import type { PostgresDatabase } from '../../storage/postgres/index.ts';
+import { createSessionCommits, SESSION_COMMIT_LIMITS } from '../session-store/session-commits.ts';
+import type { ClusterNodes } from './cluster-nodes.ts';
+import { type ClusterChange, STATEMENTS } from './tables.ts';
+
+export type ClusterCommits = GroupCommit<ClusterChange>;
+
+export interface ClusterCommitOptions {
+  readonly database: PostgresDatabase;
+  readonly nodes: ClusterNodes;
+  readonly wakes: Wakes;
+  readonly now: () => number;
+  readonly log: Logger;
+  beforeCommit(): void;
+}
+
+/** The channel that wakes a node for its messages. */
+export function inboxOf(node: string, nodes: ClusterNodes): string | undefined {
+  const number = nodes.find(node)?.number;
+  return number === undefined ? undefined : `inbox.${number}`;
+}
+
+/** The channel that wakes a node when others have applied what it sent. */
+export function appliedOf(node: string, nodes: ClusterNodes): string | undefined {
+  const number = nodes.find(node)?.number;
+  return number === undefined ? undefined : `applied.${number}`;
+}
+
+export function createClusterCommits({ database, nodes, wakes, ...options }: ClusterCommitOptions): ClusterCommits {
+  return createSessionCommits<ClusterChange>({
+    ...options,
+    limits: SESSION_COMMIT_LIMITS,
+    async write(changes) {
+      await database.transaction(async (transaction) => {
+        // Sent together; the transaction waits for all of them.
+        const fenced = nodes.fence(transaction);
+        for (const { name, values } of changes)
+          void transaction.query(STATEMENTS[name], values.map(toColumn)).catch(ignore);
+        await fenced;
+      });
+      wakeReaders(changes, nodes, wakes);
+    },
+  });
+}
+
+function toColumn(value: ClusterChange['values'][number]): unknown {
+  return value instanceof Uint8Array ? Buffer.from(value.buffer, value.byteOffset, value.byteLength) : value;
+}
+
+function wakeReaders(changes: readonly ClusterChange[], nodes: ClusterNodes, wakes: Wakes): void {
+  const channels = new Set<string | undefined>();
+  for (const { name, values } of changes) {
+    if (name === 'putNodeMessage') channels.add(inboxOf(String(values[0]), nodes));
+    else if (name === 'putCursor') channels.add(appliedOf(String(values[1]), nodes));
+  }
+  for (const channel of channels) if (channel !== undefined) wakes.wake(channel);
+}
+
+function ignore(): void {}
