@@ -1,6 +1,7 @@
 /** The record of a session whose subscriptions other nodes have to know before they are acknowledged. */
 
 import { isShared } from '@rollcall/protocol';
+import type { Subject } from '../access/acl.ts';
 import type { IncomingRecord, OwnDelivery, ReleasedSession, SessionRecord } from '../keeper/sessions.ts';
 import type { Message } from '../mqtt/message.ts';
 import type { WillMessage } from '../mqtt/packets.ts';
@@ -53,8 +54,8 @@ export class ClusterRecord implements SessionRecord {
     return this.#record.durable();
   }
 
-  storeWill(will: WillMessage): Promise<void> {
-    return this.#record.storeWill(will);
+  storeWill(will: WillMessage, subject: Subject): Promise<void> {
+    return this.#record.storeWill(will, subject);
   }
 
   async release(end: ReleasedSession): Promise<void> {
