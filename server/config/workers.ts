@@ -7,7 +7,7 @@ import { runtime } from '../runtime.ts';
 
 /** More threads than this share one keeper, which they then wait for. */
 const AUTOMATIC_MAX = 8;
-export const WORKERS_MAX = 64;
+const WORKERS_MAX = 64;
 
 /** Packets of the largest size that a node can queue before it stops to read. */
 const QUEUED_PACKETS = 2;

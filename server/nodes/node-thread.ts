@@ -43,10 +43,6 @@ export class NodeThread {
     this.#channel.handle('log', (batch) => writeLines(batch));
   }
 
-  get threadId(): number {
-    return this.#worker.threadId;
-  }
-
   /** Resolves when the node listens. `transfer`: the ports in the options, which are plain data otherwise. */
   start(options: unknown, transfer: readonly MessagePort[]): Promise<NodePorts> {
     return this.#channel.call('start', options, transfer);
