@@ -153,9 +153,15 @@ export async function createClusterBroker(options: ClusterBrokerOptions): Promis
     return applied;
   };
   const { apply: _, ...operations } = node;
+  const ofKeeper = keeperOperations({ context, policies, keeper, bus, router, connected: live });
   return {
     ...operations,
-    ...keeperOperations({ context, policies, keeper, bus, router, connected: live }),
+    ...ofKeeper,
+    async reachability(clientId, topic) {
+      const own = await ofKeeper.reachability(clientId, topic);
+      // The node that has its session gets the message with the commit that stores it.
+      return own === 'away' && routes.nodesFor(topic).size > 0 ? 'stored' : own;
+    },
     sessions: () => live.describe(),
     counters() {
       const { expired, stored: storedCounts } = storedCounters(keeper);

@@ -2,6 +2,7 @@
 
 import { pino } from 'pino';
 import { expect, it } from 'vitest';
+import { SESSION_TABLES } from '../broker/cluster/tables.ts';
 import { openPostgresRegistry } from '../registry/open.ts';
 import { PollingWakes } from '../storage/index.ts';
 import { CURSOR_TABLES, LEASE_TABLES, migrate, NODE_TABLES } from '../storage/postgres/index.ts';
@@ -19,7 +20,7 @@ describeWithClients('the tables on PostgreSQL', ['postgres'], () => {
     const wakes = new PollingWakes(60_000);
     const registry = await openPostgresRegistry({ database: database.apart({}), wakes, node: 'a', now: Date.now, log });
     const telemetry = await openPostgresTelemetry({ database, journal: 'telemetry', node: 'a', now: Date.now, log });
-    for (const tables of [LEASE_TABLES, NODE_TABLES, CURSOR_TABLES]) await migrate(database, tables);
+    for (const tables of [LEASE_TABLES, NODE_TABLES, CURSOR_TABLES, SESSION_TABLES]) await migrate(database, tables);
     const { primary } = postgres();
     const found = async (sql: string) => (await primary.ask<{ name: string }>(sql, [schema])).map(({ name }) => name);
     // What is compared or ordered has an index; other texts may have any collation.

@@ -40,7 +40,7 @@ const CONVERT_VALIDATED_NUMBERS = new Set([
 
 /** Folders that contain SQL: of their own database, or of a sink's target. */
 const OWNS_A_DATABASE =
-  /^(registry|telemetry|storage\/journal|storage\/postgres|broker\/session-store|server\/events)\//;
+  /^(registry|telemetry|storage\/journal|storage\/postgres|broker\/(session-store|cluster)|server\/events)\//;
 
 const VAGUE_NAME = /(^|\/)(utils?|common|helpers?|shared|misc|core|lib)(\/|\.tsx?$)/;
 const LINES_AT_MOST = 500;

@@ -26,6 +26,7 @@ describeWithClients('brokers over one PostgreSQL', ['postgres'], () => {
     const { a, b } = await start();
     const reader = await a.test.connectDevice('dev-1');
     await reader.subscribe(subscription);
+    await expect.poll(() => b.test.broker.reachability('dev-1', topic)).toBe('stored');
     const writer = await b.test.connectService('ops');
     await writer.publish(topic, 'hello', { qos: 1, messageId: 1 });
     await writer.publish(topic, 'again', { qos: 0 });
