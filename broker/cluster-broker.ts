@@ -4,7 +4,7 @@
  */
 
 import { formatIdentity } from '@rollcall/protocol';
-import type { Broker, BrokerOptions } from './broker.ts';
+import type { BrokerOptions, NodeBroker } from './broker.ts';
 import { createBrokerContext } from './broker-context.ts';
 import { adoptDead } from './cluster/adoption.ts';
 import { ClusterBus } from './cluster/cluster-bus.ts';
@@ -33,7 +33,7 @@ export interface ClusterBrokerOptions extends Omit<BrokerOptions, 'sessions' | '
 }
 
 /** Throws Problem `address_in_use`, and what the database throws. */
-export async function createClusterBroker(options: ClusterBrokerOptions): Promise<Broker> {
+export async function createClusterBroker(options: ClusterBrokerOptions): Promise<NodeBroker> {
   const { cluster, telemetry, log, now } = options;
   const { store, commits, nodes, outbox } = cluster;
   const { database, wakes } = cluster.options;

@@ -2,7 +2,14 @@
 
 import type { MessagePort } from 'node:worker_threads';
 import { Problem } from '@rollcall/protocol';
-import { type Broker, type BrokerKeeper, createBroker, type NodeBroker, openBrokerKeeper } from '../broker/index.ts';
+import {
+  type Broker,
+  type BrokerKeeper,
+  createBroker,
+  createClusterBroker,
+  type NodeBroker,
+  openBrokerKeeper,
+} from '../broker/index.ts';
 import type { NodeControl } from '../console/index.ts';
 import type { Authority } from '../enroll/index.ts';
 import type { SharedRegistry } from '../registry/open.ts';
@@ -45,7 +52,10 @@ export async function openBroker(
   const { config, now } = context;
   const options = brokerOptions(context, stores, parts);
   if (config.mqtt.workers === 1) {
-    const broker = opened.add(await createBroker(options));
+    const { shared } = stores;
+    const broker = opened.add(
+      await (shared === undefined ? createBroker(options) : createClusterBroker({ ...options, cluster: shared })),
+    );
     connectToCluster(context, stores, broker, opened);
     return { broker, nodes: opened.add(createSingleNode({ broker, drainDefaults: config.drain, now })) };
   }

@@ -10,7 +10,7 @@ import type { ServerContext } from './context.ts';
 import { openFleetEvents } from './events/open.ts';
 import type { OpenParts } from './open-parts.ts';
 import { reportOverShare } from './share-reports.ts';
-import { inspectSessions, storeInspections } from './store-inspection.ts';
+import { storeInspections } from './store-inspection.ts';
 import {
   eventOptions,
   type OpenedAfter,
@@ -26,9 +26,7 @@ export async function openStores(context: ServerContext, after: OpenedAfter, ope
   const { config, data, environment, cluster, now, log } = context;
   const settings = sinkSettings(config.sinks, { environment, now });
   if (cluster !== undefined) {
-    inspectSessions(data);
-    const sessions = opened.add(await openSessionStore(sessionStoreOptions(context)));
-    return openClusterStores(context, cluster, { settings, sessions }, opened);
+    return openClusterStores(context, cluster, settings, opened);
   }
   for (const [, inspect] of storeInspections(data, settings)) inspect();
   const registry = opened.add(await openRegistry(registryOptions(context)));
@@ -37,5 +35,5 @@ export async function openStores(context: ServerContext, after: OpenedAfter, ope
   reportOverShare({ telemetry, events: events.log, log });
   const sinks = opened.add(await openSinks(sinkOptions(context, settings, { registry, telemetry, events })));
   const sessions = opened.add(await openSessionStore(sessionStoreOptions(context)));
-  return { registry, telemetry, events, sinks, sessions };
+  return { registry, telemetry, events, sinks, sessions, shared: undefined };
 }

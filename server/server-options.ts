@@ -56,6 +56,11 @@ export function brokerOptions(
     log: log.child({ component: 'broker' }),
     onEvent: (event) => {
       presence.record(event);
+      if (event.type === 'connected' && event.identity.kind === 'device') {
+        telemetry
+          .claimed?.(event.identity.id)
+          .catch((error: unknown) => log.warn({ err: error }, 'keys of messages on other nodes were not read'));
+      }
       events.log.record(...fleetEventOfBroker(event));
     },
     onCloneSuspected: (suspicion) =>

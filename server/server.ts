@@ -329,7 +329,9 @@ async function connectParts(
     log,
   });
   // Events are published after their commit, and not after the broker begins to close.
-  const stopPublishing = events.log.follow({}, ({ type, name, json }) => {
+  const stopPublishing = events.log.follow({}, (event) => {
+    if (!events.isOwn(event)) return;
+    const { type, name, json } = event;
     const topic = lifecycleTopic(type, name === UNKNOWN_NAME ? undefined : name);
     void broker.publish(topic, Buffer.from(json), type === 'presence.connect_failed' ? 0 : 1);
   });

@@ -6,11 +6,6 @@ import { inspectSinks, inspectTelemetry, type SinkSettings } from '../telemetry/
 import type { DataDirectory } from './data-directory.ts';
 import { inspectFleetEvents } from './events/open.ts';
 
-/** Throws the error of opening the persistent sessions. */
-export function inspectSessions({ sessionFile }: DataDirectory): void {
-  inspectSessionFile(sessionFile);
-}
-
 /** By name; each throws the error of opening that store. A store that does not exist yet is in order. */
 export function storeInspections(
   data: DataDirectory,
@@ -18,7 +13,7 @@ export function storeInspections(
 ): readonly (readonly [name: string, inspect: () => void])[] {
   return [
     ['registry', () => inspectRegistry(data.registryFile)],
-    ['sessions', () => inspectSessions(data)],
+    ['sessions', () => inspectSessionFile(data.sessionFile)],
     ['telemetry', () => inspectTelemetry(data.telemetry)],
     ['events', () => inspectFleetEvents(data.events)],
     ['sinks', () => inspectSinks({ settings: sinks, directory: data.sinks })],

@@ -1,9 +1,9 @@
 /** Options of the registry, the journals, the sinks and the session store, from the configuration. Opens nothing. */
 
-import type { OpenSessionStore, openSessionStore } from '../broker/index.ts';
+import type { OpenCluster, OpenSessionStore, openSessionStore } from '../broker/index.ts';
 import type { Registry } from '../registry/index.ts';
 import type { openRegistry, RegistryRules } from '../registry/open.ts';
-import type { openSinks, SegmentStats, SinkSettings, Sinks, Telemetry } from '../telemetry/index.ts';
+import type { LaneTelemetry, openSinks, SegmentStats, SinkSettings, Sinks, Telemetry } from '../telemetry/index.ts';
 import type { EmbeddedTelemetry, openTelemetry } from '../telemetry/open.ts';
 import type { ServerContext } from './context.ts';
 import type { FleetEvents, openFleetEvents } from './events/open.ts';
@@ -11,11 +11,13 @@ import { devicesOf, groupOf } from './registry-lookups.ts';
 
 export interface Stores {
   readonly registry: Registry;
-  /** With the intakes of nodes in threads where the store is this machine's. */
-  readonly telemetry: Telemetry & Partial<Pick<EmbeddedTelemetry, 'connectNode'>>;
+  /** With the intakes of nodes in threads where the store is this machine's, and with the claims of devices where several nodes have it. */
+  readonly telemetry: Telemetry & Partial<Pick<EmbeddedTelemetry, 'connectNode'> & Pick<LaneTelemetry, 'claimed'>>;
   readonly events: FleetEvents;
   readonly sinks: Sinks;
-  readonly sessions: OpenSessionStore;
+  readonly sessions: Pick<OpenSessionStore, 'store' | 'close'>;
+  /** The same with what nodes say to each other, where several have the store. */
+  readonly shared: OpenCluster | undefined;
 }
 
 /** After a restore, positions of new messages must differ from those that were used after the backup was made. */
@@ -118,11 +120,14 @@ export function sinkOptions(
   };
 }
 
-export function sessionStoreOptions({ config, data, now, log }: ServerContext): Parameters<typeof openSessionStore>[0] {
+export function sessionStoreOptions(context: ServerContext): Parameters<typeof openSessionStore>[0] {
+  return { file: context.data.sessionFile, isInspected: true, ...sessionRules(context) };
+}
+
+/** What does not depend on the engine. */
+export function sessionRules({ config, now, log }: ServerContext) {
   const { queuedMessages, queuedBytes } = config.mqtt.limits;
   return {
-    file: data.sessionFile,
-    isInspected: true,
     limits: { queuedMessages, queuedBytes, storedBytes: config.sessions.keptBytes },
     now,
     log: log.child({ component: 'sessions' }),

@@ -57,6 +57,7 @@ export async function openClusterEvents(options: ClusterEventsOptions): Promise<
   return {
     log: events,
     journal,
+    isOwn: ({ position }) => journal.isOwn(position),
     nextConnection: () => connections.next(),
     pollAudit: async () => {
       if (follower.current === undefined) wakes.wake(AUDIT);

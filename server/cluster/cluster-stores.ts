@@ -1,12 +1,12 @@
 /** Opens the stores that several nodes share: registry, telemetry, events and sinks on PostgreSQL. Retention runs on one node at a time. */
 
-import type { OpenSessionStore } from '../../broker/index.ts';
+import { openCluster } from '../../broker/index.ts';
 import { openPostgresRegistry } from '../../registry/open.ts';
 import { openPostgresTelemetry, type Retention, type SinkSettings } from '../../telemetry/index.ts';
 import type { ServerContext } from '../context.ts';
 import type { OpenParts } from '../open-parts.ts';
 import { reportOverShare } from '../share-reports.ts';
-import { registryRules, type Stores, sinkOptions, telemetryRules } from '../store-options.ts';
+import { registryRules, type Stores, sessionRules, sinkOptions, telemetryRules } from '../store-options.ts';
 import type { Cluster } from './cluster.ts';
 import { openClusterEvents } from './cluster-events.ts';
 import { LeasedPart } from './leased-part.ts';
@@ -15,7 +15,7 @@ import { createLeasedSinks } from './leased-sinks.ts';
 export async function openClusterStores(
   context: ServerContext,
   cluster: Cluster,
-  { settings, sessions }: { readonly settings: readonly SinkSettings[]; readonly sessions: OpenSessionStore },
+  settings: readonly SinkSettings[],
   opened: OpenParts,
 ): Promise<Stores> {
   const { config, now, log } = context;
@@ -61,7 +61,9 @@ export async function openClusterStores(
   );
   reportOverShare({ telemetry, events: events.log, log });
   const sinks = opened.add(createLeasedSinks(cluster, sinkOptions(context, settings, { registry, telemetry, events })));
-  return { registry, telemetry, events, sinks, sessions };
+  const { clock: monotonic } = cluster;
+  const sessions = opened.add(await openCluster({ database, wakes, node, monotonic, ...sessionRules(context) }));
+  return { registry, telemetry, events, sinks, sessions, shared: sessions };
 }
 
 /** Those that can confirm a change now. */

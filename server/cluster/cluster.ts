@@ -40,6 +40,8 @@ export interface Cluster {
   readonly database: PostgresDatabase;
   readonly wakes: Wakes;
   readonly singletons: Singletons;
+  /** The monotonic clock of its leases. */
+  readonly clock: () => number;
   /** Of this node, by its clock, at this moment. */
   liveness(): Liveness;
   /** Called at each change. Returns a function that removes the listener. */
@@ -173,7 +175,7 @@ async function openNode({ database, node, roles, version, now, log }: NodeOption
   const timer = setInterval(() => void record().catch(() => {}), RECORD_EVERY_MS).unref();
   log.info({ node, roles, epoch: lease.epoch }, 'this node has its name');
   return {
-    ...{ node, database, wakes, singletons },
+    ...{ node, database, wakes, singletons, clock },
     liveness: () => heartbeat.liveness,
     onLiveness: (listener) => {
       listeners.add(listener);

@@ -14,7 +14,7 @@ import {
 import { AuditFollower } from './audit-follower.ts';
 import { ConnectionNumbers } from './connection-numbers.ts';
 import { openEventJournal } from './event-journal.ts';
-import { EventLog } from './event-log.ts';
+import { EventLog, type StoredEvent } from './event-log.ts';
 
 export interface FleetEventsOptions {
   /** Directory of the events; created with mode 0700 when it does not exist. */
@@ -33,6 +33,8 @@ export interface FleetEvents {
   readonly log: EventLog;
   /** The journal of the events, for sinks that read it from a position. */
   readonly journal: Telemetry<string>;
+  /** Whether this server stored the event: of several that have the journal, one publishes it. */
+  isOwn(event: Pick<StoredEvent, 'position'>): boolean;
   /** Returns a number greater than all before it, across restarts. */
   nextConnection(): number;
   /** Reads the audit now instead of at the next poll. */
@@ -86,6 +88,7 @@ export async function openFleetEvents(options: FleetEventsOptions): Promise<Flee
     return {
       log: events,
       journal,
+      isOwn: () => true,
       nextConnection: () => connections.next(),
       pollAudit: () => audit.poll(),
       counters: () => eventCounters(events),

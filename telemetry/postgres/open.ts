@@ -9,7 +9,7 @@ import type { Wakes } from '../../storage/index.ts';
 import type { PostgresDatabase } from '../../storage/postgres/index.ts';
 import { Cursor } from '../cursor.ts';
 import { INTAKE_LIMITS, Intake, type IntakeLimits } from '../intake.ts';
-import { LANE_POSITIONS } from '../position.ts';
+import { LANE_POSITIONS, laneOf, type Position, positionNumber } from '../position.ts';
 import { ScheduledRetention } from '../scheduled-retention.ts';
 import { StorageShares } from '../storage-shares.ts';
 import { StreamLimit } from '../stream-limit.ts';
@@ -65,6 +65,8 @@ export interface LaneTelemetry<Source extends string = DeviceId> extends Telemet
   claimed(device: Source): Promise<void>;
   /** Of nodes that share a database one prunes by itself, none at first; `prune()` works on each. */
   setPruning(prunes: boolean): void;
+  /** Whether this node stored the message. */
+  isOwn(position: Position): boolean;
   /** Another node stored something: followers get it now instead of at the next poll. */
   wake(): void;
   /** Another process has the lane of this node: nothing can be stored any more. */
@@ -207,6 +209,7 @@ export async function openPostgresTelemetry<Source extends string = DeviceId>(
       if (prunes) retention.start();
       else retention.stop();
     },
+    isOwn: (position) => laneOf(positionNumber(position)) === lane.id,
     wake: () => followers.wake(),
     get isFenced() {
       return writer.isLost;

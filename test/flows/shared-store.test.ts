@@ -2,9 +2,10 @@
 
 import { beforeEach, expect, it } from 'vitest';
 import { type ClusterNode, type SharedStore, sharedStore } from '../fixtures/cluster-node.ts';
-import { closed, connectMqtt } from '../fixtures/mqtt.ts';
+import { closed, connectMqtt, startMqtt } from '../fixtures/mqtt.ts';
 import { suitePostgres } from '../fixtures/postgres-cluster.ts';
 import { describeWithClients } from '../fixtures/real-client.ts';
+import { issueService } from '../fixtures/service.ts';
 
 const STARTS_MS = 60_000;
 /** A lease of a node that was killed is free after ten seconds. */
@@ -23,14 +24,27 @@ describeWithClients('two nodes with one store', ['postgres'], () => {
   }, STARTS_MS);
 
   it(
-    'a device of one is served and revoked by either, and each entry of the audit becomes one event, also after a node was killed',
+    'a device and its session are served and revoked by either, and each entry of the audit becomes one event, also after a node was killed',
     async () => {
       const pump = await a.enroll('pump-1');
-      const client = await connectMqtt(b.reached(pump));
-      await client.publishAsync('devices/pump-1/telemetry/heat', '21.5', { qos: 1 });
+      const app = await connectMqtt(await issueService(b, 'backend'));
+      const heard: string[] = [];
+      app.on('message', (topic) => heard.push(topic));
+      await app.subscribeAsync(['devices/+/telemetry/+', '$fleet/events/#'], { qos: 1 });
+      const times = (topic: string) => heard.filter((one) => one === topic).length;
+
+      const first = await connectMqtt(a.reached(pump), { clean: false });
+      await first.subscribeAsync('devices/pump-1/commands/+/+', { qos: 1 });
+      await first.publishAsync('devices/pump-1/telemetry/heat', '21.5', { qos: 1 });
+      await expect.poll(() => times('devices/pump-1/telemetry/heat'), PATIENT).toBe(1);
       for (const node of [a, b]) {
         expect(await node.operator.queryTelemetry({ device: 'pump-1', limit: 10 })).toMatchObject([{ stream: 'heat' }]);
       }
+      await first.endAsync();
+      const client = startMqtt(b.reached(pump), { clean: false });
+      const connack = await new Promise((resolve) => client.once('connect', resolve));
+      expect(connack).toMatchObject({ sessionPresent: true });
+
       const ended = closed(client);
       expect(await a.operator.revokeDevices({ ids: ['pump-1'], reason: 'keyCompromise' })).toMatchObject({
         sessionsClosed: 1,
@@ -40,13 +54,14 @@ describeWithClients('two nodes with one store', ['postgres'], () => {
       await expect(connectMqtt(b.reached(pump))).rejects.toThrow();
       const enrolled = async () => {
         const found = await b.operator.listEvents({ type: 'enroll.enrolled', limit: 100 });
-        return found.map(({ subject }) => subject);
+        return found.map(({ subject }) => subject).filter((subject) => subject?.startsWith('devices/'));
       };
       await expect.poll(enrolled, PATIENT).toEqual(['devices/pump-1']);
       // It turned the audit into events, which the other node goes on with.
       await a.server.end('SIGKILL');
       await b.enroll('pump-2');
       await expect.poll(enrolled, PATIENT).toEqual(['devices/pump-1', 'devices/pump-2']);
+      expect(times('$fleet/events/cert/revoked/pump-1')).toBe(1);
     },
     STARTS_MS,
   );
