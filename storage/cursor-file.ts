@@ -4,7 +4,7 @@
  */
 
 import { closeSync, fsyncSync, mkdirSync, openSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
-import { open, rename } from 'node:fs/promises';
+import { mkdir, open, rename } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { Problem, parseDecimal } from '@rollcall/protocol';
 
@@ -17,6 +17,7 @@ export class CursorFile<Value extends Text = number> {
   readonly #file: string;
   readonly #parse: (text: string) => Value | undefined;
   #saving: Promise<void> = Promise.resolve();
+  #hasDirectory = false;
 
   /** `parse` returns undefined for text that is no cursor. */
   constructor(file: string, parse: (text: string) => Value | undefined) {
@@ -43,7 +44,7 @@ export class CursorFile<Value extends Text = number> {
     throw this.#unusable(`expected a position, found ${text.length} other characters`);
   }
 
-  /** Resolves when the position is on disk. Saves are done one after the other. */
+  /** Resolves when the position is on disk. Saves are done one after the other. Creates the directory if there is none. */
   save(position: Value): Promise<void> {
     const saved = this.#saving.then(() => this.#replace(position));
     this.#saving = saved.catch(() => {});
@@ -66,6 +67,8 @@ export class CursorFile<Value extends Text = number> {
 
   // A power cut may undo the rename. Then the reader repeats messages and loses none.
   async #replace(position: Value): Promise<void> {
+    if (!this.#hasDirectory) await mkdir(dirname(this.#file), { recursive: true, mode: 0o700 });
+    this.#hasDirectory = true;
     const draft = `${this.#file}.new`;
     const handle = await open(draft, 'w', 0o600);
     try {
