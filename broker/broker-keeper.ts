@@ -38,9 +38,14 @@ export type BrokerKeeperOptions = Pick<
 > & {
   /** How long a node may take to end a session whose client id was claimed on another node, in ms. */
   readonly takeoverWithin?: number | undefined;
+  /** How long a node may take to apply a revocation or another change, in ms. */
+  readonly changeWithin?: number | undefined;
+  /** A node has not applied a change in time. Its thread has to be ended, and its connections with it. */
+  readonly onSilent?: ((node: string) => void) | undefined;
 };
 
 const TAKEOVER_MS = 2_000;
+const CHANGE_MS = 5_000;
 
 /** One node, as operators see it. */
 export interface NodeReport {
@@ -79,7 +84,14 @@ export async function openBrokerKeeper(options: BrokerKeeperOptions): Promise<Br
   routes.addSource('stored', 'queued', stored.store.filters);
   routes.addSource('shared', 'queued', stored.shares.filters);
   routes.addSource('server', 'live', router.filters);
-  const bus = new NodesBus({ clients, routes, router });
+  const bus = new NodesBus({
+    ...{ clients, routes, router },
+    silentAfter: options.changeWithin ?? CHANGE_MS,
+    onSilent(node) {
+      log.error({ node }, 'a node did not apply a change in time, and is ended');
+      options.onSilent?.(node);
+    },
+  });
   const deliveredKeys = new DeliveredKeysByDevice();
   const nextNumber = () => router.nextNumber();
   const keeper = openKeeper(context, stored, {

@@ -71,8 +71,11 @@ export async function openBroker(
       hint: 'start another node, on this machine or another one',
     });
   }
-  const broker = opened.add(await openBrokerKeeper(options));
-  const nodes = opened.add(await startNodes(context, stores, parts, broker));
+  let threads: NodeThreads | undefined;
+  const onSilent = (node: string) => void threads?.terminate(node);
+  const broker = opened.add(await openBrokerKeeper({ ...options, onSilent }));
+  threads = opened.add(await startNodes(context, stores, parts, broker));
+  const nodes = threads;
   broker.listening(nodes.ports);
   return { broker, nodes };
 }

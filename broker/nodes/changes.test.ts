@@ -58,6 +58,16 @@ describe('a revocation', () => {
     expect(testBroker.broker.sessions()).toHaveLength(1);
   });
 
+  it('ends a node that does not answer, so that it returns with every connection of the identity closed', async () => {
+    await start({ changeWithin: 20 });
+    const client = await connect('dev-1', 1);
+    testBroker.revokeInRegistry(device('dev-1'));
+    testBroker.nodes.channels[1]?.hold('apply', { isDone: false });
+    expect(await testBroker.broker.disconnect(device('dev-1'), 'revoked')).toMatchObject({ sessionsClosed: 1 });
+    await client.closed;
+    expect(testBroker.broker.sessions()).toEqual([]);
+  });
+
   it('counts the sessions of a node that is lost before it confirms', async () => {
     await start();
     await connect('dev-1', 1);

@@ -13,6 +13,9 @@ import type { RouteTable } from './route-table.ts';
 export interface NodesBusOptions {
   readonly clients: NodeClients;
   readonly routes: RouteTable;
+  /** Milliseconds in which a node has to apply a change; `onSilent` ends one that has not. */
+  readonly silentAfter: number;
+  readonly onSilent: (node: string) => void;
   /** Delivers to what the server itself listens to. */
   readonly router: Pick<MessageRouter, 'deliver'>;
 }
@@ -91,9 +94,13 @@ export class NodesBus implements Bus {
   #apply(node: AttachedNode, change: SessionChange): Promise<TerminationReport> {
     const identity = change.kind === 'reauthorize' ? change.subject.identity : change.identity;
     const connected = this.#options.clients.ofIdentity(identity).filter((client) => client.node === node.name).length;
+    const { silentAfter, onSilent } = this.#options;
+    // A node that does not answer may still serve the sessions: its connections have to end with it.
+    const timer = setTimeout(() => onSilent(node.name), silentAfter);
     return node.channel
       .call('apply', change)
-      .catch(() => ({ sessionsClosed: change.kind === 'reauthorize' ? 0 : connected, lastMessageAt: undefined }));
+      .catch(() => ({ sessionsClosed: change.kind === 'reauthorize' ? 0 : connected, lastMessageAt: undefined }))
+      .finally(() => clearTimeout(timer));
   }
 
   /** Resolves when the node has the message; undefined: nothing has to be told. */

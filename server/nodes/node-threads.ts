@@ -217,7 +217,7 @@ export class NodeThreads implements NodeControl {
     return this.list()[node.index] as NodeView;
   }
 
-  /** Ends the thread of a node as a crash does; for tests. */
+  /** Ends the thread of a node as a crash does; it is started again. */
   async terminate(name: string): Promise<void> {
     await this.#nodes.find((node) => node.name === name)?.thread?.terminate();
   }
