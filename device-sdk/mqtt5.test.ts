@@ -220,9 +220,9 @@ describe('a broker that ends the connection', () => {
       due.length = 0;
       broker.send(disconnect(0x98, text));
       await lost;
-      await expect.poll(() => due.length, text).toBeGreaterThan(0);
+      await expect.poll(() => due.length).toBeGreaterThan(0);
       // Half of the time in which a refused device renews.
-      if (expected) await expect.poll(() => due, text).toContain(15_000);
+      if (expected) await expect.poll(() => due).toContain(15_000);
       else expect(due, text).not.toContain(15_000);
       await device.close();
     }
