@@ -5,8 +5,9 @@ export { inspectTelemetry } from './inspection.ts';
 export type { NodeConnected } from './nodes/connected-nodes.ts';
 export type { NodeConnection } from './nodes/node-calls.ts';
 export { type NodeTelemetry, openNodeTelemetry } from './nodes/node-telemetry.ts';
+export { openPostgresTelemetry } from './open-postgres.ts';
 export { type Position, parsePosition, positionNumber } from './position.ts';
-export { type LaneTelemetry, openPostgresTelemetry, type PostgresTelemetryOptions } from './postgres/open.ts';
+export type { LaneTelemetry, PostgresTelemetryOptions } from './postgres/open.ts';
 export { openJournalWithReserve } from './reserve/journal-with-reserve.ts';
 export { inspectReserve, RESERVED_FILE } from './reserve/reserved-messages.ts';
 export { isLoopback } from './sinks/loopback.ts';
@@ -19,7 +20,7 @@ export {
   statusElsewhere,
   type TargetSettings,
 } from './sinks/open.ts';
-export { TABLE_NAME } from './sinks/postgres-target.ts';
+export { TABLE_NAME } from './sinks/table-name.ts';
 export { type Secret, TargetUntrusted } from './sinks/target.ts';
 export type { TargetTls, TlsFiles, TlsMaterial } from './sinks/tls.ts';
 export type {

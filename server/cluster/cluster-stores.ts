@@ -2,7 +2,8 @@
 
 import { openCluster } from '../../broker/index.ts';
 import { openPostgresRegistry } from '../../registry/open.ts';
-import { openPostgresTelemetry, type Retention, type SinkSettings } from '../../telemetry/index.ts';
+import type { Retention, SinkSettings } from '../../telemetry/index.ts';
+import { openPostgresTelemetry } from '../../telemetry/index.ts';
 import type { ServerContext } from '../context.ts';
 import type { OpenParts } from '../open-parts.ts';
 import { reportOverShare } from '../share-reports.ts';

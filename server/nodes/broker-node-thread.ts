@@ -2,7 +2,8 @@
 
 import { type BrokerNodeOptions, type ChannelToKeeper, createBrokerNode } from '../../broker/index.ts';
 import { Channel } from '../../storage/index.ts';
-import { type NodeConnection, openNodeTelemetry } from '../../telemetry/index.ts';
+import type { NodeConnection } from '../../telemetry/index.ts';
+import { openNodeTelemetry } from '../../telemetry/index.ts';
 import { serveNode } from './serve-node.ts';
 
 /** Plain data, and the ports of telemetry. */

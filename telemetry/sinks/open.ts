@@ -13,15 +13,15 @@ import type { Position } from '../position.ts';
 import type { Telemetry } from '../telemetry.ts';
 import { Backoff } from './backoff.ts';
 import { DeadLetters } from './dead-letters.ts';
-import { EmailTarget, type EmailTargetOptions } from './email-target.ts';
-import { FileTarget, type FileTargetOptions } from './file-target.ts';
+import type { EmailTargetOptions } from './email-target.ts';
+import type { FileTargetOptions } from './file-target.ts';
 import { type GroupOf, type SinkFilter, SinkMessageFilter } from './filter.ts';
 import { type BatchLimits, Forwarder, type ForwarderStatus, type SinkCursor } from './forwarder.ts';
 import { JournalHead } from './journal-head.ts';
-import { NatsTarget, type NatsTargetOptions } from './nats-target.ts';
-import { PostgresTarget, type PostgresTargetOptions } from './postgres-target.ts';
+import type { NatsTargetOptions } from './nats-target.ts';
+import type { PostgresTargetOptions } from './postgres-target.ts';
 import type { SinkSource, Target } from './target.ts';
-import { WebhookTarget, type WebhookTargetOptions } from './webhook-target.ts';
+import type { WebhookTargetOptions } from './webhook-target.ts';
 
 /** A kind, and what its target needs beside what every sink has. */
 export type TargetSettings =
@@ -176,7 +176,7 @@ async function openSink(settings: SinkSettings, head: JournalHead, options: Sink
   const forwarder = new Forwarder({
     journal: journals[settings.source],
     head,
-    target: targetOf(settings, options),
+    target: await openTarget(settings, options),
     filter: new SinkMessageFilter(settings.filter, groupOf, now),
     cursor: (await options.cursorOf?.(settings)) ?? positionFile(directory, settings),
     deadLetters: new DeadLetters({ file: deadLetterFile, bytes: settings.deadLetterBytes, now, log }),
@@ -189,18 +189,29 @@ async function openSink(settings: SinkSettings, head: JournalHead, options: Sink
   return { settings, forwarder, deadLetterFile };
 }
 
-function targetOf({ name, source, target }: SinkSettings, { trustDomain, now }: SinksOptions): Target {
+/** Loads the client of a target only where there is one: commands start faster without. */
+async function openTarget({ name, source, target }: SinkSettings, { trustDomain, now }: SinksOptions): Promise<Target> {
   switch (target.kind) {
-    case 'nats':
+    case 'nats': {
+      const { NatsTarget } = await import('./nats-target.ts');
       return new NatsTarget({ ...target, source });
-    case 'postgres':
+    }
+    case 'postgres': {
+      const { PostgresTarget } = await import('./postgres-target.ts');
       return new PostgresTarget({ ...target, source });
-    case 'webhook':
+    }
+    case 'webhook': {
+      const { WebhookTarget } = await import('./webhook-target.ts');
       return new WebhookTarget({ ...target, source, name, trustDomain, now });
-    case 'email':
+    }
+    case 'email': {
+      const { EmailTarget } = await import('./email-target.ts');
       return new EmailTarget({ ...target, name, trustDomain, now });
-    case 'file':
+    }
+    case 'file': {
+      const { FileTarget } = await import('./file-target.ts');
       return new FileTarget(target);
+    }
   }
 }
 

@@ -6,6 +6,7 @@
 
 import pg from 'pg';
 import { COLUMNS, hasProperties, insertInto, PROPERTY_COLUMNS, valuesOf } from './postgres-insert.ts';
+import { TABLE_NAME } from './table-name.ts';
 import type { SinkMessage } from './target.ts';
 import {
   deliverHalving,
@@ -32,8 +33,6 @@ export interface PostgresTargetOptions {
   /** For connecting, and for one statement, in ms. */
   readonly timeout: number;
 }
-
-export const TABLE_NAME = /^[a-z_][a-z0-9_]{0,39}(\.[a-z_][a-z0-9_]{0,39})?$/;
 
 const DAY_MS = 86_400_000;
 

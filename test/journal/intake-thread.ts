@@ -3,7 +3,8 @@
 import { isMainThread, type MessagePort, workerData } from 'node:worker_threads';
 import { pino } from 'pino';
 import { Channel } from '../../storage/index.ts';
-import { type NodeConnection, openNodeTelemetry } from '../../telemetry/index.ts';
+import type { NodeConnection } from '../../telemetry/index.ts';
+import { openNodeTelemetry } from '../../telemetry/index.ts';
 import { type IntakeLoad, publishThrough } from './intake-load.ts';
 
 export interface IntakeThreadCalls {
