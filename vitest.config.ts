@@ -19,8 +19,8 @@ export default defineConfig({
     },
     pool: 'forks',
     // A busy machine is slower, not wrong: a test waits for what has to happen, and fails when it does not.
-    testTimeout: 90_000,
-    hookTimeout: 90_000,
+    testTimeout: 180_000,
+    hookTimeout: 180_000,
     expect: { poll: { timeout: 30_000 } },
     projects: [
       { extends: true, test: { name: 'one node', include: ['**/*.test.ts'] } },
