@@ -102,4 +102,4 @@ it('streams are known after a restart, until the journal holds 30 later days or 
   now += 3 * DAY;
   await fifth.prune({ age: DAY, bytes: 0 });
   expect(fifth.streams.admit('pump-1', 'third')).toBe(true);
-}, 60_000);
+});

@@ -70,7 +70,7 @@ describe('the size limit of the session store', () => {
       (event) => event.type === 'disconnected' && event.reason === 'limit_exceeded',
     );
     expect(refused).toHaveLength(260 - acknowledged);
-  }, 120_000);
+  });
 
   it('leaves every device its guaranteed share when others have exhausted the limit', async () => {
     await start({ storedBytes: 64 * KIB, limits: { replayPerSecond: 0 } });

@@ -246,7 +246,7 @@ describe('after a restart', () => {
       }),
       { numRuns: 300 },
     );
-  }, 60_000);
+  });
 
   it('messages are sent in the order in which they were queued, under the identifiers that they had', async () => {
     const { store, reopen } = await openStore();

@@ -62,7 +62,7 @@ it('a server from the package enrolls a device and makes an image with the agent
     server.kill('SIGTERM');
     await once(server, 'exit');
   }
-}, 120_000);
+});
 
 it('every file that the program names by a relative path is in the package', () => {
   const code = filesIn('').filter(

@@ -133,7 +133,7 @@ describe('a rotation', () => {
       expect(await statesOf(fleet)).toEqual(['retired', 'active']);
       expect(fleet.authority.issuer.hasIssued(await issued(fleet.authority))).toBe(true);
     }
-  }, 120_000);
+  });
 });
 
 const killed = fileURLToPath(new URL('../../test/fixtures/enroll/killed-rotation.ts', import.meta.url));

@@ -42,7 +42,7 @@ describe('the metrics of a server', () => {
     await operator.metrics();
     text = await operator.metrics();
     await operator.close();
-  }, 60_000);
+  });
   afterAll(async () => {
     await server.end('SIGTERM');
     rmSync(data, { recursive: true });

@@ -48,4 +48,4 @@ it('acts over HTTPS as the operator of the certificate, until the CRL names it',
   await server.untilLogged('CAs and CRL of operator certificates replaced');
   expect(await withCertificate('token', 'list')).toMatchObject({ code: 3 });
   expect(server.log()).toContain('CERT_REVOKED');
-}, 60_000);
+});

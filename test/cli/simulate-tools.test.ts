@@ -135,7 +135,7 @@ describe('a fleet that is enrolled once', () => {
     const again = await cleanup('--yes');
     expect(again.stderr).toContain('there is no simulated device');
     expect(await fleet.operator.listDevices({})).toMatchObject([{ id: 'real-1' }]);
-  }, 60_000);
+  });
 
   it('is stored in files that only their owner can read, and used again without a token', async () => {
     const keep = join(directory, 'fleet');
@@ -160,5 +160,5 @@ describe('a fleet that is enrolled once', () => {
     expect(again.stdout).toContain('again: passed');
     expect(again.code).toBe(0);
     expect(existsSync(report)).toBe(true);
-  }, 60_000);
+  });
 });

@@ -11,4 +11,4 @@ it('a server that is killed while it restarts restarts first, and then again', a
   const client = openConsoleClient({ socketPath: server.socket });
   onTestFinished(() => client.close());
   expect(await client.health()).toMatchObject({ status: 'ok' });
-}, 60_000);
+});

@@ -111,7 +111,7 @@ describeWithClients('a device of the SDK with Mosquitto', ['mosquitto', 'openssl
       'devices/dev-1/telemetry/level packet_too_large',
     ]);
     expect(versions.filter((version) => version === '5')).toHaveLength(1); // over one connection
-  }, 60_000);
+  });
 
   it('answers a command on its response topic', async () => {
     const { open, watcher } = await start();
@@ -124,5 +124,5 @@ describeWithClients('a device of the SDK with Mosquitto', ['mosquitto', 'openssl
     expect(await answer).toMatchObject({
       ...{ topic: 'answers/dev-1', payload: 'pong', properties: { correlationData: Buffer.from('c-1') } },
     });
-  }, 60_000);
+  });
 });

@@ -67,7 +67,7 @@ describeWithClients('a server whose clock is wrong', ['faketime'], () => {
     expect(readdirSync(join(data, 'ca'))).toEqual(before);
     await operator.close();
     await server.end('SIGTERM');
-  }, 120_000);
+  });
 });
 
 /**

@@ -110,5 +110,5 @@ describeWithClients('a service that runs past the end of its first certificate',
       );
     daemon.kill('SIGTERM');
     expect(await once(daemon, 'exit')).toEqual([0, null]);
-  }, 90_000);
+  });
 });

@@ -53,7 +53,7 @@ beforeAll(async () => {
     await server?.end('SIGTERM');
     rmSync(directory, { recursive: true });
   };
-}, 60_000);
+});
 
 describe('a fleet of an earlier version', () => {
   it('has its devices with their status, its service, its token and a valid audit chain', async () => {

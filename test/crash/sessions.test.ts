@@ -192,4 +192,4 @@ it('a killed server loses no acknowledged message and repeats no QoS 2 message',
   const retained = nextMessage(late);
   await late.subscribeAsync('devices/once/twin/reported', { qos: 1 });
   expect(await retained).toEqual({ topic: 'devices/once/twin/reported', payload: 'kept' });
-}, 120_000);
+});

@@ -110,7 +110,7 @@ describe.runIf(existsSync('/proc/locks'))('the databases of a running server', (
     expectLocked(written());
     expect((await numbersIn(server)).at(-1)).toBe(549);
     expectLocked(written());
-  }, 60_000);
+  });
 
   it.each(['SIGKILL', 'SIGTERM'] as const)(
     'may be opened and closed by another process: acknowledged messages survive %s, are returned by queries, and are in a backup',
@@ -170,7 +170,7 @@ describe.runIf(existsSync('/proc/locks'))('the databases of a running server', (
     const again = await start();
     expect(await numbersIn(again)).toEqual(Array.from({ length: 230 }, (_, number) => number));
     await again.end('SIGTERM');
-  }, 60_000);
+  });
 
   it('that another process has locked delay acknowledgements, which is logged, and no message is lost', async () => {
     const { data, identity, start } = await startedAgain();
@@ -196,5 +196,5 @@ describe.runIf(existsSync('/proc/locks'))('the databases of a running server', (
     const again = await start();
     expect((await numbersIn(again)).at(-1)).toBe(10);
     await again.end('SIGTERM');
-  }, 60_000);
+  });
 });

@@ -160,5 +160,5 @@ describe('a data directory in use', () => {
     expect(existsSync(draft)).toBe(false);
     expect(existsSync(join(copy, 'server.pid'))).toBe(false);
     await served(copy);
-  }, 60_000);
+  });
 });

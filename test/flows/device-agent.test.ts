@@ -226,7 +226,7 @@ describe('the program', () => {
     const token = await fleet.mint({ device: 'agent-5' as DeviceId });
     expect(await place.command(['enroll', '--token', '-'], token)).toMatchObject({ code: 0 });
     await agent.reached('connected');
-  }, 90_000);
+  });
 
   it.each([
     ['a command that is none', ['dance'], 'expected one of run, enroll'],

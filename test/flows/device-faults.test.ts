@@ -68,7 +68,7 @@ describe('a network connection', () => {
     expect((await fleet.operator.listSessions()).filter(({ identity }) => identity === 'device/silent-1')).toHaveLength(
       1,
     );
-  }, 90_000);
+  });
 });
 
 describe('a captive portal that answers every request with HTML', () => {

@@ -208,7 +208,7 @@ describe.runIf(canEnterRoots())('a gateway', () => {
     await boot(root, 'gw-1');
     const { certificates } = await fleet.operator.showDevice({ id: 'gw-1' });
     expect(certificates).toHaveLength(1);
-  }, 120_000);
+  });
 
   it('has the same state in the end, however often power fails during its installation and first boot', async () => {
     const ids = join(temporaryDirectory(), 'ids');
@@ -229,7 +229,7 @@ describe.runIf(canEnterRoots())('a gateway', () => {
     await boot(root, 'gw-2');
     const tokens = await fleet.operator.listTokens();
     expect(tokens.find(({ device }) => device === 'gw-2')).toMatchObject({ uses: 1 });
-  }, 120_000);
+  });
 
   it('is not installed with a Node that is too old, and the error names the remedy', async () => {
     const root = flash(await make('--uses', '1'));

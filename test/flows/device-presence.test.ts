@@ -58,4 +58,4 @@ it('tells when and from where a device was seen last, with what, and why its ses
   expect(next.stdout).toMatch(/^gw-1 +site=hall-3 +the device disconnected$/m);
   expect(next.stderr).toBe('rollcall: 1 device\n');
   expect((await run(...list, '--text', 'nothing')).stderr).toBe('rollcall: no device matches\n');
-}, 60_000);
+});

@@ -32,7 +32,7 @@ beforeAll(async () => {
     serve(join(workshop, 'data'), [], { environment }),
   ]);
   operator = openConsoleClient({ socketPath: server.ready.socket });
-}, 60_000);
+});
 afterAll(async () => {
   await operator?.close();
   await server?.end('SIGKILL');
@@ -106,7 +106,7 @@ describe.each(ends)('a device that %s', (what, end, expected) => {
     expect(await agent.reached('recovering')).toMatchObject(expected);
     const { stdout } = await place.command(['status', '--json']);
     expect(JSON.parse(stdout).error).toMatchObject(expected);
-  }, 30_000);
+  });
 });
 
 describe('a message that the server refuses', () => {
@@ -137,7 +137,7 @@ describe('a message that the server refuses', () => {
     expect(JSON.parse(stdout)).toMatchObject({ state: 'connected', queue: { messages: 0, refused: 1 } });
     const stored = await operator.queryTelemetry({ device: 'agent-quota' });
     expect(stored.map(({ payload }) => payload)).toEqual([1, 3]);
-  }, 30_000);
+  });
 });
 
 it('a command with a response topic is answered there with MQTT 5, when the policy allows it', async () => {

@@ -44,7 +44,7 @@ beforeAll(async () => {
   const policy = { connect: ['*'], publish: EVERYTHING, subscribe: EVERYTHING, receive: [], retain: EVERYTHING };
   await operator.setPolicy({ kind: 'service', name: 'corpus', ...policy });
   credentials = await issueService({ operator, mqttUrl: server.ready.mqttUrl }, 'corpus');
-}, 60_000);
+});
 afterAll(async () => {
   await operator?.close();
   await server?.end('SIGTERM');
@@ -84,4 +84,4 @@ it('logs one line for a violation, which names client, packet and clause', async
   const violations = lines.filter((line) => line.includes('corpus-log') && line.includes('protocol violation'));
   expect(violations.length).toBe(1);
   expect(JSON.parse(violations[0] as string)).toMatchObject({ packet: 'SUBSCRIBE', clause: 'MQTT-3.8.3-5' });
-}, 60_000);
+});

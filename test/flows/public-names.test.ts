@@ -71,7 +71,7 @@ describe('a server that other machines can reach and that has no name for them',
       code: 0,
       stdout: expect.stringContaining('the image is valid\nits servers answer here'),
     });
-  }, 60_000);
+  });
 });
 
 describe('a gateway on another machine', () => {
@@ -104,7 +104,7 @@ describe('a gateway on another machine', () => {
     expect(refused.stdout).toContain(`its EST server ${host}: `);
     expect(refused.stdout).toContain('ECONNREFUSED, nothing accepts connections there\n');
     return undefined;
-  }, 60_000);
+  });
 });
 
 describe('device enroll', () => {
@@ -179,7 +179,7 @@ describe('image verify --connect', () => {
     onTestFinished(() => void proxy.close());
     expect((proxy.address() as AddressInfo).port).toBe(Number(port));
     expect(await verify()).toContain('does not lead to the root that the token names');
-  }, 90_000);
+  });
 });
 
 /** What an unverified server answers. */

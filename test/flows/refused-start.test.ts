@@ -47,7 +47,7 @@ beforeAll(async () => {
   const server = await serve(killed);
   await rollcall(['token', 'create', '--data', killed]);
   await server.end('SIGKILL');
-}, 60_000);
+});
 
 afterAll(() => rmSync(join(upgraded, '..'), { recursive: true }));
 

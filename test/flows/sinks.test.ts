@@ -204,5 +204,5 @@ describeWithClients('the sinks of docs/sinks.md', ['nats-server', 'postgres'], (
     });
     expect(existsSync(join(data, 'sinks', 'warehouse', 'telemetry.position'))).toBe(true);
     await operator.close();
-  }, 120_000);
+  });
 });

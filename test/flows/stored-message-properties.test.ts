@@ -65,7 +65,7 @@ beforeAll(async () => {
   const older = await openMqtt(identity, { protocolVersion: 4 });
   await older.publishAsync('devices/dev-1/telemetry/older', '1', { qos: 1 });
   await older.endAsync();
-}, 60_000);
+});
 afterAll(async () => {
   await server?.end('SIGTERM');
   rmSync(directory, { recursive: true, force: true });

@@ -47,7 +47,7 @@ beforeAll(async () => {
   }
   await server.end('SIGTERM');
   cpSync(join(data, 'ca'), join(folder, 'ca'), { recursive: true });
-}, 60_000);
+});
 
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 

@@ -112,7 +112,7 @@ describeWithClients('the page of a device', ['chromium'], () => {
     expect(await page.evaluate('globalThis.isRun')).toBeUndefined();
     await expectSound('device-hostile');
     await page.close();
-  }, 60_000);
+  });
 
   it('sends a command and shows the reply, or the problem', async () => {
     gateway.onCommand('reboot', ({ payload }) => ({ rebooting: true, note: HOSTILE.html, got: String(payload) }));

@@ -129,7 +129,7 @@ describeWithClients('the list of devices', ['chromium'], () => {
     const revoked = await fleet.operator.listDevices({ group: 'group-8' as never, status: 'revoked' });
     expect(revoked.map(({ revocationReason }) => revocationReason)).toEqual(Array(20).fill('keyCompromise'));
     await page.close();
-  }, 60_000);
+  });
 
   it('changes group and labels of the selected devices', async () => {
     const { page } = await browser.open('/devices?group=group-9');
