@@ -142,7 +142,8 @@ class EventStream {
   }
 
   #sendBatch({ messages, bytes, span }: LiveBatch): void {
-    if (span.firsts.some((first) => this.#sent.has(first))) {
+    // The bytes are the same for all readers; their ids name less than this one has when it has read other lanes.
+    if (!span.end.includes(this.#sent) || span.firsts.some((first) => this.#sent.has(first))) {
       for (const message of messages) this.#send(message);
       return;
     }
