@@ -64,7 +64,7 @@ describeWithClients('the pages of tokens', ['chromium'], () => {
   it('show what the server refuses in the form, and change nothing', async () => {
     const before = await fleet.operator.listTokens();
     const { page, faults } = await browser.open('/tokens?dialog=create');
-    await page.getByLabel('Group').fill('no group');
+    await page.getByRole('dialog').getByLabel('Group').fill('no group');
     await page.getByRole('dialog').getByRole('button', { name: 'Create token' }).click();
     await page.getByRole('alert').getByText('request_invalid').waitFor();
     expect(await fleet.operator.listTokens()).toEqual(before);
