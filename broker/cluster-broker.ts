@@ -77,6 +77,7 @@ export async function createClusterBroker(options: ClusterBrokerOptions): Promis
   const claims = new ClusterClaims({
     ...{ database, nodes, outbox, commits },
     adopt: (dead) => adopt(dead),
+    adopted: () => adopt.settled(),
     load: (clientId) => load([clientId]),
   });
   const bus = new ClusterBus({

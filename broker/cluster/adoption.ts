@@ -21,6 +21,8 @@ export interface Adoption {
   (dead: KnownNode): Promise<void>;
   /** Every dead node that has anything left. */
   all(): void;
+  /** Resolves when no node is being taken over. */
+  settled(): Promise<void>;
 }
 
 const TAKE = `UPDATE session_claims SET node = $1, epoch = epoch + 1
@@ -48,8 +50,8 @@ export function adoptDead({ cluster, inbox, claims, load, routes, log }: Adoptio
       const { rows } = await database.execute<{ client_id: string }>(TAKE, [nodes.name, dead.name]);
       if (rows.length === 0) break;
       const clientIds = rows.map(({ client_id: clientId }) => clientId);
-      claims.owned(clientIds);
       await load(clientIds);
+      claims.owned(clientIds);
     }
     await inbox.adopt(dead.name);
     await database.execute('DELETE FROM session_routes WHERE node = $1', [dead.name]);
@@ -79,6 +81,7 @@ export function adoptDead({ cluster, inbox, claims, load, routes, log }: Adoptio
   };
   let isLooking = false;
   return Object.assign(one, {
+    settled: async () => void (await Promise.allSettled(running.values())),
     all() {
       if (isLooking) return;
       isLooking = true;

@@ -20,6 +20,8 @@ export interface ClusterClaimsOptions {
   readonly commits: ClusterCommits;
   /** Takes over everything of a dead node. Resolves when it is this node's, or another's. */
   readonly adopt: (dead: KnownNode) => Promise<void>;
+  /** Resolves when no dead node is being taken over: until then its sessions are not loaded. */
+  readonly adopted: () => Promise<void>;
   /** The rows of a session are complete, and are this node's. */
   readonly load: (clientId: string) => Promise<void>;
 }
@@ -119,8 +121,11 @@ export class ClusterClaims {
       const owner = rows[0]?.node;
       if (owner === undefined) continue;
       if (owner === nodes.name) {
+        await this.#options.adopted();
+        if (this.#owned.has(clientId)) return undefined;
         // Claimed by this process, without being told so: the connection to the database was lost.
         this.#owned.add(clientId);
+        await this.#options.load(clientId);
         return undefined;
       }
       const node = nodes.find(owner);
