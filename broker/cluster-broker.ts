@@ -4,7 +4,7 @@
  */
 
 import { formatIdentity } from '@rollcall/protocol';
-import type { BrokerOptions, NodeBroker } from './broker.ts';
+import { type BrokerOptions, countFromOne, type NodeBroker } from './broker.ts';
 import { createBrokerContext } from './broker-context.ts';
 import { adoptDead } from './cluster/adoption.ts';
 import { ClusterBus } from './cluster/cluster-bus.ts';
@@ -28,13 +28,13 @@ import { MessageRouter } from './routing/message-router.ts';
 import { LocalRoutes } from './routing/routes.ts';
 import { createSessionState } from './sessions/session-state.ts';
 
-export interface ClusterBrokerOptions extends Omit<BrokerOptions, 'sessions' | 'nextSequence'> {
+export interface ClusterBrokerOptions extends Omit<BrokerOptions, 'sessions'> {
   readonly cluster: OpenCluster;
 }
 
 /** Throws Problem `address_in_use`, and what the database throws. */
 export async function createClusterBroker(options: ClusterBrokerOptions): Promise<NodeBroker> {
-  const { cluster, telemetry, log, now } = options;
+  const { cluster, telemetry, log } = options;
   const { store, commits, nodes, outbox } = cluster;
   const { database, wakes } = cluster.options;
   const context = createBrokerContext(options);
@@ -49,7 +49,7 @@ export async function createClusterBroker(options: ClusterBrokerOptions): Promis
   const router = await MessageRouter.open({ ...context, store, routes, find });
   const localBus = new LocalBus({ router, sessions: live });
   const moving = new MovingSessions();
-  const numbers = new ConnectionNumbers(now);
+  const numbers = new ConnectionNumbers(options.nextSequence ?? countFromOne());
   const deliveredKeys = new DeliveredKeysByDevice();
   const rightsOf: Parameters<typeof persistentSessions.load>[0] = (subject) => policies.rightsOf(subject);
 

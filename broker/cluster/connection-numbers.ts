@@ -1,19 +1,19 @@
 /**
- * Numbers of connections, each greater than those before, over all nodes: the time, and more than every number that was seen. A session that
- * moves to another node brings the number of its last connection.
+ * Numbers of connections, each greater than those before, over all nodes: a session that moves to another node brings the number of its
+ * last connection.
  */
 
 export class ConnectionNumbers {
-  readonly #now: () => number;
+  readonly #next: () => number;
   #last = 0;
 
-  /** `now`: milliseconds since the epoch, by the clock of the database. */
-  constructor(now: () => number) {
-    this.#now = now;
+  /** `next`: the numbers of this node alone. */
+  constructor(next: () => number) {
+    this.#next = next;
   }
 
   next(): number {
-    this.#last = Math.max(this.#last + 1, Math.floor(this.#now()) * 1_000);
+    this.#last = Math.max(this.#last + 1, this.#next());
     return this.#last;
   }
 
