@@ -39,7 +39,7 @@ describeWithClients('the nodes of one registry', ['postgres'], () => {
     return heard;
   }
 
-  it('hear of every kind of change once, in the order of the commits, whoever made it', async () => {
+  it('hear of every kind of change once, in the order of the commits, on every node', async () => {
     const { fleet, one, other } = await nodes();
     const serial = await fleet.enroll('pump-1');
     await fleet.enroll('pump-2');

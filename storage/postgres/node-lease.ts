@@ -1,6 +1,6 @@
 /**
  * The lease of a node on its own name. Its renewals are the heartbeats of the node, over a connection of their own: confirmed ones say that
- * the primary with its standbys knows of the node, so a primary that was cut off from its standbys keeps no node alive.
+ * the primary with its standbys knows of the node, so a primary without its standbys keeps no node alive.
  */
 
 import { setTimeout as delay } from 'node:timers/promises';

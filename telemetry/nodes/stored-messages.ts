@@ -66,7 +66,7 @@ export class StoredMessages<Source extends string> {
     const { log, port, stored } = this.#options;
     const journal: Journal = new Channel(await port(), {
       name: 'the journal',
-      failed: (error, name) => log.error({ err: error, call: name }, 'stored messages were not passed on'),
+      failed: (error, name) => log.error({ err: error, call: name }, 'stored messages were not forwarded'),
     });
     journal.handle('stored', (rows): undefined => {
       // Positions of lane 0 are numbers of the journal.
