@@ -54,9 +54,10 @@ describeWithClients('the nodes of one registry', ['postgres'], () => {
     await one.revokeCertificate(renewed.serial, 'keyCompromise', OPERATOR);
     await other.revokeDevices([device('pump-2')], 'unspecified', OPERATOR);
     await one.revokeService(service('panel'), 'unspecified', OPERATOR);
-    // A node hears its own policy change at once, and those of others when it reads them.
+    // A node hears its own change of a policy or an operator at once, and those of others when it reads them.
     await vi.waitFor(() => expect(heard[1]).toHaveLength(5));
     await other.setPolicy('group/default', POLICY, OPERATOR);
+    await vi.waitFor(() => expect(heard[0]).toHaveLength(6));
     await one.disableOperator('alice', OPERATOR);
     const again = await fleet.mint({ device: device('pump-2') });
     await fleet.enroll('pump-2', { token: again, key: 'another' });
