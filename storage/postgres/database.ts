@@ -29,9 +29,12 @@ export interface TransactionOptions {
   readonly isolation?: 'read committed' | 'repeatable read' | 'serializable' | undefined;
   /** No limits on the time of a statement and on the wait for a lock: for migrations. */
   readonly isUnlimited?: boolean | undefined;
+  /** The commit waits neither for the disk nor for standbys: others see it at once, and a crash of the server may undo it. */
+  readonly mayBeLost?: boolean | undefined;
 }
 
 const NO_LIMITS = '; SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0';
+const NO_WAIT = '; SET LOCAL synchronous_commit = off';
 
 const FIRST_PAUSE_MS = 5;
 const PAUSE_AT_MOST_MS = 500;
@@ -116,7 +119,7 @@ export class PostgresDatabase {
   async #attempt<T>(
     connection: PostgresConnection,
     work: (transaction: PostgresTransaction) => Promise<T>,
-    { isolation = 'read committed', isUnlimited = false }: TransactionOptions,
+    { isolation = 'read committed', isUnlimited = false, mayBeLost = false }: TransactionOptions,
   ): Promise<T> {
     let failure: unknown;
     const unfinished: Promise<unknown>[] = [];
@@ -131,7 +134,8 @@ export class PostgresDatabase {
       return answer;
     };
     // Not awaited: it is sent with the first statement.
-    void send(`BEGIN ISOLATION LEVEL ${isolation.toUpperCase()}${isUnlimited ? NO_LIMITS : ''}`);
+    const settings = `${isUnlimited ? NO_LIMITS : ''}${mayBeLost ? NO_WAIT : ''}`;
+    void send(`BEGIN ISOLATION LEVEL ${isolation.toUpperCase()}${settings}`);
     let result: T;
     try {
       result = await work({ query: send });

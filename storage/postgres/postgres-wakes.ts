@@ -4,7 +4,7 @@
  * during their commits.
  */
 
-import { setTimeout as delay } from 'node:timers/promises';
+import { setTimeout as delay, setImmediate as nextTurn } from 'node:timers/promises';
 import { checkChannel, WakeListeners, type Wakes } from '../wakes.ts';
 import type { PostgresConnection } from './connection.ts';
 import type { PostgresDatabase } from './database.ts';
@@ -16,7 +16,7 @@ export interface PostgresWakesOptions {
   readonly onLost?: ((error: unknown) => void) | undefined;
   /** Also the first time. */
   readonly onConnected?: (() => void) | undefined;
-  /** How long wakes are collected, ms; 5 without it. */
+  /** Between two NOTIFY, for which wakes are collected, ms; 5 without it. One that comes later than that is sent at once. */
   readonly collect?: number | undefined;
   /** Everyone is woken at least so often, ms: another node can be killed between a commit and its wake. 1000 without it. */
   readonly atLeastEvery?: number | undefined;
@@ -37,6 +37,8 @@ export class PostgresWakes implements Wakes {
   /** Not sent yet. */
   #collected = new Set<string>();
   #isSending = false;
+  /** When the last one was sent, by the monotonic clock. */
+  #sentAt = Number.NEGATIVE_INFINITY;
   #connection: PostgresConnection | undefined;
   #isClosed = false;
 
@@ -71,7 +73,9 @@ export class PostgresWakes implements Wakes {
     if (this.#isSending) return;
     this.#isSending = true;
     while (this.#collected.size > 0 && !this.#isClosed) {
-      await delay(this.#options.collect ?? COLLECT_MS);
+      const pause = this.#sentAt + (this.#options.collect ?? COLLECT_MS) - performance.now();
+      await (pause > 0 ? delay(pause) : nextTurn());
+      this.#sentAt = performance.now();
       const channels = [...this.#collected];
       this.#collected = new Set();
       const values = [this.#options.database.schema, channels];

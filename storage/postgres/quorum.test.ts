@@ -59,6 +59,19 @@ describeWithClients('a commit to a primary with two standbys', ['postgres'], () 
     await written;
   });
 
+  it('does not wait for lost standbys in a transaction that may be lost, which others see at once', async () => {
+    const cluster = await postgresCluster({ standbys: 1 });
+    const database = await openNotes(cluster);
+    await Promise.all(cluster.standbys.map((standby) => standby.stop()));
+    await database.transaction((one) => one.query(INSERT, [1]), { mayBeLost: true });
+    expect((await database.query('SELECT id FROM notes')).rows).toEqual([{ id: 1 }]);
+    // Of that transaction alone: the next one on the same connection waits.
+    const written = database.transaction((one) => one.query(INSERT, [2]));
+    await backendWaitingForStandbys(cluster);
+    await cluster.standbys[0]?.start();
+    await written;
+  });
+
   it('leaves connections to reads, which go on while many writes wait', async () => {
     const cluster = await postgresCluster({ standbys: 2 });
     const database = await cluster.open({ connections: 4 });
