@@ -134,6 +134,12 @@ export interface NodeBroker extends Broker {
   setDeaf(isDeaf: boolean): void;
   /** Closes the sockets of all sessions at once. */
   closeSessions(): void;
+  /**
+   * Accepts no connection until `undrain()`, and ends the sessions at a limited rate; clients of MQTT 5 are told that another node of the
+   * server has the same address. Resolves when none is left.
+   */
+  drainNode(options: Omit<DrainOptions, 'isNodeOnly'>): Promise<void>;
+  undrain(): void;
 }
 
 /** A broker whose sessions and whose state of them are in this thread. Throws Problem `address_in_use`. */

@@ -18,6 +18,7 @@ import type { BrokerTls } from './listener/tls-listener.ts';
 import { openMessagePipeline, type PipelineParts } from './message-pipeline.ts';
 import type { SessionChange } from './routing/bus.ts';
 import { Deafness } from './sessions/deafness.ts';
+import { NodeDrain } from './sessions/node-drain.ts';
 import { type DrainOptions, drainSessions, endAllSessions } from './sessions/session-shutdown.ts';
 import { SessionStarter } from './sessions/session-starter.ts';
 import type { SessionState } from './sessions/session-state.ts';
@@ -50,6 +51,8 @@ export interface OpenNode {
   counters(): Record<string, number>;
   setDeaf(isDeaf: boolean): void;
   closeSessions(): void;
+  drainNode(options: Omit<DrainOptions, 'isNodeOnly'>): Promise<void>;
+  undrain(): void;
   drain(options: DrainOptions): Promise<void>;
   close(): Promise<void>;
 }
@@ -66,11 +69,12 @@ export async function openNode(
   const { log } = context;
   const pipeline = openMessagePipeline(context, state, parts);
   const deafness = new Deafness({ sessions, log });
+  const nodeDrain = new NodeDrain(state);
   const starter = new SessionStarter({ context, state, pipeline, deafness });
   const admission = await openConnectionAdmission(context, state, {
     ...options,
     issuers: readIssuers(options.issuers),
-    isDeaf: () => deafness.isDeaf,
+    refusesAll: () => (deafness.isDeaf ? 'registry_failed' : nodeDrain.isDrained ? 'server_shutdown' : undefined),
     authorized: (connection) => starter.start(connection),
   }).catch(async (error: unknown) => {
     pipeline.stop();
@@ -136,6 +140,8 @@ export async function openNode(
     }),
     setDeaf: (isDeaf) => deafness.set(isDeaf),
     closeSessions: () => deafness.closeAll(),
+    drainNode: (drainOptions) => nodeDrain.drain(drainOptions),
+    undrain: () => nodeDrain.undrain(),
     drain(drainOptions) {
       draining ??= closing === undefined ? drain(drainOptions) : Promise.resolve();
       return draining;

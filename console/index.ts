@@ -6,7 +6,13 @@ export type { ClientCertificateOptions } from './console-tls.ts';
 export type { DeviceDiagnosis, DiagnosisOrder, Refusal } from './device-diagnosis.ts';
 export type { CommandOrder, CommandResult, DesiredChange, TwinView } from './device-messages.ts';
 export type { Finding, ServerExamination } from './finding.ts';
-export type { NodeControl, NodeDrainOrder, NodeView } from './node-control.ts';
+export {
+  NODE_STATES,
+  type NodeControl,
+  type NodeDrainOrder,
+  type NodeServerView,
+  type NodeView,
+} from './node-control.ts';
 export { createProbeServer } from './probes.ts';
 export {
   isSelected,

@@ -1,10 +1,21 @@
+export const NODE_STATES = [
+  'serving',
+  'draining',
+  'drained', // a process that accepts no connection until it is undrained or starts again
+  'restarting', // a thread that ended
+  'stopped', // a thread that was drained, and is down until it is undrained or the server restarts
+  'deaf', // a process whose heartbeats are not confirmed
+  'gone', // a process that ended, or was deaf for so long that it has closed all connections
+  'removed', // it is refused until it joins again
+] as const;
+
 /** A node of the broker. Times are milliseconds since the epoch. */
 export interface NodeView {
-  /** `main` where the server is one node, otherwise `w1`, `w2` ... */
+  /** `main` where the server is one node, `w1`, `w2` ... for threads, and the configured one where several servers share a store. */
   readonly name: string;
-  /** `process`: the only node of the server. `thread`: one of several threads of it. */
+  /** `process`: a whole server. `thread`: one of several threads of this server. */
   readonly kind: 'process' | 'thread';
-  readonly state: 'serving' | 'draining' | 'restarting' | 'stopped';
+  readonly state: (typeof NODE_STATES)[number];
   /** When it got this state. */
   readonly since: number;
   readonly sessions: number;
@@ -12,6 +23,22 @@ export interface NodeView {
   readonly eventLoopBusy: number | undefined;
   /** Times that its thread ended by an error since the server started. */
   readonly crashes: number;
+  /** Of a server that shares its store with others. */
+  readonly server?: NodeServerView;
+}
+
+export interface NodeServerView {
+  /** The name of its host; undefined for an older release. */
+  readonly host: string | undefined;
+  readonly roles: readonly string[];
+  readonly version: string;
+  readonly startedAt: number;
+  /** Sessions, and connections that are no session yet. */
+  readonly connections: number;
+  /** The database's clock minus the one of the node, ms. */
+  readonly skewMs: number;
+  /** Of a node that is deaf: when it has closed its connections. */
+  readonly closedBy: number | undefined;
 }
 
 export interface NodeDrainOrder {
@@ -19,17 +46,29 @@ export interface NodeDrainOrder {
   readonly within: number;
   /** 0: no limit. */
   readonly sessionsPerSecond: number;
-  /** It is started again afterwards; otherwise it stays down until the server restarts. */
+  /** It serves again afterwards; otherwise it is to be undrained, or its server restarted. */
   readonly restart: boolean;
 }
 
-/** The nodes of this server. */
+/** The threads of this server, or the servers that share its store. */
 export interface NodeControl {
-  list(): readonly NodeView[];
+  list(): readonly NodeView[] | Promise<readonly NodeView[]>;
   /** What an order leaves out. */
-  readonly drainDefaults: Pick<NodeDrainOrder, 'within' | 'sessionsPerSecond'>;
+  readonly drainDefaults: NodeDrainOrder;
   /** Throws Problem `node_unknown`, `node_busy` or `node_last` where a drain would be refused. */
-  expectDrainable(name: string): void;
-  /** Resolves when the node is drained, and serves again where it was asked to. Rejects as `expectDrainable`. */
-  drain(name: string, order: NodeDrainOrder): Promise<NodeView>;
+  expectDrainable(name: string): void | Promise<void>;
+  /**
+   * Calls `begun` when the node is being drained. Resolves when it is drained, and serves again where it was asked to. Rejects as
+   * `expectDrainable`, and with Problem `unavailable` when the node does not.
+   */
+  drain(name: string, order: NodeDrainOrder, begun: (node: NodeView) => void): Promise<NodeView>;
+  /** Has a drained node serve again. Throws Problem `node_unknown`, or `node_busy` when it is not drained. */
+  undrain(name: string): Promise<NodeView>;
+  /**
+   * Ends a node for good; `force`: also one that is heard. Throws Problem `node_unknown`, `node_heard`, or `node_not_removable` for a thread and
+   * for the server that answers.
+   */
+  remove(name: string, force: boolean): Promise<NodeView>;
+  /** Throws as `remove`. */
+  expectRemovable(name: string, force: boolean): void | Promise<void>;
 }

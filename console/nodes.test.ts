@@ -36,6 +36,23 @@ it('a drain is answered when it has begun, and its begin and end are in the audi
   expect(await audited()).toContainEqual({ action: 'node.drain.begun', subject: 'node/w1', details });
 });
 
+it('a node that is drained serves again when it is told to', async () => {
+  expect(await fixture.client.undrainNode({ name: 'w2' })).toMatchObject({ name: 'w2', state: 'serving' });
+  expect(await audited()).toContainEqual({
+    ...{ action: 'node.undrained', subject: 'node/w2', details: { state: 'serving' } },
+  });
+});
+
+it('a removal is announced in the audit, and one that would be refused is not', async () => {
+  const before = await audited();
+  await expect(fixture.client.removeNode({ name: 'w1' })).rejects.toMatchObject({ code: 'node_heard' });
+  await expect(fixture.client.removeNode({ name: 'w9' })).rejects.toMatchObject({ code: 'node_unknown' });
+  expect(await audited()).toEqual(before);
+  expect(await fixture.client.removeNode({ name: 'w1', force: true })).toMatchObject({ state: 'removed' });
+  const actions = (await audited()).map(({ action, subject }) => `${action} ${subject}`);
+  expect(actions).toEqual(expect.arrayContaining(['node.remove.begun node/w1', 'node.removed node/w1']));
+});
+
 it('a drain that would be refused is not in the audit', async () => {
   const before = await audited();
   await expect(fixture.client.drainNode({ name: 'w2' })).rejects.toMatchObject({ code: 'node_busy' });

@@ -132,6 +132,8 @@ export const PROBLEMS = {
   policy_unknown: { status: 404, sentence: 'no policy was set for this group or service' },
   node_unknown: { status: 404, sentence: 'there is no such node' },
   node_busy: { status: 409, sentence: 'the node is not serving' },
+  node_heard: { status: 409, sentence: 'the node is running: stop it first, or remove it with force' },
+  node_not_removable: { status: 409, sentence: 'this node cannot be removed here' },
   node_last: { status: 409, sentence: 'no other node is serving: the clients of this one would have none' },
   version_unknown: { status: 404, sentence: 'there is no such version' },
   // Certificate authorities

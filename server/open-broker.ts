@@ -14,6 +14,9 @@ import type { NodeControl } from '../console/index.ts';
 import type { Authority } from '../enroll/index.ts';
 import type { SharedRegistry } from '../registry/open.ts';
 import { Channel } from '../storage/index.ts';
+import type { Cluster } from './cluster/cluster.ts';
+import { drainOnOrder } from './cluster/drain-on-order.ts';
+import { createFleetNodes } from './cluster/fleet-nodes.ts';
 import { connectLiveness } from './cluster/liveness.ts';
 import { canShareListener, expectQueueForWorkers } from './config/workers.ts';
 import type { ServerContext } from './context.ts';
@@ -56,7 +59,11 @@ export async function openBroker(
     const broker = opened.add(
       await (shared === undefined ? createBroker(options) : createClusterBroker({ ...options, cluster: shared })),
     );
-    connectToCluster(context, stores, broker, opened);
+    const { cluster } = context;
+    if (cluster !== undefined) {
+      connectToCluster(context, stores, { broker, cluster }, opened);
+      return { broker, nodes: createFleetNodes({ cluster, drainDefaults: config.drain, now }) };
+    }
     return { broker, nodes: opened.add(createSingleNode({ broker, drainDefaults: config.drain, now })) };
   }
   if (!canShareListener()) {
@@ -81,13 +88,16 @@ export async function openBroker(
 }
 
 function connectToCluster(
-  { cluster, log }: ServerContext,
+  { now, log }: ServerContext,
   { registry }: Stores,
-  broker: NodeBroker,
+  { broker, cluster }: { readonly broker: NodeBroker; readonly cluster: Cluster },
   opened: OpenParts,
 ): void {
-  if (cluster === undefined) return;
-  cluster.countSessions(() => broker.counters().sessions ?? 0);
+  cluster.countWith(() => {
+    const { sessions = 0, pending_connections: pending = 0 } = broker.counters();
+    return { sessions, connections: sessions + pending };
+  });
+  cluster.onOrder(drainOnOrder({ cluster, broker, now, log }));
   const stop = connectLiveness({ cluster, broker, registry: registry as SharedRegistry, log });
   opened.add({ close: async () => stop() });
 }

@@ -10,7 +10,7 @@ import type { Telemetry } from '../telemetry/index.ts';
 export interface ReadinessStores {
   readonly registry: Pick<Registry, 'findPolicy'>;
   readonly telemetry: Pick<Telemetry, 'counters'>;
-  /** Whether other nodes know that this one is there; always where it is alone. */
+  /** Whether other nodes know that this one is there, and it is not drained; always where it is alone. */
   readonly isHeard?: (() => boolean) | undefined;
 }
 

@@ -134,7 +134,10 @@ async function start(options: FleetServerOptions, opened: OpenParts): Promise<Fl
   const servers = await openServers(context, stores, { authority, clock }, opened);
   await connectParts(context, stores, { authority, servers }, opened);
   const { cluster } = context;
-  readiness.serving({ ...stores, ...(cluster && { isHeard: () => cluster.liveness() === 'alive' }) });
+  readiness.serving({
+    ...stores,
+    ...(cluster && { isHeard: () => cluster.liveness() === 'alive' && !cluster.isDrained() }),
+  });
   cluster?.onLost((problem) => options.lost?.(problem));
 
   return {

@@ -34,8 +34,8 @@ export interface ConnectionAdmissionOptions {
   readonly elsewhere?: ConnectionAuthorizerOptions['elsewhere'];
   /** False: no client can connect to this node. */
   readonly listens?: boolean | undefined;
-  /** Refuses every connection while it is true. */
-  readonly isDeaf: () => boolean;
+  /** Refuses every connection while it returns why. */
+  readonly refusesAll: () => ConnectFailure | undefined;
   /** Pending connections, counted together with those of other nodes. */
   readonly connections?: ((limits: BrokerLimits) => PendingConnectionCounts) | undefined;
 }
@@ -60,7 +60,7 @@ export async function openConnectionAdmission(
     limits,
     loadTests: context.loadTests,
     connections: connections?.(limits),
-    isDeaf: options.isDeaf,
+    refusesAll: options.refusesAll,
     now,
     refused: (reason, address) => refusals.report(reason, address),
   });

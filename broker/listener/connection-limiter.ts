@@ -22,8 +22,8 @@ export interface ConnectionLimiterOptions {
   readonly loadTests?: Pick<LoadTestExemptions, 'find'> | undefined;
   /** Shared with other threads; a count of its own when left out. */
   readonly connections?: PendingConnectionCounts | undefined;
-  /** Refuses every connection while it is true. */
-  readonly isDeaf?: (() => boolean) | undefined;
+  /** Refuses every connection while it returns why. */
+  readonly refusesAll?: (() => ConnectFailure | undefined) | undefined;
   readonly now: () => number;
   readonly refused: (reason: ConnectFailure, address: string) => void;
 }
@@ -66,7 +66,8 @@ export class ConnectionLimiter implements ConnectionSlotOwner {
   /** Decides on an accepted connection before its TLS handshake. Undefined: it is refused, and its socket destroyed. */
   admit(socket: Socket, { address, waitedMs }: AcceptedClient): ConnectionSlot | undefined {
     const { limits, now } = this.#options;
-    if (this.#options.isDeaf?.() === true) return this.#refuse(socket, 'registry_failed', address);
+    const refusal = this.#options.refusesAll?.();
+    if (refusal !== undefined) return this.#refuse(socket, refusal, address);
     const network = networkOf(address);
     const place = this.#connections.admit(network, this.#options.loadTests?.find(address), now());
     if (typeof place === 'string') return this.#refuse(socket, place, address);

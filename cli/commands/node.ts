@@ -20,27 +20,34 @@ const list = runWithServer<object>(async (server, { form }) => {
     for (const node of nodes) printJson(node);
     return;
   }
-  printTable(
-    ['NODE', 'KIND', 'STATE', 'SESSIONS', 'BUSY', 'SINCE', 'CRASHES'],
-    nodes.map(({ name, kind, state, sessions, eventLoopBusy, since, crashes }) => [
-      name,
-      kind,
-      state,
-      String(sessions),
-      eventLoopBusy === undefined ? '-' : `${Math.round(eventLoopBusy * 100)}%`,
-      since,
-      String(crashes),
-    ]),
-    { nothing: 'there is no node' },
-  );
+  const nothing = { nothing: 'there is no node' };
+  if (nodes.some((node) => node.server !== undefined)) {
+    const titles = ['NODE', 'HOST', 'ROLES', 'VERSION', 'STATE', 'SINCE', 'SESSIONS', 'CONNECTIONS', 'BUSY'];
+    printTable(titles, nodes.map(serverRow), nothing);
+  } else {
+    printTable(['NODE', 'KIND', 'STATE', 'SESSIONS', 'BUSY', 'SINCE', 'CRASHES'], nodes.map(threadRow), nothing);
+  }
 });
+
+function threadRow({ name, kind, state, sessions, since, crashes, ...node }: Node): string[] {
+  return [name, kind, state, String(sessions), busyText(node), since, String(crashes)];
+}
+
+function serverRow({ name, state, sessions, since, server, ...node }: Node): string[] {
+  const { host = '-', roles = [], version = '-', connections = 0 } = server ?? {};
+  return [name, host, roles.join(), version, state, since, String(sessions), String(connections), busyText(node)];
+}
+
+function busyText({ eventLoopBusy }: Pick<Node, 'eventLoopBusy'>): string {
+  return eventLoopBusy === undefined ? '-' : `${Math.round(eventLoopBusy * 100)}%`;
+}
 
 const drain = runWithServer<DrainOptions>(async (server, { args, options, form }) => {
   const name = args[0] as string;
   const { within, rate, stop = false, wait } = options;
   const begun = await server.drainNode({
     name,
-    restart: !stop,
+    ...(stop && { restart: false }),
     ...(within !== undefined && { withinSeconds: within / 1_000 }),
     ...(rate !== undefined && { sessionsPerSecond: rate }),
   });
@@ -61,13 +68,23 @@ async function untilDrained(server: ConsoleClient, begun: Node): Promise<Node> {
   return node;
 }
 
+const undrain = runWithServer(async (server, { args, form }) => {
+  print(await server.undrainNode({ name: args[0] as string }), form);
+});
+
+const remove = runWithServer<{ readonly force?: boolean }>(async (server, { args, options, form }) => {
+  const node = await server.removeNode({ name: args[0] as string, force: options.force === true });
+  if (form === 'json') printJson(node);
+  else printResult(`${node.name} is removed: its process ends, and none of this name starts until it joins again`);
+});
+
 function print(node: Node, form: OutputForm): void {
   if (form === 'json') printJson(node);
   else printResult(`${node.name} is ${node.state} with ${node.sessions} sessions`);
 }
 
 export function nodeCommand(): Command {
-  const node = new Command('node').description('nodes of the broker, one per thread: list, drain');
+  const node = new Command('node').description('nodes of the fleet, and threads of a server: list, drain, remove');
   withServerOptions(node.command('list').description('list nodes, their sessions and load')).action(list);
   withServerOptions(
     node
@@ -81,8 +98,19 @@ export function nodeCommand(): Command {
       'sessions a second, 0 for all at once (default: drain.sessionsPerSecond)',
       rateBetween(0, 1_000_000),
     )
-    .option('--stop', 'leave the node down until the server restarts; otherwise it is started again')
+    .option('--stop', 'leave a thread down until it is undrained; otherwise it is started again')
     .option('--no-wait', 'do not wait until it is done')
     .action(drain);
+  withServerOptions(
+    node.command('undrain').description('have a drained node serve again').argument('<name>', 'node, such as w1'),
+  ).action(undrain);
+  withServerOptions(
+    node
+      .command('remove')
+      .description('end a node of the fleet for good; none of its name starts until it joins again')
+      .argument('<name>', 'node, such as node-3'),
+  )
+    .option('--force', 'remove it also while it is running')
+    .action(remove);
   return node;
 }

@@ -1,21 +1,39 @@
-/** The nodes of the server that serve MQTT: requests and responses. */
+/** The nodes of the fleet: requests and responses. */
 
 import { z } from 'zod';
+import { NODE_STATES } from '../node-control.ts';
 import type { Endpoint } from './endpoint.ts';
 import { checkedText, time } from './schemas.ts';
 
-const NODE_NAME = /^[a-z0-9][a-z0-9-]{0,62}$/;
+const NODE_NAME = /^[a-z0-9][a-z0-9.-]{0,62}$/;
 
 const nodeView = z.object({
-  name: z.string().describe('main where the server is one node, otherwise w1, w2 ...'),
+  name: z
+    .string()
+    .describe('main where the server is one node, w1, w2 ... for its threads, node.name with a shared store'),
   kind: z.enum(['process', 'thread']),
   state: z
-    .enum(['serving', 'draining', 'restarting', 'stopped'])
-    .describe('restarting: its thread ended and is started again; stopped: it was drained and stays down'),
+    .enum(NODE_STATES)
+    .describe(
+      'drained: a process that accepts no connection; restarting: its thread ended and is started again; stopped: a thread that was ' +
+        'drained and stays down; deaf: no heartbeat of it is confirmed; gone: it ended; removed: it is refused until it joins again',
+    ),
   since: time.describe('in this state'),
   sessions: z.int(),
   eventLoopBusy: z.number().optional().describe('0 to 1, of the last second; absent where it did not answer'),
   crashes: z.int().describe('times that its thread ended by an error since the server started'),
+  server: z
+    .object({
+      host: z.string().optional().describe('name of its host'),
+      roles: z.array(z.string()),
+      version: z.string(),
+      startedAt: time,
+      connections: z.int().describe('sessions, and connections that are no session yet'),
+      skewMs: z.int().describe("the database's clock minus that of the node"),
+      closedBy: time.optional().describe('of a node that is deaf: when it has closed its connections'),
+    })
+    .optional()
+    .describe('of servers that share a store'),
 });
 
 const drainRequest = z.strictObject({
@@ -28,8 +46,14 @@ const drainRequest = z.strictObject({
     .describe('0: all at once; that of the configuration when left out'),
   restart: z
     .boolean()
-    .default(true)
-    .describe('start it again afterwards; otherwise it is down until the server restarts'),
+    .optional()
+    .describe(
+      'it serves again afterwards; otherwise it is to be undrained or restarted. When left out: true for a thread, false for a process',
+    ),
+});
+
+const nodeParams = z.strictObject({
+  name: checkedText((text) => (NODE_NAME.test(text) ? text : undefined), 'the name of a node, such as w1'),
 });
 
 export const nodeEndpoints = {
@@ -37,7 +61,7 @@ export const nodeEndpoints = {
     method: 'GET',
     path: '/v1/nodes',
     access: 'viewer',
-    summary: 'list the nodes that serve MQTT, with their sessions and load',
+    summary: 'list the nodes of the fleet, with their state, sessions and load',
     answer: z.array(nodeView),
   },
   drainNode: {
@@ -45,10 +69,26 @@ export const nodeEndpoints = {
     path: '/v1/nodes/:name/drain',
     access: 'operator',
     summary: 'begin to end the sessions of one node; its clients connect again to the others',
-    params: z.strictObject({
-      name: checkedText((text) => (NODE_NAME.test(text) ? text : undefined), 'the name of a node, such as w1'),
-    }),
+    params: nodeParams,
     body: drainRequest,
+    answer: nodeView,
+  },
+  undrainNode: {
+    method: 'POST',
+    path: '/v1/nodes/:name/undrain',
+    access: 'operator',
+    summary: 'have a drained node serve again',
+    params: nodeParams,
+    answer: nodeView,
+  },
+  removeNode: {
+    method: 'POST',
+    path: '/v1/nodes/:name/remove',
+    access: 'admin',
+    recentSignIn: 'always',
+    summary: 'end a node for good: its process ends, and none of this name starts until it joins again',
+    params: nodeParams,
+    body: z.strictObject({ force: z.boolean().default(false).describe('also a node that is heard') }).prefault({}),
     answer: nodeView,
   },
 } as const satisfies Record<string, Endpoint>;

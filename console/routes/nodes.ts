@@ -1,20 +1,25 @@
-/** Nodes of the broker: their list, and the drain of one. A drain is answered when it has begun, and is audited to its end. */
+/** Nodes: their list, the drain of one, and its removal. A drain is answered when it has begun, and is audited to its end. */
 
 import type { FastifyInstance } from 'fastify';
 import { performAnnouncedAction } from '../../registry/index.ts';
 import type { Answer } from '../api/endpoint.ts';
 import { nodeEndpoints as endpoints } from '../api/nodes.ts';
 import { addEndpoint } from '../application.ts';
-import { isoTime } from '../iso-time.ts';
+import { isoTime, isoTimeIfAny } from '../iso-time.ts';
 import type { NodeView } from '../node-control.ts';
 import type { RoutesOptions } from './routes.ts';
 
 export function addNodeRoutes(app: FastifyInstance, { registry, controls: { nodes } }: RoutesOptions): void {
-  addEndpoint(app, endpoints.listNodes, () => nodes.list().map(viewNode));
+  addEndpoint(app, endpoints.listNodes, async () => (await nodes.list()).map(viewNode));
   addEndpoint(app, endpoints.drainNode, async ({ params: { name }, body, actor }) => {
-    nodes.expectDrainable(name);
-    const { withinSeconds, sessionsPerSecond = nodes.drainDefaults.sessionsPerSecond, restart } = body;
-    const within = withinSeconds === undefined ? nodes.drainDefaults.within : withinSeconds * 1_000;
+    await nodes.expectDrainable(name);
+    const { drainDefaults } = nodes;
+    const {
+      withinSeconds,
+      sessionsPerSecond = drainDefaults.sessionsPerSecond,
+      restart = drainDefaults.restart,
+    } = body;
+    const within = withinSeconds === undefined ? drainDefaults.within : withinSeconds * 1_000;
     const action = {
       name: 'node.drain',
       actor,
@@ -23,18 +28,46 @@ export function addNodeRoutes(app: FastifyInstance, { registry, controls: { node
       outcome: ({ state }: NodeView) => [{ action: 'node.drained', details: { state } }],
     };
     const begun = Promise.withResolvers<NodeView>();
-    performAnnouncedAction(registry, action, () => {
-      const drained = nodes.drain(name, { within, sessionsPerSecond, restart });
-      begun.resolve(nodes.list().find((node) => node.name === name) as NodeView);
-      return drained;
-    }).catch((error: unknown) => {
+    performAnnouncedAction(registry, action, () =>
+      nodes.drain(name, { within, sessionsPerSecond, restart }, begun.resolve),
+    ).catch((error: unknown) => {
       begun.reject(error); // It has no effect where the drain had begun.
       app.log.error({ err: error, node: name }, 'drain of a node failed');
     });
     return viewNode(await begun.promise);
   });
+  addEndpoint(app, endpoints.undrainNode, async ({ params: { name }, actor }) => {
+    const node = await nodes.undrain(name);
+    await registry.recordAction({
+      ...{ actor, action: 'node.undrained', subject: `node/${name}`, outcome: 'done', details: { state: node.state } },
+    });
+    return viewNode(node);
+  });
+  addEndpoint(app, endpoints.removeNode, async ({ params: { name }, body: { force }, actor }) => {
+    await nodes.expectRemovable(name, force);
+    const action = {
+      name: 'node.remove',
+      actor,
+      subject: `node/${name}`,
+      details: { forced: force ? 'yes' : 'no' },
+      outcome: () => [{ action: 'node.removed', details: {} }],
+    };
+    return viewNode(await performAnnouncedAction(registry, action, () => nodes.remove(name, force)));
+  });
 }
 
-function viewNode({ since, eventLoopBusy, ...rest }: NodeView): Answer<typeof endpoints.drainNode> {
-  return { ...rest, since: isoTime(since), ...(eventLoopBusy !== undefined && { eventLoopBusy }) };
+function viewNode({ since, eventLoopBusy, server, ...rest }: NodeView): Answer<typeof endpoints.drainNode> {
+  return {
+    ...rest,
+    since: isoTime(since),
+    ...(eventLoopBusy !== undefined && { eventLoopBusy }),
+    ...(server !== undefined && {
+      server: {
+        ...server,
+        roles: [...server.roles],
+        startedAt: isoTime(server.startedAt),
+        closedBy: isoTimeIfAny(server.closedBy),
+      },
+    }),
+  };
 }

@@ -13,10 +13,10 @@ import {
   LEASE_TABLES,
   LeaseTable,
   type ListedNode,
-  measureClockSkew,
   migrate,
   NODE_TABLES,
   NodeLease,
+  type NodeOrder,
   NodeRecords,
   PostgresDatabase,
   PostgresWakes,
@@ -25,6 +25,7 @@ import {
 import type { Config } from '../config/config.ts';
 import { EMBEDDED_STORE, NODE_NAME, NODE_ROLES } from '../config/store-config.ts';
 import { storeSettings } from '../config/store-settings.ts';
+import { type NodeCounts, ORDERS, type OrderHandler, OwnRecord } from './own-record.ts';
 
 export interface ClusterOptions {
   readonly config: Pick<Config, 'store' | 'node'>;
@@ -48,19 +49,26 @@ export interface Cluster {
   onLiveness(listener: (liveness: Liveness) => void): () => void;
   /** Another process has the name of this node, or an operator removed it: it has to stop. Called once, also when that was before. */
   onLost(listener: (problem: Problem) => void): void;
+  /** All of the fleet, also those that are gone. */
   nodes(): Promise<readonly ListedNode[]>;
-  /** False: there is none of this name. */
+  /** Its process ends at its next heartbeat, and none of this name starts until it joins again. False: there is none of this name. */
   remove(name: string): Promise<boolean>;
+  /** Has any node carry out an order. False: there is none of this name. */
+  order(name: string, order: NodeOrder): Promise<boolean>;
+  /** Orders that this node gets, from this one or another. */
+  onOrder(handler: OrderHandler): void;
+  /** Undefined: it accepts connections. Told to the others. */
+  setDrained(since: number | undefined): void;
+  isDrained(): boolean;
   /** The node that does this for all, by the name of its lease; undefined when none does now. */
   holderOf(name: string): Promise<string | undefined>;
   /** The database's clock minus that of this node, as it was last measured. */
   skew(): ClockSkew;
-  /** Connected sessions of this node, for the list of nodes. */
-  countSessions(count: () => number): void;
+  /** Of this node, for the list of nodes. */
+  countWith(counts: () => NodeCounts): void;
   close(): Promise<void>;
 }
 
-const RECORD_EVERY_MS = 5_000;
 /** A clock that differs by more is reported. */
 export const SKEW_TOLERATED_MS = 1_000;
 
@@ -123,9 +131,8 @@ async function openNode({ database, node, roles, version, now, log }: NodeOption
   for (const tables of [LEASE_TABLES, NODE_TABLES, CURSOR_TABLES]) await migrate(database, tables);
   const clock = suspensionAwareClock();
   const records = new NodeRecords(database, node, clock);
-  if (await records.isRemoved(node)) throw new Problem('node_removed', { reason: `node ${node} was removed` });
-  let skew = await measureClockSkew(database, now);
-  warnOfSkew(skew, log);
+  const removed = () => new Problem('node_removed', { reason: `node ${node} was removed` });
+  if (await records.isRemoved(node)) throw removed();
 
   const listeners = new Set<(liveness: Liveness) => void>();
   const lost = Promise.withResolvers<Problem>();
@@ -146,9 +153,7 @@ async function openNode({ database, node, roles, version, now, log }: NodeOption
     onLost: () => {
       const told = (isRemoved: boolean) =>
         lost.resolve(
-          isRemoved
-            ? new Problem('node_removed', { reason: `node ${node} was removed` })
-            : new Problem('node_exists', { reason: `another process has the lease of ${node}` }),
+          isRemoved ? removed() : new Problem('node_exists', { reason: `another process has the lease of ${node}` }),
         );
       records.isRemoved(node).then(told, () => told(false));
     },
@@ -165,14 +170,13 @@ async function openNode({ database, node, roles, version, now, log }: NodeOption
     ...{ database, node, wakes, now: clock },
     onFailure: (error) => failing.failed(error, 'leases were not renewed'),
   });
-  let sessions = () => 0;
-  const startedAt = now();
-  const record = async () => {
-    skew = await measureClockSkew(database, now);
-    await records.save({ name: node, roles, version, startedAt, sessions: sessions(), skew: skew.skew });
-  };
-  await record();
-  const timer = setInterval(() => void record().catch(() => {}), RECORD_EVERY_MS).unref();
+  const record = await OwnRecord.open({
+    ...{ records, database, wakes, node, roles, version, now },
+    failed: (error) => failing.failed(error, 'this node could not tell others of itself'),
+  });
+  warnOfSkew(record.skew, log);
+  // It was removed while it waited for its name.
+  if (await records.isRemoved(node)) lost.resolve(removed());
   log.info({ node, roles, epoch: lease.epoch }, 'this node has its name');
   return {
     ...{ node, database, wakes, singletons, clock },
@@ -184,13 +188,23 @@ async function openNode({ database, node, roles, version, now, log }: NodeOption
     onLost: (listener) => void lost.promise.then(listener),
     nodes: () => records.list(),
     remove: (name) => records.remove(name, now()),
+    order: async (name, order) => {
+      const number = await records.order(name, order);
+      wakes.wake(ORDERS);
+      return number !== undefined;
+    },
+    onOrder: (handler) => record.onOrder(handler),
+    setDrained: (since) => {
+      record.drainedSince = since;
+    },
+    isDrained: () => record.drainedSince !== undefined,
     holderOf: async (name) => (await leases.read([`single/${name}`]))[0]?.node,
-    skew: () => skew,
-    countSessions: (count) => {
-      sessions = count;
+    skew: () => record.skew,
+    countWith: (counts) => {
+      record.counts = counts;
     },
     close: async () => {
-      clearInterval(timer);
+      record.close();
       listeners.clear();
       await singletons.close();
       await wakes.close();

@@ -37,6 +37,26 @@ it.each<[string, readonly NodeView[], string, string]>([
   expect(nodeFinding(nodes, 4)).toMatchObject({ check: 'workers', outcome, found });
 });
 
+const SERVER = {
+  host: 'h',
+  roles: ['mqtt'],
+  version: '1',
+  startedAt: 0,
+  connections: 0,
+  skewMs: 0,
+  closedBy: undefined,
+};
+
+it.each<[string, Partial<NodeView>, string, string]>([
+  ['serves', {}, 'ok', '2 of 2 nodes serve'],
+  ['is not heard', { state: 'deaf' }, 'warning', '1 of 2 nodes serve; b is deaf'],
+  ['was removed', { state: 'removed' }, 'ok', '1 of 1 nodes serve'],
+  ['is busy', { eventLoopBusy: 0.9 }, 'warning', '2 of 2 nodes serve; b is 90 % busy'],
+])('the doctor says of a server with a shared store that it %s', (_name, changes, outcome, found) => {
+  const nodes = [node('a', { server: SERVER }), node('b', { server: SERVER, ...changes })];
+  expect(nodeFinding(nodes)).toMatchObject({ check: 'nodes', outcome, found });
+});
+
 it('the doctor does not ask for more workers than there are cores', () => {
   const busy = [node('w1', { eventLoopBusy: 0.95 }), node('w2', { eventLoopBusy: 0.95 })];
   expect(nodeFinding(busy, 2)).toMatchObject({ outcome: 'ok' });

@@ -1,4 +1,4 @@
-/** What the doctor finds out about the threads that serve MQTT. */
+/** What the doctor finds out about the threads that serve MQTT, and about the servers that share a store. */
 
 import { availableParallelism } from 'node:os';
 import type { Finding, NodeView } from '../../console/index.ts';
@@ -9,6 +9,7 @@ const BUSY = 0.8;
 
 /** `cores`: of this machine. */
 export function nodeFinding(nodes: readonly NodeView[], cores = availableParallelism()): Finding {
+  if (nodes.some(({ server }) => server !== undefined)) return fleetFinding(nodes);
   const isSingle = nodes.every(({ kind }) => kind === 'process');
   const busiest = nodes.reduce<NodeView | undefined>(
     (most, node) => ((node.eventLoopBusy ?? 0) > (most?.eventLoopBusy ?? -1) ? node : most),
@@ -33,4 +34,25 @@ export function nodeFinding(nodes: readonly NodeView[], cores = availableParalle
     return warning('workers', found, `this machine has ${cores} cores: --workers auto (docs/workers.md)`);
   }
   return ok('workers', found);
+}
+
+function fleetFinding(all: readonly NodeView[]): Finding {
+  const nodes = all.filter(({ state }) => state !== 'removed');
+  const serving = nodes.filter(({ state }) => state === 'serving').length;
+  const found = `${serving} of ${nodes.length} nodes serve`;
+  const others = nodes.filter(({ state }) => state !== 'serving');
+  const busy = nodes.filter(({ eventLoopBusy = 0 }) => eventLoopBusy > BUSY);
+  if (others.length > 0) {
+    const names = others.map(({ name, state }) => `${name} is ${state}`).join(', ');
+    const fix =
+      'start a node that is gone, "rollcall node undrain" one that is drained, "rollcall node remove" one that stays away';
+    return warning('nodes', `${found}; ${names}`, fix);
+  }
+  if (busy.length > 0) {
+    const names = busy
+      .map(({ name, eventLoopBusy = 0 }) => `${name} is ${Math.round(eventLoopBusy * 100)} % busy`)
+      .join(', ');
+    return warning('nodes', `${found}; ${names}`, 'add a node (docs/grow-beyond-one-machine.md)');
+  }
+  return ok('nodes', found);
 }

@@ -49,7 +49,7 @@ export async function examineServer(parts: ExaminationParts): Promise<ServerExam
     keyFilesFinding(data),
     parts.clock() === 'ok' ? clockFinding(now()) : CLOCK_BEHIND,
     ...listenerFindings(parts),
-    nodeFinding(parts.nodes.list()),
+    nodeFinding(await parts.nodes.list()),
     ...(await caught('certificates', async () => certificateFindings(authority))),
     ...(await caught('expiry', () => expiryFindings(parts))),
     ...(await caught('disk', async () => [await diskFinding(data.path)])),

@@ -256,6 +256,9 @@ it('a drain ends the sessions of one node and starts it again, or leaves it down
   other.send('exempt 192.0.2.1');
   expect(await other.next()).toBe('no');
   expect(nodes.list().map(({ crashes }) => crashes)).toEqual([0, 0]);
+  expect(await nodes.undrain('w1')).toMatchObject({ name: 'w1', state: 'serving' });
+  await expect(nodes.undrain('w1')).rejects.toMatchObject({ code: 'node_busy' });
+  await connectTo(nodes, 'w1');
 });
 
 it('a drain is refused for a node that does not exist, that is not serving, and that is the last one', async () => {

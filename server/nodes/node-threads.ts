@@ -31,7 +31,7 @@ export interface NodeThreadsOptions {
   attach(name: string, keeper: MessagePort): void;
   /** The thread of a node has ended. It is started again when this resolves. */
   detached(name: string): Promise<void>;
-  readonly drainDefaults: NodeControl['drainDefaults'];
+  readonly drainDefaults: Omit<NodeDrainOrder, 'restart'>;
   readonly refusalLog: RefusalLog;
   readonly refusalLogsPerMinute: number;
   readonly loadTests: LoadTestExemptions;
@@ -40,7 +40,7 @@ export interface NodeThreadsOptions {
   /** Connected sessions of a node. */
   sessionsOf(name: string): number;
   /** Ends the sessions of a node at a limited rate; it accepts no connection any more. */
-  drainNode(name: string, drain: NodeControl['drainDefaults']): Promise<unknown>;
+  drainNode(name: string, drain: Omit<NodeDrainOrder, 'restart'>): Promise<unknown>;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
   /** Milliseconds until a thread that ended is started again; `crashes`: how often it ended soon after its start, 1 for the first. */
@@ -134,7 +134,7 @@ export class NodeThreads implements NodeControl {
   }
 
   get drainDefaults(): NodeControl['drainDefaults'] {
-    return this.#options.drainDefaults;
+    return { ...this.#options.drainDefaults, restart: true };
   }
 
   get ports(): NodePorts {
@@ -204,10 +204,15 @@ export class NodeThreads implements NodeControl {
    * Drains one node, then starts it again or leaves it down. Resolves when that is done. Rejects at once as
    * `expectDrainable` throws.
    */
-  async drain(name: string, { restart, ...drain }: NodeDrainOrder): Promise<NodeView> {
+  async drain(
+    name: string,
+    { restart, ...drain }: NodeDrainOrder,
+    begun: (node: NodeView) => void = () => {},
+  ): Promise<NodeView> {
     const node = this.#drainable(name);
     const thread = node.thread as NodeThread;
     this.#set(node, 'draining');
+    begun(this.list()[node.index] as NodeView);
     this.#log.info({ node: name, ...drain, restart }, 'node is drained');
     await this.#options.drainNode(name, drain).catch(() => {}); // The thread ended, and so did its sessions.
     await this.#end(node, thread);
@@ -215,6 +220,24 @@ export class NodeThreads implements NodeControl {
     this.#set(node, restart ? 'restarting' : 'stopped');
     if (restart) await this.#startAgain(node);
     return this.list()[node.index] as NodeView;
+  }
+
+  /** Starts a thread that was drained and is down. */
+  async undrain(name: string): Promise<NodeView> {
+    const node = this.#find(name);
+    if (node.state !== 'stopped') throw new Problem('node_busy', { reason: `${name} is ${node.state}` });
+    this.#set(node, 'restarting');
+    await this.#startAgain(node);
+    return this.list()[node.index] as NodeView;
+  }
+
+  expectRemovable(name: string): never {
+    this.#find(name);
+    throw new Problem('node_not_removable', { detail: 'a thread of a server cannot be removed: change mqtt.workers' });
+  }
+
+  async remove(name: string): Promise<NodeView> {
+    return this.expectRemovable(name);
   }
 
   /** Ends the thread of a node as a crash does; it is started again. */
@@ -237,12 +260,17 @@ export class NodeThreads implements NodeControl {
   }
 
   #drainable(name: string): Node {
-    const node = this.#nodes.find((each) => each.name === name);
-    if (node === undefined) throw new Problem('node_unknown', { reason: `there is no node ${name}` });
+    const node = this.#find(name);
     if (node.state !== 'serving') throw new Problem('node_busy', { reason: `${name} is ${node.state}` });
     if (!this.#nodes.some((each) => each !== node && each.state === 'serving')) {
       throw new Problem('node_last', { reason: `no other node than ${name} is serving` });
     }
+    return node;
+  }
+
+  #find(name: string): Node {
+    const node = this.#nodes.find((each) => each.name === name);
+    if (node === undefined) throw new Problem('node_unknown', { reason: `there is no node ${name}` });
     return node;
   }
 

@@ -5,7 +5,7 @@ import type { NodeControl } from '../../console/index.ts';
 
 export interface SingleNodeOptions {
   readonly broker: { counters(): Readonly<Record<string, number>> };
-  readonly drainDefaults: NodeControl['drainDefaults'];
+  readonly drainDefaults: Omit<NodeControl['drainDefaults'], 'restart'>;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
 }
@@ -31,8 +31,13 @@ export function createSingleNode({ broker, drainDefaults, now }: SingleNodeOptio
     sample = next;
   }, SAMPLE_MS).unref();
   const refusal = (name: string) => new Problem(name === 'main' ? 'node_last' : 'node_unknown');
+  const expectRemovable = (name: string): never => {
+    throw new Problem(name === 'main' ? 'node_not_removable' : 'node_unknown', {
+      detail: 'this server shares its store with no other',
+    });
+  };
   return {
-    drainDefaults,
+    drainDefaults: { ...drainDefaults, restart: true },
     list: () => [
       {
         ...{ name: 'main', kind: 'process', state: 'serving', since },
@@ -43,6 +48,9 @@ export function createSingleNode({ broker, drainDefaults, now }: SingleNodeOptio
       throw refusal(name);
     },
     drain: (name) => Promise.reject(refusal(name)),
+    undrain: (name) => Promise.reject(new Problem(name === 'main' ? 'node_busy' : 'node_unknown')),
+    expectRemovable,
+    remove: async (name) => expectRemovable(name),
     counters: () => ({}),
     busySeconds: () => ({}),
     setLogLevel: () => {},

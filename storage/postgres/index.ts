@@ -7,7 +7,15 @@ export { type ClockSkew, DATABASE_NOW, measureClockSkew } from './database-clock
 export { type HeldLease, LEASE_TABLES, type LeaseRecord, LeaseTable } from './leases.ts';
 export { expectUsableTables, type Migration, migrate, type TableSet, type TableVersion } from './migrations.ts';
 export { NODE_LEASES, NodeLease, type NodeLeaseOptions } from './node-lease.ts';
-export { type ListedNode, NODE_TABLES, type NodeLiveness, type NodeRecord, NodeRecords } from './node-records.ts';
+export {
+  type ListedNode,
+  NODE_TABLES,
+  type NodeLiveness,
+  type NodeOrder,
+  type NodeRecord,
+  NodeRecords,
+  type NumberedOrder,
+} from './node-records.ts';
 export type { PoolUsage } from './pool.ts';
 export { isUniqueViolation, sqlstateOf, UnconfirmedCommit } from './postgres-problem.ts';
 export { PostgresWakes, type PostgresWakesOptions } from './postgres-wakes.ts';

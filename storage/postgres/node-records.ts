@@ -23,8 +23,39 @@ export const NODE_TABLES: TableSet = {
       )`,
       oldest: 1,
     },
+    {
+      sql: `ALTER TABLE nodes
+        -- The host's own name.
+        ADD COLUMN host          TEXT,
+        ADD COLUMN connections   BIGINT NOT NULL DEFAULT 0,
+        -- Percent of the last seconds.
+        ADD COLUMN busy          INTEGER,
+        ADD COLUMN drained_since BIGINT,
+        -- How many orders operators gave it, how many of them it has carried out, and the last one.
+        ADD COLUMN orders        BIGINT NOT NULL DEFAULT 0,
+        ADD COLUMN orders_done   BIGINT NOT NULL DEFAULT 0,
+        ADD COLUMN last_order    TEXT`,
+      oldest: 1,
+    },
   ],
 };
+
+/** What an operator has a node do, wherever it runs. */
+export interface NodeOrder {
+  readonly kind: 'drain' | 'undrain';
+  /** Milliseconds since the epoch. */
+  readonly at: number;
+  /** Milliseconds. */
+  readonly within: number;
+  /** 0: no limit. */
+  readonly sessionsPerSecond: number;
+  /** It accepts connections again once it is drained. */
+  readonly restart: boolean;
+}
+
+export interface NumberedOrder extends NodeOrder {
+  readonly number: number;
+}
 
 /** What a node says of itself. Times are milliseconds since the epoch. */
 export interface NodeRecord {
@@ -35,6 +66,16 @@ export interface NodeRecord {
   readonly startedAt: number;
   readonly sessions: number;
   readonly skew: number;
+  /** The name of its host; undefined for one whose release does not say. */
+  readonly host: string | undefined;
+  /** Connected sessions, and connections that are no session yet. */
+  readonly connections: number;
+  /** 0 to 1: how busy its event loop was lately. */
+  readonly busy: number | undefined;
+  /** It accepts no connection since then, because an operator drained it. */
+  readonly drainedSince: number | undefined;
+  /** Of the orders that operators gave it, how many it has carried out. */
+  readonly ordersDone: number;
   /** An operator removed it: it is refused until it joins again. */
   readonly removedAt: number | undefined;
 }
@@ -50,9 +91,11 @@ export type NodeLiveness =
 
 export interface ListedNode extends NodeRecord {
   readonly liveness: NodeLiveness;
+  /** That it has not carried out yet. */
+  readonly order: NumberedOrder | undefined;
 }
 
-interface NodeRow {
+interface NodeRow extends OrderRow {
   readonly name: string;
   readonly roles: string;
   readonly version: string;
@@ -60,19 +103,37 @@ interface NodeRow {
   readonly sessions: number;
   readonly skew: number;
   readonly removed_at: number | null;
+  readonly host: string | null;
+  readonly connections: number;
+  readonly busy: number | null;
+  readonly drained_since: number | null;
 }
 
+interface OrderRow {
+  readonly orders: number;
+  readonly orders_done: number;
+  readonly last_order: string | null;
+}
+
+const COLUMNS = 'name, roles, version, started_at, sessions, skew, host, connections, busy, drained_since, orders_done';
 const SAVE = {
   name: 'save node',
-  text: `INSERT INTO nodes (name, roles, version, started_at, sessions, skew) VALUES ($1, $2, $3, $4, $5, $6)
+  text: `INSERT INTO nodes (${COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
     ON CONFLICT (name) DO UPDATE SET roles = excluded.roles, version = excluded.version,
-      started_at = excluded.started_at, sessions = excluded.sessions, skew = excluded.skew`,
+      started_at = excluded.started_at, sessions = excluded.sessions, skew = excluded.skew, host = excluded.host,
+      connections = excluded.connections, busy = excluded.busy, drained_since = excluded.drained_since,
+      orders_done = excluded.orders_done
+    RETURNING orders, orders_done, last_order`,
 };
 const LIST = {
   name: 'list nodes',
-  text: 'SELECT name, roles, version, started_at, sessions, skew, removed_at FROM nodes ORDER BY name',
+  text: `SELECT ${COLUMNS}, orders, last_order, removed_at FROM nodes ORDER BY name`,
 };
-const FIND = { name: 'find node', text: `SELECT name, removed_at FROM nodes WHERE name = $1` };
+const FIND = { name: 'find node', text: 'SELECT name, removed_at, orders FROM nodes WHERE name = $1' };
+const ORDER = {
+  name: 'order node',
+  text: `UPDATE nodes SET orders = orders + 1, last_order = $2 WHERE name = $1 AND removed_at IS NULL RETURNING orders`,
+};
 const REMOVE = 'UPDATE nodes SET removed_at = $2 WHERE name = $1';
 /** The process that holds it is told at its next renewal. */
 const END_LEASE = 'UPDATE leases SET epoch = epoch + 1, node = NULL WHERE name = $1';
@@ -86,8 +147,15 @@ export class NodeRecords {
     this.#leases = new LeaseTable({ database, node, now });
   }
 
-  async save({ name, roles, version, startedAt, sessions, skew }: Omit<NodeRecord, 'removedAt'>): Promise<void> {
-    await this.#database.execute(SAVE, [name, roles.join(','), version, startedAt, sessions, Math.round(skew)]);
+  /** Returns the order that it has not carried out yet, if there is one. */
+  async save(record: Omit<NodeRecord, 'removedAt'>): Promise<NumberedOrder | undefined> {
+    const { name, roles, version, startedAt, sessions, skew, host, connections, busy, drainedSince, ordersDone } =
+      record;
+    const { rows } = await this.#database.execute<OrderRow>(SAVE, [
+      ...[name, roles.join(','), version, startedAt, sessions, Math.round(skew), host ?? null, connections],
+      ...[busy === undefined ? null : Math.round(busy * 100), drainedSince ?? null, ordersDone],
+    ]);
+    return rows[0] && openOrder(rows[0]);
   }
 
   async isRemoved(name: string): Promise<boolean> {
@@ -95,15 +163,35 @@ export class NodeRecords {
     return typeof rows[0]?.removed_at === 'number';
   }
 
+  /** How many orders it was given so far. */
+  async countOrders(name: string): Promise<number> {
+    const { rows } = await this.#database.query<Pick<NodeRow, 'orders'>>(FIND, [name]);
+    return rows[0]?.orders ?? 0;
+  }
+
+  /** Returns the number of the order, which replaces one that was not carried out yet. Undefined: there is none of this name. */
+  async order(name: string, order: NodeOrder): Promise<number | undefined> {
+    const { rows } = await this.#database.execute<Pick<NodeRow, 'orders'>>(ORDER, [name, JSON.stringify(order)]);
+    return rows[0]?.orders;
+  }
+
   async list(): Promise<readonly ListedNode[]> {
     const [{ rows }, leases] = await Promise.all([this.#database.query<NodeRow>(LIST), this.#leases.list(NODE_LEASES)]);
     const byName = new Map(leases.map((lease) => [lease.name, lease]));
-    return rows.map(({ name, roles, version, started_at, sessions, skew, removed_at }) => {
+    return rows.map((row) => {
+      const { name, version, sessions, skew, connections } = row;
       const lease = byName.get(NODE_LEASES + name);
       return {
-        ...{ name, version, sessions, skew, startedAt: started_at, removedAt: removed_at ?? undefined },
-        roles: roles.split(','),
-        liveness: lease === undefined ? { state: 'gone', since: started_at } : livenessOf(lease),
+        ...{ name, version, sessions, skew, connections },
+        roles: row.roles.split(','),
+        startedAt: row.started_at,
+        host: row.host ?? undefined,
+        busy: row.busy === null ? undefined : row.busy / 100,
+        drainedSince: row.drained_since ?? undefined,
+        ordersDone: row.orders_done,
+        removedAt: row.removed_at ?? undefined,
+        order: openOrder(row),
+        liveness: lease === undefined ? { state: 'gone', since: row.started_at } : livenessOf(lease),
       };
     });
   }
@@ -116,6 +204,11 @@ export class NodeRecords {
       return count > 0;
     });
   }
+}
+
+/** Orders are only written by this module. */
+function openOrder({ orders, orders_done: done, last_order: text }: OrderRow): NumberedOrder | undefined {
+  return orders > done && text !== null ? { ...(JSON.parse(text) as NodeOrder), number: orders } : undefined;
 }
 
 function livenessOf({ node, renewedAt, readAt }: LeaseRecord): NodeLiveness {

@@ -76,6 +76,8 @@ const ARGUMENTS: Readonly<Record<string, readonly string[]>> = {
   'top --once': ['--interval', '1s'],
   'node list': [],
   'node drain': ['w1'],
+  'node undrain': ['w1'],
+  'node remove': ['w1', '--force'],
   'sink list': [],
   'sink show': ['archive'],
   'sink replay': ['archive', '--from', '1'],

@@ -1,0 +1,117 @@
+/** The servers that share a store, for operators: their list, the drain of one, and its removal, whichever of them is asked. */
+
+import { setTimeout as delay } from 'node:timers/promises';
+import { Problem } from '@rollcall/protocol';
+import type { NodeDrainOrder, NodeView } from '../../console/index.ts';
+import type { ListedNode } from '../../storage/postgres/index.ts';
+import type { OpenBroker } from '../open-broker.ts';
+import type { Cluster } from './cluster.ts';
+
+export interface FleetNodesOptions {
+  readonly cluster: Pick<Cluster, 'node' | 'nodes' | 'order' | 'remove'>;
+  readonly drainDefaults: Omit<NodeDrainOrder, 'restart'>;
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
+}
+
+const POLL_MS = 250;
+/** Beyond the time of a drain: for the last messages and packets of its sessions, and for the news of it. */
+const GRACE_MS = 30_000;
+
+export function createFleetNodes({ cluster, drainDefaults, now }: FleetNodesOptions): OpenBroker['nodes'] {
+  const list = async () => (await cluster.nodes()).map(viewOf);
+  const find = (nodes: readonly NodeView[], name: string): NodeView => {
+    const found = nodes.find((node) => node.name === name);
+    if (found === undefined) throw new Problem('node_unknown', { reason: `there is no node ${name}` });
+    return found;
+  };
+  const look = async (name: string) => find(await list(), name);
+  const expectDrainable = async (name: string): Promise<void> => {
+    const nodes = await list();
+    const node = find(nodes, name);
+    if (!isServing(node)) throw new Problem('node_busy', { reason: `${name} is ${node.state}` });
+    if (!nodes.some((other) => other !== node && isServing(other))) {
+      throw new Problem('node_last', { reason: `no other node than ${name} is serving` });
+    }
+  };
+  const expectRemovable = async (name: string, force: boolean): Promise<void> => {
+    const { state } = await look(name);
+    if (name === cluster.node) {
+      throw new Problem('node_not_removable', { detail: 'this node answers: ask another one to remove it' });
+    }
+    if (state === 'gone' || state === 'removed' || force) return;
+    throw new Problem('node_heard', { reason: `${name} is ${state}` });
+  };
+  /** Resolves when the node has carried out its order, or cannot any more. */
+  const settled = async (name: string, within: number): Promise<NodeView> => {
+    const deadline = performance.now() + within + GRACE_MS;
+    for (;;) {
+      const found = (await cluster.nodes()).find((node) => node.name === name);
+      if (found === undefined) throw new Problem('node_unknown', { reason: `there is no node ${name}` });
+      const view = viewOf(found);
+      if (found.order === undefined || view.state === 'gone' || view.state === 'removed') return view;
+      if (performance.now() > deadline) {
+        throw new Problem('unavailable', { detail: `${name} does not carry out the order: look at its log` });
+      }
+      await delay(POLL_MS);
+    }
+  };
+  const order = async (name: string, given: Parameters<Cluster['order']>[1]) => {
+    if (!(await cluster.order(name, given))) throw new Problem('node_unknown');
+  };
+  return {
+    list,
+    drainDefaults: { ...drainDefaults, restart: false },
+    expectDrainable,
+    async drain(name, drain, begun) {
+      await expectDrainable(name);
+      await order(name, { kind: 'drain', at: now(), ...drain });
+      begun(await look(name));
+      return settled(name, drain.within);
+    },
+    async undrain(name) {
+      const { state } = await look(name);
+      if (state !== 'drained') throw new Problem('node_busy', { reason: `${name} is ${state}` });
+      await order(name, { kind: 'undrain', at: now(), within: 0, sessionsPerSecond: 0, restart: true });
+      return settled(name, 0);
+    },
+    expectRemovable,
+    async remove(name, force) {
+      await expectRemovable(name, force);
+      if (!(await cluster.remove(name))) throw new Problem('node_unknown');
+      return look(name);
+    },
+    counters: () => ({}),
+    busySeconds: () => ({}),
+    setLogLevel: () => {},
+  };
+}
+
+function isServing({ state, server }: NodeView): boolean {
+  return state === 'serving' && server?.roles.includes('mqtt') === true;
+}
+
+function viewOf(node: ListedNode): NodeView {
+  const { name, sessions, connections, busy, roles, version, startedAt, skew, host, liveness } = node;
+  const isHeard = liveness.state === 'alive';
+  const closedBy = liveness.state === 'deaf' ? liveness.closedBy : undefined;
+  return {
+    ...{ name, kind: 'process', ...stateOf(node), crashes: 0 },
+    // Of a node that is gone these are the last ones that it told.
+    sessions: liveness.state === 'gone' ? 0 : sessions,
+    eventLoopBusy: isHeard ? busy : undefined,
+    server: {
+      ...{ host, roles, version, startedAt, skewMs: skew, closedBy },
+      connections: liveness.state === 'gone' ? 0 : connections,
+    },
+  };
+}
+
+function stateOf(node: ListedNode): Pick<NodeView, 'state' | 'since'> {
+  const { liveness, removedAt, drainedSince, order, startedAt } = node;
+  if (removedAt !== undefined) return { state: 'removed', since: removedAt };
+  if (liveness.state !== 'alive') return { state: liveness.state, since: liveness.since };
+  if (order?.kind === 'drain') return { state: 'draining', since: order.at };
+  if (drainedSince !== undefined) return { state: 'drained', since: drainedSince };
+  return { state: 'serving', since: startedAt };
+}
