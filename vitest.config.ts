@@ -1,3 +1,4 @@
+import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { defineConfig } from 'vitest/config';
 
@@ -18,6 +19,9 @@ export default defineConfig({
       NODE_COMPILE_CACHE: fileURLToPath(new URL('node_modules/.cache/rollcall-compiled', import.meta.url)),
     },
     pool: 'forks',
+    // Vitest's own number is one less than the cores: one on two cores. Most suites start programs and wait for them, for sockets and for
+    // timers: a worker uses two thirds of a core.
+    maxWorkers: availableParallelism() + 1,
     // A busy machine is slower, not wrong: a test waits for what has to happen, and fails when it does not.
     testTimeout: 180_000,
     hookTimeout: 180_000,
