@@ -73,6 +73,8 @@ export { checkSeries, SeriesSums } from './journal/series.ts';
 export { SERVER_KEY_PREFIX, visibleKey } from './journal/server-keys.ts';
 export { SentNames } from './journal/source-names.ts';
 export type { FollowCalls, FollowedDevices, StoredMessageCalls } from './journal/stored-messages-port.ts';
+export { connectToNats, type NatsCredentials, type NatsTls } from './nats-connection.ts';
+export { NatsWakes, type NatsWakesOptions, type NatsWakesSettings } from './nats-wakes.ts';
 export { isDamage, storageProblem } from './storage-problem.ts';
 export { syncDirectory } from './sync-directory.ts';
 export { PollingWakes, type Wakes } from './wakes.ts';

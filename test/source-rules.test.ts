@@ -91,16 +91,6 @@ describe('the sources', () => {
     expect(wrong.map((file) => file.path)).toEqual([]);
   });
 
-  it('use LISTEN and NOTIFY in one file, and no advisory locks, which other engines lack', () => {
-    const wrong = inModules.filter(
-      (file) =>
-        file.path !== 'storage/postgres/postgres-wakes.ts' &&
-        !isTest(file.path) &&
-        /\bLISTEN\s+["$\w]|\bpg_notify\(|\bpg_(try_)?advisory_/.test(withoutComments(file.text)),
-    );
-    expect(wrong.map((file) => file.path)).toEqual([]);
-  });
-
   it('open SQLite files only in storage/, which protects the locks of open files', () => {
     const wrong = inModules.filter(
       (file) =>

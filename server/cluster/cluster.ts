@@ -6,7 +6,14 @@
 import { hostname } from 'node:os';
 import { Problem } from '@rollcall/protocol';
 import type { Logger } from 'pino';
-import { Heartbeat, type Liveness, suspensionAwareClock, type Wakes } from '../../storage/index.ts';
+import {
+  Heartbeat,
+  type Liveness,
+  NatsWakes,
+  type NatsWakesSettings,
+  suspensionAwareClock,
+  type Wakes,
+} from '../../storage/index.ts';
 import {
   type ClockSkew,
   CURSOR_TABLES,
@@ -25,6 +32,7 @@ import {
 import type { Config } from '../config/config.ts';
 import { EMBEDDED_STORE, NODE_NAME, NODE_ROLES } from '../config/store-config.ts';
 import { storeSettings } from '../config/store-settings.ts';
+import { wakesSettings } from '../config/wakes-settings.ts';
 import { type NodeCounts, ORDERS, type OrderHandler, OwnRecord } from './own-record.ts';
 
 export interface ClusterOptions {
@@ -69,6 +77,7 @@ export interface Cluster {
   close(): Promise<void>;
 }
 
+const WAKES_LOST = 'the connection for wakes was lost';
 /** A clock that differs by more is reported. */
 export const SKEW_TOLERATED_MS = 1_000;
 
@@ -107,13 +116,14 @@ export async function openCluster({ config, version, now, log }: ClusterOptions)
     },
     now,
   );
+  const nats = wakesSettings(store.wakes, store.schema, now);
   const database = new PostgresDatabase({
     ...settings,
     applicationName: `rollcall ${node}`,
     onPrimary: ({ host, port }) => log.info({ host, port }, 'connected to the primary of the database'),
   });
   try {
-    return await openNode({ database, node, roles: config.node.roles, version, now, log });
+    return await openNode({ database, nats, node, roles: config.node.roles, version, now, log });
   } catch (error) {
     await database.close();
     throw error;
@@ -122,11 +132,13 @@ export async function openCluster({ config, version, now, log }: ClusterOptions)
 
 interface NodeOptions extends Pick<ClusterOptions, 'version' | 'now' | 'log'> {
   readonly database: PostgresDatabase;
+  /** What carries wakes instead of the database. */
+  readonly nats: NatsWakesSettings | undefined;
   readonly node: string;
   readonly roles: Config['node']['roles'];
 }
 
-async function openNode({ database, node, roles, version, now, log }: NodeOptions): Promise<Cluster> {
+async function openNode({ database, nats, node, roles, version, now, log }: NodeOptions): Promise<Cluster> {
   await database.check();
   for (const tables of [LEASE_TABLES, NODE_TABLES, CURSOR_TABLES]) await migrate(database, tables);
   const clock = suspensionAwareClock();
@@ -161,10 +173,14 @@ async function openNode({ database, node, roles, version, now, log }: NodeOption
   listeners.add((liveness) => {
     if (liveness === 'alive') failing.ended();
   });
-  const wakes = new PostgresWakes({
-    database,
-    onLost: (error) => failing.failed(error, 'the connection for wakes was lost'),
-  });
+  const ofWakes = {
+    onLost: (error: unknown) => failing.failed(error, WAKES_LOST),
+    onConnected: () => {
+      if (failing.recovered(WAKES_LOST)) log.info('the connection for wakes is there again');
+    },
+  };
+  const wakes =
+    nats === undefined ? new PostgresWakes({ database, ...ofWakes }) : new NatsWakes({ ...nats, ...ofWakes });
   const leases = new LeaseTable({ database, node, now: clock });
   const singletons = new Singletons({
     ...{ database, node, wakes, now: clock },
@@ -236,5 +252,10 @@ class FailureLog {
 
   ended(): void {
     this.#failing.clear();
+  }
+
+  /** Whether this one failed until now. */
+  recovered(message: string): boolean {
+    return this.#failing.delete(message);
   }
 }

@@ -20,6 +20,39 @@ const storeUrl = z
   .max(2_048)
   .regex(/^(file:|postgres(ql)?:\/\/.+)$/, 'expected file: or a URL of the form postgres://user@host1,host2/database');
 
+/** Wakes by LISTEN of the store's own database. */
+export const STORE_WAKES = 'postgres:';
+
+const HOSTS = '[^/@?#,\\s]+(,[^/@?#,\\s]+)*';
+const wakesUrl = z
+  .string()
+  .max(2_048)
+  .regex(
+    new RegExp(`^(${STORE_WAKES}|(nats|tls)://${HOSTS})$`),
+    'expected postgres:, or tls://host:port,host:port without credentials; nats:// only to this machine',
+  );
+
+/** What tells the nodes that tables have news. Secrets are in files. */
+const wakesSchema = z
+  .strictObject({
+    url: wakesUrl.prefault(STORE_WAKES),
+    subject: z
+      .string()
+      .regex(/^[A-Za-z0-9_-]{1,64}(\.[A-Za-z0-9_-]{1,64}){0,7}$/, 'expected a subject without wildcards')
+      .prefault('rollcall.wakes'),
+    caFile: path.prefault(''),
+    certificateFile: path.prefault(''),
+    keyFile: path.prefault(''),
+    user: z.string().max(64).prefault(''),
+    passwordFile: path.prefault(''),
+    tokenFile: path.prefault(''),
+    credentialsFile: path.prefault(''),
+    nkeyFile: path.prefault(''),
+  })
+  .prefault({});
+
+export type WakesConfig = z.infer<typeof wakesSchema>;
+
 export const storeSchema = z
   .strictObject({
     url: storeUrl.prefault(EMBEDDED_STORE),
@@ -33,6 +66,7 @@ export const storeSchema = z
       .regex(/^[a-z_][a-z0-9_]{0,39}$/, 'expected 1 to 40 of a-z 0-9 _, the first no digit')
       .prefault('rollcall'),
     connections: z.number().int().min(4).max(1_000).prefault(20),
+    wakes: wakesSchema,
   })
   .prefault({});
 

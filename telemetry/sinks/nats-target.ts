@@ -13,24 +13,18 @@ import {
   RetentionPolicy,
   StorageType,
 } from '@nats-io/jetstream';
-import { connect, credsAuthenticator, type NatsConnection, nanos, nkeyAuthenticator } from '@nats-io/transport-node';
+import { type NatsConnection, nanos } from '@nats-io/transport-node';
+import { connectToNats, type NatsCredentials } from '../../storage/index.ts';
 import { findDuplicates } from './nats-duplicates.ts';
 import { bytesOf, headersOf, idOf, subjectOf } from './nats-message.ts';
 import type { SinkMessage } from './target.ts';
-import { type RefusedMessage, type Secret, type SinkSource, type Target, TargetDown } from './target.ts';
+import { type RefusedMessage, type SinkSource, type Target, TargetDown } from './target.ts';
 import { type TargetTls, type TlsMaterial, targetError } from './tls.ts';
 
-export interface NatsTargetOptions {
+export interface NatsTargetOptions extends NatsCredentials {
   /** `host:port`. */
   readonly server: string;
   readonly tls: TargetTls;
-  readonly user?: string | undefined;
-  readonly password?: Secret | undefined;
-  readonly token?: Secret | undefined;
-  /** Contents of a `.creds` file. */
-  readonly credentials?: Secret | undefined;
-  /** Seed of an nkey, `SU...`. */
-  readonly nkey?: Secret | undefined;
   readonly stream: string;
   /** First part of every subject. */
   readonly subject: string;
@@ -109,26 +103,13 @@ export class NatsTarget implements Target {
   }
 
   async #connected(): Promise<readonly [NatsConnection, JetStreamClient]> {
-    const { server, tls, user, password, token, credentials, nkey, timeout } = this.#options;
+    const { tls, timeout } = this.#options;
     const material = tls === 'none' ? undefined : tls();
     if (this.#connection !== undefined && this.#client !== undefined && !this.#connection.isClosed()) {
       if (material === this.#material) return [this.#connection, this.#client];
       await this.close();
     }
-    const [creds, seed] = [credentials?.(), nkey?.()];
-    const connection = await connect({
-      servers: server,
-      name: 'rollcall',
-      reconnect: false, // the forwarder knows when to try again
-      timeout,
-      ignoreClusterUpdates: true, // a server that names others must not send us to where nobody checked
-      ...(material !== undefined && { tls: tlsOf(material, server) }),
-      ...(user !== undefined && { user }),
-      ...(password !== undefined && { pass: password() }),
-      ...(token !== undefined && { token: token() }),
-      ...(creds !== undefined && { authenticator: credsAuthenticator(new TextEncoder().encode(creds)) }),
-      ...(seed !== undefined && { authenticator: nkeyAuthenticator(new TextEncoder().encode(seed)) }),
-    });
+    const connection = await connectToNats({ ...this.#options, tls: material });
     this.#connection = connection;
     this.#material = material;
     await this.#prepareStream(connection);
@@ -200,20 +181,6 @@ export class NatsTarget implements Target {
       throw error;
     }
   }
-}
-
-/**
- * With the host, by which the certificate's names are checked: the client names none for an address, and Node would look for
- * `localhost` in its place.
- */
-function tlsOf({ ca, cert, key }: TlsMaterial, server: string) {
-  const host = new URL(`tls://${server}`).hostname.replace(/^\[(.*)\]$/, '$1');
-  return {
-    host,
-    ...(ca !== undefined && { ca }),
-    ...(cert !== undefined && { cert }),
-    ...(key !== undefined && { key }),
-  };
 }
 
 /**
