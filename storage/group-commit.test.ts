@@ -2,7 +2,8 @@
 
 import { Problem } from '@rollcall/protocol';
 import { describe, expect, it } from 'vitest';
-import { GroupCommit, type GroupCommitLimits, type GroupCommitOptions } from './group-commit.ts';
+import { GroupCommit } from './group-commit.ts';
+import type { GroupCommitLimits, GroupCommitOptions } from './group-commit-options.ts';
 
 const FULL = new Problem('unavailable', { reason: 'SQLITE_FULL' });
 
@@ -235,6 +236,75 @@ describe('storage that fails', () => {
     const stored = commits.durable();
     (await nextWrite()).end();
     await stored;
+  });
+});
+
+describe('batches that are written at once', () => {
+  const several = (limits: Partial<GroupCommitLimits> = {}) =>
+    controlled({ inFlight: 3, batchEntries: 1, window: 1e6, ...limits });
+
+  it('are at most as many as are allowed, and are reported in their order, whichever ends first', async () => {
+    const { commits, nextWrite, told, writes } = several();
+    for (const entry of ['a', 'b', 'c', 'd']) commits.add(entry, 1);
+    const [a, b, c] = [await nextWrite(), await nextWrite(), await nextWrite()];
+    expect([a, b, c].map(({ entries }) => entries)).toEqual([['a'], ['b'], ['c']]);
+    c.end();
+    b.end();
+    await tick();
+    expect([told, writes, commits.queuedBytes]).toEqual([[], [], 4]);
+    a.end();
+    (await nextWrite()).end();
+    await commits.flush();
+    expect(told).toEqual(['a', 'b', 'c', 'd'].map((entry) => `committed ${entry} for `));
+  });
+
+  it('are written beside one that takes long, although they are not full', async () => {
+    const { commits, nextWrite, told } = several({ batchEntries: 9, window: 1 });
+    const writes: Awaited<ReturnType<typeof nextWrite>>[] = [];
+    for (const entry of ['a', 'b', 'c']) {
+      commits.add(entry, 1);
+      writes.push(await nextWrite());
+    }
+    for (const write of writes.toReversed()) write.end();
+    await commits.flush();
+    expect(told).toEqual(['a', 'b', 'c'].map((entry) => `committed ${entry} for `));
+  });
+
+  it('wait for one that fails: it is written again, those that were stored are not, and nothing new is written before it', async () => {
+    const { commits, nextWrite, told, writes } = several();
+    for (const entry of ['a', 'b', 'c']) commits.add(entry, 1);
+    const [a, b, c] = [await nextWrite(), await nextWrite(), await nextWrite()];
+    b.end(FULL);
+    c.end(FULL);
+    a.end();
+    commits.add('d', 1);
+    const again = [await nextWrite(), await nextWrite()];
+    expect([again.map(({ entries }) => entries), writes]).toEqual([[['b'], ['c']], []]);
+    for (const write of again) write.end();
+    (await nextWrite()).end();
+    await commits.flush();
+    expect(told.filter((line) => line.startsWith('committed')).length).toBe(4);
+    expect(told.filter((line) => line.startsWith('held'))).toEqual(['held b']);
+  });
+
+  it('are discarded together with one before them, whatever became of them', async () => {
+    const { commits, nextWrite, told } = several();
+    const durable = ['a', 'b', 'c'].map((entry) => {
+      commits.add(entry, 1);
+      return commits.durable();
+    });
+    const [a, b, c] = [await nextWrite(), await nextWrite(), await nextWrite()];
+    b.end();
+    a.end(new Error('no such column'));
+    for (const one of durable) await expect(one).rejects.toThrow('no such column');
+    c.end();
+    await tick();
+    expect(told).toEqual(['a', 'b', 'c'].map((entry) => `discarded ${entry}: no such column`));
+    expect([commits.queuedBytes, commits.commits]).toEqual([0, 0]);
+    commits.add('d', 1);
+    (await nextWrite()).end();
+    await commits.flush();
+    expect(told.at(-1)).toBe('committed d for ');
   });
 });
 

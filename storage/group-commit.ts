@@ -1,57 +1,15 @@
 /**
- * Gathers entries in batches, bounded by count, bytes and time, and has one batch after the other written, in order. A batch that
- * storage can't take now is held and tried again. Knows neither what an entry is nor how a batch is written, and runs on the event
- * loop of its owner. The owner bounds its memory: it asks `hasRoomFor()` before `add()`.
+ * Gathers entries in batches, bounded by count, bytes and time, and has one batch after the other written, in order; several at once where
+ * storage keeps their order. A batch that storage can't take now is held and tried again. Knows neither what an entry is nor how a batch
+ * is written, and runs on the event loop of its owner. The owner bounds its memory: it asks `hasRoomFor()` before `add()`.
  */
 
 import { Problem } from '@rollcall/protocol';
+import type { GroupCommitLimits, GroupCommitOptions } from './group-commit-options.ts';
 
-export interface GroupCommitLimits {
-  /** Milliseconds that a batch gathers, from its first entry on. */
-  readonly window: number;
-  /**
-   * Milliseconds that a batch gathers while no caller awaits `durable()`. With this limit `window` begins when a caller does, and an
-   * awaited batch is written as soon as the batch before it is.
-   */
-  readonly idleWindow?: number;
-  /** A batch is written at once when it has so many entries or bytes; any number when left out. */
-  readonly batchEntries?: number;
-  readonly batchBytes?: number;
-  /** Bytes that may be queued, those that are being written among them. Pressure begins at half of it, and ends at a quarter. */
-  readonly queuedBytes: number;
-  /** Milliseconds that waiters wait while storage is full, busy or failing; and between two tries. */
-  readonly patience: number;
-  readonly retryEvery: number;
-}
+type Outcome<Result> = { readonly result: Result } | { readonly error: unknown };
 
-/** Called synchronously; a handler must not throw. */
-export interface GroupCommitHandlers<Entry, Waiter, Result> {
-  /** `waiters` have the indices of their entries. */
-  committed?(entries: readonly Entry[], waiters: readonly (Waiter | undefined)[], result: Result): void;
-  /** None of them is stored, and none will be. */
-  discarded?(entries: readonly Entry[], waiters: readonly (Waiter | undefined)[], error: unknown): void;
-  /** Storage can't take them now. Called once until a commit succeeds. */
-  held?(entries: readonly Entry[], error: unknown): void;
-  /** A commit succeeded after batches were held. */
-  resumed?(): void;
-  pressureChanged?(isUnderPressure: boolean): void;
-}
-
-export interface GroupCommitOptions<Entry, Waiter, Result> extends GroupCommitHandlers<Entry, Waiter, Result> {
-  readonly limits: GroupCommitLimits;
-  /** Milliseconds since the epoch. */
-  readonly now: () => number;
-  /** Resolves when all of them are on disk; rejects when none is. */
-  write(entries: readonly Entry[]): Promise<Result>;
-  /** Adds what was left for later; called before a batch that is due is closed. */
-  beforeCommit?(): void;
-  /** Whether the same write may succeed later; Problem `unavailable` when left out. */
-  isTransient?(error: unknown): boolean;
-  /** What happens to a held batch after `patience`. Promises of `durable()` reject in both cases. */
-  readonly afterPatience: 'discard' | 'retry';
-}
-
-interface Batch<Entry, Waiter> {
+interface Batch<Entry, Waiter, Result> {
   readonly entries: Entry[];
   readonly waiters: (Waiter | undefined)[];
   bytes: number;
@@ -59,19 +17,24 @@ interface Batch<Entry, Waiter> {
   durable: PromiseWithResolvers<void> | undefined;
   /** When it could not be written for the first time. */
   heldSince: number | undefined;
+  /** Of its last write; undefined before it ends. */
+  outcome: Outcome<Result> | undefined;
 }
 
 export class GroupCommit<Entry, Waiter = never, Result = void> {
   readonly #options: GroupCommitOptions<Entry, Waiter, Result>;
   readonly #limits: Required<GroupCommitLimits>;
   /** The batch that gathers. */
-  #open: Batch<Entry, Waiter> | undefined;
+  #open: Batch<Entry, Waiter, Result> | undefined;
   #timer: NodeJS.Timeout | undefined;
   /** The open batch has gathered long enough; it gathers on only while another one is being written. */
   #isDue = false;
+  /** It has gathered so much longer that it is written beside those that are being written. */
+  #isOverdue = false;
   /** Batches that are full, oldest first. */
-  #full: Batch<Entry, Waiter>[] = [];
-  #writing: Batch<Entry, Waiter> | undefined;
+  #full: Batch<Entry, Waiter, Result>[] = [];
+  /** Batches that are being written, are held, or wait for those before them: oldest first. */
+  #writing: Batch<Entry, Waiter, Result>[] = [];
   #retryTimer: NodeJS.Timeout | undefined;
   #retry: (() => void) | undefined;
   #queuedBytes = 0;
@@ -84,7 +47,7 @@ export class GroupCommit<Entry, Waiter = never, Result = void> {
   constructor(options: GroupCommitOptions<Entry, Waiter, Result>) {
     this.#options = options;
     const unbounded = { batchEntries: Number.POSITIVE_INFINITY, batchBytes: Number.POSITIVE_INFINITY };
-    this.#limits = { ...unbounded, idleWindow: options.limits.window, ...options.limits };
+    this.#limits = { ...unbounded, idleWindow: options.limits.window, inFlight: 1, ...options.limits };
   }
 
   /** Batches written so far. */
@@ -143,7 +106,7 @@ export class GroupCommit<Entry, Waiter = never, Result = void> {
    * of a batch that is discarded or that storage doesn't take within `patience`.
    */
   durable(): Promise<void> {
-    const batch = this.#open ?? this.#full.at(-1) ?? this.#writing;
+    const batch = this.#open ?? this.#full.at(-1) ?? this.#writing.at(-1);
     if (batch === undefined) return Promise.resolve();
     if (batch.durable === undefined) {
       batch.durable = Promise.withResolvers();
@@ -170,24 +133,28 @@ export class GroupCommit<Entry, Waiter = never, Result = void> {
     await this.flush();
   }
 
-  #begin(): Batch<Entry, Waiter> {
+  #begin(): Batch<Entry, Waiter, Result> {
     if (this.#timer === undefined) this.#startTimer(this.#limits.idleWindow);
-    return { entries: [], waiters: [], bytes: 0, durable: undefined, heldSince: undefined };
+    return { entries: [], waiters: [], bytes: 0, durable: undefined, heldSince: undefined, outcome: undefined };
   }
 
   #startTimer(ms: number): void {
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => {
       this.#timer = undefined;
+      this.#isOverdue = this.#isDue;
       this.#isDue = true;
       this.#proceed();
+      // Commits cost more than waiting a little for those that are being written: one for each of them.
+      const { inFlight, window } = this.#limits;
+      if (this.#isDue && !this.#isOverdue && inFlight > 1) this.#startTimer(window * this.#writing.length);
     }, ms);
   }
 
   /** A caller awaits the open batch. */
   #hasten(): void {
     if (this.#limits.idleWindow === this.#limits.window || this.#isDue) return;
-    if (this.#writing === undefined) this.#startTimer(this.#limits.window);
+    if (this.#mayWrite()) this.#startTimer(this.#limits.window);
     else this.#isDue = true;
   }
 
@@ -196,34 +163,60 @@ export class GroupCommit<Entry, Waiter = never, Result = void> {
     clearTimeout(this.#timer);
     this.#timer = undefined;
     this.#isDue = false;
+    this.#isOverdue = false;
     if (this.#open !== undefined) this.#full.push(this.#open);
     this.#open = undefined;
   }
 
-  #proceed(): void {
-    if (this.#writing !== undefined) return;
-    if (this.#full.length === 0 && (this.#isDue || this.#isClosed || this.#flushes.length > 0)) {
-      this.#options.beforeCommit?.();
-      if (this.#writing !== undefined) return; // what it added filled a batch
-      this.#shut();
-    }
-    const batch = this.#full.shift();
-    if (batch !== undefined) this.#write(batch);
-    else this.#endFlushes();
+  /** Nothing new is written while a batch has failed: it would overtake it. */
+  #mayWrite(): boolean {
+    if (this.#writing.length === 0) return true;
+    return this.#writing.length < this.#limits.inFlight && !this.#writing.some(hasFailed);
   }
 
-  #write(batch: Batch<Entry, Waiter>): void {
-    this.#writing = batch;
+  #proceed(): void {
+    while (this.#mayWrite()) {
+      const isDue = this.#isOverdue || (this.#isDue && this.#writing.length === 0);
+      if (this.#full.length === 0 && (isDue || this.#isClosed || this.#flushes.length > 0)) {
+        this.#options.beforeCommit?.();
+        if (!this.#mayWrite()) return; // what it added filled a batch
+        this.#shut();
+      }
+      const batch = this.#full.shift();
+      if (batch === undefined) break;
+      this.#writing.push(batch);
+      this.#write(batch);
+    }
+    if (this.#writing.length === 0) this.#endFlushes();
+  }
+
+  #write(batch: Batch<Entry, Waiter, Result>): void {
+    batch.outcome = undefined;
+    const ended = (outcome: Outcome<Result>) => {
+      batch.outcome = outcome;
+      this.#report();
+    };
     this.#options.write(batch.entries).then(
-      (result) => this.#written(batch, result),
-      (error: unknown) => this.#failed(batch, error),
+      (result) => ended({ result }),
+      (error: unknown) => ended({ error }),
     );
   }
 
-  #written(batch: Batch<Entry, Waiter>, result: Result): void {
+  /** Reports the oldest batches, as far as their writes have ended. */
+  #report(): void {
+    while (this.#retry === undefined) {
+      const [batch] = this.#writing;
+      if (batch?.outcome === undefined) return;
+      if ('result' in batch.outcome) this.#written(batch, batch.outcome.result);
+      else this.#failed(batch, batch.outcome.error);
+    }
+  }
+
+  #written(batch: Batch<Entry, Waiter, Result>, result: Result): void {
     const wasHolding = this.#isHolding;
     this.#isHolding = false;
     this.#commits += 1;
+    this.#writing.shift();
     this.#release(batch);
     if (wasHolding) this.#options.resumed?.();
     batch.durable?.resolve();
@@ -231,51 +224,52 @@ export class GroupCommit<Entry, Waiter = never, Result = void> {
     this.#proceed();
   }
 
-  #failed(batch: Batch<Entry, Waiter>, error: unknown): void {
+  #failed(batch: Batch<Entry, Waiter, Result>, error: unknown): void {
     const { now, isTransient = isUnavailable, afterPatience } = this.#options;
     batch.heldSince ??= now();
     // A clock that steps back must not hold a batch for ever.
     const isPatient = Math.abs(now() - batch.heldSince) < this.#limits.patience;
     const mayPass = isTransient(error);
     if (!mayPass || this.#isClosed || (!isPatient && afterPatience === 'discard')) {
-      this.#discard(batch, error, mayPass);
+      this.#discard(error, mayPass);
       return;
     }
     if (!isPatient) this.#rejectWaiting(error);
     this.#hold(batch, error);
   }
 
-  #hold(batch: Batch<Entry, Waiter>, error: unknown): void {
+  #hold(batch: Batch<Entry, Waiter, Result>, error: unknown): void {
     if (!this.#isHolding) this.#options.held?.(batch.entries, error);
     this.#isHolding = true;
     this.#judgePressure();
     this.#retry = () => {
       this.#retry = undefined;
-      this.#write(batch);
+      for (const one of this.#writing.filter(hasFailed)) this.#write(one);
     };
     this.#retryTimer = setTimeout(this.#retry, this.#limits.retryEvery);
     this.#endFlushes();
   }
 
-  #discard(batch: Batch<Entry, Waiter>, error: unknown, mayPass: boolean): void {
+  #discard(error: unknown, mayPass: boolean): void {
     // Without a batch to retry the owner would never learn that storage works again.
     this.#isHolding = mayPass && (this.#full.length > 0 || this.#open !== undefined);
-    this.#release(batch);
-    batch.durable?.reject(error);
-    this.#options.discarded?.(batch.entries, batch.waiters, error);
+    for (const batch of this.#writing.splice(0)) {
+      this.#release(batch);
+      batch.durable?.reject(error);
+      this.#options.discarded?.(batch.entries, batch.waiters, error);
+    }
     this.#proceed();
   }
 
   /** The entries stay queued: those that are deletions would come back at the next start if they were discarded. */
   #rejectWaiting(error: unknown): void {
-    for (const batch of [this.#writing, ...this.#full, this.#open]) {
+    for (const batch of [...this.#writing, ...this.#full, this.#open]) {
       batch?.durable?.reject(error);
       if (batch !== undefined) batch.durable = undefined;
     }
   }
 
-  #release(batch: Batch<Entry, Waiter>): void {
-    this.#writing = undefined;
+  #release(batch: Batch<Entry, Waiter, Result>): void {
     this.#queuedBytes -= batch.bytes;
     if (this.#isUnderPressure !== this.#isHolding) this.#judgePressure();
   }
@@ -291,6 +285,10 @@ export class GroupCommit<Entry, Waiter = never, Result = void> {
   #endFlushes(): void {
     for (const resolve of this.#flushes.splice(0)) resolve();
   }
+}
+
+function hasFailed({ outcome }: { readonly outcome: Outcome<unknown> | undefined }): boolean {
+  return outcome !== undefined && 'error' in outcome;
 }
 
 function isUnavailable(error: unknown): boolean {

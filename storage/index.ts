@@ -20,7 +20,8 @@ export {
 export { inspectDatabaseFile } from './database-inspection.ts';
 export { type DirectoryLock, HOLDER_FILE, LOCK_FILE, lockDirectory } from './directory-lock.ts';
 export { DiskSpaceMonitor, type DiskSpaceOptions, type DiskState, diskSpaceIn, expectDiskSpace } from './disk-space.ts';
-export { GroupCommit, type GroupCommitLimits } from './group-commit.ts';
+export { GroupCommit } from './group-commit.ts';
+export type { GroupCommitLimits } from './group-commit-options.ts';
 export {
   DEAF_AFTER_MS,
   EXPIRED_AFTER_MS,

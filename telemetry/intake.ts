@@ -14,7 +14,8 @@ import {
 } from '../storage/index.ts';
 import type { AcceptCallbacks, Accepted, TelemetryCounters, TelemetryMessage } from './telemetry.ts';
 
-export type IntakeLimits = Omit<Required<GroupCommitLimits>, 'idleWindow'>;
+export type IntakeLimits = Omit<Required<GroupCommitLimits>, 'idleWindow' | 'inFlight'> &
+  Pick<GroupCommitLimits, 'inFlight'>;
 
 export const INTAKE_LIMITS: IntakeLimits = {
   window: 4,
@@ -56,6 +57,8 @@ export interface IntakeOptions<Source extends string> {
    * anything else when it is of no use to try again.
    */
   write(messages: readonly TelemetryMessage<Source>[]): Promise<Written>;
+  /** A batch was refused: it will not be written again, and neither will those that were written after it. */
+  discarded?(): void;
   /** Called at each commit, with the seconds since its first message was received. */
   observeCommit?(seconds: number): void;
   /** Whether the same write may succeed later; Problem `unavailable` when left out. */
@@ -82,7 +85,7 @@ export class Intake<Source extends string = DeviceId> {
   #durable: Promise<void> | undefined;
   #stored: Promise<Accepted> = STORED;
 
-  constructor({ limits, now, log, write, observeCommit, isTransient }: IntakeOptions<Source>) {
+  constructor({ limits, now, log, write, discarded, observeCommit, isTransient }: IntakeOptions<Source>) {
     this.#limits = limits;
     this.#log = log;
     // The system's clock may be set back meanwhile.
@@ -94,7 +97,10 @@ export class Intake<Source extends string = DeviceId> {
       write,
       ...(isTransient !== undefined && { isTransient }),
       committed: (messages, waiters, { repeated }) => this.#committed(messages, waiters, repeated),
-      discarded: (messages, waiters, error) => this.#discarded(messages, waiters, error),
+      discarded: (messages, waiters, error) => {
+        discarded?.();
+        this.#discarded(messages, waiters, error);
+      },
       held: (messages, error) => log.warn({ err: error, messages: messages.length }, 'telemetry is held'),
       pressureChanged: (isUnderPressure) => this.#tellPressure(isUnderPressure),
     });

@@ -60,7 +60,12 @@ export class Days {
   /** Oldest first. */
   async list(): Promise<readonly StoredDay[]> {
     const { rows } = await this.#database.query<LaneDay & { readonly day: number; readonly removed: string }>(
-      named('SELECT day, lane, first, messages, bytes, removed FROM NAME_days ORDER BY day, lane', this.#name),
+      named(
+        `SELECT day, lane, min(first) AS first, sum(messages)::bigint AS messages, sum(bytes)::bigint AS bytes,
+           CASE WHEN min(removed) = max(removed) THEN min(removed) ELSE '' END AS removed
+         FROM NAME_days GROUP BY day, lane ORDER BY day, lane`,
+        this.#name,
+      ),
     );
     return [...Map.groupBy(rows, ({ day }) => day)].map(([day, lanes]) => {
       const [{ removed } = { removed: '' }, ...others] = lanes;

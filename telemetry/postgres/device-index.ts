@@ -53,6 +53,8 @@ export class DeviceIndex {
   /** Not in a run yet. */
   #waiting: IndexedBlock[] = [];
   #length = 0;
+  /** Number of the newest message that is in a run or waits for one. */
+  #newest = 0;
   /** Messages that begin the next run. */
   #due: number;
   #writing: Promise<void> | undefined;
@@ -71,14 +73,19 @@ export class DeviceIndex {
     const { database, name, lane } = this.#options;
     const mark = 'SELECT indexed FROM NAME_marks WHERE lane = $1';
     const { rows } = await database.query<{ readonly indexed: number }>(named(mark, name), [lane]);
-    for (let after = rows[0]?.indexed ?? 0; ; ) {
+    this.#newest = rows[0]?.indexed ?? 0;
+    await this.catchUp();
+  }
+
+  /** Adds what is stored of the lane and was not added. */
+  async catchUp(): Promise<void> {
+    const { database, name, lane } = this.#options;
+    for (;;) {
       const sql = `SELECT day, first, count, stamp, meta FROM NAME_blocks
         WHERE lane = $1 AND first > $2 ORDER BY first LIMIT ${BLOCKS_AT_ONCE}`;
-      const found = await database.query<IndexedBlock & { readonly meta: Buffer }>(named(sql, name), [lane, after]);
-      for (const block of found.rows) {
-        this.add({ ...block, meta: wordsOf(block.meta as unknown as Buffer) });
-        after = block.first;
-      }
+      const values = [lane, this.#newest];
+      const found = await database.query<IndexedBlock & { readonly meta: Buffer }>(named(sql, name), values);
+      for (const block of found.rows) this.add({ ...block, meta: wordsOf(block.meta as unknown as Buffer) });
       if (found.count < BLOCKS_AT_ONCE) return;
     }
   }
@@ -88,6 +95,7 @@ export class DeviceIndex {
     const isNewDay = (this.#waiting.at(-1)?.day ?? block.day) !== block.day;
     this.#waiting.push(block);
     this.#length += block.count;
+    this.#newest = block.first + block.count - 1;
     if (this.#length >= this.#due || isNewDay) this.#writing ??= this.#write();
   }
 

@@ -129,7 +129,8 @@ export class LanePruning {
         );
       }
       if (messages > 0) {
-        const sql = 'UPDATE NAME_days SET messages = messages - $3, bytes = bytes - $4 WHERE day = $1 AND lane = $2';
+        const sql = `UPDATE NAME_days SET messages = messages - $3, bytes = bytes - $4 WHERE day = $1 AND lane = $2
+          AND slot = (SELECT min(slot) FROM NAME_days WHERE day = $1 AND lane = $2)`;
         await transaction.query(named(sql, name), [day, lane, messages, bytes]);
       }
       return { messages, bytes, last: rows.length < BLOCKS_AT_ONCE ? undefined : rows.at(-1)?.first };

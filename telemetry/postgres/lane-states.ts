@@ -1,11 +1,12 @@
 /** What lanes have stored, and on which days: so that a query touches the partitions that can have what it seeks, and no others. */
 
 import type { PostgresDatabase } from '../../storage/postgres/index.ts';
+import { LANE_ENDS } from './lane-ends.ts';
 import { type JournalName, named } from './tables.ts';
 
 export interface LaneState {
   readonly id: number;
-  /** Number of its newest message. */
+  /** Number of its newest message that may be read. */
   readonly newest: number;
   /** Up to which message runs are complete. */
   readonly indexed: number;
@@ -28,8 +29,10 @@ const DAYS_AT_ONCE = 4;
 type StateRow = Omit<LaneState, 'days'> & { readonly [name in keyof DayRange]: DayRange[name] | null };
 
 export async function readLaneStates(database: PostgresDatabase, name: JournalName): Promise<readonly LaneState[]> {
-  const sql = `SELECT l.id, l.newest, m.indexed, d.day, d.first, d.last FROM NAME_lanes AS l
-    JOIN NAME_marks AS m ON m.lane = l.id LEFT JOIN NAME_days AS d ON d.lane = l.id ORDER BY l.id, d.last`;
+  const sql = `WITH ${LANE_ENDS}
+    SELECT m.lane AS id, e.newest, m.indexed, d.day, min(d.first) AS first, max(d.last) AS last FROM NAME_marks AS m
+    JOIN ends AS e ON e.lane = m.lane LEFT JOIN NAME_days AS d ON d.lane = m.lane
+    GROUP BY m.lane, e.newest, m.indexed, d.day ORDER BY m.lane, max(d.last)`;
   const { rows } = await database.query<StateRow>(named(sql, name));
   return [...Map.groupBy(rows, ({ id }) => id)].map(([id, of]) => {
     const { newest, indexed } = of[0] as StateRow;

@@ -6,6 +6,7 @@
 
 import { type CountedKey, countedKey, lengthOf, sourceOf, splitBytes, wordsOf } from '../../storage/index.ts';
 import type { PostgresDatabase } from '../../storage/postgres/index.ts';
+import { LANE_ENDS } from './lane-ends.ts';
 import type { Sources } from './sources.ts';
 import { type JournalName, named } from './tables.ts';
 
@@ -32,10 +33,8 @@ interface Piece {
   day: number;
 }
 
-interface Added {
-  readonly piece: Piece;
-  readonly number: number;
-}
+/** Keys of a batch that is not stored yet. */
+export type AddedKeys = readonly { readonly piece: Piece; readonly number: number }[];
 
 /** Keys in the blocks of a lane behind its mark, by device. */
 interface LaneTail {
@@ -63,7 +62,8 @@ export class MessageKeys {
   readonly #loaded = new Set<string>();
   readonly #tails = new Map<number, LaneTail>();
   #changed = new Set<Piece>();
-  #added: Added[] = [];
+  /** Of the batch that is being prepared. */
+  #added: AddedKeys[number][] = [];
   #unwritten = 0;
   /** There are blocks of this lane whose keys are not in memory. */
   #hasGap = false;
@@ -87,7 +87,8 @@ export class MessageKeys {
     if (wanted.length === 0) return 0;
     const { database, name, lane } = this.#options;
     // The marks first: what is written meanwhile is read twice, and nothing is left out.
-    const lanes = 'SELECT l.id, l.newest, l.stamp, m.keyed FROM NAME_lanes AS l JOIN NAME_marks AS m ON m.lane = l.id';
+    const lanes = `WITH ${LANE_ENDS}
+      SELECT m.lane AS id, e.newest, e.stamp, m.keyed FROM NAME_marks AS m JOIN ends AS e ON e.lane = m.lane`;
     const found = await database.query<{ id: number; newest: number; stamp: number; keyed: number }>(
       named(lanes, name),
     );
@@ -112,7 +113,7 @@ export class MessageKeys {
     return Math.max(0, ...found.rows.filter(({ id }) => id !== lane).map(({ stamp }) => stamp));
   }
 
-  /** False for one that was sent before. Until `stored()` it can be taken back. */
+  /** False for one that was sent before. */
   add(device: string, { epoch, number }: CountedKey, day: number): boolean {
     const piece = this.#pieceOf(device, epoch, Math.floor(number / PIECE), day);
     if (isSet(piece, number)) return false;
@@ -133,22 +134,27 @@ export class MessageKeys {
     return new Set(rows.map(({ device, key }) => `${device}/${key}`));
   }
 
-  /** The block is stored: its last message has this number in the lane. */
-  stored(newest: number, count: number): void {
+  /** What was added since the last call. Until `stored()` it can be taken back. */
+  takeAdded(): AddedKeys {
+    const added = this.#added;
     this.#added = [];
+    return added;
+  }
+
+  /** The lane is stored up to this message; `later`: keys of blocks that are on their way. */
+  stored(newest: number, count: number, later: AddedKeys): void {
     const tail = this.#tails.get(this.#options.lane);
     if (tail !== undefined && !this.#hasGap) tail.through = newest;
     this.#unwritten += count;
-    if (this.#unwritten >= this.#options.writtenEvery) this.#writing ??= this.#write(newest);
+    if (this.#unwritten >= this.#options.writtenEvery) this.#writing ??= this.#write(newest, later);
   }
 
-  /** Nobody knows whether the block that begins there is stored: its devices are read again. */
-  unknown(first: number): void {
-    for (const { piece, number } of this.#added) {
+  /** Nobody knows whether the blocks that begin there are stored: their devices are read again. */
+  unknown(first: number, added: AddedKeys): void {
+    for (const { piece, number } of added) {
       flip(piece, number);
       this.#loaded.delete(piece.device);
     }
-    this.#added = [];
     const tail = this.#tails.get(this.#options.lane);
     if (tail !== undefined) tail.through = Math.min(tail.through, first - 1);
     this.#hasGap = true;
@@ -159,19 +165,24 @@ export class MessageKeys {
     await this.#writing;
   }
 
-  async #write(through: number): Promise<void> {
+  async #write(through: number, later: AddedKeys): Promise<void> {
     const { database, name, lane, failed } = this.#options;
     const pieces = [...this.#changed];
-    // Copied before the next block adds to them: only what is stored is written.
+    // Copied before the next block adds to them, and without what is on its way: only what is stored is written.
+    const bits = new Map(pieces.map((piece) => [piece, Buffer.from(piece.bits)]));
+    for (const { piece, number } of later) {
+      const copy = bits.get(piece);
+      if (copy !== undefined) flip({ bits: copy }, number);
+    }
     const values = [
       lane,
       pieces.map(({ device }) => device),
       pieces.map(({ epoch }) => epoch),
       pieces.map(({ index }) => index),
       pieces.map(({ day }) => day),
-      pieces.map(({ bits }) => Buffer.from(bits)),
+      [...bits.values()],
     ];
-    this.#changed = new Set();
+    this.#changed = new Set(later.map(({ piece }) => piece));
     this.#unwritten = 0;
     try {
       await database.transaction(async (transaction) => {
@@ -207,11 +218,11 @@ export class MessageKeys {
     }
     const { database, name, sources } = this.#options;
     while (tail.through < newest) {
-      const sql = `SELECT first, count, meta, data FROM NAME_blocks WHERE lane = $1 AND first > $2
-        ORDER BY first LIMIT ${BLOCKS_AT_ONCE}`;
+      const sql = `SELECT first, count, meta, data FROM NAME_blocks
+        WHERE lane = $1 AND first > $2 AND first <= $3 ORDER BY first LIMIT ${BLOCKS_AT_ONCE}`;
       const { rows } = await database.query<{ first: number; count: number; meta: Buffer; data: Buffer }>(
         named(sql, name),
-        [lane, tail.through],
+        [lane, tail.through, newest],
       );
       for (const { first, count, meta: bytes, data } of rows) {
         const meta = wordsOf(bytes);
@@ -267,12 +278,12 @@ export class MessageKeys {
   }
 }
 
-function isSet({ bits }: Piece, number: number): boolean {
+function isSet({ bits }: Pick<Piece, 'bits'>, number: number): boolean {
   const bit = number % PIECE;
   return ((bits[bit >> 3] as number) & (1 << (bit & 7))) !== 0;
 }
 
-function flip({ bits }: Piece, number: number): void {
+function flip({ bits }: Pick<Piece, 'bits'>, number: number): void {
   const bit = number % PIECE;
   bits[bit >> 3] = (bits[bit >> 3] as number) ^ (1 << (bit & 7));
 }

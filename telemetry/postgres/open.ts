@@ -3,6 +3,7 @@
  * is what the quorum of the database has.
  */
 
+import { randomUUID } from 'node:crypto';
 import { type DeviceId, Problem } from '@rollcall/protocol';
 import type { Logger } from 'pino';
 import type { Wakes } from '../../storage/index.ts';
@@ -13,10 +14,11 @@ import { LANE_POSITIONS, laneOf, type Position, positionNumber } from '../positi
 import { ScheduledRetention } from '../scheduled-retention.ts';
 import { StorageShares } from '../storage-shares.ts';
 import { StreamLimit } from '../stream-limit.ts';
-import type { Retention, SegmentStats, Telemetry } from '../telemetry.ts';
+import type { Retention, SegmentStats, Telemetry, TelemetryMessage } from '../telemetry.ts';
 import { Days, dayNumber } from './days.ts';
 import { DeviceIndex, RUN_LENGTH } from './device-index.ts';
 import { LaneLost, leaseLane } from './lane.ts';
+import { SLOTS } from './lane-ends.ts';
 import { LaneFollowers, POLL_EVERY_MS } from './lane-followers.ts';
 import { LanePruning } from './lane-pruning.ts';
 import { LaneWriter } from './lane-writer.ts';
@@ -75,7 +77,7 @@ export interface LaneTelemetry<Source extends string = DeviceId> extends Telemet
 
 /** 0 without any. */
 async function newestStampOfOthers(database: PostgresDatabase, name: JournalName, lane: number): Promise<number> {
-  const sql = named('SELECT coalesce(max(stamp), 0) AS stamp FROM NAME_lanes WHERE id <> $1', name);
+  const sql = named('SELECT coalesce(max(stamp), 0) AS stamp FROM NAME_slots WHERE lane <> $1', name);
   const { rows } = await database.query<{ readonly stamp: number }>(sql, [lane]);
   return rows[0]?.stamp ?? 0;
 }
@@ -95,7 +97,8 @@ export async function openPostgresTelemetry<Source extends string = DeviceId>(
   const { database, journal: name, node, now, log, retention: bound = KEEP_ALL } = options;
   await prepareTables(database, name);
   const leftOut = options.after === 'restore' ? POSITIONS_LEFT_OUT : 0;
-  const lane = await leaseLane(database, name, { node, leftOut });
+  const holder = randomUUID();
+  const lane = await leaseLane(database, name, { node, holder, leftOut });
   const base = lane.id * LANE_POSITIONS;
   const failed = (error: unknown) => log.warn({ err: error }, 'the index of the journal was not written; it is later');
   const [sources, days] = [new Sources(database, name), new Days(database, name)];
@@ -103,7 +106,6 @@ export async function openPostgresTelemetry<Source extends string = DeviceId>(
   const index = new DeviceIndex({ ...parts, runLength: options.marks?.index ?? RUN_LENGTH });
   const keys = new MessageKeys({ ...parts, writtenEvery: options.marks?.keys ?? KEYS_WRITTEN_EVERY });
   await index.open();
-  const writer = new LaneWriter({ database, name, lane, days, sources, keys, index, now });
   const { streams: readStreams, end, ...queries } = openLaneReader<Source>({ database, name, sources, days });
   const followers = new LaneFollowers<Source>({
     journal: { pages: queries.pages, end },
@@ -147,22 +149,27 @@ export async function openPostgresTelemetry<Source extends string = DeviceId>(
     log.error({ node }, 'another process has the lane of this node: nothing is stored here any more');
     options.lost?.();
   };
+  const writer = new LaneWriter({
+    ...{ database, name, lane, holder, days, sources, keys, index, now },
+    settled: (messages, { first, repeated }) => {
+      const stored = messages as readonly TelemetryMessage<Source>[];
+      shares.stored(stored, repeated);
+      followers.stored(stored, first, repeated);
+      if (prunes) retention.stored(stored);
+    },
+  });
   const intake = new Intake<Source>({
-    limits: { ...INTAKE_LIMITS, ...options.limits },
+    limits: { ...INTAKE_LIMITS, inFlight: SLOTS, ...options.limits },
     now,
     log,
     ...(options.observeCommit !== undefined && { observeCommit: options.observeCommit }),
     isTransient: (error) => error instanceof Problem && error.code === 'unavailable' && !(error instanceof LaneLost),
-    write: async (messages) => {
-      const appended = await writer.write(messages).catch((error: unknown) => {
+    write: (messages) =>
+      writer.write(messages).catch((error: unknown) => {
         if (error instanceof LaneLost) tellLost();
         throw error;
-      });
-      shares.stored(messages, appended.repeated);
-      followers.stored(messages, appended.first, appended.repeated);
-      if (prunes) retention.stored(messages);
-      return appended;
-    },
+      }),
+    discarded: () => writer.giveUp(),
   });
   let isClosed = false;
   let closing: Promise<void> | undefined;

@@ -145,11 +145,11 @@ export function openLaneReader<Source extends string>({ database, name, sources,
         'since' in first
           ? (['newest_at >= $2', first.since] as const)
           : (['stamp >= $2', (await placeOf(first.position)).stamp] as const);
-      const sql = `SELECT first FROM NAME_blocks WHERE lane = $1 AND ${condition} ORDER BY first LIMIT 1`;
+      const sql = `SELECT first FROM NAME_blocks WHERE lane = $1 AND ${condition} AND first <= $3 ORDER BY first LIMIT 1`;
       let isFound = false;
       const read: number[] = [];
       for (const { id, newest: last } of lanes) {
-        const { rows } = await database.query<{ readonly first: number }>(named(sql, name), [id, value]);
+        const { rows } = await database.query<{ readonly first: number }>(named(sql, name), [id, value, last]);
         isFound ||= rows[0] !== undefined;
         read.push(id * LANE_POSITIONS + (rows[0] === undefined ? last : rows[0].first - 1));
       }

@@ -6,13 +6,26 @@
 import { migrate, type PostgresDatabase, type TableSet } from '../../storage/postgres/index.ts';
 
 const TABLES = `
-  -- One for each node. Its epoch grows with each lease; numbers of messages count on from lease to lease.
+  -- One for each node. Its epoch grows with each lease, and its holder is the process that has the lease.
   CREATE TABLE NAME_lanes (
     id     INTEGER PRIMARY KEY,
     node   TEXT COLLATE "C" NOT NULL UNIQUE,
     epoch  BIGINT NOT NULL,
-    newest BIGINT NOT NULL,
-    stamp  BIGINT NOT NULL
+    holder TEXT COLLATE "C" NOT NULL
+  );
+
+  -- Where a lane ends (lane-ends.ts): a block that is stored has a slot for itself until all blocks before it are stored.
+  CREATE TABLE NAME_slots (
+    lane    INTEGER NOT NULL,
+    slot    INTEGER NOT NULL,
+    epoch   BIGINT NOT NULL,
+    -- Numbers of the first and the last message of its newest block.
+    first   BIGINT NOT NULL,
+    last    BIGINT NOT NULL,
+    -- Up to which message the lane was complete when that block was sent.
+    settled BIGINT NOT NULL,
+    stamp   BIGINT NOT NULL,
+    PRIMARY KEY (lane, slot)
   ) WITH (fillfactor = 25);
 
   -- Up to which message of a lane NAME_runs and NAME_counted_keys are complete; what came later is in NAME_blocks alone.
@@ -29,17 +42,18 @@ const TABLES = `
     UNIQUE (device, stream)
   );
 
-  -- What each lane stored on each day.
+  -- What each lane stored on each day, by slot, so that blocks that are stored at once do not wait for each other.
   CREATE TABLE NAME_days (
     day      INTEGER NOT NULL,
     lane     INTEGER NOT NULL,
+    slot     INTEGER NOT NULL,
     first    BIGINT NOT NULL,
     last     BIGINT NOT NULL,
     messages BIGINT NOT NULL,
     bytes    BIGINT NOT NULL,
     -- Which devices' messages were removed, as storage/journal/retention.ts marks them.
     removed  TEXT COLLATE "C" NOT NULL DEFAULT '',
-    PRIMARY KEY (day, lane)
+    PRIMARY KEY (day, lane, slot)
   ) WITH (fillfactor = 25);
 
   -- Consecutive messages of a lane, as storage/journal/block.ts has them. Days count from the epoch.

@@ -1,6 +1,7 @@
 /**
  * Telemetry on PostgreSQL with two standbys, one of which confirms each commit, all on this machine: how long an acknowledgement takes
- * at a steady rate, and how many messages a second are stored when as many wait as may. Messages of 200 bytes of 10,000 devices.
+ * at a steady rate, and how many messages a second are stored when as many wait as may. Messages of 200 bytes of 10,000 devices. Two nodes
+ * take turns of a second, one with a single commit on its way at a time, so that other load of the machine affects both alike.
  *
  * node bin/pinned.js test/bench/telemetry-postgres.ts [MESSAGES PER SECOND] [SECONDS] [counted]
  */
@@ -11,9 +12,11 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { DeviceId } from '@rollcall/protocol';
 import { pino } from 'pino';
 import { PostgresDatabase } from '../../storage/postgres/index.ts';
+import { SLOTS } from '../../telemetry/postgres/lane-ends.ts';
 import { type LaneTelemetry, openPostgresTelemetry } from '../../telemetry/postgres/open.ts';
 import type { AcceptCallbacks } from '../../telemetry/telemetry.ts';
 import { PostgresCluster } from '../fixtures/postgres-servers.ts';
+import { percentile } from './statistics.ts';
 
 const DEVICES = 10_000;
 const TICK_MS = 1;
@@ -35,6 +38,7 @@ function payload(): Buffer {
   return Buffer.from(text.padEnd(200, ' '));
 }
 
+const NOTHING_YET = { cpu: 0, messages: 0, commits: 0 };
 const PAYLOADS = Array.from({ length: 1_000 }, payload);
 
 function submit(telemetry: LaneTelemetry, callbacks: AcceptCallbacks): void {
@@ -95,6 +99,10 @@ async function saturated(telemetry: LaneTelemetry, forMs: number): Promise<numbe
   return stored / ((performance.now() - began) / 1000);
 }
 
+function median(values: readonly number[]): string {
+  return percentile(values, 50).toFixed(1);
+}
+
 /** Medians, of devices in turn. */
 async function queries(telemetry: LaneTelemetry, stored: number): Promise<void> {
   const time = async (name: string, ask: (device: DeviceId) => Promise<unknown>, rounds = QUERIES) => {
@@ -125,33 +133,49 @@ try {
   await cluster.primary.ask(`CREATE SCHEMA ${settings.schema} AUTHORIZATION ${settings.user}`);
   const database = new PostgresDatabase(settings);
   const log = pino({ level: 'warn' }, process.stderr);
-  const telemetry = await openPostgresTelemetry({ database, journal: 'telemetry', node: 'bench', now: Date.now, log });
-  await steady(telemetry, WARM_UP_MS);
-  const before = process.cpuUsage();
-  const { commits } = telemetry.counters();
-  const latencies = await steady(telemetry, seconds * 1000);
-  const cpu = process.cpuUsage(before);
-  const at = (part: number) => (latencies[Math.floor((latencies.length - 1) * part)] as number).toFixed(1);
-  const batches = telemetry.counters().commits - commits;
-  const cost = (cpu.user + cpu.system) / latencies.length;
-  const most = await saturated(telemetry, (seconds * 1000) / 2);
+  const open = (node: string, inFlight: number) =>
+    openPostgresTelemetry({ database, journal: 'telemetry', node, now: Date.now, log, limits: { inFlight } });
+  const telemetry = await open('bench', SLOTS);
+  const turns = [
+    { node: await open('single', 1), inFlight: 1, ...NOTHING_YET },
+    { node: telemetry, inFlight: SLOTS, ...NOTHING_YET },
+  ].map((turn) => ({ ...turn, p50: [] as number[], p99: [] as number[], most: [] as number[] }));
+  for (const { node } of turns) await steady(node, WARM_UP_MS);
+  for (let round = 0; round < seconds; round += 1) {
+    for (const turn of turns) {
+      const { commits } = turn.node.counters();
+      const before = process.cpuUsage();
+      const latencies = await steady(turn.node, 1_000);
+      const { user, system } = process.cpuUsage(before);
+      const at = (part: number) => latencies[Math.floor((latencies.length - 1) * part)] as number;
+      turn.p50.push(at(0.5));
+      turn.p99.push(at(0.99));
+      turn.cpu += user + system;
+      turn.messages += latencies.length;
+      turn.commits += turn.node.counters().commits - commits;
+      turn.most.push(await saturated(turn.node, 500));
+    }
+  }
+  console.log(`${cpus().length} cores, load ${loadavg()[0]?.toFixed(1)}; ${hasKeys ? 'counted keys' : 'no keys'}`);
+  for (const { inFlight, p50, p99, most, cpu, messages, commits } of turns) {
+    console.log(
+      `${inFlight} on their way, ${rate} messages/s for ${seconds} s: acknowledged p50 ${median(p50)} ms, p99 ${median(p99)} ms ` +
+        `(medians of seconds; p99 of the best second ${Math.min(...p99).toFixed(1)} ms)`,
+    );
+    console.log(
+      `  ${(messages / commits).toFixed(0)} messages a commit; ${(cpu / messages).toFixed(1)} µs CPU a message in the node; ` +
+        `saturated: ${percentile(most, 50).toFixed(0)} messages/s with ${IN_FLIGHT} in flight`,
+    );
+  }
   const { rows } = await database.query<{ table: string; bytes: number }>(
     `SELECT split_part(relname, '_', 2) AS table, sum(pg_total_relation_size(oid)) :: bigint AS bytes FROM pg_class
      WHERE relname LIKE 'telemetry\\_%' AND relkind = 'r' GROUP BY 1 ORDER BY 2 DESC`,
   );
-  const stored = telemetry.counters().stored;
+  const stored = turns.reduce((sum, { node }) => sum + node.counters().stored, 0);
   const sizes = rows.map(({ table, bytes }) => `${table} ${(bytes / stored).toFixed(1)}`).join(', ');
-  console.log(`${cpus().length} cores, load ${loadavg()[0]?.toFixed(1)}; ${hasKeys ? 'counted keys' : 'no keys'}`);
-  console.log(
-    `${rate} messages/s for ${seconds} s: acknowledged p50 ${at(0.5)} ms, p99 ${at(0.99)} ms, most ${at(1)} ms`,
-  );
-  console.log(
-    `${(latencies.length / batches).toFixed(0)} messages a commit; ${cost.toFixed(1)} µs CPU a message in the node`,
-  );
-  console.log(`saturated: ${most.toFixed(0)} messages/s with ${IN_FLIGHT} in flight`);
   console.log(`bytes a message: ${sizes}`);
   await queries(telemetry, stored);
-  await telemetry.close();
+  for (const { node } of turns) await node.close();
   await database.close();
 } finally {
   await cluster.dispose();
