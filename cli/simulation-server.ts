@@ -3,7 +3,6 @@
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdirSync, mkdtempSync, openSync, rmSync, statfsSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -13,6 +12,7 @@ import { Problem } from '@rollcall/protocol';
 import { stringify } from 'yaml';
 import { NO_ENROLL_LIMITS } from '../enroll/index.ts';
 import type { ServerControl } from '../simulator/index.ts';
+import { freePort } from './free-port.ts';
 
 export interface TemporaryServer extends ServerControl {
   readonly socket: string;
@@ -143,17 +143,6 @@ async function startProgram(config: string, log: number): Promise<ChildProcess> 
 
 function mountOwnDisk(path: string): boolean {
   return spawnSync('mount', ['-t', 'tmpfs', '-o', `size=${OWN_DISK},mode=0700`, 'rollcall', path]).status === 0;
-}
-
-/** Known before the server starts, so that it comes back where it was. */
-async function freePort(): Promise<number> {
-  const server = createServer();
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as { readonly port: number };
-  server.close();
-  await once(server, 'close');
-  return port;
 }
 
 type Settings = Readonly<Record<string, unknown>>;

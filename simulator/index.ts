@@ -8,6 +8,7 @@ export {
   TOPIC_TEMPLATE_RULE,
 } from './devices/broker-names.ts';
 export type { DeviceReport } from './devices/device-report.ts';
+export type { SequenceSet } from './devices/sequence-set.ts';
 export { identityOf, type TlsIdentity } from './devices/tls-connections.ts';
 export { drillCaCompromise } from './drill/ca-compromise.ts';
 export {
@@ -36,6 +37,7 @@ export { runScenario } from './run/scenario-run.ts';
 export { causeLines, type FleetReport, type FleetSnapshot, SdkFleet } from './run/sdk-fleet.ts';
 export type { OperatorAccess, ServerControl } from './run/server-access.ts';
 export { localThreads, type PlacementStrategy } from './run/shard-placement.ts';
+export { countMissing, readJournal } from './run/verification.ts';
 export { MQTT_ARGUMENT_RULE, parseMqttVersions } from './scenario/mqtt-versions.ts';
 export { describeFlaw, readScenario } from './scenario/read.ts';
 export type { Scenario } from './scenario/schema.ts';

@@ -5,9 +5,9 @@ import { type ConnectionOptions, connect, type TLSSocket } from 'node:tls';
 import mqttPacket, { type Packet } from 'mqtt-packet';
 import { afterEach, describe, expect, it } from 'vitest';
 import WebSocket, { type ClientOptions } from 'ws';
+import { freePort } from '../../cli/free-port.ts';
 import type { Credentials } from '../../test/fixtures/broker/certificates.ts';
 import { device, root, TestBroker, type TestBrokerOptions } from '../../test/fixtures/broker/test-broker.ts';
-import { freePort } from '../../test/fixtures/load-balancer.ts';
 
 const OWN_PORT = { host: '127.0.0.1', port: 0, path: '/mqtt', origins: ['https://console.example.com'] };
 

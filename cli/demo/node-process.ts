@@ -1,0 +1,142 @@
+/** One node as a process of its own: `rollcall serve` with a data directory and ports of its own. It is started again when it ends. */
+
+import type { ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { closeSync, mkdirSync, openSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
+import { Problem } from '@rollcall/protocol';
+import { stringify } from 'yaml';
+import { type ConsoleClient, openConsoleClient } from '../../console/client.ts';
+import { NO_ENROLL_LIMITS } from '../../enroll/index.ts';
+import { freePort } from '../free-port.ts';
+import { endChild, isRunning, spawnChild } from './child-processes.ts';
+
+export interface NodeProcessOptions {
+  readonly name: string;
+  /** Its data directory, configuration and log are in it. */
+  readonly directory: string;
+  readonly store: { readonly url: string; readonly passwordFile: string; readonly standbys: number };
+  /** Called when it ends without `close`: `SIGKILL`, or `code 1`. */
+  readonly onEnd: (how: string) => void;
+  readonly onRestarted: () => void;
+}
+
+const MAIN = fileURLToPath(new URL('../main.ts', import.meta.url));
+const START_MS = 60_000;
+const STOP_MS = 15_000;
+const RESTART_MS = 5_000;
+const PROBE_MS = 1_000;
+
+export class NodeProcess {
+  readonly name: string;
+  readonly data: string;
+  readonly mqttPort: number;
+  readonly operator: ConsoleClient;
+  readonly #options: NodeProcessOptions;
+  readonly #config: string;
+  readonly #healthPort: number;
+  #child: ChildProcess | undefined;
+  #restart: NodeJS.Timeout | undefined;
+  #isClosing = false;
+
+  /** Writes its configuration and starts nothing. */
+  static async prepare(options: NodeProcessOptions): Promise<NodeProcess> {
+    const [enroll, mqtt, console, health] = await Promise.all([freePort(), freePort(), freePort(), freePort()]);
+    return new NodeProcess(options, { enroll, mqtt, console, health });
+  }
+
+  private constructor(
+    options: NodeProcessOptions,
+    ports: { readonly enroll: number; readonly mqtt: number; readonly console: number; readonly health: number },
+  ) {
+    const { name, directory, store } = options;
+    this.#options = options;
+    this.name = name;
+    this.data = join(directory, name);
+    this.mqttPort = ports.mqtt;
+    this.#healthPort = ports.health;
+    this.#config = join(directory, `${name}.yaml`);
+    mkdirSync(this.data, { mode: 0o700 });
+    const settings = {
+      data: this.data,
+      store,
+      node: { name },
+      health: { listen: true, port: ports.health },
+      // All devices come from one address.
+      requests: { perSecondPerAddress: 0 },
+      enroll: { port: ports.enroll, limits: NO_ENROLL_LIMITS },
+      mqtt: { port: ports.mqtt, limits: { connectionsPerSecondPerAddress: 0 } },
+      console: { port: ports.console },
+      telemetry: { retention: { age: '1d' } },
+    };
+    writeFileSync(this.#config, stringify(settings));
+    this.operator = openConsoleClient({ socketPath: join(this.data, 'console.sock') });
+  }
+
+  /** Undefined while it does not run. */
+  get pid(): number | undefined {
+    return isRunning(this.#child) ? this.#child.pid : undefined;
+  }
+
+  /** Resolves when it is ready. Throws Problem `internal` with the last line of its log when it ends before. */
+  async start(): Promise<void> {
+    const { name, directory } = this.#options;
+    const { PATH, HOME, NODE_COMPILE_CACHE } = process.env;
+    const file = join(directory, `${name}.log`);
+    const log = openSync(file, 'a', 0o600);
+    const child = spawnChild(process.execPath, [MAIN, 'serve', '--config', this.#config, '--json'], {
+      stdio: ['ignore', 'pipe', log],
+      env: { PATH, HOME, ...(NODE_COMPILE_CACHE && { NODE_COMPILE_CACHE }) },
+      atParentsDeath: 'SIGTERM',
+    });
+    closeSync(log);
+    this.#child = child;
+    child.once('exit', (code, signal) => this.#ended(child, signal ?? `code ${code}`));
+    const lines = createInterface({ input: child.stdout as NodeJS.ReadableStream });
+    const timeout = setTimeout(() => child.kill('SIGKILL'), START_MS);
+    try {
+      await Promise.race([
+        once(lines, 'line'),
+        once(child, 'exit').then(([code, signal]) => {
+          const detail = `${name} ended with ${signal ?? code} before it was ready`;
+          throw new Problem('internal', { detail, reason: lastLineOf(file) });
+        }),
+      ]);
+    } finally {
+      clearTimeout(timeout);
+    }
+  }
+
+  /** Whether it takes devices, as a load balancer asks it. */
+  async isReady(): Promise<boolean> {
+    if (this.pid === undefined) return false;
+    try {
+      const signal = AbortSignal.timeout(PROBE_MS);
+      return (await fetch(`http://127.0.0.1:${this.#healthPort}/readyz`, { signal })).ok;
+    } catch {
+      return false;
+    }
+  }
+
+  async close(): Promise<void> {
+    this.#isClosing = true;
+    clearTimeout(this.#restart);
+    await this.operator.close();
+    await endChild(this.#child, 'SIGTERM', STOP_MS);
+  }
+
+  #ended(child: ChildProcess, how: string): void {
+    if (this.#isClosing || child !== this.#child) return;
+    this.#options.onEnd(how);
+    this.#restart = setTimeout(() => {
+      // One that ends before it is ready is started again by its end.
+      void this.start().then(this.#options.onRestarted, () => {});
+    }, RESTART_MS);
+  }
+}
+
+function lastLineOf(file: string): string {
+  return readFileSync(file, 'utf8').trim().split('\n').at(-1) ?? '';
+}
