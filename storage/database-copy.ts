@@ -1,8 +1,8 @@
 /** Makes a changed copy of an SQLite file that others may be reading and writing. Does not know what is stored. */
 
-import { closeSync, fsyncSync, openSync, rmSync } from 'node:fs';
+import { rmSync } from 'node:fs';
 import Database from 'better-sqlite3';
-import { openDatabaseToRead } from './database-file.ts';
+import { openDatabaseToRead, syncFile } from './database-file.ts';
 
 /**
  * Copies `file` to `draft`, has `change` change the copy, and makes it compact and durable. A file at `draft` is removed first.
@@ -31,14 +31,4 @@ export function copyChanged<Result>(file: string, draft: string, change: (copy: 
 
 export function removeDraft(draft: string): void {
   for (const side of ['', '-journal', '-wal', '-shm']) rmSync(draft + side, { force: true });
-}
-
-/** Only for a file that no connection has open: its descriptor would end their locks. */
-function syncFile(file: string): void {
-  const descriptor = openSync(file, 'r');
-  try {
-    fsyncSync(descriptor);
-  } finally {
-    closeSync(descriptor);
-  }
 }

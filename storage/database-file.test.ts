@@ -1,9 +1,10 @@
 /** SQLite files: how they are created and opened, and which are refused. */
 
-import { existsSync, readdirSync, statSync, truncateSync, writeFileSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import fs, { existsSync, readdirSync, statSync, truncateSync, writeFileSync } from 'node:fs';
+import { syncBuiltinESMExports } from 'node:module';
+import { basename, dirname, join } from 'node:path';
 import Database from 'better-sqlite3';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import { temporaryDirectory } from '../test/fixtures/temporary.ts';
 import { createDatabaseFile, type FileKind, type OpenDatabaseOptions, openDatabaseFile } from './database-file.ts';
 import { storageProblem } from './storage-problem.ts';
@@ -24,6 +25,26 @@ const open = (file: string, more: Partial<OpenDatabaseOptions> = {}) =>
   openDatabaseFile({ file, kind: NOTES, check: 'every page', create, ...more });
 const damaged = expect.objectContaining({ code: 'database_damaged', hint: NOTES.remedy });
 
+/** What the program itself syncs and renames from now on, with the names of the files. */
+function stepsOnDisk(): readonly string[] {
+  const steps: string[] = [];
+  const { fsyncSync, renameSync } = fs;
+  vi.spyOn(fs, 'fsyncSync').mockImplementation((descriptor) => {
+    steps.push(`sync ${basename(fs.readlinkSync(`/proc/self/fd/${descriptor}`))}`);
+    fsyncSync(descriptor);
+  });
+  vi.spyOn(fs, 'renameSync').mockImplementation((from, to) => {
+    steps.push(`rename ${basename(String(from))}`);
+    renameSync(from, to);
+  });
+  syncBuiltinESMExports();
+  onTestFinished(() => {
+    vi.restoreAllMocks();
+    syncBuiltinESMExports();
+  });
+  return steps;
+}
+
 describe('a database file', () => {
   it('is created for its owner only, and syncs every commit, also when it is opened again', () => {
     const file = freshPath();
@@ -39,6 +60,16 @@ describe('a database file', () => {
     }
     const database = open(file);
     expect(database.prepare('SELECT count(*) FROM notes').pluck().get()).toBe(2);
+    database.close();
+  });
+
+  it('is complete and synced before it gets its name, and its name is synced as well', () => {
+    const file = freshPath();
+    const steps = stepsOnDisk();
+    createDatabaseFile(file, NOTES, create);
+    expect(steps.slice(-3)).toEqual(['sync notes.db.new', 'rename notes.db.new', `sync ${basename(dirname(file))}`]);
+    const database = new Database(file, { readonly: true });
+    expect(database.pragma('user_version', { simple: true })).toBe(NOTES.schema);
     database.close();
   });
 
