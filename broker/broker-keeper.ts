@@ -85,7 +85,7 @@ export async function openBrokerKeeper(options: BrokerKeeperOptions): Promise<Br
   routes.addSource('shared', 'queued', stored.shares.filters);
   routes.addSource('server', 'live', router.filters);
   const bus = new NodesBus({
-    ...{ clients, routes, router },
+    ...{ clients, routes, router, now: context.now },
     silentAfter: options.changeWithin ?? CHANGE_MS,
     onSilent(node) {
       log.error({ node }, 'a node did not apply a change in time, and is ended');

@@ -1,14 +1,37 @@
 /** The database of a registry as its stores see it: each call is one transaction. `sqlite/` and `postgres/` implement it. */
 
-import type { Steps, Transaction } from './transaction.ts';
+import type { NodeOutcome } from './node-outcome.ts';
+import type { ChangeKind, Steps, Transaction } from './transaction.ts';
 
 /** SQLite returns the value itself, PostgreSQL a promise of it. */
 export type Awaitable<Value> = Value | Promise<Value>;
 
+/** What the nodes beside this one did about published changes. */
+export interface ChangeOutcome {
+  /** Of their listeners, as far as they confirmed in time. */
+  readonly reports: readonly unknown[];
+  /** Each node that may have had sessions, once. */
+  readonly nodes: readonly NodeOutcome[];
+}
+
+/** A change that is still known, which is for an hour. */
+export interface KnownChange {
+  readonly kind: ChangeKind;
+  readonly change: unknown;
+  /** Milliseconds since the epoch, by the database's clock. */
+  readonly at: number;
+  /** All nodes, as they are now. */
+  readonly nodes: readonly NodeOutcome[];
+}
+
 /** The nodes that have the same registry, beside this one. */
 export interface OtherNodes {
-  /** What their listeners reported of these published changes, as far as they confirm in time. */
-  reportsOf(changes: readonly object[]): Promise<readonly unknown[]>;
+  /** Waits a limited time for nodes that are alive. */
+  outcomeOf(changes: readonly object[]): Promise<ChangeOutcome>;
+  /** The listeners of this node have heard of these published changes. Returns what this node did about them, or nothing. */
+  confirm(changes: readonly object[]): readonly NodeOutcome[];
+  /** The last change of a device, or of the holder of a certificate, such as `device/press-7`. */
+  lastChangeOf(subject: string): Promise<KnownChange | undefined>;
 }
 
 export interface RegistryDatabase {

@@ -37,6 +37,7 @@ export {
   type DeviceOperationResult,
   type DeviceSelection,
   type DeviceSelector,
+  type LastDeviceChange,
   type TerminationReport,
 } from './devices/device-operation-types.ts';
 export {
@@ -55,6 +56,7 @@ export {
   MAX_GROUP_DEVICES,
 } from './devices/group-profiles.ts';
 export { type DevicePresence, type PresenceChange, type PresenceStore, SERVER_LOST } from './devices/presence.ts';
+export { mergeOutcomes, type NodeOutcome } from './node-outcome.ts';
 export { IDEMPOTENCY_KEY_LIFE_MS, type KeyedAct, type RecordedAct } from './operators/idempotency-keys.ts';
 export type { AdmittedOperator, CreatedOperatorKey, OperatorKeyRecord } from './operators/operator-keys.ts';
 export type { OperatorCredentials } from './operators/operator-passwords.ts';

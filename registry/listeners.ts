@@ -6,11 +6,19 @@
 import { Problem } from '@rollcall/protocol';
 import type { Logger } from 'pino';
 import type { OtherNodes } from './database.ts';
+import { mergeOutcomes, type NodeOutcome } from './node-outcome.ts';
 import type { ChangeKind, Transaction } from './transaction.ts';
 
 /** What a listener returns: nothing, or a result. */
 // biome-ignore lint/suspicious/noConfusingVoidType: most listeners return nothing
 export type ListenerResult<Result> = void | Result | Promise<void | Result>;
+
+export interface Notified<Result> {
+  /** Of the listeners of all nodes that confirmed in time. */
+  readonly results: readonly Result[];
+  /** What each node did that may have had sessions; none where one process has the registry. */
+  readonly nodes: readonly NodeOutcome[];
+}
 
 export class Listeners<Event, Result = never> {
   readonly #listeners = new Set<(event: Event) => ListenerResult<Result>>();
@@ -41,11 +49,13 @@ export class Listeners<Event, Result = never> {
   /**
    * After the commit of published events: as `notifyHere()`, and waits a limited time for what the listeners of other nodes return.
    */
-  async notify(events: readonly Event[]): Promise<readonly Result[]> {
-    if (this.#others === undefined) return this.notifyHere(events);
+  async notify(events: readonly Event[]): Promise<Notified<Result>> {
+    const others = this.#others;
+    if (others === undefined) return { results: await this.notifyHere(events), nodes: [] };
     const published = events.filter((event) => typeof event === 'object' && event !== null);
-    const [own, others] = await Promise.all([this.notifyHere(events), this.#others.reportsOf(published)]);
-    return [...own, ...(others as readonly Result[])];
+    const here = async () => ({ results: await this.notifyHere(events), nodes: others.confirm(published) });
+    const [own, { reports, nodes }] = await Promise.all([here(), others.outcomeOf(published)]);
+    return { results: [...own.results, ...(reports as readonly Result[])], nodes: mergeOutcomes([own.nodes, nodes]) };
   }
 
   /**

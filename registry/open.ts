@@ -68,10 +68,12 @@ export async function openRegistry(options: RegistryOptions): Promise<Registry> 
 }
 
 export interface PostgresRegistryOptions extends RegistryRules, Pick<ChangeLogOptions, 'database' | 'wakes' | 'node'> {
-  /** Names of the other nodes whose confirmation a revocation waits for; none without it. */
+  /** The nodes beside this one, whose confirmation a revocation waits for; none without it. */
   readonly others?: ChangeLogOptions['others'];
   /** How long it waits for them, milliseconds; 1 s without it. */
   readonly confirmWithin?: number;
+  /** Milliseconds since the epoch, by the database's clock as far as this node knows it; `now` without it. */
+  readonly databaseNow?: () => number;
 }
 
 /** A registry that several nodes have. */
@@ -90,9 +92,9 @@ const CONFIRM_WITHIN_MS = 1_000;
  * the wakes. Throws Problem `database_newer`, and what the database throws.
  */
 export async function openPostgresRegistry(options: PostgresRegistryOptions): Promise<SharedRegistry> {
-  const { database, now, others = async () => [], confirmWithin = CONFIRM_WITHIN_MS } = options;
+  const { database, now, databaseNow = now, others = async () => [], confirmWithin = CONFIRM_WITHIN_MS } = options;
   await migrate(database, registryTables());
-  const changes = new ChangeLog({ ...options, others, confirmWithin });
+  const changes = new ChangeLog({ ...options, others, confirmWithin, now: databaseNow });
   const listeners = createListeners(options.log, changes);
   await changes.start((kind, change) => listeners[kind].notifyHere([change as never]));
   const registry = await registryOn(new PostgresRegistryDatabase(database, changes, now), listeners, options);

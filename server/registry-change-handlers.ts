@@ -10,6 +10,10 @@ import type { DeviceChange, Registry, TerminationReport } from '../registry/inde
 import { subjectOf } from './registry-lookups.ts';
 
 export interface RegistryChangeHandlersOptions {
+  /** Names the broker in its reports, unless it names its own nodes; undefined where several nodes share the registry, which knows them. */
+  readonly node: string | undefined;
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
   readonly registry: Pick<Registry, 'onRevocation' | 'onCertificateRevocation' | 'onDeviceChange' | 'findDevice'>;
   readonly broker: Pick<Broker, 'disconnect' | 'disconnectCertificate' | 'reauthorize'>;
   /** Called after the broker confirmed a revocation. */
@@ -20,6 +24,8 @@ export interface RegistryChangeHandlersOptions {
 }
 
 export function connectRegistryChangeHandlers({
+  node,
+  now,
   registry,
   broker,
   onRevoked,
@@ -30,21 +36,26 @@ export function connectRegistryChangeHandlers({
     const report = await broker.disconnect(holder, 'revoked');
     log.info({ holder, reason, serials, sessionsClosed: report.sessionsClosed }, 'revoked');
     onRevoked();
-    return report;
+    return named(report);
   });
   registry.onCertificateRevocation(async ({ holder, reason, serial }) => {
     const report = await broker.disconnectCertificate(holder, serial);
     log.info({ holder, reason, serial, sessionsClosed: report.sessionsClosed }, 'certificate revoked');
     onRevoked();
-    return report;
+    return named(report);
   });
   registry.onDeviceChange(async (change) => {
     const report = await apply(change);
     const { device, operation, status } = change;
     log.info({ device, operation, status, sessionsClosed: report.sessionsClosed }, 'device changed');
     onChanged(change);
-    return report;
+    return named(report);
   });
+
+  function named(report: TerminationReport): TerminationReport {
+    if (node === undefined || report.nodes !== undefined) return report;
+    return { ...report, nodes: [{ name: node, state: 'confirmed', confirmedAt: now() }] };
+  }
 
   function apply({ device, operation }: DeviceChange): Promise<TerminationReport> {
     const identity: Identity = { kind: 'device', id: device };

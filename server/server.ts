@@ -97,6 +97,9 @@ interface Servers {
   readonly enrollUrl: string;
 }
 
+/** One broker serves a data directory. Its name is not the host's, which can change between two starts. */
+const MAIN_NODE = 'main';
+
 /** Closes the parts that are open and throws the Problem of the first part that cannot be opened. */
 export async function startFleetServer(options: FleetServerOptions): Promise<FleetServer> {
   const opened = new OpenParts();
@@ -240,8 +243,7 @@ async function openServers(
 ): Promise<Servers> {
   const { data, publicHost, metrics, now, log } = context;
   const { registry, telemetry, events, sinks } = stores;
-  // One broker serves a data directory. Its name is not the host's, which can change between two starts.
-  const name = context.cluster?.node ?? 'main';
+  const name = context.cluster?.node ?? MAIN_NODE;
   const presence = opened.add(
     new PresenceRecorder({ registry, broker: name, log: log.child({ component: 'presence' }) }),
   );
@@ -302,7 +304,7 @@ async function openServers(
 
 /** Applies changes that were committed while no server ran, then each change at its commit. */
 async function connectParts(
-  { data, log }: ServerContext,
+  { cluster, data, now, log }: ServerContext,
   { registry, events }: Stores,
   { authority, servers }: { readonly authority: Authority; readonly servers: Servers },
   opened: OpenParts,
@@ -324,6 +326,8 @@ async function connectParts(
     if (affectsCrl) authority.status.refresh().catch(failed('revocation list was not rebuilt'));
   };
   connectRegistryChangeHandlers({
+    node: cluster === undefined ? MAIN_NODE : undefined,
+    now,
     registry,
     broker,
     onRevoked: () => afterChange(true),

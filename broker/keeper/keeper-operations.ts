@@ -90,5 +90,6 @@ function sumOf(reports: readonly TerminationReport[]): TerminationReport {
   const times = reports.flatMap(({ lastMessageAt }) => lastMessageAt ?? []);
   const sessionsClosed = reports.reduce((sum, report) => sum + report.sessionsClosed, 0);
   const lastMessageAt = times.length === 0 ? undefined : Math.max(...times);
-  return { sessionsClosed, lastMessageAt, ...(reports.length > 1 && { nodesConfirmed: reports.length }) };
+  const nodes = reports.flatMap((report) => report.nodes ?? []);
+  return { sessionsClosed, lastMessageAt, ...(nodes.length > 0 && { nodes }) };
 }

@@ -6,6 +6,7 @@ import { afterEach, describe, expect, it } from 'vitest';
 import { dnsName, issue } from '../../test/fixtures/broker/certificates.ts';
 import { payloads } from '../../test/fixtures/broker/received-packets.ts';
 import {
+  confirmedBy,
   DEFAULT,
   device,
   issuing,
@@ -54,7 +55,7 @@ describe('a revocation', () => {
     await testBroker.connectDevice('dev-1');
     expect(isConfirmed).toBe(false);
     held?.release();
-    expect(await revoking).toMatchObject({ sessionsClosed: 2, nodesConfirmed: 2 });
+    expect(await revoking).toMatchObject({ sessionsClosed: 2, nodes: ['n1', 'n2'].map(confirmedBy) });
     expect(testBroker.broker.sessions()).toHaveLength(1);
   });
 
@@ -63,7 +64,10 @@ describe('a revocation', () => {
     const client = await connect('dev-1', 1);
     testBroker.revokeInRegistry(device('dev-1'));
     testBroker.nodes.channels[1]?.hold('apply', { isDone: false });
-    expect(await testBroker.broker.disconnect(device('dev-1'), 'revoked')).toMatchObject({ sessionsClosed: 1 });
+    expect(await testBroker.broker.disconnect(device('dev-1'), 'revoked')).toMatchObject({
+      sessionsClosed: 1,
+      nodes: [confirmedBy('n1'), { name: 'n2', state: 'closed', closedBy: expect.any(Number) }],
+    });
     await client.closed;
     expect(testBroker.broker.sessions()).toEqual([]);
   });

@@ -16,6 +16,8 @@ export interface NodesBusOptions {
   /** Milliseconds in which a node has to apply a change; `onSilent` ends one that has not. */
   readonly silentAfter: number;
   readonly onSilent: (node: string) => void;
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
   /** Delivers to what the server itself listens to. */
   readonly router: Pick<MessageRouter, 'deliver'>;
 }
@@ -94,12 +96,20 @@ export class NodesBus implements Bus {
   #apply(node: AttachedNode, change: SessionChange): Promise<TerminationReport> {
     const identity = change.kind === 'reauthorize' ? change.subject.identity : change.identity;
     const connected = this.#options.clients.ofIdentity(identity).filter((client) => client.node === node.name).length;
-    const { silentAfter, onSilent } = this.#options;
+    const { silentAfter, onSilent, now } = this.#options;
+    const { name } = node;
     // A node that does not answer may still serve the sessions: its connections have to end with it.
-    const timer = setTimeout(() => onSilent(node.name), silentAfter);
+    const timer = setTimeout(() => onSilent(name), silentAfter);
+    const confirmed = (report: TerminationReport): TerminationReport => {
+      return { ...report, nodes: [{ name, state: 'confirmed', confirmedAt: now() }] };
+    };
+    const ended = (): TerminationReport => {
+      const sessionsClosed = change.kind === 'reauthorize' ? 0 : connected;
+      return { sessionsClosed, lastMessageAt: undefined, nodes: [{ name, state: 'closed', closedBy: now() }] };
+    };
     return node.channel
       .call('apply', change)
-      .catch(() => ({ sessionsClosed: change.kind === 'reauthorize' ? 0 : connected, lastMessageAt: undefined }))
+      .then(confirmed, ended)
       .finally(() => clearTimeout(timer));
   }
 

@@ -2,6 +2,7 @@ import { Command, Option } from 'commander';
 import { EXPIRING_KINDS, type ExpiringKind, REVOCATION_REASONS, type RevocationReason } from '../../registry/index.ts';
 import { formatDuration } from '../../server/config/index.ts';
 import { duration, integerBetween, runWithServer, someOf, withServerOptions } from '../command-line.ts';
+import { confirmedText, unconfirmedTexts } from '../confirmation-text.ts';
 import { counted, note, printJson, printResult, printTable, timeAway } from '../terminal.ts';
 import { readSerial } from './device-operations.ts';
 
@@ -72,10 +73,12 @@ const revoke = runWithServer<{ readonly reason: RevocationReason }>(async (serve
   const serial = readSerial(args[0] as string);
   const answer = await server.revokeCertificate({ serial, reason: options.reason });
   if (form === 'json') return printJson(answer);
-  const { holder, others, sessionsClosed, brokersConfirmed, propagationMs } = answer;
+  const { holder, others, sessionsClosed, nodes, propagationMs } = answer;
+  const confirmed = `confirmed by ${confirmedText(nodes, answer.brokersConfirmed)} after ${propagationMs.toFixed(1)} ms`;
   printResult(
-    `certificate ${answer.serial} of ${holder} is revoked; ${sessionsClosed} live sessions closed, confirmed by ${brokersConfirmed} brokers after ${propagationMs.toFixed(1)} ms`,
+    `certificate ${answer.serial} of ${holder} is revoked; ${sessionsClosed} live sessions closed, ${confirmed}`,
   );
+  for (const text of unconfirmedTexts(nodes)) printResult(text);
   for (const other of others) {
     note(`${holder} still has ${other.serial}${other.proven ? '' : ', which has not been used yet'}`);
     if (other.descendant) {

@@ -6,6 +6,7 @@ import { type Command, Option } from 'commander';
 import type { ConsoleClient } from '../../console/client.ts';
 import { type DeviceOperationKind, REVOCATION_REASONS, type RevocationReason } from '../../registry/index.ts';
 import { groupName, instant, label, runWithServer, withServerOptions } from '../command-line.ts';
+import { confirmedText, unconfirmedTexts } from '../confirmation-text.ts';
 import type { OutputForm } from '../terminal.ts';
 import { note, printJson, printResult, table } from '../terminal.ts';
 
@@ -126,7 +127,7 @@ export function printProof(answer: OperationResult, form: OutputForm): void {
     printJson(answer);
     return;
   }
-  const { devices, sessionsClosed, brokersConfirmed, propagationMs, tookMs } = answer;
+  const { devices, sessionsClosed, nodes, propagationMs, tookMs } = answer;
   const few = devices.slice(0, 20);
   printResult(
     table(
@@ -143,9 +144,10 @@ export function printProof(answer: OperationResult, form: OutputForm): void {
     ),
   );
   if (devices.length > few.length) printResult(`and ${devices.length - few.length} more`);
-  printResult(
-    `${devices.length} ${DONE[answer.act]}, ${sessionsClosed} live sessions closed, confirmed by ${brokersConfirmed} brokers, the last after ${propagationMs.toFixed(1)} ms; ${tookMs.toFixed(1)} ms in all`,
-  );
+  const confirmed = `confirmed by ${confirmedText(nodes, answer.brokersConfirmed)}`;
+  const last = `the last after ${propagationMs.toFixed(1)} ms; ${tookMs.toFixed(1)} ms in all`;
+  printResult(`${devices.length} ${DONE[answer.act]}, ${sessionsClosed} live sessions closed, ${confirmed}, ${last}`);
+  for (const text of unconfirmedTexts(nodes)) printResult(text);
 }
 
 function selectorOf(args: readonly string[], options: OperationOptions) {

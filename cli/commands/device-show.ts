@@ -3,6 +3,7 @@
 import type { Command } from 'commander';
 import type { ConsoleClient } from '../../console/client.ts';
 import { runWithServer } from '../command-line.ts';
+import { confirmedText, unconfirmedTexts } from '../confirmation-text.ts';
 import { printJson, printResult, table } from '../terminal.ts';
 import { disconnectSentence } from './disconnect-sentences.ts';
 
@@ -45,6 +46,7 @@ function describe(device: Device): string {
       : [
           `token     ${token.id}, ${token.state === 'void' ? 'revoked' : token.state}, created ${token.createdAt} by ${token.createdBy}`,
         ]),
+    ...appliedLines(device),
     ...(children.length === 0 ? [] : [`children  ${children.join(' ')}`]),
     '',
     table(
@@ -67,6 +69,15 @@ function describe(device: Device): string {
         .map(({ id, at, action, actor, outcome }) => [String(id), at, action, actor, outcome]),
     ),
   ].join('\n');
+}
+
+/** What each node did about the last operation: a line, and one for each node that has not confirmed. */
+function appliedLines({ lastChange }: Device): readonly string[] {
+  if (lastChange === undefined) return [];
+  const { act, at, nodes } = lastChange;
+  const confirmed = nodes.filter(({ state }) => state === 'confirmed').length;
+  const first = `${act} at ${at}, confirmed by ${confirmedText(nodes, confirmed)}`;
+  return [`applied   ${first}`, ...unconfirmedTexts(nodes).map((text) => `          ${text}`)];
 }
 
 function seen({ online, connectedAt, lastSeenAt, lastAddress }: Device): string {

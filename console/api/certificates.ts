@@ -4,6 +4,7 @@ import { z } from 'zod';
 import { EXPIRING_KINDS, RENEWED_BY } from '../../registry/index.ts';
 import { certificateView } from './devices.ts';
 import type { Endpoint } from './endpoint.ts';
+import { nodeOutcome } from './node-outcome-schema.ts';
 import { checkedText, decimal, pageLimit, reason, serial, time } from './schemas.ts';
 
 const CURSOR = '^[0-9]{1,16}_[a-z-]{1,20}_[0-9a-f]{1,40}$';
@@ -107,7 +108,10 @@ export const certificateEndpoints = {
       lastMessageAt: time.optional(),
       sessionsClosed: z.int(),
       brokersConfirmed: z.int(),
-      propagationMs: z.number().describe('from the commit until every broker had confirmed'),
+      nodes: z.array(nodeOutcome),
+      propagationMs: z
+        .number()
+        .describe('from the commit until every broker had confirmed, or was not waited for any longer'),
     }),
   },
 } as const satisfies Record<string, Endpoint>;

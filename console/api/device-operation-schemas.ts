@@ -3,6 +3,7 @@
 import { z } from 'zod';
 import { DEVICE_OPERATION_KINDS, DEVICE_STATUSES } from '../../registry/index.ts';
 import type { Endpoint } from './endpoint.ts';
+import { nodeOutcome } from './node-outcome-schema.ts';
 import { deviceId, groupName, labels, reason, serial, time, tokenId } from './schemas.ts';
 
 const selector = {
@@ -43,7 +44,9 @@ const proof = {
   lastMessageAt: time.optional().describe('when the last message was read, of sessions that were live'),
   sessionsClosed: z.int(),
   brokersConfirmed: z.int(),
-  propagationMs: z.number().describe('from the commit until every broker had confirmed'),
+  propagationMs: z
+    .number()
+    .describe('from the commit until every broker had confirmed, or was not waited for any longer'),
 };
 
 export const operationAnswer = z.object({
@@ -56,9 +59,11 @@ export const operationAnswer = z.object({
       serials: z.array(z.string()).describe('certificates that were revoked'),
       reason: reason.optional(),
       ...proof,
+      unconfirmed: z.array(z.string()).describe('names of the nodes that have not confirmed it for this device'),
     }),
   ),
   ...proof,
+  nodes: z.array(nodeOutcome).describe('each node that may have had sessions, and what it did for all of the devices'),
   tookMs: z.number(),
 });
 

@@ -1,9 +1,11 @@
 /** Devices: requests and responses. */
 
 import { z } from 'zod';
+import { DEVICE_OPERATION_KINDS } from '../../registry/index.ts';
 import { auditView } from './audit.ts';
 import { deviceCount, deviceCountQuery, deviceQuery, deviceView, listedDevice } from './device-list.ts';
 import type { Endpoint } from './endpoint.ts';
+import { nodeOutcome } from './node-outcome-schema.ts';
 import { deviceId, groupName, reason, time } from './schemas.ts';
 import { sessionView } from './sessions.ts';
 
@@ -34,12 +36,21 @@ const lineageToken = z.object({
   usedBy: z.int().describe('how many enrollments it has served'),
 });
 
+const lastChange = z.object({
+  act: z.enum([...DEVICE_OPERATION_KINDS, 'set', 'revoke a certificate']),
+  at: time,
+  nodes: z.array(nodeOutcome).describe('what each node has done about it until now'),
+});
+
 const deviceDetail = deviceView.extend({
   token: lineageToken.optional().describe('the bootstrap token with which it enrolled last'),
   children: z.array(z.string()).describe('devices with the label gateway=ID, the first 100'),
   audit: z.array(auditView).describe('what was done to the device, the newest 50 entries, newest first'),
   certificates: z.array(certificateView).describe('the newest 1,000, oldest first'),
   session: sessionView.optional().describe('absent while the device is not connected'),
+  lastChange: lastChange
+    .optional()
+    .describe('for an hour, where several nodes share a store: the last operation or change of settings'),
 });
 
 const deviceChange = z.strictObject({

@@ -7,6 +7,7 @@ import { certificateEndpoints as endpoints } from '../api/certificates.ts';
 import { addEndpoint } from '../application.ts';
 import { isoTime, isoTimeIfAny } from '../iso-time.ts';
 import { viewCertificate } from './devices.ts';
+import { viewOutcomes } from './node-outcomes.ts';
 import type { RoutesOptions } from './routes.ts';
 
 function cursorText({ at, kind, id }: ExpiryCursor): string {
@@ -85,6 +86,7 @@ export function addCertificateRoutes(app: FastifyInstance, { registry, controls,
       lastMessageAt: isoTimeIfAny(proof.lastMessageAt),
       sessionsClosed: proof.sessionsClosed,
       brokersConfirmed: proof.brokersConfirmed,
+      nodes: viewOutcomes(proof.nodes),
       propagationMs: Math.round(proof.propagationMs * 1000) / 1000,
     };
   });

@@ -2,21 +2,23 @@
 
 import { Problem } from '@rollcall/protocol';
 import type { FastifyInstance } from 'fastify';
-import type {
-  Actor,
-  DeviceOperation,
-  DeviceOperationKind,
-  DeviceOperationResult,
-  DeviceSelection,
-  DeviceSelector,
-  Registry,
-  RevocationReason,
+import {
+  type Actor,
+  type DeviceOperation,
+  type DeviceOperationKind,
+  type DeviceOperationResult,
+  type DeviceSelection,
+  type DeviceSelector,
+  mergeOutcomes,
+  type Registry,
+  type RevocationReason,
 } from '../../registry/index.ts';
 import { type Admission, expectRecentSignIn } from '../access.ts';
 import { deviceOperationEndpoints as endpoints } from '../api/device-operation-schemas.ts';
 import type { Answer, Checked } from '../api/endpoint.ts';
 import { addEndpoint } from '../application.ts';
 import { isoTime, isoTimeIfAny } from '../iso-time.ts';
+import { viewOutcomes } from './node-outcomes.ts';
 import type { RoutesOptions } from './routes.ts';
 
 export type OperationAnswer = Answer<typeof endpoints.revokeDevices>;
@@ -115,6 +117,7 @@ export async function applyAndReport(
     lastMessageAt: isoTimeIfAny(latest(results.map(({ lastMessageAt }) => lastMessageAt))),
     sessionsClosed: results.reduce((sum, { sessionsClosed }) => sum + sessionsClosed, 0),
     brokersConfirmed: results.reduce((least, { brokersConfirmed }) => Math.min(least, brokersConfirmed), Infinity),
+    nodes: viewOutcomes(mergeOutcomes(results.map(({ nodes }) => nodes))),
     propagationMs: rounded(results.reduce((most, { propagationMs }) => Math.max(most, propagationMs), 0)),
     tookMs,
   };
@@ -123,6 +126,7 @@ export async function applyAndReport(
 function viewResult(result: DeviceOperationResult, isEnd: boolean): OperationAnswer['devices'][number] {
   const { device, status, at, serials, reason, lastMessageAt, sessionsClosed, brokersConfirmed, propagationMs } =
     result;
+  const unconfirmed = result.nodes.filter(({ state }) => state !== 'confirmed').map(({ name }) => name);
   return {
     device,
     status,
@@ -133,6 +137,7 @@ function viewResult(result: DeviceOperationResult, isEnd: boolean): OperationAns
     lastMessageAt: isoTimeIfAny(lastMessageAt),
     sessionsClosed,
     brokersConfirmed,
+    unconfirmed,
     propagationMs: rounded(propagationMs),
   };
 }

@@ -18,6 +18,7 @@ import { addEndpoint } from '../application.ts';
 import { isoTime, isoTimeIfAny } from '../iso-time.ts';
 import { pageOf } from '../paging.ts';
 import { viewAudit } from './audit.ts';
+import { viewOutcomes } from './node-outcomes.ts';
 import type { RoutesOptions } from './routes.ts';
 import { viewSession } from './sessions.ts';
 
@@ -63,6 +64,7 @@ export function addDeviceRoutes(app: FastifyInstance, { registry, controls, now 
     const [, tokenId] = /^token\/(.+)$/.exec(record.enrolledBy) ?? [];
     const token = tokenId === undefined ? undefined : await registry.findToken(tokenId);
     const children = await registry.listDevices({ labels: { gateway: params.id }, limit: MAX_CHILDREN });
+    const lastChange = await registry.lastDeviceChange(params.id);
     const audit = await registry.listAudit({ subject: formatIdentity(holder), limit: MAX_AUDIT });
     return {
       ...viewDevice(record),
@@ -71,6 +73,11 @@ export function addDeviceRoutes(app: FastifyInstance, { registry, controls, now 
       audit: audit.map(viewAudit),
       certificates: certificates.map((certificate) => viewCertificate(certificate, at)),
       session: session && viewSession(session),
+      lastChange: lastChange && {
+        act: lastChange.operation,
+        at: isoTime(lastChange.at),
+        nodes: viewOutcomes(lastChange.nodes),
+      },
     };
   });
   addEndpoint(app, endpoints.setDevice, async ({ params, body, actor }) =>

@@ -3,8 +3,8 @@
 import { formatIdentity, type Identity, Problem } from '@rollcall/protocol';
 import { recordDone } from '../audit/audit.ts';
 import type { RegistryDatabase } from '../database.ts';
-import { sumReports } from '../devices/apply-device-operations.ts';
-import type { TerminationReport, TerminationResult } from '../devices/device-operation-types.ts';
+import { summaryOf } from '../devices/apply-device-operations.ts';
+import type { TerminationReport, TerminationResult, TerminationSummary } from '../devices/device-operation-types.ts';
 import { updateCertificateEnd } from '../devices/devices.ts';
 import type { Listeners } from '../listeners.ts';
 import type { Actor, CertificateRecord, RevocationReason } from '../registry.ts';
@@ -26,12 +26,9 @@ export interface OtherCertificate {
   readonly isDescendant: boolean;
 }
 
-export interface CertificateRevocationResult extends CertificateRevocation {
+export interface CertificateRevocationResult extends CertificateRevocation, TerminationSummary {
   /** The holder's other valid certificates, oldest first; empty only when the revoked one was not valid either. */
   readonly others: readonly OtherCertificate[];
-  readonly sessionsClosed: number;
-  readonly lastMessageAt: number | undefined;
-  readonly brokersConfirmed: number;
   /** From the commit to the last broker's confirmation, milliseconds, with fractions. */
   readonly propagationMs: number;
 }
@@ -59,10 +56,10 @@ export function createCertificateRevocationStore(
         return revoked;
       });
       const committedAt = performance.now();
-      const reports = await listeners.notify([revocation]);
+      const notified = await listeners.notify([revocation]);
       const propagationMs = performance.now() - committedAt;
       observeTermination(propagationMs / 1_000);
-      return { ...revocation, others, ...sumReports(reports), propagationMs };
+      return { ...revocation, others, ...summaryOf(notified), propagationMs };
     },
     onCertificateRevocation: (listener) => listeners.add(listener),
   };

@@ -6,14 +6,17 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { DeviceId } from '@rollcall/protocol';
 import type { RegistryDatabase } from '../database.ts';
-import type { Listeners } from '../listeners.ts';
+import type { Listeners, Notified } from '../listeners.ts';
+import { countConfirmed, mergeOutcomes } from '../node-outcome.ts';
 import type { Actor, Revocation } from '../registry.ts';
 import type { Transaction } from '../transaction.ts';
 import type {
   DeviceChange,
   DeviceOperation,
   DeviceOperationResult,
+  LastDeviceChange,
   TerminationReport,
+  TerminationSummary,
 } from './device-operation-types.ts';
 import { applyToDevice, type CommittedOperation, findOperationProblem } from './device-status-changes.ts';
 
@@ -83,7 +86,7 @@ export async function notifyListeners(
   { change, revocation }: CommittedOperation,
   committedAt: number,
 ): Promise<DeviceOperationResult> {
-  const reports =
+  const notified =
     revocation === undefined
       ? await listeners.changes.notify([change])
       : await listeners.revocations.notify([revocation]);
@@ -91,15 +94,34 @@ export async function notifyListeners(
   const isRestriction = change.operation !== 'resume' && change.operation !== 'set';
   if (isRestriction) listeners.observeTermination(propagationMs / 1_000);
   const { serials = [], reason } = revocation ?? {};
-  return { ...change, serials, reason, ...sumReports(reports), propagationMs };
+  return { ...change, serials, reason, ...summaryOf(notified), propagationMs };
 }
 
-/** Sums the reports of all brokers. */
-export function sumReports(reports: readonly TerminationReport[]) {
-  const times = reports.flatMap(({ lastMessageAt }) => (lastMessageAt === undefined ? [] : [lastMessageAt]));
+export function summaryOf({ results, nodes: known }: Notified<TerminationReport>): TerminationSummary {
+  const times = results.flatMap(({ lastMessageAt }) => lastMessageAt ?? []);
+  const nodes = known.length > 0 ? known : mergeOutcomes(results.map((report) => report.nodes ?? []));
   return {
-    sessionsClosed: reports.reduce((sum, { sessionsClosed }) => sum + sessionsClosed, 0),
+    sessionsClosed: results.reduce((sum, { sessionsClosed }) => sum + sessionsClosed, 0),
     lastMessageAt: times.length === 0 ? undefined : Math.max(...times),
-    brokersConfirmed: reports.reduce((sum, { nodesConfirmed = 1 }) => sum + nodesConfirmed, 0),
+    brokersConfirmed: nodes.length > 0 ? countConfirmed(nodes) : results.length,
+    nodes,
   };
+}
+
+/** As `DeviceOperations.lastDeviceChange`. */
+export async function lastDeviceChange(
+  { otherNodes }: RegistryDatabase,
+  id: DeviceId,
+): Promise<LastDeviceChange | undefined> {
+  const found = await otherNodes?.lastChangeOf(`device/${id}`);
+  if (found === undefined) return undefined;
+  const { kind, change, at, nodes } = found;
+  switch (kind) {
+    case 'device change':
+      return { operation: (change as DeviceChange).operation, at, nodes };
+    case 'revocation of a certificate':
+      return { operation: 'revoke a certificate', at, nodes };
+    default:
+      return { operation: 'revoke', at, nodes };
+  }
 }

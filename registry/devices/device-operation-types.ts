@@ -1,5 +1,6 @@
 import type { DeviceId, GroupName } from '@rollcall/protocol';
 import type { ListenerResult } from '../listeners.ts';
+import type { NodeOutcome } from '../node-outcome.ts';
 import type { Actor, DeviceStatus, Labels, Revocation, RevocationReason } from '../registry.ts';
 
 export const DEVICE_OPERATION_KINDS = ['revoke', 'suspend', 'resume', 'quarantine', 'disconnect', 'delete'] as const;
@@ -23,18 +24,33 @@ export interface TerminationReport {
   readonly sessionsClosed: number;
   /** When the broker last read a message of the sessions that were live; undefined when there was none. */
   readonly lastMessageAt: number | undefined;
-  /** Of a broker with several nodes: how many confirmed; 1 when left out. */
-  readonly nodesConfirmed?: number;
+  /** What each node of this broker did; one that confirmed when left out. */
+  readonly nodes?: readonly NodeOutcome[];
 }
 
-/** The result for one device: committed, and confirmed by every broker. */
-export interface DeviceOperationResult extends DeviceChange {
-  /** The certificates that the operation revoked, and the recorded reason. */
-  readonly serials: readonly string[];
-  readonly reason: RevocationReason | undefined;
+/** What is known of the end of sessions, from the reports of all brokers. */
+export interface TerminationSummary {
   readonly sessionsClosed: number;
   readonly lastMessageAt: number | undefined;
   readonly brokersConfirmed: number;
+  /** In the order of their names. */
+  readonly nodes: readonly NodeOutcome[];
+}
+
+/** The last change of a device that several nodes had to apply. */
+export interface LastDeviceChange {
+  readonly operation: DeviceChange['operation'] | 'revoke a certificate';
+  /** Milliseconds since the epoch, by the database's clock. */
+  readonly at: number;
+  /** As they are now. */
+  readonly nodes: readonly NodeOutcome[];
+}
+
+/** The result for one device: committed, and confirmed by every broker that its nodes name as such. */
+export interface DeviceOperationResult extends DeviceChange, TerminationSummary {
+  /** The certificates that the operation revoked, and the recorded reason. */
+  readonly serials: readonly string[];
+  readonly reason: RevocationReason | undefined;
   /** From the commit to the last broker's confirmation, milliseconds, with fractions. */
   readonly propagationMs: number;
 }
@@ -82,6 +98,11 @@ export interface DeviceOperations {
   ): Promise<readonly DeviceOperationResult[]>;
   /** `applyDeviceOperation` with `revoke`; returns the revocations that listeners received. */
   revokeDevices(ids: readonly DeviceId[], reason: RevocationReason, actor: Actor): Promise<readonly Revocation[]>;
+  /**
+   * What each node did until now about the last change of a device, within an hour of it. Undefined later, where one process has the
+   * registry, and for a device that nothing was done to.
+   */
+  lastDeviceChange(id: DeviceId): Promise<LastDeviceChange | undefined>;
   /** Called after the commit of every change that is not a revocation; the operation waits for the listener. */
   onDeviceChange(listener: (change: DeviceChange) => TerminationResult): () => void;
 }

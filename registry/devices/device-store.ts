@@ -6,6 +6,7 @@ import type { RegistryDatabase } from '../database.ts';
 import type { Actor, CertificateRecord, ChangeCheck, DeviceRecord, DeviceStatus } from '../registry.ts';
 import {
   applyDeviceOperation,
+  lastDeviceChange,
   notifyListeners,
   type OperationListeners,
   publishOperation,
@@ -70,6 +71,7 @@ export function createDeviceStore(
     selectDevices: async (selector, operation) => selectDevices(database, selector, operation),
     applyDeviceOperation: async (ids, operation, actor) =>
       applyDeviceOperation(database, listeners, ids, operation, actor),
+    lastDeviceChange: async (id) => lastDeviceChange(database, id),
     revokeDevices: async (ids, reason, actor) => {
       const results = await applyDeviceOperation(database, listeners, ids, { kind: 'revoke', reason }, actor);
       return results.map(({ device, serials, reason: recorded = reason, at }) => ({

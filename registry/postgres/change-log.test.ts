@@ -9,7 +9,9 @@ import { PostgresRegistries } from '../../test/fixtures/postgres-registry.ts';
 import { describeWithClients } from '../../test/fixtures/real-client.ts';
 import type { PostgresRegistryOptions } from '../open.ts';
 import type { Registry, Revocation } from '../registry.ts';
+import type { OtherNode } from './confirmations.ts';
 
+const REVOKE = { kind: 'revoke', reason: 'unspecified' } as const;
 const POLICY = { connect: [], publish: [], subscribe: [], receive: [], retain: [] };
 
 describeWithClients('the nodes of one registry', ['postgres'], () => {
@@ -18,12 +20,20 @@ describeWithClients('the nodes of one registry', ['postgres'], () => {
   /** Node a asks b to confirm. */
   async function nodes(options: Partial<PostgresRegistryOptions> = {}) {
     const fleet = await RegistryFixture.open(async (now) => ({
-      registry: await registries.openEmpty({ now, node: 'a', others: async () => ['b'], ...options }),
+      registry: await registries.openEmpty({ now, node: 'a', others: async () => [alive('b')], ...options }),
       reopen: () => registries.open({ now }),
     }));
-    const other = await registries.open({ now: () => fleet.now, node: 'b', ...options, others: async () => ['a'] });
+    const other = await registries.open({
+      now: () => fleet.now,
+      node: 'b',
+      ...options,
+      others: async () => [alive('a')],
+    });
     return { fleet, one: fleet.registry, other };
   }
+
+  const alive = (name: string): OtherNode => ({ name, startedAt: 0, liveness: { state: 'alive' } });
+  const confirmedBy = (name: string) => ({ name, state: 'confirmed', confirmedAt: expect.any(Number) });
 
   /** Everything that the listeners of a node hear, and the next so many of it. */
   function heardBy(registry: Registry) {
@@ -76,12 +86,49 @@ describeWithClients('the nodes of one registry', ['postgres'], () => {
     await fleet.enroll('pump-1');
     one.onRevocation(() => ({ sessionsClosed: 1, lastMessageAt: 5 }));
     other.onRevocation(async () => ({ sessionsClosed: 2, lastMessageAt: 7 }));
-    const order = { kind: 'revoke', reason: 'unspecified' } as const;
-    const [revoked] = await one.applyDeviceOperation([device('pump-1')], order, OPERATOR);
+    const [revoked] = await one.applyDeviceOperation([device('pump-1')], REVOKE, OPERATOR);
     expect(revoked).toMatchObject({ sessionsClosed: 3, lastMessageAt: 7, brokersConfirmed: 2 });
     // Again: nothing changes, and the listeners of both are asked again.
-    const [repeated] = await other.applyDeviceOperation([device('pump-1')], order, OPERATOR);
-    expect(repeated).toMatchObject({ sessionsClosed: 3, brokersConfirmed: 2 });
+    const [repeated] = await other.applyDeviceOperation([device('pump-1')], REVOKE, OPERATOR);
+    expect(repeated).toMatchObject({ sessionsClosed: 3, brokersConfirmed: 2, nodes: ['a', 'b'].map(confirmedBy) });
+  });
+
+  it('that do not confirm are named with their state, and their later confirmation is found by the next question', async () => {
+    let others: readonly OtherNode[] = [];
+    const { fleet, one } = await nodes({ confirmWithin: 1, others: async () => others });
+    await fleet.enroll('pump-1');
+    const deaf = { state: 'deaf', since: fleet.now - 100, closedBy: fleet.now + 28_900 } as const;
+    others = [
+      { ...alive('c'), liveness: deaf },
+      { ...alive('d'), liveness: { state: 'gone', since: fleet.now - 1 } },
+      alive('e'),
+    ];
+    const [revoked] = await one.applyDeviceOperation([device('pump-1')], REVOKE, OPERATOR);
+    const [self, late] = [confirmedBy('a'), { name: 'e', state: 'late' }];
+    expect(revoked?.nodes).toEqual([
+      self,
+      { name: 'c', state: 'deaf', deafSince: deaf.since, closedBy: deaf.closedBy },
+      late,
+    ]);
+    expect(revoked?.brokersConfirmed).toBe(1);
+    others = [
+      { ...alive('c'), liveness: { state: 'gone', since: fleet.now + 28_900 } },
+      { ...alive('e'), startedAt: fleet.now + 5 },
+    ];
+    const closed = [
+      { name: 'c', state: 'closed', closedBy: fleet.now + 28_900 },
+      { name: 'e', state: 'closed', closedBy: fleet.now + 5 },
+    ];
+    const asked = () => one.lastDeviceChange(device('pump-1'));
+    await vi.waitFor(async () =>
+      expect(await asked()).toEqual({ operation: 'revoke', at: fleet.now, nodes: [self, ...closed] }),
+    );
+    const confirmation = `(position, node, report) SELECT position, 'c', '[]' FROM`;
+    await registries.ask(
+      (schema) => `INSERT INTO ${schema}.change_confirmations ${confirmation} ${schema}.registry_changes`,
+    );
+    expect((await asked())?.nodes).toEqual([self, { name: 'c', state: 'confirmed' }, closed[1]]);
+    expect(await one.lastDeviceChange(device('pump-2'))).toBeUndefined();
   });
 
   it('confirm many revocations at once', async () => {
@@ -94,8 +141,8 @@ describeWithClients('the nodes of one registry', ['postgres'], () => {
       heard.push(holder.kind === 'device' ? holder.id : '');
       return { sessionsClosed: 1, lastMessageAt: undefined };
     });
-    const results = await one.applyDeviceOperation(ids, { kind: 'revoke', reason: 'unspecified' }, OPERATOR);
-    expect(results.map(({ brokersConfirmed }) => brokersConfirmed)).toEqual(ids.map(() => 1));
+    const results = await one.applyDeviceOperation(ids, REVOKE, OPERATOR);
+    expect(results.map(({ brokersConfirmed }) => brokersConfirmed)).toEqual(ids.map(() => 2));
     expect(heard.sort()).toEqual([...ids].sort());
   });
 
@@ -106,8 +153,7 @@ describeWithClients('the nodes of one registry', ['postgres'], () => {
     await fleet.enroll('pump-1');
     one.onRevocation(() => ({ sessionsClosed: 1, lastMessageAt: undefined }));
     other.onRevocation(() => Promise.reject(new Error('out of order')));
-    const order = { kind: 'revoke', reason: 'unspecified' } as const;
-    const [revoked] = await one.applyDeviceOperation([device('pump-1')], order, OPERATOR);
+    const [revoked] = await one.applyDeviceOperation([device('pump-1')], REVOKE, OPERATOR);
     expect(revoked).toMatchObject({ status: 'revoked', brokersConfirmed: 1 });
     const found = () => lines.map((line) => JSON.parse(line).msg);
     await vi.waitFor(() => expect(found()).toContain('listener failed'));
@@ -122,7 +168,7 @@ describeWithClients('the nodes of one registry', ['postgres'], () => {
     await fleet.enroll('pump-1');
     other.onDeviceChange(() => ({ sessionsClosed: 4, lastMessageAt: undefined }));
     const [changed] = await one.applyDeviceOperation([device('pump-1')], { kind: 'suspend' }, OPERATOR);
-    expect(changed).toMatchObject({ sessionsClosed: 4, brokersConfirmed: 1 });
+    expect(changed).toMatchObject({ sessionsClosed: 4, brokersConfirmed: 2 });
     await wakes.close();
   });
 
@@ -152,6 +198,6 @@ describeWithClients('the nodes of one registry', ['postgres'], () => {
     fleet.pass(3_600_001);
     await one.applyDeviceOperation([device('pump-1')], { kind: 'resume' }, OPERATOR);
     await vi.waitFor(async () => expect(await registries.count('registry_changes')).toBe(1));
-    await vi.waitFor(async () => expect(await registries.count('change_confirmations')).toBe(1));
+    await vi.waitFor(async () => expect(await registries.count('change_confirmations')).toBe(2));
   });
 });

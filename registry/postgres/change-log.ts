@@ -7,12 +7,13 @@
  * row that is committed later. The cursor is in memory: a node that starts has no sessions that an earlier change could end.
  */
 
-import { Problem } from '@rollcall/protocol';
-import type { Logger } from 'pino';
-import type { Wakes } from '../../storage/index.ts';
-import type { PostgresDatabase, PostgresTransaction } from '../../storage/postgres/index.ts';
-import type { OtherNodes } from '../database.ts';
+import { formatIdentity, type Identity, Problem } from '@rollcall/protocol';
+import type { PostgresTransaction } from '../../storage/postgres/index.ts';
+import type { ChangeOutcome, KnownChange, OtherNodes } from '../database.ts';
+import { mergeOutcomes, type NodeOutcome } from '../node-outcome.ts';
 import type { ChangeKind } from '../transaction.ts';
+import { type CommittedChange, Confirmations, type ConfirmationsOptions } from './confirmations.ts';
+import { SingleRun } from './single-run.ts';
 
 export interface PublishedChange {
   readonly kind: ChangeKind;
@@ -20,24 +21,12 @@ export interface PublishedChange {
   readonly change: unknown;
 }
 
-export interface ChangeLogOptions {
-  readonly database: PostgresDatabase;
-  readonly wakes: Wakes;
-  /** The name of this node. */
-  readonly node: string;
-  /** Names of the other nodes whose confirmation a change waits for. */
-  readonly others: () => Promise<readonly string[]>;
-  /** How long it waits, milliseconds. */
-  readonly confirmWithin: number;
-  readonly now: () => number;
-  readonly log: Logger;
-}
+export type ChangeLogOptions = ConfirmationsOptions;
 
 /** Tells the listeners of this node. Returns what they report. */
 export type TellListeners = (kind: ChangeKind, change: unknown) => Promise<readonly unknown[]>;
 
 const CHANGES = 'registry.changes';
-const CONFIRMATIONS = 'registry.confirmations';
 const PAGE = 500;
 /** A node that did not read for so long has closed all sessions long before. */
 const KEPT_MS = 3_600_000;
@@ -46,22 +35,19 @@ const PRUNED_EVERY_MS = 600_000;
 const NEWEST = 'SELECT coalesce(max(position), 0) AS position FROM registry_changes';
 const INSERT = {
   name: 'registry insert changes',
-  text: `INSERT INTO registry_changes (kind, node, change, at)
-    SELECT kind, $1, change, $2 FROM unnest($3::text[], $4::text[]) WITH ORDINALITY AS published (kind, change, number)
+  text: `INSERT INTO registry_changes (kind, node, change, at, subject)
+    SELECT kind, $1, change, $2, subject
+    FROM unnest($3::text[], $4::text[], $5::text[]) WITH ORDINALITY AS published (kind, change, subject, number)
     ORDER BY number RETURNING position`,
 };
 const READ = {
   name: 'registry read changes',
   text: `SELECT position, kind, node, change FROM registry_changes WHERE position > $1 ORDER BY position LIMIT ${PAGE}`,
 };
-const CONFIRM = {
-  name: 'registry confirm changes',
-  text: `INSERT INTO change_confirmations (position, node, report)
-    SELECT position, $1, report FROM unnest($2::bigint[], $3::text[]) AS told (position, report) ON CONFLICT DO NOTHING`,
-};
-const CONFIRMED = {
-  name: 'registry read confirmations',
-  text: 'SELECT position, node, report FROM change_confirmations WHERE position = ANY ($1::bigint[])',
+const LAST = {
+  name: 'registry read last change',
+  text: `SELECT position, kind, change, at FROM registry_changes
+    WHERE position = (SELECT max(position) FROM registry_changes WHERE subject = $1)`,
 };
 
 interface ChangeRow {
@@ -74,35 +60,23 @@ interface ChangeRow {
 /** Of a change of this node: its commit is not confirmed yet, it was told by this node itself, or its row was read before either. */
 type OwnChange = 'pending' | 'told' | ChangeRow;
 
-interface Waiting {
-  /** Nodes that have not confirmed yet. */
-  readonly missing: Set<string>;
-  readonly reports: unknown[];
-  readonly resolve: (reports: readonly unknown[]) => void;
-  readonly timer: NodeJS.Timeout;
-}
-
 export class ChangeLog implements OtherNodes {
   readonly #options: ChangeLogOptions;
-  readonly #positions = new WeakMap<object, number>();
+  readonly #confirmations: Confirmations;
+  readonly #committed = new WeakMap<object, CommittedChange>();
   readonly #own = new Map<number, OwnChange>();
-  readonly #waiting = new Map<number, Waiting>();
-  readonly #told: { readonly position: number; readonly report: string }[] = [];
   readonly #reading: SingleRun;
-  readonly #confirming: SingleRun;
   /** Changes that listeners of this node are hearing of. */
   readonly #telling = new Set<Promise<void>>();
-  readonly #collecting: SingleRun;
   #tell: TellListeners = async () => [];
-  #unsubscribe: readonly (() => void)[] = [];
+  #unsubscribe: () => void = () => {};
   #cursor = 0;
   #prunedAt = 0;
 
   constructor(options: ChangeLogOptions) {
     this.#options = options;
+    this.#confirmations = new Confirmations(options);
     this.#reading = new SingleRun(() => this.#read(), options.log);
-    this.#confirming = new SingleRun(() => this.#confirm(), options.log);
-    this.#collecting = new SingleRun(() => this.#collect(), options.log);
   }
 
   /** From now on the listeners hear of what other nodes commit. Throws what the database throws. */
@@ -111,10 +85,8 @@ export class ChangeLog implements OtherNodes {
     this.#tell = tell;
     const { rows } = await database.query<{ position: number }>(NEWEST);
     this.#cursor = rows[0]?.position ?? 0;
-    this.#unsubscribe = [
-      wakes.onWake(CHANGES, () => void this.#reading.request()),
-      wakes.onWake(CONFIRMATIONS, () => void this.#collecting.request()),
-    ];
+    await this.#confirmations.start();
+    this.#unsubscribe = wakes.onWake(CHANGES, () => void this.#reading.request());
   }
 
   /**
@@ -134,18 +106,21 @@ export class ChangeLog implements OtherNodes {
     const { node, now } = this.#options;
     const kinds = published.map(({ kind }) => kind);
     const texts = published.map(({ change }) => JSON.stringify(change));
-    const { rows } = await connection.query<{ position: number }>(INSERT, [node, now(), kinds, texts]);
+    const subjects = published.map(subjectOf);
+    const at = now();
+    const { rows } = await connection.query<{ position: number }>(INSERT, [node, at, kinds, texts, subjects]);
     const positions = rows.map(({ position }) => position);
-    for (const position of positions) this.#own.set(position, 'pending');
+    for (const [index, position] of positions.entries()) {
+      this.#own.set(position, 'pending');
+      const change = published[index]?.change;
+      if (typeof change === 'object' && change !== null) this.#committed.set(change, { position, at });
+    }
     return positions;
   }
 
   /** After the commit: the caller tells the listeners of this node. */
-  announce(published: readonly PublishedChange[], positions: readonly number[]): void {
-    for (const [index, { change }] of published.entries()) {
-      const position = positions[index];
-      if (position === undefined) continue;
-      if (typeof change === 'object' && change !== null) this.#positions.set(change, position);
+  announce(positions: readonly number[]): void {
+    for (const position of positions) {
       if (this.#own.get(position) === 'pending') this.#own.set(position, 'told');
       else this.#own.delete(position);
     }
@@ -164,42 +139,31 @@ export class ChangeLog implements OtherNodes {
     }
   }
 
-  /** What the listeners of other nodes reported of these changes, as far as they confirm in time. */
-  async reportsOf(changes: readonly object[]): Promise<readonly unknown[]> {
-    const positions = changes.flatMap((change) => this.#positions.get(change) ?? []);
-    if (positions.length === 0) return [];
-    // The change is committed, whether or not anyone can be asked for.
-    const others = await this.#options.others().catch((error: unknown) => {
-      this.#options.log.warn({ err: error }, 'the other nodes are not known');
-      return [];
-    });
-    if (others.length === 0) return [];
-    const reports = positions.map((position) => this.#wait(position, others));
-    void this.#collecting.request();
-    return (await Promise.all(reports)).flat();
+  async outcomeOf(changes: readonly object[]): Promise<ChangeOutcome> {
+    const committed = changes.flatMap((change) => this.#committed.get(change) ?? []);
+    const outcomes = await Promise.all(committed.map((one) => this.#confirmations.outcomeOf(one)));
+    return {
+      reports: outcomes.flatMap(({ reports }) => reports),
+      nodes: mergeOutcomes(outcomes.map(({ nodes }) => nodes)),
+    };
+  }
+
+  confirm(changes: readonly object[]): readonly NodeOutcome[] {
+    const committed = changes.flatMap((change) => this.#committed.get(change) ?? []);
+    return committed.map(({ position }) => this.#confirmations.confirm(position, [], true)).slice(-1);
+  }
+
+  async lastChangeOf(subject: string): Promise<KnownChange | undefined> {
+    const { rows } = await this.#options.database.query<ChangeRow & { readonly at: number }>(LAST, [subject]);
+    const [row] = rows;
+    if (row === undefined) return undefined;
+    const nodes = await this.#confirmations.knownOf(row);
+    return { kind: row.kind, change: JSON.parse(row.change), at: row.at, nodes: mergeOutcomes([nodes]) };
   }
 
   close(): void {
-    for (const unsubscribe of this.#unsubscribe) unsubscribe();
-    for (const { timer, reports, resolve } of this.#waiting.values()) {
-      clearTimeout(timer);
-      resolve(reports);
-    }
-    this.#waiting.clear();
-  }
-
-  #wait(position: number, others: readonly string[]): Promise<readonly unknown[]> {
-    const { confirmWithin, log } = this.#options;
-    return new Promise((resolve) => {
-      const missing = new Set(others);
-      const reports: unknown[] = [];
-      const timer = setTimeout(() => {
-        this.#waiting.delete(position);
-        log.warn({ position, nodes: [...missing] }, 'nodes did not confirm a change in time');
-        resolve(reports);
-      }, confirmWithin);
-      this.#waiting.set(position, { missing, reports, resolve, timer });
-    });
+    this.#unsubscribe();
+    this.#confirmations.close();
   }
 
   async #read(): Promise<void> {
@@ -231,43 +195,7 @@ export class ChangeLog implements OtherNodes {
   /** A node whose listener failed confirms nothing; `Listeners` has logged why. */
   async #tellAndConfirm({ position, kind, change }: ChangeRow): Promise<void> {
     const reports = await this.#tell(kind, JSON.parse(change)).catch(() => undefined);
-    if (reports === undefined) return;
-    this.#told.push({ position, report: JSON.stringify(reports) });
-    void this.#confirming.request();
-  }
-
-  async #confirm(): Promise<void> {
-    const { database, node, wakes } = this.#options;
-    const told = this.#told.splice(0);
-    if (told.length === 0) return;
-    const positions = told.map(({ position }) => position);
-    const reports = told.map(({ report }) => report);
-    try {
-      // One that is lost with the server is missed by nobody but its reader, who then counts one node less.
-      await database.transaction((transaction) => transaction.query(CONFIRM, [node, positions, reports]), {
-        mayBeLost: true,
-      });
-    } catch (error) {
-      this.#told.unshift(...told);
-      throw error;
-    }
-    wakes.wake(CONFIRMATIONS);
-  }
-
-  async #collect(): Promise<void> {
-    if (this.#waiting.size === 0) return;
-    const { rows } = await this.#options.database.query<{ position: number; node: string; report: string }>(CONFIRMED, [
-      [...this.#waiting.keys()],
-    ]);
-    for (const { position, node, report } of rows) {
-      const waiting = this.#waiting.get(position);
-      if (waiting === undefined || !waiting.missing.delete(node)) continue;
-      waiting.reports.push(...(JSON.parse(report) as readonly unknown[]));
-      if (waiting.missing.size > 0) continue;
-      clearTimeout(waiting.timer);
-      this.#waiting.delete(position);
-      waiting.resolve(waiting.reports);
-    }
+    if (reports !== undefined) this.#confirmations.confirm(position, reports);
   }
 
   async #prune(): Promise<void> {
@@ -282,35 +210,15 @@ export class ChangeLog implements OtherNodes {
   }
 }
 
-/** Work that runs once at a time, and once more when it was requested meanwhile. */
-class SingleRun {
-  readonly #work: () => Promise<void>;
-  readonly #log: Logger;
-  #running: Promise<void> | undefined;
-  #isRequested = false;
-
-  constructor(work: () => Promise<void>, log: Logger) {
-    this.#work = work;
-    this.#log = log;
-  }
-
-  /** Resolves when it has run, or failed. */
-  request(): Promise<void> {
-    this.#isRequested = true;
-    this.#running ??= this.#run();
-    return this.#running;
-  }
-
-  async #run(): Promise<void> {
-    while (this.#isRequested) {
-      this.#isRequested = false;
-      try {
-        await this.#work();
-      } catch (error) {
-        // The next wake comes within a second, also when nothing happens.
-        this.#log.warn({ err: error }, 'changes of other nodes were not read');
-      }
-    }
-    this.#running = undefined;
+/** Whose sessions a change concerns: one of a device, or the holder of a certificate. */
+function subjectOf({ kind, change }: PublishedChange): string | null {
+  switch (kind) {
+    case 'device change':
+      return `device/${(change as { readonly device: string }).device}`;
+    case 'revocation':
+    case 'revocation of a certificate':
+      return formatIdentity((change as { readonly holder: Identity }).holder);
+    default:
+      return null;
   }
 }

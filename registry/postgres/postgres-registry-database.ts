@@ -82,7 +82,7 @@ export class PostgresRegistryDatabase implements RegistryDatabase {
           changes = written;
           return value;
         });
-        if (changes.published.length > 0) this.otherNodes.announce(changes.published, changes.positions);
+        if (changes.published.length > 0) this.otherNodes.announce(changes.positions);
         return result;
       } catch (error) {
         this.otherNodes.abandon(changes.positions);

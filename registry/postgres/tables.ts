@@ -8,6 +8,7 @@ const VERSIONS: readonly { readonly file: string; readonly oldest: number }[] = 
   { file: '0001_initial.sql', oldest: 1 },
   // Code that publishes no changes would revoke without telling the other nodes.
   { file: '0002_changes.sql', oldest: 2 },
+  { file: '0003_confirmation_times.sql', oldest: 2 },
 ];
 
 export function registryTables(): TableSet {

@@ -25,7 +25,8 @@ export async function openClusterStores(
   const ofRegistry = database.apart({});
   const registry = opened.add(
     await openPostgresRegistry({
-      ...{ database: ofRegistry, wakes, node, others: () => aliveBeside(cluster) },
+      ...{ database: ofRegistry, wakes, node, others: () => othersBeside(cluster) },
+      databaseNow: () => Math.round(now() + cluster.skew().skew),
       ...registryRules(context),
     }).catch(async (error: unknown) => {
       await ofRegistry.close();
@@ -67,10 +68,10 @@ export async function openClusterStores(
   return { registry, telemetry, events, sinks, sessions, shared: sessions };
 }
 
-/** Those that can confirm a change now. */
-async function aliveBeside({ node, nodes }: Cluster): Promise<readonly string[]> {
-  const found = await nodes();
-  return found.filter(({ name, liveness }) => name !== node && liveness.state === 'alive').map(({ name }) => name);
+/** Their times by the database's clock. */
+async function othersBeside({ node, nodes }: Cluster) {
+  const found = (await nodes()).filter(({ name }) => name !== node);
+  return found.map(({ name, startedAt, skew, liveness }) => ({ name, startedAt: startedAt + skew, liveness }));
 }
 
 /** A percentage is of a disk, which this machine does not know. */

@@ -79,7 +79,7 @@ it('one certificate is revoked alone and the valid ones are reported, but the la
   const written = first?.match(/../g)?.join(':') as string;
   const { code, stdout, stderr } = await run('certificates', 'revoke', written, '--reason', 'keyCompromise');
   expect(code, stderr).toBe(0);
-  expect(stdout).toContain('of device/pair-1 is revoked; 0 live sessions closed, confirmed by 1 brokers');
+  expect(stdout).toContain('of device/pair-1 is revoked; 0 live sessions closed, confirmed by 1 broker');
   expect(stderr).toContain('which has not been used yet');
   expect(stderr).toContain('was renewed from the revoked certificate');
   const last = await run('certificates', 'revoke', second as string, '--reason', 'keyCompromise');

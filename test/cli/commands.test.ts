@@ -148,7 +148,7 @@ describe('rollcall device', () => {
     ]);
     expect((await run('device', 'show', 'cli-3')).stdout).toMatch(/^session {3}from 127\.0\.0\.1 since 20/m);
     const revoked = await run('device', 'revoke', 'cli-2', 'cli-3', '--reason', 'keyCompromise', '--yes');
-    expect(revoked.stdout).toMatch(/^2 revoked, 1 live sessions closed, confirmed by 1 brokers, the last after \d/m);
+    expect(revoked.stdout).toMatch(/^2 revoked, 1 live sessions closed, confirmed by 1 broker, the last after \d/m);
     expect(client.connected).toBe(false);
     expect((await json<object[]>('device', 'list', '--group', 'press', '--status', 'revoked')).length).toBe(2);
   });

@@ -5,8 +5,9 @@ import { join } from 'node:path';
 import { expect, it } from 'vitest';
 import { sharedStore } from '../fixtures/cluster-node.ts';
 import { startFleet } from '../fixtures/fleet.ts';
-import { connectMqtt } from '../fixtures/mqtt.ts';
+import { closed, connectMqtt } from '../fixtures/mqtt.ts';
 import { suitePostgres } from '../fixtures/postgres-cluster.ts';
+import { rollcall } from '../fixtures/program.ts';
 import { describeWithClients } from '../fixtures/real-client.ts';
 import { temporaryDirectory } from '../fixtures/temporary.ts';
 
@@ -69,6 +70,43 @@ describeWithClients('a node that shares a store', ['postgres'], () => {
       await stored;
       await expect.poll(ready).toBe(200);
       expect(await a.operator.queryTelemetry({ device: 'pump-1', limit: 10 })).toHaveLength(1);
+    },
+    STARTS_MS,
+  );
+
+  it(
+    'that is stopped is named in the proof of a revocation with the time of its end, and acknowledges nothing of the device when it goes on',
+    async () => {
+      const store = await sharedStore(postgres());
+      const a = await store.node('a');
+      const b = await store.node('b', { like: a });
+      const said = async (...args: readonly string[]) => (await rollcall([...args, '--data', a.data])).stdout;
+      const client = await connectMqtt(b.reached(await a.enroll('pump-1')));
+      process.kill(b.server.pid, 'SIGSTOP');
+      const ended = closed(client);
+      client.publish('devices/pump-1/telemetry/heat', '21.5', { qos: 1 }, (error) => {
+        if (error === undefined || error === null) throw new Error('acknowledged after the revocation');
+      });
+
+      const proof = await a.operator.revokeDevices({ ids: ['pump-1'], reason: 'keyCompromise' });
+      expect(proof).toMatchObject({ brokersConfirmed: 1, devices: [{ unconfirmed: ['b'] }] });
+      const { deafSince, closedBy } = proof.nodes[1] ?? {};
+      expect(proof.nodes).toEqual([
+        { name: 'a', state: 'confirmed', confirmedAt: expect.any(String) },
+        { name: 'b', state: 'deaf', deafSince, closedBy },
+      ]);
+      expect(Date.parse(closedBy as string) - Date.parse(deafSince as string)).toBe(29_000);
+      const again = await said('device', 'revoke', 'pump-1', '--reason', 'keyCompromise');
+      const deaf = `b is deaf since ${deafSince}, its sockets are closed by ${closedBy}`;
+      expect(again).toContain('confirmed by 1 of 2 brokers');
+      expect(again).toContain(deaf);
+      expect(await said('device', 'show', 'pump-1')).toMatch(
+        new RegExp(`^applied   revoke at .*, confirmed by 1 of 2 brokers\\n +${deaf}$`, 'm'),
+      );
+
+      process.kill(b.server.pid, 'SIGCONT');
+      await ended;
+      expect(await a.operator.queryTelemetry({ device: 'pump-1', limit: 10 })).toEqual([]);
     },
     STARTS_MS,
   );

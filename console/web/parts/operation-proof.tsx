@@ -1,5 +1,6 @@
 import type { AnswerOf } from '../api.ts';
 import { Facts } from './facts.tsx';
+import { NodeOutcomes } from './node-outcomes.tsx';
 import { Panel } from './panel.tsx';
 import { Time } from './time.tsx';
 
@@ -23,7 +24,7 @@ export function OperationProof({ answer }: { readonly answer: AnswerOf<'POST /v1
           ['Committed', revokedAt === undefined ? undefined : <Time at={revokedAt} />],
           ['Live sessions closed', answer.sessionsClosed],
           ['Last message read', lastMessageAt === undefined ? undefined : <Time at={lastMessageAt} />],
-          ['Confirmed by', answer.brokersConfirmed === 1 ? '1 broker' : `${answer.brokersConfirmed} brokers`],
+          ['Confirmed by', <NodeOutcomes nodes={answer.nodes} confirmed={answer.brokersConfirmed} />],
           ['Confirmed after', `${answer.propagationMs.toFixed(1)} ms from the commit`],
           ['In all', `${answer.tookMs.toFixed(1)} ms`],
         ]}

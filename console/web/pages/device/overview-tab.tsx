@@ -1,4 +1,5 @@
 import { Facts } from '../../parts/facts.tsx';
+import { NodeOutcomes } from '../../parts/node-outcomes.tsx';
 import { Panel } from '../../parts/panel.tsx';
 import { ProblemNotice } from '../../parts/problem-notice.tsx';
 import { Time } from '../../parts/time.tsx';
@@ -14,7 +15,7 @@ const MOST_EVENTS = 100;
 
 /** What the device is, where it comes from, and what happened to it. */
 export function OverviewTab({ device, events }: { readonly device: DeviceDetail; readonly events: DeviceEvents }) {
-  const { session, lastDisconnect } = device;
+  const { session, lastDisconnect, lastChange } = device;
   const all = events.events.value;
   return (
     <>
@@ -36,6 +37,7 @@ export function OverviewTab({ device, events }: { readonly device: DeviceDetail;
                   <Time at={device.certificateEndsAt} />
                 ),
               ],
+              ['Last change confirmed by', lastChange === undefined ? undefined : <LastChange change={lastChange} />],
             ]}
           />
         </Panel>
@@ -73,6 +75,19 @@ export function OverviewTab({ device, events }: { readonly device: DeviceDetail;
         )}
       </Panel>
       <Lineage device={device} />
+    </>
+  );
+}
+
+/** Nodes confirm later, too: the device is loaded again when something happens to it. */
+function LastChange({ change }: { readonly change: NonNullable<DeviceDetail['lastChange']> }) {
+  const { act, at, nodes } = change;
+  return (
+    <>
+      <NodeOutcomes nodes={nodes} confirmed={nodes.filter(({ state }) => state === 'confirmed').length} />
+      <div class="soft">
+        {act}, <Time at={at} />
+      </div>
     </>
   );
 }
