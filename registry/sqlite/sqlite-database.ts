@@ -116,10 +116,15 @@ export function inspectRegistry(file: string): void {
  * An existing file is never treated as new: an empty registry file is damaged.
  */
 export function openDatabase({ file, now, isInspected = false }: DatabaseOptions): SqliteDatabase {
-  const database = openDatabaseFile({
+  return new SqliteDatabase(openRegistryFile(file, isInspected ? 'header' : 'every page'), now);
+}
+
+/** The file itself, for a copy to another engine: as `openDatabase()`. The caller closes it. */
+export function openRegistryFile(file: string, check: 'header' | 'every page' = 'every page'): Database.Database {
+  return openDatabaseFile({
     file: resolve(file),
     kind: { ...REGISTRY, schema: newestSchema() },
-    check: isInspected ? 'header' : 'every page',
+    check,
     create: migrate,
     prepare: (opened) => {
       expectPragma(opened, 'foreign_keys', 1, 'ON');
@@ -127,5 +132,4 @@ export function openDatabase({ file, now, isInspected = false }: DatabaseOptions
       migrate(opened);
     },
   });
-  return new SqliteDatabase(database, now);
 }

@@ -1,0 +1,110 @@
+/** The registry on PostgreSQL as rows of its tables, for a copy from another engine or to it. No node uses it meanwhile. */
+
+import { Problem } from '@rollcall/protocol';
+import { migrate, type PostgresDatabase, type PostgresTransaction } from '../../storage/postgres/index.ts';
+import { registryTables } from '../postgres/tables.ts';
+import type { SqlValue } from '../transaction.ts';
+import { type CopiedRow, type CopiedTable, type CopyOrder, ISSUE_ORDER, pagesOf } from './copied-table.ts';
+import { MADE_WITH_THE_SCHEMA } from './sqlite-registry.ts';
+
+type ColumnTypes = ReadonlyMap<string, ReadonlyMap<string, string>>;
+
+const COLUMNS = `SELECT table_name, column_name, data_type FROM information_schema.columns
+  WHERE table_schema = $1 AND is_generated = 'NEVER'`;
+
+export class PostgresRegistryRows {
+  readonly #database: PostgresDatabase;
+  readonly #types: ColumnTypes;
+
+  /** Makes the tables where there are none. Throws Problem `database_newer`, and what the database throws. */
+  static async open(database: PostgresDatabase): Promise<PostgresRegistryRows> {
+    await migrate(database, registryTables());
+    const { rows } = await database.query<Readonly<Record<'table_name' | 'column_name' | 'data_type', string>>>(
+      COLUMNS,
+      [database.schema],
+    );
+    const types = new Map<string, Map<string, string>>();
+    for (const { table_name: table, column_name: column, data_type: type } of rows) {
+      types.set(table, (types.get(table) ?? new Map<string, string>()).set(column, type));
+    }
+    return new PostgresRegistryRows(database, types);
+  }
+
+  private constructor(database: PostgresDatabase, types: ColumnTypes) {
+    this.#database = database;
+    this.#types = types;
+  }
+
+  /** Throws Problem `database_newer` when the tables have other columns than those of this version's files. */
+  expectColumnsOf(tables: readonly CopiedTable[]): void {
+    for (const { name, columns } of tables) {
+      const found = [...(this.#types.get(name)?.keys() ?? [])].sort();
+      const expected = columns.toSorted();
+      if (found.join() === expected.join()) continue;
+      throw new Problem('database_newer', {
+        reason: `expected the columns ${expected.join(', ')} of ${name}, found ${found.join(', ') || 'no such table'}`,
+        hint: 'use the release of Rollcall that its nodes have',
+      });
+    }
+  }
+
+  /** Whether no fleet was ever stored here. */
+  async isEmpty(tables: readonly CopiedTable[]): Promise<boolean> {
+    for (const { name } of tables) {
+      if (MADE_WITH_THE_SCHEMA.includes(name)) continue;
+      const { count } = await this.#database.query(`SELECT 1 FROM ${name} LIMIT 1`);
+      if (count > 0) return false;
+    }
+    return true;
+  }
+
+  pages(table: CopiedTable, order: CopyOrder): AsyncGenerator<readonly CopiedRow[]> {
+    const ask = async (sql: string, values: readonly SqlValue[]) =>
+      (await this.#database.query<CopiedRow>(numbered(sql), values)).rows;
+    return pagesOf(table, ask, order);
+  }
+
+  /**
+   * All or nothing: `write` adds rows of tables that are empty but for those made with the schema. It runs again from its beginning when
+   * the connection was lost before the commit.
+   */
+  async fill(
+    write: (insert: (table: CopiedTable, rows: readonly CopiedRow[]) => Promise<void>) => Promise<void>,
+  ): Promise<void> {
+    await this.#database.transaction(
+      async (transaction) => {
+        for (const name of MADE_WITH_THE_SCHEMA) await transaction.query(`DELETE FROM ${name}`);
+        await write((table, rows) => this.#insert(transaction, table, rows));
+        // What appends the next entry and gives the next certificate its order goes on from here.
+        await transaction.query(`UPDATE audit_head SET (id, hash) = (SELECT id, hash FROM audit ORDER BY id DESC LIMIT 1)
+          WHERE EXISTS (SELECT 1 FROM audit)`);
+        await transaction.query(`SELECT setval(pg_get_serial_sequence('certificates', '${ISSUE_ORDER}'),
+          (SELECT coalesce(max(${ISSUE_ORDER}), 0) + 1 FROM certificates), false)`);
+      },
+      { isUnlimited: true },
+    );
+  }
+
+  /** The broker of each node that has recorded devices as connected. */
+  async brokersOnline(): Promise<readonly string[]> {
+    const sql = 'SELECT DISTINCT broker FROM devices WHERE online = 1 AND broker IS NOT NULL';
+    return (await this.#database.query<{ readonly broker: string }>(sql)).rows.map(({ broker }) => broker);
+  }
+
+  async #insert(transaction: PostgresTransaction, { name, columns }: CopiedTable, rows: readonly CopiedRow[]) {
+    const types = this.#types.get(name);
+    const arrays = columns.map((column, index) => `$${index + 1}::${types?.get(column)}[]`);
+    await transaction.query(
+      `INSERT INTO ${name} (${columns.join(', ')}) SELECT * FROM unnest(${arrays.join(', ')})`,
+      columns.map((column) => rows.map((row) => row[column] ?? null)),
+    );
+  }
+}
+
+function numbered(sql: string): string {
+  let number = 0;
+  return sql.replaceAll('?', () => {
+    number += 1;
+    return `$${number}`;
+  });
+}
