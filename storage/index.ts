@@ -48,7 +48,8 @@ export {
   wordsOf,
 } from './journal/block.ts';
 export { type CountedKey, countedKey } from './journal/counted-keys.ts';
-export type { JournalOptions } from './journal/journal.ts';
+export { Journal, type JournalOptions } from './journal/journal.ts';
+export { JournalReader } from './journal/journal-reader.ts';
 export type {
   DeviceStreams,
   JournalBounds,
@@ -72,7 +73,7 @@ export type { MessageFilter } from './journal/segment-reader.ts';
 export { withoutSources } from './journal/segment-rewrite.ts';
 export { checkSeries, SeriesSums } from './journal/series.ts';
 export { SERVER_KEY_PREFIX, visibleKey } from './journal/server-keys.ts';
-export { SentNames } from './journal/source-names.ts';
+export { ReceivedNames, SentNames } from './journal/source-names.ts';
 export type { FollowCalls, FollowedDevices, StoredMessageCalls } from './journal/stored-messages-port.ts';
 export { connectToNats, type NatsCredentials, type NatsTls } from './nats-connection.ts';
 export { NatsWakes, type NatsWakesOptions, type NatsWakesSettings } from './nats-wakes.ts';

@@ -11,6 +11,7 @@ import { SESSION_STORE_LIMITS } from '../session-store/open-session-store.ts';
 import { RowIds } from '../session-store/row-ids.ts';
 import { SessionStore, type SessionStoreLimits } from '../session-store/session-store.ts';
 import { ClusterNodes, MOST_NODES } from './cluster-nodes.ts';
+import { takeMovedSessions } from './copied-sessions.ts';
 import { Outbox } from './outbox.ts';
 import { type ClusterCommits, createClusterCommits } from './session-changes.ts';
 import { readRetainedRows, readRowsOf } from './session-rows.ts';
@@ -69,6 +70,7 @@ export async function openCluster(options: ClusterOptions): Promise<OpenCluster>
   };
   const store: SessionStore = new SessionStore(limits, commits, { ...none, retained }, now, numberOf, idsOf);
   const outbox = new Outbox({ database, nodes, commits, wakes });
+  await takeMovedSessions(database, node);
   const { rows } = await database.query<{ client_id: string }>(
     'SELECT client_id FROM session_claims WHERE node = $1 ORDER BY client_id',
     [node],

@@ -47,7 +47,8 @@ export function createClusterCommits({ database, nodes, wakes, ...options }: Clu
   });
 }
 
-function toColumn(value: ClusterChange['values'][number]): unknown {
+/** As `pg` takes it. */
+export function toColumn(value: ClusterChange['values'][number]): unknown {
   return value instanceof Uint8Array ? Buffer.from(value.buffer, value.byteOffset, value.byteLength) : value;
 }
 

@@ -40,6 +40,8 @@ export interface JournalOptions {
   readonly segmentBytes?: number;
   /** Begins a segment of this day, and leaves so many positions out. */
   readonly leap?: { readonly positions: number; readonly day: string };
+  /** Messages with keys that were sent before: left out unless this is a copy of a journal, in which each was stored. */
+  readonly repeats?: 'left out' | 'stored';
 }
 
 const SEGMENT_BYTES = 4 * 1024 ** 3;
@@ -60,6 +62,7 @@ export class Journal {
   readonly #olderKeys = new PreviousSegmentKeys();
   readonly #closed: ClosedSegments;
   readonly #segmentBytes: number;
+  readonly #repeats: 'left out' | 'stored';
   #appends = 0;
   #bytesUnchecked = 0;
   #isTooLarge = false;
@@ -67,8 +70,10 @@ export class Journal {
   #nextPosition = 1;
 
   /** Creates the directory, mode 0700. Throws Problem `data_directory_unusable`, `database_older` or `database_newer`. */
-  constructor({ directory, mostChecked = MAX_CHECKED, segmentBytes: bytes = SEGMENT_BYTES, leap }: JournalOptions) {
+  constructor(options: JournalOptions) {
+    const { directory, mostChecked = MAX_CHECKED, segmentBytes: bytes = SEGMENT_BYTES, leap } = options;
     this.#segmentBytes = bytes;
+    this.#repeats = options.repeats ?? 'left out';
     this.#directory = directory;
     this.#closed = new ClosedSegments(directory, this.#olderKeys);
     try {
@@ -123,6 +128,11 @@ export class Journal {
     } catch (error) {
       throw storageProblem(error);
     }
+  }
+
+  /** Begins a segment of this day, and gives so many positions to no message. */
+  leaveOut(positions: number, day: string): void {
+    this.#begin(day, positions);
   }
 
   /** Removes whole segments, never the one that is written, and returns which others are to be rewritten. */
@@ -186,7 +196,7 @@ export class Journal {
   }
 
   #openSegment(name: SegmentName): Segment {
-    return new Segment(name.file, (device, key) => this.#olderKeys.has(device, key));
+    return new Segment(name.file, (device, key) => this.#olderKeys.has(device, key), this.#repeats);
   }
 
   #isWhole(name: SegmentName): boolean {

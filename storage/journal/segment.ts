@@ -44,6 +44,7 @@ export class Segment {
   readonly firstPosition: number;
   readonly #database: Database.Database;
   readonly #knewKey: HasEarlierKey;
+  readonly #repeats: 'left out' | 'stored';
   readonly #index: RunIndex;
   readonly #counted: CountedKeys;
   readonly #insertBlock: Database.Statement;
@@ -59,8 +60,9 @@ export class Segment {
   #end: number;
 
   /** Throws as `openSegmentFile()` does, and whatever SQLite throws for a damaged page that is read here. */
-  constructor(file: string, knewKey: HasEarlierKey) {
+  constructor(file: string, knewKey: HasEarlierKey, repeats: 'left out' | 'stored' = 'left out') {
     const database = openSegmentFile(file);
+    this.#repeats = repeats;
     this.file = file;
     this.#database = database;
     this.#knewKey = knewKey;
@@ -140,7 +142,8 @@ export class Segment {
 
   #write({ batch: sent, names }: SentBatch): Appended {
     const known = this.#knownOf(names);
-    const repeated = sent.keys === undefined ? [] : this.#repeatedOf(sent, names, known);
+    const found = sent.keys === undefined ? [] : this.#repeatedOf(sent, names, known);
+    const repeated = this.#repeats === 'stored' ? [] : found;
     const { count, meta: named, data } = withoutMessages(sent, repeated);
     const meta = named.slice();
     const tail = this.#tail;

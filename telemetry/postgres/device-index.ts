@@ -99,6 +99,12 @@ export class DeviceIndex {
     if (this.#length >= this.#due || isNewDay) this.#writing ??= this.#write();
   }
 
+  /** Writes a run of what waits, however short. */
+  async flush(): Promise<void> {
+    await this.#writing;
+    if (this.#waiting.length > 0) await this.#write();
+  }
+
   /** Waits for what is being written. */
   async close(): Promise<void> {
     await this.#writing;

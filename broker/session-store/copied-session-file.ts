@@ -1,0 +1,39 @@
+/** All sessions in the file of a data directory, for a copy to another store or from one. No server has the file open. */
+
+import type Database from 'better-sqlite3';
+import { changesOfRows } from './copied-sessions.ts';
+import { createChangeWriter, type SessionChange } from './session-changes.ts';
+import { openSessionFile } from './session-file.ts';
+import { readSessionRows, type SessionRows } from './session-rows.ts';
+
+/** Changes in one commit. */
+const CHANGES_AT_ONCE = 10_000;
+
+/** Creates the file when there is none. Throws Problem `data_directory_unusable`, `database_damaged` or `database_newer`. */
+export function readSessionFile(file: string): SessionRows {
+  return within(file, readSessionRows);
+}
+
+/** Into a file that is not there yet. */
+export function writeSessionFile(file: string, rows: SessionRows): void {
+  within(file, (database) => {
+    const write = createChangeWriter(database);
+    let changes: SessionChange[] = [];
+    for (const change of changesOfRows(rows, (place) => place)) {
+      changes.push(change);
+      if (changes.length < CHANGES_AT_ONCE) continue;
+      write(changes);
+      changes = [];
+    }
+    write(changes);
+  });
+}
+
+function within<Result>(file: string, action: (database: Database.Database) => Result): Result {
+  const database = openSessionFile(file, 'every page');
+  try {
+    return action(database);
+  } finally {
+    database.close();
+  }
+}
