@@ -12,7 +12,7 @@ export { type ClusterOptions, type OpenCluster, openCluster } from './cluster/op
 export { type ClusterBrokerOptions, createClusterBroker } from './cluster-broker.ts';
 export type { BrokerEvent, ConnectFailure, DisconnectReason } from './events.ts';
 export type { ChannelToKeeper, ChannelToNode, KeeperCalls, NodeCalls } from './nodes/node-calls.ts';
-export { readSessionFile, writeSessionFile } from './session-store/copied-session-file.ts';
+export { peekSessionFile, readSessionFile, writeSessionFile } from './session-store/copied-session-file.ts';
 export { digestOfRows, type SessionsDigest } from './session-store/copied-sessions.ts';
 export { type OpenSessionStore, openSessionStore } from './session-store/open-session-store.ts';
 export { inspectSessionFile } from './session-store/session-file.ts';

@@ -29,6 +29,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   audit: async () => (await import('./commands/audit.ts')).auditCommand(),
   backup: async () => (await import('./commands/backup.ts')).backupCommand(),
   restore: async () => (await import('./commands/restore.ts')).restoreCommand(),
+  migrate: async () => (await import('./commands/migrate.ts')).migrateCommand(),
   completion: async () => (await import('./commands/completion.ts')).completionCommand(),
   man: async () => (await import('./commands/completion.ts')).manCommand(),
   demo: async () => (await import('./commands/demo.ts')).demoCommand(),

@@ -30,6 +30,7 @@ import { DescriptorMonitor } from './descriptor-monitor.ts';
 import { LoadTestFollower } from './load-test-follower.ts';
 import { setLogLevel } from './logger.ts';
 import { type CounterSource, collectTelemetry, Metrics } from './metrics.ts';
+import { expectUsableDirectory } from './migration/usable-store.ts';
 import { type OpenBroker, openBroker } from './open-broker.ts';
 import { OpenParts } from './open-parts.ts';
 import { openStores } from './open-stores.ts';
@@ -118,6 +119,7 @@ async function start(options: FleetServerOptions, opened: OpenParts): Promise<Fl
   opened.add({ close: async () => lock.release() });
   const alone = openContext(options, data, opened);
   const { config, readiness, now, log } = alone;
+  if (!isShared(config)) expectUsableDirectory(data.path);
   const healthUrl = await openProbes(alone, opened);
   const context = { ...alone, cluster: isShared(config) ? opened.add(await openCluster(alone)) : undefined };
 

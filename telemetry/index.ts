@@ -1,19 +1,10 @@
 /** Accepted messages: appended to the journal, queried, pruned, forwarded by sinks. `open.ts` opens it. */
 
 export type { JournalDigest } from './copy/copied-message.ts';
-export {
-  compareJournalWithLanes,
-  compareLanesWithJournal,
-  copyJournalToLanes,
-  copyLanesToJournal,
-  type JournalCopy,
-  readerCursor,
-} from './copy/copy-journal.ts';
-export { FileJournalSource } from './copy/file-journal.ts';
-export { LaneSource } from './copy/lane-source.ts';
-export { hasLanes } from './copy/lane-target.ts';
+export type { JournalCopy } from './copy/copy-journal.ts';
 export { Cursor, type Span } from './cursor.ts';
 export { inspectTelemetry } from './inspection.ts';
+export { type JournalCopies, loadJournalCopies } from './journal-copies.ts';
 export type { NodeConnected } from './nodes/connected-nodes.ts';
 export type { NodeConnection } from './nodes/node-calls.ts';
 export { type NodeTelemetry, openNodeTelemetry } from './nodes/node-telemetry.ts';

@@ -31,6 +31,11 @@ const ALL = {
     FROM session_wills`,
 } as const satisfies Record<keyof SessionRows, string>;
 
+const TABLES = [
+  ...['sessions', 'session_subscriptions', 'session_bodies', 'session_queued', 'session_incoming', 'session_retained'],
+  ...['session_wills', 'session_claims', 'session_nodes'],
+];
+
 /** Messages of one node for another that no node has applied. */
 const UNAPPLIED = `SELECT to_node, count(*)::int AS messages FROM node_messages AS m
   WHERE about LIKE '{"kind":"message"%' AND number > coalesce(
@@ -47,7 +52,7 @@ export async function hasSharedSessions(database: PostgresDatabase): Promise<boo
   return false;
 }
 
-/** All or none. The tables have to be empty. */
+/** All or none, in place of what an interrupted copy has left. */
 export async function writeSharedSessions(database: PostgresDatabase, rows: SessionRows): Promise<void> {
   await database.transaction(
     async (transaction) => {
@@ -58,6 +63,7 @@ export async function writeSharedSessions(database: PostgresDatabase, rows: Sess
         await Promise.all(pending);
         pending = [];
       };
+      for (const table of TABLES) await send(`DELETE FROM ${table}`);
       await send('INSERT INTO session_nodes (name, number, epoch) VALUES ($1, $2, 1)', [DATA_DIRECTORY, NUMBER]);
       for (const { name, values } of changesOfRows(rows, (place) => place * MOST_NODES + NUMBER)) {
         await send(STATEMENTS[name], values.map(toColumn));

@@ -1,6 +1,8 @@
 /** All sessions in the file of a data directory, for a copy to another store or from one. No server has the file open. */
 
+import { existsSync } from 'node:fs';
 import type Database from 'better-sqlite3';
+import { openDatabaseToRead } from '../../storage/index.ts';
 import { changesOfRows } from './copied-sessions.ts';
 import { createChangeWriter, type SessionChange } from './session-changes.ts';
 import { openSessionFile } from './session-file.ts';
@@ -12,6 +14,17 @@ const CHANGES_AT_ONCE = 10_000;
 /** Creates the file when there is none. Throws Problem `data_directory_unusable`, `database_damaged` or `database_newer`. */
 export function readSessionFile(file: string): SessionRows {
   return within(file, readSessionRows);
+}
+
+/** The rows of a file that a server may have open. Changes nothing; undefined when there is no file. */
+export function peekSessionFile(file: string): SessionRows | undefined {
+  if (!existsSync(file)) return undefined;
+  const database = openDatabaseToRead(file);
+  try {
+    return readSessionRows(database);
+  } finally {
+    database.close();
+  }
 }
 
 /** Into a file that is not there yet. */

@@ -8,6 +8,7 @@ import type { CopiedRow, CopiedTable, CopyOrder } from './copied-table.ts';
 export interface RegistryRows {
   pages(table: CopiedTable, order: CopyOrder): AsyncGenerator<readonly CopiedRow[]>;
   fill(
+    tables: readonly CopiedTable[],
     write: (insert: (table: CopiedTable, rows: readonly CopiedRow[]) => Promise<void>) => Promise<void>,
   ): Promise<void>;
 }
@@ -19,7 +20,7 @@ export async function copyRegistry(
   tables: readonly CopiedTable[],
   copied: (table: string, rows: number) => void = () => {},
 ): Promise<void> {
-  await to.fill(async (insert) => {
+  await to.fill(tables, async (insert) => {
     for (const table of tables) {
       let rows = 0;
       for await (const page of from.pages(table, 'references')) {

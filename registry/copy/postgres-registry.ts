@@ -5,7 +5,9 @@ import { migrate, type PostgresDatabase, type PostgresTransaction } from '../../
 import { registryTables } from '../postgres/tables.ts';
 import type { SqlValue } from '../transaction.ts';
 import { type CopiedRow, type CopiedTable, type CopyOrder, ISSUE_ORDER, pagesOf } from './copied-table.ts';
-import { MADE_WITH_THE_SCHEMA } from './sqlite-registry.ts';
+
+/** Tables from which nodes may not delete (`postgres/migrations/0001_initial.sql`). */
+const NEVER_REMOVED = ['audit', 'certificates', 'issuers'];
 
 type ColumnTypes = ReadonlyMap<string, ReadonlyMap<string, string>>;
 
@@ -48,14 +50,15 @@ export class PostgresRegistryRows {
     }
   }
 
-  /** Whether no fleet was ever stored here. */
-  async isEmpty(tables: readonly CopiedTable[]): Promise<boolean> {
-    for (const { name } of tables) {
-      if (MADE_WITH_THE_SCHEMA.includes(name)) continue;
-      const { count } = await this.#database.query(`SELECT 1 FROM ${name} LIMIT 1`);
-      if (count > 0) return false;
-    }
-    return true;
+  /** Whether no fleet was ever stored here: whatever makes a row in another table is in the audit. */
+  async isEmpty(): Promise<boolean> {
+    const { count } = await this.#database.query('SELECT 1 FROM audit UNION ALL SELECT 1 FROM issuers LIMIT 1');
+    return count === 0;
+  }
+
+  async count({ name }: CopiedTable): Promise<number> {
+    const { rows } = await this.#database.query<{ readonly rows: number }>(`SELECT count(*) AS rows FROM ${name}`);
+    return rows[0]?.rows ?? 0;
   }
 
   pages(table: CopiedTable, order: CopyOrder): AsyncGenerator<readonly CopiedRow[]> {
@@ -65,15 +68,18 @@ export class PostgresRegistryRows {
   }
 
   /**
-   * All or nothing: `write` adds rows of tables that are empty but for those made with the schema. It runs again from its beginning when
-   * the connection was lost before the commit.
+   * All or nothing: `write` adds all rows, in place of those that are there: an earlier copy was interrupted. It runs again from its
+   * beginning when the connection was lost before the commit.
    */
   async fill(
+    tables: readonly CopiedTable[],
     write: (insert: (table: CopiedTable, rows: readonly CopiedRow[]) => Promise<void>) => Promise<void>,
   ): Promise<void> {
     await this.#database.transaction(
       async (transaction) => {
-        for (const name of MADE_WITH_THE_SCHEMA) await transaction.query(`DELETE FROM ${name}`);
+        await transaction.query(`GRANT DELETE ON ${NEVER_REMOVED.join(', ')} TO CURRENT_USER`);
+        for (const { name } of tables.toReversed()) await transaction.query(`DELETE FROM ${name}`);
+        await transaction.query(`REVOKE DELETE ON ${NEVER_REMOVED.join(', ')} FROM CURRENT_USER`);
         await write((table, rows) => this.#insert(transaction, table, rows));
         // What appends the next entry and gives the next certificate its order goes on from here.
         await transaction.query(`UPDATE audit_head SET (id, hash) = (SELECT id, hash FROM audit ORDER BY id DESC LIMIT 1)

@@ -1,11 +1,12 @@
 /** The registry in an SQLite file as rows of its tables, for a copy to another engine. */
 
 import type Database from 'better-sqlite3';
+import { openDatabaseToRead } from '../../storage/index.ts';
 import { openRegistryFile } from '../sqlite/sqlite-database.ts';
 import { type CopiedRow, type CopiedTable, type CopyOrder, ISSUE_ORDER, pagesOf } from './copied-table.ts';
 
 /** Tables whose rows the schema itself has made: a copy replaces them. */
-export const MADE_WITH_THE_SCHEMA: readonly string[] = ['counters'];
+const MADE_WITH_THE_SCHEMA: readonly string[] = ['counters'];
 
 interface ColumnInfo {
   readonly name: string;
@@ -24,9 +25,13 @@ interface Reference {
 export class SqliteRegistryRows {
   readonly #database: Database.Database;
 
-  /** Creates the file when there is none. */
-  constructor(file: string) {
-    this.#database = openRegistryFile(file);
+  /** `to write`: creates the file when there is none, and brings it to the newest schema. `to count`: changes nothing. */
+  constructor(file: string, access: 'to write' | 'to count' = 'to write') {
+    this.#database = access === 'to write' ? openRegistryFile(file) : openDatabaseToRead(file);
+  }
+
+  count({ name }: CopiedTable): number {
+    return this.#all<{ rows: number }>(`SELECT count(*) AS rows FROM ${name}`)[0]?.rows ?? 0;
   }
 
   /** Each after those that its rows refer to. */
@@ -50,7 +55,10 @@ export class SqliteRegistryRows {
   }
 
   /** All or nothing, on disk when it resolves: `write` adds rows of tables that are empty but for those made with the schema. */
-  async fill(write: (insert: (table: CopiedTable, rows: readonly CopiedRow[]) => Promise<void>) => Promise<void>) {
+  async fill(
+    _tables: readonly CopiedTable[],
+    write: (insert: (table: CopiedTable, rows: readonly CopiedRow[]) => Promise<void>) => Promise<void>,
+  ): Promise<void> {
     const database = this.#database;
     database.exec('BEGIN IMMEDIATE; PRAGMA defer_foreign_keys = ON');
     try {

@@ -28,11 +28,13 @@ import {
   PostgresDatabase,
   PostgresWakes,
   Singletons,
+  STORE_NOTE_TABLES,
 } from '../../storage/postgres/index.ts';
 import type { Config } from '../config/config.ts';
 import { EMBEDDED_STORE, NODE_NAME, NODE_ROLES } from '../config/store-config.ts';
-import { storeSettings } from '../config/store-settings.ts';
+import { configuredStore } from '../config/store-settings.ts';
 import { wakesSettings } from '../config/wakes-settings.ts';
+import { expectUsableSharedStore } from '../migration/usable-store.ts';
 import { type NodeCounts, ORDERS, type OrderHandler, OwnRecord } from './own-record.ts';
 
 export interface ClusterOptions {
@@ -101,24 +103,15 @@ export function nodeNameOf({ node }: Pick<Config, 'node'>, host: string = hostna
 }
 
 /**
- * Waits up to a second for the name when its former process was killed. Throws Problem `node_exists`, `node_removed`, what the
- * configuration is refused for, and what the database throws.
+ * Waits up to a second for the name when its former process was killed. Throws Problem `node_exists`, `node_removed`, `store_moved`,
+ * `store_unfinished` or `store_in_use`, what the configuration is refused for, and what the database throws.
  */
 export async function openCluster({ config, version, now, log }: ClusterOptions): Promise<Cluster> {
   const node = nodeNameOf(config);
   const { store } = config;
-  const files = { caFile: store.caFile, certificateFile: store.certificateFile, keyFile: store.keyFile };
-  const settings = storeSettings(
-    {
-      ...store,
-      ...Object.fromEntries(Object.entries(files).map(([name, file]) => [name, file || undefined])),
-      passwordFile: store.passwordFile || undefined,
-    },
-    now,
-  );
   const nats = wakesSettings(store.wakes, store.schema, now);
   const database = new PostgresDatabase({
-    ...settings,
+    ...configuredStore(config.store, now),
     applicationName: `rollcall ${node}`,
     onPrimary: ({ host, port }) => log.info({ host, port }, 'connected to the primary of the database'),
   });
@@ -140,7 +133,7 @@ interface NodeOptions extends Pick<ClusterOptions, 'version' | 'now' | 'log'> {
 
 async function openNode({ database, nats, node, roles, version, now, log }: NodeOptions): Promise<Cluster> {
   await database.check();
-  for (const tables of [LEASE_TABLES, NODE_TABLES, CURSOR_TABLES]) await migrate(database, tables);
+  for (const tables of [LEASE_TABLES, NODE_TABLES, CURSOR_TABLES, STORE_NOTE_TABLES]) await migrate(database, tables);
   const clock = suspensionAwareClock();
   const records = new NodeRecords(database, node, clock);
   const removed = () => new Problem('node_removed', { reason: `node ${node} was removed` });
@@ -169,6 +162,11 @@ async function openNode({ database, nats, node, roles, version, now, log }: Node
         );
       records.isRemoved(node).then(told, () => told(false));
     },
+  });
+  // A migration looks for nodes after it has its lease, and a node for a migration after it has its own: one of them finds the other.
+  await expectUsableSharedStore(database, node, clock).catch(async (error: unknown) => {
+    await lease.release();
+    throw error;
   });
   listeners.add((liveness) => {
     if (liveness === 'alive') failing.ended();

@@ -2,6 +2,7 @@
 
 import { isLoopbackHost } from '@rollcall/protocol';
 import { type PostgresSettings, parsePostgresUrl } from '../../storage/postgres/index.ts';
+import type { Config } from './config.ts';
 import { namedSecret } from './private-files.ts';
 import { loadTlsFiles } from './tls-files.ts';
 
@@ -37,4 +38,19 @@ export function storeSettings(config: StoreConfig, now: () => number): PostgresS
     schema,
     connections,
   };
+}
+
+/** Of the section `store` of a configuration, where an empty text stands for what is not set. */
+export function configuredStore(store: Config['store'], now: () => number): PostgresSettings {
+  const named = (file: string) => file || undefined;
+  return storeSettings(
+    {
+      ...store,
+      caFile: named(store.caFile),
+      certificateFile: named(store.certificateFile),
+      keyFile: named(store.keyFile),
+      passwordFile: named(store.passwordFile),
+    },
+    now,
+  );
 }

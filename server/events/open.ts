@@ -59,8 +59,9 @@ export function eventCounters(events: Pick<EventLog, 'counters'>): Readonly<Reco
 export const EVENT_LIMITS = { window: 20, queuedBytes: 32 * 1_048_576, patience: 30_000 };
 export const AUDIT_POLL_MS = 250;
 
-const CONNECTIONS_FILE = 'connections.next';
-const AUDIT_POSITION_FILE = 'audit.position';
+/** Names of files in the directory of events. */
+export const CONNECTIONS_FILE = 'connections.next';
+export const AUDIT_POSITION_FILE = 'audit.position';
 
 /** Throws the errors of `openFleetEvents()` for this directory, and changes nothing. */
 export function inspectFleetEvents(directory: string): void {

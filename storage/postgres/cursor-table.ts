@@ -22,6 +22,22 @@ const SAVE = {
   text: 'INSERT INTO cursors (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value',
 };
 
+/** Of all readers, by name, as texts: for a copy to another store. */
+export async function readCursors(database: PostgresDatabase): Promise<ReadonlyMap<string, string>> {
+  const { rows } = await database.query<{ readonly name: string; readonly value: string }>(
+    'SELECT name, value FROM cursors ORDER BY name',
+  );
+  return new Map(rows.map(({ name, value }) => [name, value]));
+}
+
+/** In place of all that are there, while no node reads. */
+export async function writeCursors(database: PostgresDatabase, cursors: ReadonlyMap<string, string>): Promise<void> {
+  await database.transaction(async (transaction) => {
+    await transaction.query('DELETE FROM cursors');
+    for (const [name, value] of cursors) await transaction.query(SAVE, [name, value]);
+  });
+}
+
 export interface CursorRowOptions<Value> {
   readonly database: PostgresDatabase;
   readonly name: string;

@@ -1,7 +1,7 @@
 /** PostgreSQL without any domain: connections to the primary, and transactions that are confirmed by its standbys. */
 
 export type { PreparedStatement, Result, Row, Statement } from './connection.ts';
-export { CURSOR_TABLES, CursorRow, type CursorRowOptions } from './cursor-table.ts';
+export { CURSOR_TABLES, CursorRow, type CursorRowOptions, readCursors, writeCursors } from './cursor-table.ts';
 export { PostgresDatabase, type PostgresTransaction, type TransactionOptions } from './database.ts';
 export { type ClockSkew, DATABASE_NOW, measureClockSkew } from './database-clock.ts';
 export { type HeldLease, LEASE_TABLES, type LeaseRecord, LeaseTable } from './leases.ts';
@@ -28,3 +28,4 @@ export {
   parsePostgresUrl,
 } from './settings.ts';
 export { type Candidate, Singletons, type SingletonsOptions, type SingletonTerm } from './singletons.ts';
+export { readStoreNote, removeStoreNote, STORE_NOTE_TABLES, type StoreNote, writeStoreNote } from './store-note.ts';

@@ -1,13 +1,16 @@
 /** Copies a journal from a data directory to a shared store, and back. */
 
+import { Problem } from '@rollcall/protocol';
 import type { PostgresDatabase } from '../../storage/postgres/index.ts';
-import { Cursor } from '../cursor.ts';
+import type { Cursor } from '../cursor.ts';
 import { positionOf } from '../position.ts';
 import type { JournalName } from '../postgres/tables.ts';
 import { compareJournals, type JournalDigest } from './copied-message.ts';
 import { FileJournalSource, FileJournalTarget } from './file-journal.ts';
 import { isOfFirstLane, LaneSource } from './lane-source.ts';
-import { LaneTarget } from './lane-target.ts';
+import { hasLanes, LaneTarget } from './lane-target.ts';
+
+export { hasLanes };
 
 export interface JournalCopy {
   /** Of the journal in the data directory. */
@@ -27,6 +30,11 @@ export async function copyJournalToLanes(
   const source = new FileJournalSource(directory);
   try {
     const target = await LaneTarget.open(database, journal);
+    if (target.newest > source.newest) {
+      throw new Problem('store_differs', {
+        reason: `expected messages up to position ${source.newest} at most, found ${target.newest}: the source is older`,
+      });
+    }
     let messages = 0;
     for await (const page of source.pages(target.newest)) {
       await target.write(page);
@@ -110,7 +118,17 @@ export async function compareLanesWithJournal(copy: JournalCopy): Promise<Journa
   }
 }
 
-/** Of the text that a cursor was stored as. Undefined for text that is none. */
-export function readerCursor(text: string): Cursor | undefined {
-  return Cursor.parse(text);
+/** As the days have counted them. */
+export async function countLaneMessages(database: PostgresDatabase, journal: JournalName): Promise<number> {
+  return (await LaneSource.open(database, journal)).messages();
+}
+
+/** Of a journal in a data directory, which a server may write. */
+export function countFileMessages(directory: string): number {
+  const source = new FileJournalSource(directory);
+  try {
+    return source.messages;
+  } finally {
+    source.close();
+  }
 }

@@ -38,6 +38,11 @@ export class FileJournalSource {
     return existsSync(this.#directory) ? this.#reader.stats().messages : 0;
   }
 
+  /** The position of the newest message; 0 without one. */
+  get newest(): number {
+    return existsSync(this.#directory) ? this.#reader.bounds().newest : 0;
+  }
+
   /** Where the segments begin whose keys a repeated message may have. */
   get keysFrom(): number {
     const { segments } = this.#reader.stats();

@@ -3,6 +3,7 @@
  * that cursors of readers stay what they are. What was written before a copy was interrupted is not written again.
  */
 
+import { randomUUID } from 'node:crypto';
 import { Problem } from '@rollcall/protocol';
 import { countedKey, wordsOf } from '../../storage/index.ts';
 import type { PostgresDatabase } from '../../storage/postgres/index.ts';
@@ -45,7 +46,7 @@ export class LaneTarget {
   /** Throws Problem `store_not_empty` when a node has lane 0, and what the database throws. */
   static async open(database: PostgresDatabase, name: JournalName): Promise<LaneTarget> {
     await prepareTables(database, name);
-    const lane = await leaseLane(database, name, { node: DATA_DIRECTORY });
+    const lane = await leaseLane(database, name, { node: DATA_DIRECTORY, holder: randomUUID() });
     if (lane.id !== 0) throw new Problem('store_not_empty', { reason: `a node has written into ${name}` });
     const target = new LaneTarget(database, name, lane);
     await target.#index.open();
@@ -56,7 +57,7 @@ export class LaneTarget {
     this.#database = database;
     this.#name = name;
     this.#lane = lane;
-    this.#blocks = new LaneBlocks(database, name, lane);
+    this.#blocks = new LaneBlocks(database, name, lane.id);
     this.#days = new Days(database, name);
     this.#sources = new Sources(database, name);
     const failed = (error: unknown) => {
@@ -105,6 +106,7 @@ export class LaneTarget {
         const of = countedKey(key);
         if (of !== undefined) keys.add(device, of, day);
       }
+      keys.takeAdded();
       const others = page.filter(({ key }) => key !== undefined && countedKey(key) === undefined);
       if (others.length > 0) {
         await database.execute(named(INSERT_KEYS, this.#name), [
@@ -114,10 +116,10 @@ export class LaneTarget {
         ]);
       }
       await keys.close(); // One write at a time.
-      keys.stored(this.#newest, page.length);
+      keys.stored(this.#newest, page.length, []);
     }
     await keys.close();
-    keys.stored(this.#newest, KEYS_WRITTEN_EVERY);
+    keys.stored(this.#newest, KEYS_WRITTEN_EVERY, []);
     await keys.close();
     if (this.#failure !== undefined) throw this.#failure;
   }
@@ -137,7 +139,8 @@ export class LaneTarget {
     for (const one of messages) this.#stamp = Math.max(this.#stamp, Math.trunc(one.receivedAt));
     const sources = messages.map(({ device, stream }) => this.#sources.find(device, stream) as Source);
     const block = blockOf(messages, sources, { day, first, stamp: this.#stamp });
-    await this.#blocks.store(block, NO_KEYS);
+    // What is before it was stored, or is left out.
+    await this.#blocks.store(block, NO_KEYS, { epoch: this.#lane.epoch, slot: 0, settled: first - 1 });
     this.#newest = first + block.count - 1;
     this.#index.add({ ...block, meta: wordsOf(block.meta) });
     await this.#index.close(); // A run that is written holds its messages in memory.
