@@ -84,8 +84,12 @@ export class PostgresRegistryRows {
         // What appends the next entry and gives the next certificate its order goes on from here.
         await transaction.query(`UPDATE audit_head SET (id, hash) = (SELECT id, hash FROM audit ORDER BY id DESC LIMIT 1)
           WHERE EXISTS (SELECT 1 FROM audit)`);
-        await transaction.query(`SELECT setval(pg_get_serial_sequence('certificates', '${ISSUE_ORDER}'),
-          (SELECT coalesce(max(${ISSUE_ORDER}), 0) + 1 FROM certificates), false)`);
+        const { rows } = await transaction.query<{ readonly next: number }>(
+          `SELECT coalesce(max(${ISSUE_ORDER}), 0) + 1 AS next FROM certificates`,
+        );
+        await transaction.query(
+          `ALTER TABLE certificates ALTER COLUMN ${ISSUE_ORDER} RESTART WITH ${rows[0]?.next ?? 1}`,
+        );
       },
       { isUnlimited: true },
     );
