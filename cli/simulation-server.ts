@@ -13,6 +13,7 @@ import { stringify } from 'yaml';
 import { NO_ENROLL_LIMITS } from '../enroll/index.ts';
 import type { ServerControl } from '../simulator/index.ts';
 import { freePort } from './free-port.ts';
+import { mergedSettings } from './merged-settings.ts';
 
 export interface TemporaryServer extends ServerControl {
   readonly socket: string;
@@ -48,7 +49,7 @@ export async function startTemporaryServer({
   const isMounted = disk === 'own' && mountOwnDisk(data);
   const [enroll, mqtt, console] = await Promise.all([freePort(), freePort(), freePort()]);
   const config = join(directory, 'rollcall.yaml');
-  writeFileSync(config, stringify(merged(baseSettings(data, { enroll, mqtt, console }), settings)));
+  writeFileSync(config, stringify(mergedSettings(baseSettings(data, { enroll, mqtt, console }), settings)));
   const log = openSync(join(directory, 'server.log'), 'a');
   let server: ChildProcess | undefined;
   // On a slow machine one restart is due before the one before it has ended: it waits for its turn.
@@ -143,19 +144,4 @@ async function startProgram(config: string, log: number): Promise<ChildProcess> 
 
 function mountOwnDisk(path: string): boolean {
   return spawnSync('mount', ['-t', 'tmpfs', '-o', `size=${OWN_DISK},mode=0700`, 'rollcall', path]).status === 0;
-}
-
-type Settings = Readonly<Record<string, unknown>>;
-
-function merged(base: Settings, over: Settings): Settings {
-  const result: Record<string, unknown> = { ...base };
-  for (const [key, value] of Object.entries(over)) {
-    const below = result[key];
-    result[key] = isSettings(below) && isSettings(value) ? merged(below, value) : value;
-  }
-  return result;
-}
-
-function isSettings(value: unknown): value is Settings {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }

@@ -24,10 +24,14 @@ export class DemoFleet {
   readonly #everConnected: ReadonlySet<string>;
   readonly #onRefused: Map<string, () => void>;
 
-  /** Each device sends a message a second. Ends after so many seconds, or at `stop`. */
+  /** `rate`: messages per second and device. Ends after so many seconds, or at `stop`. */
   static async start(
     parts: readonly FleetPart[],
-    { seconds, log }: { readonly seconds: number | undefined; readonly log: DeviceLog },
+    {
+      seconds,
+      rate = 1,
+      log,
+    }: { readonly seconds: number | undefined; readonly rate?: number; readonly log: DeviceLog },
   ): Promise<DemoFleet> {
     const everConnected = new Set<string>();
     const onRefused = new Map<string, () => void>();
@@ -39,7 +43,7 @@ export class DemoFleet {
     };
     const duration = seconds === undefined ? {} : { seconds };
     const fleets = await Promise.all(
-      parts.map((part) => SdkFleet.start({ ...part, ...duration, rate: 1, onDevice: see, log })),
+      parts.map((part) => SdkFleet.start({ ...part, ...duration, rate, onDevice: see, log })),
     );
     return new DemoFleet(fleets, { everConnected, onRefused, allConnected: all.promise });
   }

@@ -11,13 +11,23 @@ import { stringify } from 'yaml';
 import { type ConsoleClient, openConsoleClient } from '../../console/client.ts';
 import { NO_ENROLL_LIMITS } from '../../enroll/index.ts';
 import { freePort } from '../free-port.ts';
+import { mergedSettings, type Settings } from '../merged-settings.ts';
 import { endChild, isRunning, spawnChild } from './child-processes.ts';
+
+export interface NodeStore {
+  readonly url: string;
+  readonly passwordFile: string;
+  readonly standbys: number;
+  readonly caFile?: string;
+}
 
 export interface NodeProcessOptions {
   readonly name: string;
   /** Its data directory, configuration and log are in it. */
   readonly directory: string;
-  readonly store: { readonly url: string; readonly passwordFile: string; readonly standbys: number };
+  readonly store: NodeStore;
+  /** As in rollcall.example.yaml, over those that it has here. */
+  readonly settings?: Settings | undefined;
   /** Called when it ends without `close`: `SIGKILL`, or `code 1`. */
   readonly onEnd: (how: string) => void;
   readonly onRestarted: () => void;
@@ -71,7 +81,7 @@ export class NodeProcess {
       console: { port: ports.console },
       telemetry: { retention: { age: '1d' } },
     };
-    writeFileSync(this.#config, stringify(settings));
+    writeFileSync(this.#config, stringify(mergedSettings(settings, options.settings ?? {})));
     this.operator = openConsoleClient({ socketPath: join(this.data, 'console.sock') });
   }
 

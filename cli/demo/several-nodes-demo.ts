@@ -10,12 +10,13 @@ import { Problem } from '@rollcall/protocol';
 import { createLogger, expectPlausibleClock } from '../../server/config/index.ts';
 import { countMissing, readJournal } from '../../simulator/index.ts';
 import { note, printResult } from '../terminal.ts';
+import { BalancedNodes } from './balanced-nodes.ts';
 import { isStopped } from './child-processes.ts';
-import { DemoCluster } from './demo-cluster.ts';
 import { DemoFleet } from './demo-fleet.ts';
 import { DemoScreen, REDRAW_EVERY_MS } from './demo-screen.ts';
 import { revokeOne, untilWatched } from './lost-device.ts';
 import { within } from './node-watch.ts';
+import { PostgresQuorum } from './postgres-quorum.ts';
 import { describeNodesDemo, isNodesDemoComplete, type NodesDemoResult } from './several-nodes-result.ts';
 
 export interface SeveralNodesOptions {
@@ -49,20 +50,31 @@ export async function runSeveralNodesDemo(options: SeveralNodesOptions, stopped:
     const onChange = (text: string) => {
       if (!isEnding) screen.addLine(text);
     };
-    const cluster = await DemoCluster.start({ nodes: options.nodes, directory, onChange, checkStopped });
+    const postgres = await PostgresQuorum.start({
+      ...{ directory: join(directory, 'postgres'), path: process.env.PATH, onChange },
+    });
     try {
-      const ending = {
-        begin: () => {
-          isEnding = true;
-        },
-        stopped,
-      };
-      const story = await play(cluster, options, screen, ending);
-      printResult(describeNodesDemo(story));
-      return isNodesDemoComplete(story);
+      checkStopped();
+      const { url, passwordFile } = postgres;
+      const store = { url, passwordFile, standbys: 1 };
+      const cluster = await BalancedNodes.start({ nodes: options.nodes, directory, store, onChange, checkStopped });
+      try {
+        const ending = {
+          begin: () => {
+            isEnding = true;
+          },
+          stopped,
+        };
+        const story = await play({ cluster, postgres }, options, screen, ending);
+        printResult(describeNodesDemo(story));
+        return isNodesDemoComplete(story);
+      } finally {
+        isEnding = true;
+        await cluster.close();
+      }
     } finally {
       isEnding = true;
-      await cluster.close();
+      await postgres.close();
     }
   } catch (error) {
     // What was being started has got the same signal, and may have failed with another error.
@@ -93,8 +105,13 @@ function makeDirectory(named: string | undefined): string {
   return directory;
 }
 
+interface DemoParts {
+  readonly cluster: BalancedNodes;
+  readonly postgres: PostgresQuorum;
+}
+
 async function play(
-  cluster: DemoCluster,
+  { cluster, postgres }: DemoParts,
   { seconds, nodes }: SeveralNodesOptions,
   screen: DemoScreen,
   { begin, stopped }: { readonly begin: () => void; readonly stopped: Promise<unknown> },
@@ -113,12 +130,12 @@ async function play(
   const recovery = new RecoveryWatch(fleet, (text) => screen.addLine(text));
   const draw = () => {
     recovery.look();
-    screen.drawTable(fleet.counts(), processTable(cluster));
+    screen.drawTable(fleet.counts(), processTable({ cluster, postgres }));
   };
   const redraw = setInterval(draw, REDRAW_EVERY_MS);
   try {
     const revoked = await revokeElsewhere(cluster, fleet, screen);
-    if (revoked !== undefined) screen.announceFooter(processTable(cluster).footer);
+    if (revoked !== undefined) screen.announceFooter(processTable({ cluster, postgres }).footer);
     await fleet.done;
     begin();
     draw();
@@ -140,7 +157,7 @@ async function play(
 
 /** Revokes, on one node, a device that is connected to another one. Undefined when the demo ends before. */
 async function revokeElsewhere(
-  cluster: DemoCluster,
+  cluster: BalancedNodes,
   fleet: DemoFleet,
   screen: DemoScreen,
 ): Promise<NodesDemoResult['revoked']> {
@@ -158,7 +175,7 @@ async function revokeElsewhere(
 }
 
 /** Undefined when no node can be asked. */
-async function storedOf(cluster: DemoCluster, fleet: DemoFleet, since: Date): Promise<NodesDemoResult['stored']> {
+async function storedOf(cluster: BalancedNodes, fleet: DemoFleet, since: Date): Promise<NodesDemoResult['stored']> {
   const ids = new Set(fleet.devices().map(({ id }) => id));
   for (const { operator } of cluster.watch.ready) {
     const lines = operator.exportTelemetry({ since: since.toISOString() });
@@ -175,7 +192,8 @@ async function storedOf(cluster: DemoCluster, fleet: DemoFleet, since: Date): Pr
 
 const HEADINGS = ['PROCESS', 'PID', 'STATE', 'DEVICES', 'MQTT'];
 
-function processTable({ nodes, postgres, watch, balancer }: DemoCluster) {
+function processTable({ cluster, postgres }: DemoParts) {
+  const { nodes, watch, balancer } = cluster;
   const stateOf = (pid: number | undefined, state: string) =>
     pid === undefined ? 'ended' : isStopped(pid) ? 'stopped' : state;
   const rows = [
@@ -192,10 +210,10 @@ function processTable({ nodes, postgres, watch, balancer }: DemoCluster) {
       stateOf(server.pid, server === postgres.primary ? 'primary' : 'standby'),
     ]),
   ].map((row) => HEADINGS.map((_, column) => row[column] ?? ''));
-  return { headings: HEADINGS, rows, footer: whatToTry({ nodes, postgres, watch }) };
+  return { headings: HEADINGS, rows, footer: whatToTry({ cluster, postgres }) };
 }
 
-function whatToTry({ nodes, postgres, watch }: Pick<DemoCluster, 'nodes' | 'postgres' | 'watch'>): readonly string[] {
+function whatToTry({ cluster: { nodes, watch }, postgres }: DemoParts): readonly string[] {
   const node = nodes.at(-1);
   const [standby, other] = postgres.standbys;
   const [by, at] = watch.ready;

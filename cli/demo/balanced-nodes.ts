@@ -1,44 +1,39 @@
-/** Several nodes over a PostgreSQL quorum on this machine, each a process of its own, and a load balancer in front of them. */
+/** Several nodes over one database on this machine, each a process of its own, and a load balancer in front of them. */
 
 import { cpSync } from 'node:fs';
 import { join } from 'node:path';
-import { NodeProcess } from './node-process.ts';
+import type { Settings } from '../merged-settings.ts';
+import { NodeProcess, type NodeStore } from './node-process.ts';
 import { NodeWatch } from './node-watch.ts';
-import { PostgresQuorum } from './postgres-quorum.ts';
 import { TcpBalancer } from './tcp-balancer.ts';
 
-export interface DemoClusterOptions {
+export interface BalancedNodesOptions {
   /** Two or more. */
   readonly nodes: number;
-  /** Where PostgreSQL's user may enter, and all files go. */
+  /** All files go there. */
   readonly directory: string;
+  readonly store: NodeStore;
+  /** As in rollcall.example.yaml, over what the nodes of one machine need. */
+  readonly settings?: Settings;
   /** A sentence about what happened. */
   readonly onChange: (text: string) => void;
   /** Called between the steps of the start, which ends with what it throws. */
-  readonly checkStopped: () => void;
+  readonly checkStopped?: () => void;
 }
 
-export class DemoCluster {
+export class BalancedNodes {
   readonly nodes: readonly NodeProcess[];
-  readonly postgres: PostgresQuorum;
   readonly watch: NodeWatch;
   readonly balancer: TcpBalancer;
 
-  static async start(options: DemoClusterOptions): Promise<DemoCluster> {
-    const { directory, onChange, checkStopped } = options;
-    const postgres = await PostgresQuorum.start({
-      directory: join(directory, 'postgres'),
-      path: process.env.PATH,
-      onChange,
-    });
+  static async start(options: BalancedNodesOptions): Promise<BalancedNodes> {
+    const { directory, onChange, store, settings, checkStopped = () => {} } = options;
     const nodes: NodeProcess[] = [];
-    const { url, passwordFile } = postgres;
     try {
-      checkStopped();
       let watch: NodeWatch | undefined;
       for (let number = 1; number <= options.nodes; number++) {
         const node: NodeProcess = await NodeProcess.prepare({
-          ...{ name: `node-${number}`, directory, store: { url, passwordFile, standbys: 1 } },
+          ...{ name: `node-${number}`, directory, store, settings },
           onEnd: (how) => {
             watch?.ended(node);
             onChange(`${node.name} ended by ${how}; it is started again`);
@@ -59,19 +54,17 @@ export class DemoCluster {
       const balancer = await TcpBalancer.listen(() =>
         ready.ready.map(({ name, mqttPort }) => ({ name, port: mqttPort })),
       );
-      return new DemoCluster({ nodes, postgres, watch, balancer });
+      return new BalancedNodes(nodes, watch, balancer);
     } catch (error) {
       await Promise.all(nodes.map((node) => node.close()));
-      await postgres.close();
       throw error;
     }
   }
 
-  private constructor(parts: Pick<DemoCluster, 'nodes' | 'postgres' | 'watch' | 'balancer'>) {
-    this.nodes = parts.nodes;
-    this.postgres = parts.postgres;
-    this.watch = parts.watch;
-    this.balancer = parts.balancer;
+  private constructor(nodes: readonly NodeProcess[], watch: NodeWatch, balancer: TcpBalancer) {
+    this.nodes = nodes;
+    this.watch = watch;
+    this.balancer = balancer;
   }
 
   /** Ends all processes. Removes nothing. */
@@ -79,6 +72,5 @@ export class DemoCluster {
     this.watch.close();
     await this.balancer.close();
     await Promise.all(this.nodes.map((node) => node.close()));
-    await this.postgres.close();
   }
 }
