@@ -189,6 +189,7 @@ export const PROBLEMS = {
   authority_unusable: { status: 500, sentence: 'the keys and certificates of the authority cannot be used' },
   node_exists: { status: 409, sentence: 'another process runs as the node of this name' },
   node_removed: { status: 409, sentence: 'an operator removed the node of this name' },
+  node_superseded: { status: 503, sentence: 'other nodes have taken over the sessions of this node' },
   address_in_use: { status: 500, sentence: 'the address is in use' },
   output_failed: { status: 500, sentence: 'the output could not be written' },
   server_unreachable: { status: 503, sentence: 'no running Rollcall server was found' },

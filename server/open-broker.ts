@@ -89,7 +89,7 @@ export async function openBroker(
 
 function connectToCluster(
   { now, log }: ServerContext,
-  { registry }: Stores,
+  { registry, shared }: Stores,
   { broker, cluster }: { readonly broker: NodeBroker; readonly cluster: Cluster },
   opened: OpenParts,
 ): void {
@@ -98,7 +98,8 @@ function connectToCluster(
     return { sessions, connections: sessions + pending };
   });
   cluster.onOrder(drainOnOrder({ cluster, broker, now, log }));
-  const stop = connectLiveness({ cluster, broker, registry: registry as SharedRegistry, log });
+  const expectOwn = async () => shared?.nodes.expectOwn();
+  const stop = connectLiveness({ cluster, broker, registry: registry as SharedRegistry, expectOwn, log });
   opened.add({ close: async () => stop() });
 }
 

@@ -53,7 +53,10 @@ export interface FleetServerOptions {
   /** Milliseconds since the epoch. */
   readonly now: () => number;
   readonly log: Logger;
-  /** Another process has the name of this node, or an operator removed it: the server has to be closed. Called once. */
+  /**
+   * Another process has the name of this node (Problem `node_exists`), an operator removed it (`node_removed`), or others took over its sessions
+   * (`node_superseded`): the server has to be closed. After the last one it can be started again. Called once.
+   */
   readonly lost?: (problem: Problem) => void;
   /** Counters of the log's destination. */
   readonly logLines?: CounterSource;

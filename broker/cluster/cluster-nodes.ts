@@ -16,6 +16,8 @@ export interface ClusterNodesOptions {
   readonly node: string;
   /** The monotonic clock of leases. */
   readonly monotonic: () => number;
+  /** Others have taken over what this node had: nothing of it is stored any more. Called once. */
+  readonly onSuperseded?: ((problem: Problem) => void) | undefined;
   readonly log: Logger;
 }
 
@@ -45,6 +47,7 @@ export class ClusterNodes {
   readonly #options: ClusterNodesOptions;
   readonly #leases: LeaseTable;
   #known: readonly KnownNode[] = [];
+  #superseded: Problem | undefined;
   #isClosed = false;
   #ended: Promise<void> = Promise.resolve();
   readonly #listeners = new Set<() => void>();
@@ -93,8 +96,13 @@ export class ClusterNodes {
   /** Within a transaction: it commits only while no other node has taken over what this one has. */
   async fence(transaction: PostgresTransaction): Promise<void> {
     const { count } = await transaction.query(FENCE, [this.name, this.epoch]);
-    if (count === 0)
-      throw new Problem('unavailable', { reason: 'another node has taken over the sessions of this one' });
+    if (count === 0) throw this.#supersede();
+  }
+
+  /** Looks whether this node still has what it had. Throws Problem `node_superseded`, and what the database throws. */
+  async expectOwn(): Promise<void> {
+    await this.look();
+    if (this.#superseded !== undefined) throw this.#superseded;
   }
 
   /** What a dead node had belongs to nobody any more. False: it lives, or another node was faster. */
@@ -103,8 +111,8 @@ export class ClusterNodes {
     if (lease !== undefined && !this.#leases.isFree(lease)) return false;
     const { count } = await this.#options.database.execute(
       `UPDATE session_nodes SET epoch = epoch + 1 WHERE name = $1 AND epoch = $2
-        AND NOT EXISTS (SELECT 1 FROM leases WHERE name = $3 AND epoch <> $4)`,
-      [name, epoch, NODE_LEASES + name, lease?.epoch ?? 0],
+        AND NOT EXISTS (SELECT 1 FROM leases WHERE name = $3 AND (epoch <> $4 OR renewed_at <> $5))`,
+      [name, epoch, NODE_LEASES + name, lease?.epoch ?? 0, lease?.renewedAt ?? 0],
     );
     return count > 0;
   }
@@ -118,12 +126,23 @@ export class ClusterNodes {
     ]);
     const alive = new Set(leases.filter((lease) => !this.#leases.isFree(lease)).map(({ name }) => name));
     this.#known = rows.map((row) => ({ ...row, isAlive: row.name === this.name || alive.has(NODE_LEASES + row.name) }));
+    if (this.#known.some(({ name, epoch }) => name === this.name && epoch !== this.epoch)) this.#supersede();
     for (const listener of this.#listeners) listener();
   }
 
   async close(): Promise<void> {
     this.#isClosed = true;
     await this.#ended;
+  }
+
+  #supersede(): Problem {
+    if (this.#superseded === undefined) {
+      this.#superseded = new Problem('node_superseded', {
+        reason: `another node took over the sessions of ${this.name}`,
+      });
+      this.#options.onSuperseded?.(this.#superseded);
+    }
+    return this.#superseded;
   }
 
   async #watch(): Promise<void> {

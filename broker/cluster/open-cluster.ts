@@ -4,6 +4,7 @@
  */
 
 import { setTimeout as delay } from 'node:timers/promises';
+import type { Problem } from '@rollcall/protocol';
 import type { Logger } from 'pino';
 import type { Wakes } from '../../storage/index.ts';
 import { migrate, type PostgresDatabase } from '../../storage/postgres/index.ts';
@@ -24,6 +25,8 @@ export interface ClusterOptions {
   readonly node: string;
   /** The monotonic clock of leases. */
   readonly monotonic: () => number;
+  /** Others have taken over the sessions of this node: the server has to begin again. Called once. */
+  readonly onSuperseded?: (problem: Problem) => void;
   readonly limits?: Partial<SessionStoreLimits>;
   /** Milliseconds since the epoch. */
   readonly now: () => number;

@@ -15,6 +15,7 @@ import { runOnBun } from '../bun.ts';
 import { integerBetween, repeated, run, withJsonOption } from '../command-line.ts';
 import { ConfigReload } from '../config-reload.ts';
 import { publicNameAdvice, publicNames } from '../public-names.ts';
+import { runUntilStopped } from '../run-until-stopped.ts';
 import { openServiceManager } from '../service-manager.ts';
 import { untilServerStopped } from '../stop-signals.ts';
 import { type OutputForm, printJson, printResult } from '../terminal.ts';
@@ -60,30 +61,25 @@ const serve = run<ServeOptions>(async ({ options, form }) => {
   // Signals are handled first: one that arrives while the server starts must still close it.
   await untilServerStopped(
     async (stopped) => {
-      const lost = Promise.withResolvers<Problem>();
-      const server = await startFleetServer({
-        lost: lost.resolve,
-        config,
-        version,
-        environment: process.env,
-        now: Date.now,
-        log,
-        logLines: standardError,
+      const start = (lost: (problem: Problem) => void) =>
+        startFleetServer({
+          ...{ lost, config, version, log },
+          environment: process.env,
+          now: Date.now,
+          logLines: standardError,
+        });
+      const { server, signal } = await runUntilStopped({ config, stopped, start, log }, async (started, isFirst) => {
+        if (isFirst) {
+          log.info({ version, runtime: `${runtime.name} ${runtime.version}` }, 'started');
+          announce(started, config, form);
+          await inviteFirstOperator(started, config, form);
+          warnOfLoopbackName(config, started, log);
+        }
+        const ready = () => manager.ready(`EST ${started.enrollUrl}, MQTT ${started.mqttUrl}`);
+        ready();
+        reload.target({ server: started, begins: () => manager.reloading(), ends: ready });
+        return () => reload.target(undefined);
       });
-      log.info({ version, runtime: `${runtime.name} ${runtime.version}` }, 'started');
-      announce(server, config, form);
-      await inviteFirstOperator(server, config, form);
-      warnOfLoopbackName(config, server, log);
-      const ready = () => manager.ready(`EST ${server.enrollUrl}, MQTT ${server.mqttUrl}`);
-      ready();
-      reload.target({ server, begins: () => manager.reloading(), ends: ready });
-      const signal = await Promise.race([stopped, lost.promise]);
-      reload.target(undefined);
-      // Another process may act in its place: nothing is drained.
-      if (signal instanceof Problem) {
-        await server.close();
-        throw signal;
-      }
       log.info({ signal, within: config.drain.within }, 'stopping');
       manager.stopping('ending sessions', config.drain.within + STOP_MS);
       await server.drain();

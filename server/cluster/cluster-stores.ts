@@ -64,7 +64,10 @@ export async function openClusterStores(
   reportOverShare({ telemetry, events: events.log, log });
   const sinks = opened.add(createLeasedSinks(cluster, sinkOptions(context, settings, { registry, telemetry, events })));
   const { clock: monotonic } = cluster;
-  const sessions = opened.add(await openCluster({ database, wakes, node, monotonic, ...sessionRules(context) }));
+  const { lose: onSuperseded } = cluster;
+  const sessions = opened.add(
+    await openCluster({ database, wakes, node, monotonic, onSuperseded, ...sessionRules(context) }),
+  );
   return { registry, telemetry, events, sinks, sessions, shared: sessions };
 }
 

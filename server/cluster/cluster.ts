@@ -57,8 +57,13 @@ export interface Cluster {
   liveness(): Liveness;
   /** Called at each change. Returns a function that removes the listener. */
   onLiveness(listener: (liveness: Liveness) => void): () => void;
-  /** Another process has the name of this node, or an operator removed it: it has to stop. Called once, also when that was before. */
+  /**
+   * Another process has the name of this node, an operator removed it, or others took over its sessions: it has to stop. Called once, also
+   * when that was before.
+   */
   onLost(listener: (problem: Problem) => void): void;
+  /** Others have taken over the sessions of this node. */
+  lose(problem: Problem): void;
   /** All of the fleet, also those that are gone. */
   nodes(): Promise<readonly ListedNode[]>;
   /** Its process ends at its next heartbeat, and none of this name starts until it joins again. False: there is none of this name. */
@@ -200,6 +205,7 @@ async function openNode({ database, nats, node, roles, version, now, log }: Node
       return () => listeners.delete(listener);
     },
     onLost: (listener) => void lost.promise.then(listener),
+    lose: lost.resolve,
     nodes: () => records.list(),
     remove: (name) => records.remove(name, now()),
     order: async (name, order) => {

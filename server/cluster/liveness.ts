@@ -1,9 +1,11 @@
 /**
- * Has the broker of a node act only while others know that the node is there. A node that is heard again first does what follows from the
- * changes that it missed, so that nothing of a device that was revoked meanwhile is acknowledged or delivered.
+ * Has the broker of a node act only while others know that the node is there. A node that is heard again first looks whether its sessions are
+ * still its own, and does what follows from the changes that it missed, so that nothing of a device that was revoked meanwhile is acknowledged
+ * or delivered.
  */
 
 import { setTimeout as delay } from 'node:timers/promises';
+import { Problem } from '@rollcall/protocol';
 import type { Logger } from 'pino';
 import type { NodeBroker } from '../../broker/index.ts';
 import type { SharedRegistry } from '../../registry/open.ts';
@@ -14,6 +16,8 @@ export interface LivenessOptions {
   readonly cluster: Pick<Cluster, 'liveness' | 'onLiveness'>;
   readonly broker: Pick<NodeBroker, 'setDeaf' | 'closeSessions'>;
   readonly registry: Pick<SharedRegistry, 'changesHeard'>;
+  /** Throws Problem `node_superseded` when other nodes have taken over the sessions of this one, and what the database throws. */
+  readonly expectOwn: () => Promise<void>;
   readonly log: Logger;
   /** Milliseconds between two tries to read what was missed; 250 when left out. */
   readonly retryEvery?: number;
@@ -23,7 +27,7 @@ const RETRY_EVERY_MS = 250;
 
 /** Returns a function that ends it. */
 export function connectLiveness(options: LivenessOptions): () => void {
-  const { cluster, broker, registry, log, retryEvery = RETRY_EVERY_MS } = options;
+  const { cluster, broker, registry, expectOwn, log, retryEvery = RETRY_EVERY_MS } = options;
   // A change that comes meanwhile makes an earlier one void.
   let changes = 0;
 
@@ -31,10 +35,12 @@ export function connectLiveness(options: LivenessOptions): () => void {
     const own = changes;
     while (own === changes) {
       try {
+        await expectOwn();
         await registry.changesHeard();
         if (own === changes && cluster.liveness() === 'alive') broker.setDeaf(false);
         return;
       } catch (error) {
+        if (error instanceof Problem && error.code === 'node_superseded') return broker.closeSessions();
         log.warn({ err: error }, 'changes of other nodes could not be read; this node stays deaf');
         await delay(retryEvery, undefined, { ref: false });
       }

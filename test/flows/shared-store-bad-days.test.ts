@@ -5,13 +5,14 @@ import { join } from 'node:path';
 import { expect, it } from 'vitest';
 import { sharedStore } from '../fixtures/cluster-node.ts';
 import { startFleet } from '../fixtures/fleet.ts';
-import { closed, connectMqtt } from '../fixtures/mqtt.ts';
+import { closed, connectMqtt, startMqtt } from '../fixtures/mqtt.ts';
 import { suitePostgres } from '../fixtures/postgres-cluster.ts';
 import { rollcall } from '../fixtures/program.ts';
 import { describeWithClients } from '../fixtures/real-client.ts';
 import { temporaryDirectory } from '../fixtures/temporary.ts';
 
 const STARTS_MS = 120_000;
+const PATIENT = { timeout: 60_000 };
 
 describeWithClients('a node that shares a store', ['postgres'], () => {
   const postgres = suitePostgres();
@@ -75,13 +76,16 @@ describeWithClients('a node that shares a store', ['postgres'], () => {
   );
 
   it(
-    'that is stopped is named in the proof of a revocation with the time of its end, and acknowledges nothing of the device when it goes on',
+    'that is stopped is named in the proof of a revocation with the time of its end, acknowledges nothing of the device when it goes on, and starts anew',
     async () => {
       const store = await sharedStore(postgres());
       const a = await store.node('a');
       const b = await store.node('b', { like: a });
       const said = async (...args: readonly string[]) => (await rollcall([...args, '--data', a.data])).stdout;
       const client = await connectMqtt(b.reached(await a.enroll('pump-1')));
+      const other = b.reached(await a.enroll('pump-2'));
+      const before = await connectMqtt(other, { clean: false });
+      await before.subscribeAsync('devices/pump-2/commands/+/+', { qos: 1 });
       process.kill(b.server.pid, 'SIGSTOP');
       const ended = closed(client);
       client.publish('devices/pump-1/telemetry/heat', '21.5', { qos: 1 }, (error) => {
@@ -96,16 +100,26 @@ describeWithClients('a node that shares a store', ['postgres'], () => {
         { name: 'b', state: 'deaf', deafSince, closedBy },
       ]);
       expect(Date.parse(closedBy as string) - Date.parse(deafSince as string)).toBe(29_000);
-      const again = await said('device', 'revoke', 'pump-1', '--reason', 'keyCompromise');
+      const repeated = await said('device', 'revoke', 'pump-1', '--reason', 'keyCompromise');
       const deaf = `b is deaf since ${deafSince}, its sockets are closed by ${closedBy}`;
-      expect(again).toContain('confirmed by 1 of 2 brokers');
-      expect(again).toContain(deaf);
+      expect(repeated).toContain('confirmed by 1 of 2 brokers');
+      expect(repeated).toContain(deaf);
       expect(await said('device', 'show', 'pump-1')).toMatch(
         new RegExp(`^applied   revoke at .*, confirmed by 1 of 2 brokers\\n +${deaf}$`, 'm'),
       );
 
       process.kill(b.server.pid, 'SIGCONT');
       await ended;
+      // Others have its sessions: it starts anew on the same ports, and gets them back as its devices do.
+      await b.server.untilLogged('the server starts again');
+      const states = async () =>
+        (await a.operator.showDevice({ id: 'pump-1' })).lastChange?.nodes.map(({ state }) => state);
+      await expect.poll(states, PATIENT).toEqual(['confirmed', 'closed']);
+      const again = startMqtt(other, { clean: false, reconnectPeriod: 100 });
+      expect(await new Promise((resolve) => again.once('connect', resolve))).toMatchObject({ sessionPresent: true });
+      // Acknowledged when it is stored.
+      await again.subscribeAsync('devices/pump-2/commands/open/+', { qos: 1 });
+      await again.publishAsync('devices/pump-2/telemetry/heat', '21.5', { qos: 1 });
       expect(await a.operator.queryTelemetry({ device: 'pump-1', limit: 10 })).toEqual([]);
     },
     STARTS_MS,
