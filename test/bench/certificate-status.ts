@@ -122,7 +122,7 @@ async function connectRows({ sizes, servers, load }: Bench): Promise<readonly Re
   cpSync(servers.data, revoking, { recursive: true });
   fill({ file: join(revoking, 'registry.db'), devices: sizes.registered, status: 'revoked' });
   const none = await servers.startRollcall();
-  const many = await servers.startRollcall(revoking);
+  const many = await servers.startRollcall({ data: revoking });
   const count = sizes.connects;
   const burst = async (server: RunningRollcall): Promise<number> => {
     const before = cpuOf(server.pid);

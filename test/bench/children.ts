@@ -26,7 +26,7 @@ export interface Start {
 }
 
 const STOP_WITHIN_MS = 10_000;
-const READY_WITHIN_MS = 30_000;
+const READY_WITHIN_MS = 120_000;
 
 export class BenchResources {
   readonly directory = mkdtempSync(join(tmpdir(), 'rollcall-bench-'));

@@ -6,6 +6,7 @@ export const ROWS = [
   'enroll',
   'connect',
   'publish',
+  'workers',
   'memory',
   'status',
   'revoke',

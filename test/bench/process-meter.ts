@@ -21,9 +21,7 @@ const QUIET_WITHIN_MS = 5_000;
 export function cpuOf(pid: number): number {
   try {
     let nanoseconds = 0;
-    for (const thread of readdirSync(`/proc/${pid}/task`)) {
-      nanoseconds += Number(readFileSync(`/proc/${pid}/task/${thread}/schedstat`, 'latin1').split(' ')[0]);
-    }
+    for (const thread of readdirSync(`/proc/${pid}/task`)) nanoseconds += threadNanoseconds(pid, thread);
     if (nanoseconds > 0) return nanoseconds / 1000;
   } catch {
     // a kernel without CONFIG_SCHED_INFO
@@ -32,6 +30,39 @@ export function cpuOf(pid: number): number {
   // The second field is the program's name in parentheses, which may hold spaces; utime and stime are fields 14 and 15.
   const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
   return (Number(fields[11]) + Number(fields[12])) * TICK_MICROSECONDS;
+}
+
+/** The same of its main thread alone. */
+export function mainThreadCpuOf(pid: number): number {
+  return threadNanoseconds(pid, pid) / 1000;
+}
+
+function threadNanoseconds(pid: number, thread: number | string): number {
+  return Number(readFileSync(`/proc/${pid}/task/${thread}/schedstat`, 'latin1').split(' ')[0]);
+}
+
+/** Of a process and its children, also those that have ended, in microseconds; in steps of 10 ms. */
+export function cpuOfFamily(pid: number): number {
+  let ticks = 0;
+  for (const name of readdirSync('/proc')) {
+    if (!/^\d+$/.test(name)) continue;
+    const fields = statFieldsOf(name);
+    if (fields === undefined) continue;
+    const [utime, stime, endedUtime, endedStime] = fields.slice(11, 15).map(Number) as [number, number, number, number];
+    if (name === String(pid)) ticks += utime + stime + endedUtime + endedStime;
+    else if (fields[1] === String(pid)) ticks += utime + stime;
+  }
+  return ticks * TICK_MICROSECONDS;
+}
+
+/** From the third field on. Undefined when the process is gone. */
+function statFieldsOf(pid: string): readonly string[] | undefined {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
+    return stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+  } catch {
+    return undefined;
+  }
 }
 
 /** Resident memory in bytes. */

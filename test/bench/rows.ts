@@ -22,6 +22,7 @@ import { revocation } from './revocation.ts';
 import type { OwnName, PeerName, RunningServer, ServerName } from './servers.ts';
 import { sinks } from './sinks.ts';
 import { type Spread, spread } from './statistics.ts';
+import { workers } from './workers.ts';
 
 /** To reach. The peers do less: they look up no certificate and store nothing. */
 const CONNECT_AT_MOST: AtMost = { rollcall: { mosquitto: 1.1 }, rollcallOnBun: { mosquitto: 0.85 } };
@@ -44,6 +45,7 @@ export const ROW: Readonly<Record<RowName, (bench: Bench) => Promise<readonly Re
   enroll,
   connect,
   publish,
+  workers,
   memory,
   revoke: revocation,
   status: certificateStatus,
@@ -63,6 +65,7 @@ export function devicesFor(row: RowName, sizes: Sizes): number {
     case 'enroll':
       return 0; // it makes its own
     case 'connect':
+    case 'workers':
       return (sizes.connectRounds + WARM_UPS) * sizes.connects; // each connects once: no session is resumed
     case 'publish':
     case 'ca':

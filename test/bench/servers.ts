@@ -35,6 +35,13 @@ export interface RunningRollcall extends RunningServer {
   readonly consoleUrl: string;
 }
 
+export interface RollcallStart {
+  /** The fleet's data directory, unless another is given. */
+  readonly data?: string;
+  /** `--workers`; one without it. */
+  readonly workers?: number;
+}
+
 export interface Servers {
   readonly names: readonly ServerName[];
   /** Why a server is not measured. */
@@ -42,8 +49,7 @@ export interface Servers {
   /** The data directory of the fleet, and one for what a row needs besides. */
   readonly data: string;
   readonly directory: string;
-  /** On the fleet's data directory, unless another is given. */
-  startRollcall(other?: string): Promise<RunningRollcall>;
+  startRollcall(start?: RollcallStart): Promise<RunningRollcall>;
   start(name: ServerName): Promise<RunningServer>;
   /** Copies the data directory, while no server uses it: two servers that run at the same time need one each. */
   copyData(): void;
@@ -62,7 +68,7 @@ const LOOP_DELAY_WITHIN_MS = 5_000;
  * The default configuration, except for the limits that would refuse a fleet from one address: those are raised, not
  * switched off, so that what they cost is measured too.
  */
-const ROLLCALL_CONFIG = `
+export const WITHOUT_RATE_LIMITS = `
 requests:
   perSecondPerAddress: 1000000
 enroll:
@@ -101,7 +107,7 @@ export function prepareServers(
 ): Servers {
   const { data, peers, profiles } = place;
   const config = join(borrowed.directory, 'rollcall.yaml');
-  writeFileSync(config, ROLLCALL_CONFIG);
+  writeFileSync(config, WITHOUT_RATE_LIMITS);
   const profiling = profiles === undefined ? [] : ['--cpu-prof', `--cpu-prof-dir=${profiles}`];
   const nodeArgs = [...profiling, '--expose-gc', '--import', SERVER_PRELOAD];
   const bun = findBun();
@@ -109,11 +115,12 @@ export function prepareServers(
   // Inherited by the servers, where the preloaded module reads it.
   process.env.ROLLCALL_BENCH_DIRECTORY = borrowed.directory;
 
-  async function startRollcall(other = data, name: OwnName = 'rollcall'): Promise<RunningRollcall> {
-    const free = ['--enroll-port', '0', '--mqtt-port', '0', '--console-port', '0'];
+  async function startRollcall(start: RollcallStart = {}, name: OwnName = 'rollcall'): Promise<RunningRollcall> {
+    const { data: own = data, workers = 1 } = start;
+    const free = ['--enroll-port', '0', '--mqtt-port', '0', '--console-port', '0', '--workers', String(workers)];
     const [program, options, runtime] =
       name === 'rollcall' ? [process.execPath, nodeArgs, 'node'] : [bun?.path ?? '', bunArgs, 'bun'];
-    const serve = [ROLLCALL, 'serve', '--runtime', runtime, '--config', config, '--data', other, '--json', ...free];
+    const serve = [ROLLCALL, 'serve', '--runtime', runtime, '--config', config, '--data', own, '--json', ...free];
     const child = borrowed.start({ name, program, args: [...options, ...serve] });
     const ready = JSON.parse(await child.firstLine()) as Record<
       'enrollUrl' | 'mqttUrl' | 'consoleUrl' | 'socket',
@@ -168,13 +175,18 @@ export function prepareServers(
     data,
     directory: borrowed.directory,
     startRollcall,
-    copyData: () => cpSync(data, copy, { recursive: true, filter: isFileOrDirectory }),
+    copyData: () => copyDirectory(data, copy),
     start(name) {
       if (name === 'rollcall') return startRollcall();
-      if (name === 'rollcallOnBun') return startRollcall(copy, name);
+      if (name === 'rollcallOnBun') return startRollcall({ data: copy }, name);
       return name === 'aedes' ? startStockAedes() : startMosquitto();
     },
   };
+}
+
+/** Of a data directory that no server uses. */
+export function copyDirectory(from: string, to: string): void {
+  cpSync(from, to, { recursive: true, filter: isFileOrDirectory });
 }
 
 /** Leaves out the operator socket. */
