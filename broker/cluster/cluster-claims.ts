@@ -42,6 +42,8 @@ export class ClusterClaims {
   readonly #owned = new Set<string>();
   /** Client ids whose claim is being given up with the next commit. */
   readonly #leaving = new Set<string>();
+  /** Client ids that are being given to another node. */
+  readonly #handingOver = new Set<string>();
   readonly #handedOver = new Map<string, (handedOver: HandedOver) => void>();
   readonly #turns = new Map<string, Promise<unknown>>();
 
@@ -60,14 +62,15 @@ export class ClusterClaims {
 
   /** Resolves when this node has the client id; with what its former node said of its connection. */
   async own(clientId: string): Promise<HandedOver | undefined> {
-    if (this.#owned.has(clientId)) return undefined;
+    if (this.#owned.has(clientId) && !this.#handingOver.has(clientId)) return undefined;
     return this.inTurn(clientId, () => this.#own(clientId));
   }
 
   /** The session has ended with its connection: any node may have the next one. */
   leave(clientId: string): void {
     const { commits, nodes } = this.#options;
-    if (!this.#owned.delete(clientId)) return;
+    // A session that ends because another node gets it leaves its claim to that node.
+    if (this.#handingOver.has(clientId) || !this.#owned.delete(clientId)) return;
     this.#leaving.add(clientId);
     commits.add({ name: 'dropClaim', values: [clientId, nodes.name] }, clientId.length + 100);
     const left = () => void this.#leaving.delete(clientId);
@@ -79,11 +82,16 @@ export class ClusterClaims {
     await this.inTurn(clientId, async () => {
       if (!this.#owned.has(clientId)) return; // The other node looks again where it is.
       const { commits, nodes, outbox } = this.#options;
-      const handedOver = await give();
-      this.#owned.delete(clientId);
-      commits.add({ name: 'moveClaim', values: [to, clientId, nodes.name] }, clientId.length + 100);
-      outbox.send([to], handedOver);
-      await commits.durable();
+      this.#handingOver.add(clientId);
+      try {
+        const handedOver = await give();
+        this.#owned.delete(clientId);
+        commits.add({ name: 'moveClaim', values: [to, clientId, nodes.name] }, clientId.length + 100);
+        outbox.send([to], handedOver);
+        await commits.durable();
+      } finally {
+        this.#handingOver.delete(clientId);
+      }
     });
   }
 

@@ -11,6 +11,8 @@ const subscription = { topic: 'devices/dev-1/commands/+/+', qos: 1 } as const;
 
 /** Of two clients with one id, one after the other; other ids compete meanwhile. */
 const ROUNDS = 10;
+/** After so many rounds the one that is left moves to the other node. */
+const MOVES = 4;
 
 const payloads = (packets: readonly { readonly cmd: string; readonly payload?: unknown }[]) =>
   packets.filter(({ cmd }) => cmd === 'publish').map(({ payload }) => String(payload));
@@ -52,7 +54,7 @@ describeWithClients('brokers over one PostgreSQL', ['postgres'], () => {
   });
 
   it('leave exactly one of two clients with one id that connect to both at once, 200 times', async () => {
-    const { a, b } = await start();
+    const { database, a, b } = await start();
     const compete = async (clientId: string) => {
       const credentials = a.test.enroll(device(clientId));
       const sessions = () =>
@@ -68,6 +70,14 @@ describeWithClients('brokers over one PostgreSQL', ['postgres'], () => {
         const received = left[0]?.packets.length;
         left[0]?.send({ cmd: 'pingreq' });
         await expect.poll(() => left[0]?.packets.length).toBeGreaterThan(received as number);
+        if (round >= MOVES) continue;
+        // It moves to the other node when its client connects there, and the claim moves with it.
+        const [to] = [a, b].filter(({ test }) => !test.broker.sessions().some((one) => one.clientId === clientId));
+        const moved = await (to as ClusterNode).test.session(credentials, { clientId, clean: round % 2 === 0 });
+        await left[0]?.closed;
+        expect(moved.socket.destroyed).toBe(false);
+        const { rows } = await database.query('SELECT node FROM session_claims WHERE client_id = $1', [clientId]);
+        expect(rows).toEqual([{ node: to?.name }]);
       }
     };
     await Promise.all(Array.from({ length: 200 / ROUNDS }, (_, n) => compete(`dev-${n}`)));
