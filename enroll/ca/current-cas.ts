@@ -52,7 +52,7 @@ async function recordFirstCas(options: CurrentCasOptions): Promise<void> {
   if (known.length > 0 && (await directory.readCertificate('root')) === undefined) {
     throw new Problem('authority_unusable', {
       reason: `expected root.pem in ${directory.path}, found none, and the registry knows devices that trust it`,
-      hint: 'restore ca/ from the same backup as registry.db',
+      hint: 'use the ca/ directory of another node of this fleet, or of the backup that the registry is from',
     });
   }
   const first = await openCaCertificates(directory, keys, options);
@@ -65,6 +65,14 @@ async function recordFirstCas(options: CurrentCasOptions): Promise<void> {
     });
   }
   const issuing = newIssuer('issuing', first.issuing.der, root.id, []);
+  if (known.length === 0) {
+    const recordedFirst = await registry.addFirstIssuers([root, issuing], ACTOR);
+    if (recordedFirst === root.id) return;
+    throw new Problem('authority_unusable', {
+      reason: `another node has created the root ${recordedFirst} of this fleet meanwhile, and ${directory.path} has ${root.id}`,
+      hint: 'move the ca/ directory of this node away, and use that of the other one',
+    });
+  }
   await registry.addIssuers([root, issuing], ACTOR);
   // An operator removed the issuing CA while the server was down, and this start created another.
   const isReplacement = known.length === 2 && known.every(({ id }) => id !== issuing.id);

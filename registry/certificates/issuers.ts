@@ -43,6 +43,11 @@ export interface IssuerStore {
    * is. The first issuing CA is recorded as the issuer of all earlier certificates.
    */
   addIssuers(issuers: readonly NewIssuer[], actor: Actor): Promise<void>;
+  /**
+   * Records the first root and issuing CA, unless there is a root already. Returns the id of the first root that is recorded: another one when
+   * another node was faster.
+   */
+  addFirstIssuers(issuers: readonly [root: NewIssuer, issuing: NewIssuer], actor: Actor): Promise<string>;
   /** The prepared CA signs from now on, and its root if that is prepared too; the active one becomes outgoing. Problem `ca_state_conflict` when it isn't prepared. */
   activateIssuer(id: string, actor: Actor): Promise<void>;
   /** Of an outgoing CA. Problem `ca_state_conflict` otherwise. */
@@ -81,6 +86,14 @@ export function createIssuerStore(database: RegistryDatabase): IssuerStore {
     addIssuers: async (issuers, actor) =>
       write(function* (tx) {
         for (const issuer of issuers) yield* addIssuer(tx, issuer, actor);
+      }),
+    addFirstIssuers: async (issuers, actor) =>
+      write(function* (tx) {
+        const sql = `SELECT id FROM issuers WHERE role = 'root' ORDER BY prepared_at, id LIMIT 1`;
+        const first = yield* tx.get<{ readonly id: string }>(sql, {});
+        if (first !== undefined) return first.id;
+        for (const issuer of issuers) yield* addIssuer(tx, issuer, actor);
+        return issuers[0].id;
       }),
     activateIssuer: async (id, actor) => write((tx) => activate(tx, id, actor)),
     taintIssuer: async (id, actor) =>

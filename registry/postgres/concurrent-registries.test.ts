@@ -6,6 +6,7 @@ import { device, OPERATOR, RegistryFixture, service } from '../../test/behaviour
 import { suitePostgres } from '../../test/fixtures/postgres-cluster.ts';
 import { PostgresRegistries } from '../../test/fixtures/postgres-registry.ts';
 import { describeWithClients } from '../../test/fixtures/real-client.ts';
+import type { NewIssuer } from '../certificates/issuers.ts';
 import type { Registry } from '../registry.ts';
 
 describeWithClients('two nodes with one registry on PostgreSQL', ['postgres'], () => {
@@ -44,6 +45,25 @@ describeWithClients('two nodes with one registry on PostgreSQL', ['postgres'], (
     expect(await nodes[0].listDevices({ limit: 100 })).toHaveLength(10);
     // Of the refusals of one token, the first 32 of an hour are recorded.
     await expectAudit(nodes[0], { 'device.enrolled done': 10, 'device.enrolled refused': 32 });
+  });
+
+  it('the first root of a fleet is that of one node, however often two create one at once', async () => {
+    const { nodes } = await twoNodes();
+    const ca = (digit: string, role: NewIssuer['role'], rootId?: string): NewIssuer => ({
+      ...{ id: digit.repeat(40), role, rootId, der: Buffer.from(digit), chain: '' },
+      ...{ notBefore: 0, notAfter: Date.UTC(2050, 0, 1) },
+    });
+    for (let round = 0; round < 10; round += 1) {
+      await registries.ask((schema) => `DELETE FROM ${schema}.issuers`);
+      const first = await Promise.all(
+        nodes.map((node, index) => {
+          const root = ca(`${index}`, 'root');
+          return node.addFirstIssuers([root, ca(`${index + 2}`, 'issuing', root.id)], OPERATOR);
+        }),
+      );
+      expect(new Set(first).size).toBe(1);
+      expect(await nodes[0].listIssuers()).toMatchObject([{ id: first[0], state: 'active' }, { rootId: first[0] }]);
+    }
   });
 
   it('one device id is enrolled once, whatever tokens and nodes ask for it', async () => {

@@ -49,6 +49,25 @@ describeWithClients('a node that shares a store', ['postgres'], () => {
   );
 
   it(
+    'is refused when it creates a CA at the same moment as another one, and the fleet has one root',
+    async () => {
+      const store = await sharedStore(postgres());
+      const started = await Promise.allSettled([store.node('a'), store.node('b')]);
+      expect(started.map(({ status }) => status).sort()).toEqual(['fulfilled', 'rejected']);
+      const refused = started.find((one) => one.status === 'rejected');
+      expect(String(refused?.reason)).toMatch(
+        /another node has created the root|the registry knows devices that trust it/,
+      );
+      const ca = (schema: string) => `SELECT role, state FROM ${schema}.issuers ORDER BY role DESC`;
+      expect(await store.ask(ca)).toEqual([
+        { role: 'root', state: 'active' },
+        { role: 'issuing', state: 'active' },
+      ]);
+    },
+    STARTS_MS,
+  );
+
+  it(
     'acknowledges nothing while the database does not answer, is not ready then, and goes on afterwards',
     async () => {
       const store = await sharedStore(postgres());
