@@ -8,7 +8,7 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Problem } from '@rollcall/protocol';
 import { keySigner, openPkcs11Token, REFUSED_PIN_FILE, readSecretFile } from '../enroll/index.ts';
-import { readActiveIssuer } from '../registry/index.ts';
+import { readActiveIssuer } from '../registry/open.ts';
 import type { BackupSigner } from '../server/backup/index.ts';
 import type { Config } from '../server/config/index.ts';
 

@@ -11,7 +11,7 @@ import {
   parseGroupName,
 } from '@rollcall/protocol';
 import { type Command, InvalidArgumentError } from 'commander';
-import { type ConsoleClient, openConsoleClient } from '../console/client.ts';
+import type { ConsoleClient } from '../console/client.ts';
 import { DURATION_RULE, formatDuration, parseDuration } from '../server/config/index.ts';
 import { consoleAddressOf, type FleetOptions } from './console-address.ts';
 import { inWordsOfCommand } from './request-errors.ts';
@@ -69,12 +69,22 @@ export function run<Options>(handler: (call: Call<Options>) => Promise<void>): (
   };
 }
 
+/** Runs a command whose module is loaded when it is called. */
+export function runLater(
+  load: () => Promise<(...parts: unknown[]) => Promise<void>>,
+): (...parts: unknown[]) => Promise<void> {
+  return async (...parts) => (await load())(...parts);
+}
+
 /** Runs a command with a client of the running server, and closes the client. */
 export function runWithServer<Options>(
   handler: (server: ConsoleClient, call: Call<Options & FleetOptions>) => Promise<void>,
 ): (...parts: unknown[]) => Promise<void> {
   return run<Options & FleetOptions>(async (call) => {
-    const server = openConsoleClient(consoleAddressOf(call.options));
+    const address = consoleAddressOf(call.options);
+    // Here, because help and errors in the command line need no client: the shapes of all requests and answers take half of a start.
+    const { openConsoleClient } = await import('../console/client.ts');
+    const server = openConsoleClient(address);
     try {
       await handler(server, call);
     } finally {

@@ -12,7 +12,8 @@ import { openConsoleClient } from '../console/client.ts';
 import { caId, certificatesInPem, createRenewalSchedule } from '../enroll/index.ts';
 import { openRegistry } from '../registry/open.ts';
 import { withDatabaseSnapshot } from '../server/backup/index.ts';
-import { CONSOLE_SOCKET, type Config, readPassphraseFile } from '../server/config/index.ts';
+import { CONSOLE_SOCKET, type Config } from '../server/config/index.ts';
+import { readPassphraseFile } from '../server/config/load.ts';
 import type { FleetCounts, StolenCa } from '../simulator/index.ts';
 import { everyPage } from './every-page.ts';
 

@@ -35,6 +35,9 @@ const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   demo: async () => (await import('./commands/demo.ts')).demoCommand(),
 };
 
+/** They need no command. */
+const VERSION_FLAGS = new Set(['--version', '-V']);
+
 /** The program with one of its commands, or with all of them when no command has this name. */
 export async function buildProgram(name = ''): Promise<Command> {
   const program = new Command('rollcall')
@@ -42,7 +45,11 @@ export async function buildProgram(name = ''): Promise<Command> {
     .version(versions())
     // An option behind a command belongs to that command.
     .enablePositionalOptions();
-  const loaders = Object.hasOwn(COMMANDS, name) ? [COMMANDS[name]] : Object.values(COMMANDS);
+  const loaders = Object.hasOwn(COMMANDS, name)
+    ? [COMMANDS[name]]
+    : VERSION_FLAGS.has(name)
+      ? []
+      : Object.values(COMMANDS);
   for (const load of loaders)
     if (load !== undefined) program.addCommand(await load(), { hidden: load === COMMANDS.man });
   for (const { command } of commandsOf(program)) {

@@ -7,11 +7,8 @@ import type { AddressInfo } from 'node:net';
 import { Problem, sendProblem } from '@rollcall/protocol';
 import type { Logger } from 'pino';
 import { createHttpServer, type RefusalLog, RequestBudget } from '../limits/index.ts';
+import { LIVE_PATH, PROBE_MEDIA_TYPE, READY_PATH } from './api/server.ts';
 import { HTTP_LIMITS, Listener, listenOnTcp } from './listener.ts';
-
-export const LIVE_PATH = '/livez';
-export const READY_PATH = '/readyz';
-export const PROBE_MEDIA_TYPE = 'text/plain; charset=utf-8';
 
 export interface ProbeAnswer {
   readonly status: 200 | 503;

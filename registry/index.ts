@@ -1,10 +1,12 @@
-/** Devices, services, tokens, certificates, policies and the audit. `open.ts` opens the SQLite engine behind the interface. */
+/**
+ * Devices, services, tokens, certificates, policies and the audit. `open.ts` opens the engines behind the interface and reads files of a
+ * registry: commands which only ask a server start without them.
+ */
 
 export { performAnnouncedAction } from './audit/announced-actions.ts';
 export { AuditChainVerifier, type AuditHead, readExportedEntry } from './audit/audit-chain.ts';
 export type { AuditEntry, AuditFilter } from './audit/audit-store.ts';
 export { type RequestOrigin, runWithOrigin } from './audit/request-origin.ts';
-export { readActiveIssuer, readAuditHead, readVerifiedAuditHead } from './backup-inspection.ts';
 export {
   AUTHORITY_EXPIRING_KINDS,
   compareExpiryCursors,
@@ -83,5 +85,4 @@ export {
   type RevokedEntry,
   type ServiceRecord,
 } from './registry.ts';
-export { inspectRegistry } from './sqlite/sqlite-database.ts';
 export type { CreatedToken, TokenRecord } from './tokens/tokens.ts';

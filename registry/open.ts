@@ -40,10 +40,12 @@ import { openDatabase } from './sqlite/sqlite-database.ts';
 import { createTokenStore } from './tokens/tokens.ts';
 import type { ChangeKind } from './transaction.ts';
 
+export { readActiveIssuer, readAuditHead, readVerifiedAuditHead } from './backup-inspection.ts';
 export type { CopiedTable } from './copy/copied-table.ts';
 export { auditFault, copyRegistry, digestRegistry, type TableDigest } from './copy/copy-registry.ts';
 export { PostgresRegistryRows } from './copy/postgres-registry.ts';
 export { SqliteRegistryRows } from './copy/sqlite-registry.ts';
+export { inspectRegistry } from './sqlite/sqlite-database.ts';
 
 export interface RegistryOptions extends RegistryRules {
   /** Path of the database; created with mode 0600 when it does not exist. Its directory must exist. */

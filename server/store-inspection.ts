@@ -1,7 +1,7 @@
 /** Whether this version can open the stores of a data directory. Changes nothing, so that another version can still open all of them. */
 
 import { inspectSessionFile } from '../broker/index.ts';
-import { inspectRegistry } from '../registry/index.ts';
+import { inspectRegistry } from '../registry/open.ts';
 import { inspectSinks, inspectTelemetry, type SinkSettings } from '../telemetry/index.ts';
 import type { DataDirectory } from './data-directory.ts';
 import { inspectFleetEvents } from './events/open.ts';

@@ -2,7 +2,6 @@ import { createReadStream } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { Problem, parseDecimal } from '@rollcall/protocol';
 import { Command, Option } from 'commander';
-import { openConsoleClient } from '../../console/client.ts';
 import { AuditChainVerifier, type AuditHead, readExportedEntry } from '../../registry/index.ts';
 import { instant, integerBetween, run, runWithServer, withServerOptions } from '../command-line.ts';
 import { consoleAddressOf, type FleetOptions } from '../console-address.ts';
@@ -69,7 +68,9 @@ const verify = run<VerifyOptions>(async ({ options, form }) => {
 });
 
 async function verifyOnServer(options: VerifyOptions): Promise<Verdict> {
-  const server = openConsoleClient(consoleAddressOf(options));
+  const address = consoleAddressOf(options);
+  const { openConsoleClient } = await import('../../console/client.ts');
+  const server = openConsoleClient(address);
   try {
     return await server.verifyAudit(options.head === undefined ? {} : { head: options.head });
   } finally {

@@ -2,9 +2,9 @@
 
 import { type DeviceId, Problem } from '@rollcall/protocol';
 import { Command } from 'commander';
-import { type ConsoleAddress, openConsoleClient } from '../../console/client.ts';
+import type { ConsoleAddress } from '../../console/client.ts';
 import type { Finding } from '../../console/index.ts';
-import { type Config, loadConfig, runtime, version } from '../../server/config/index.ts';
+import { type Config, runtime, version } from '../../server/config/index.ts';
 import { deviceId, instant, run, runWithServer, withServerOptions } from '../command-line.ts';
 import { consoleAddressOf, type FleetOptions } from '../console-address.ts';
 import { deviceFindings, diagnosisText } from '../device-findings.ts';
@@ -35,6 +35,7 @@ const examineServer = run<DoctorOptions>(async ({ options, form }) => {
   if (options.token !== undefined || options.since !== undefined) {
     throw new Problem('usage', { reason: 'expected --device with --token and --since' });
   }
+  const { loadConfig } = await import('../../server/config/load.ts');
   const config = loadConfig({ file: options.config, environment: process.env, flags: [[['data'], options.data]] });
   const running = await runningServerFindings({ ...options, data: config.data });
   const findings = running ?? (await stoppedServerFindings(config));
@@ -53,6 +54,7 @@ async function runningServerFindings(options: DoctorOptions): Promise<readonly F
     throw error;
   }
   const isNamed = options.socket !== undefined || 'url' in address;
+  const { openConsoleClient } = await import('../../console/client.ts');
   const { examineRunningServer } = await import('../server-findings.ts');
   const server = openConsoleClient(address);
   try {

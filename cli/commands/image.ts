@@ -13,9 +13,7 @@ import {
   withJsonOption,
   withServerOptions,
 } from '../command-line.ts';
-import { connectFromHere } from '../image/connect-from-here.ts';
-import { type ImageOptions, type ImageToken, makeImage, makeKits } from '../image/make-image.ts';
-import { verifyImages } from '../image/verify-image.ts';
+import type { ImageOptions, ImageToken } from '../image/make-image.ts';
 import { tokenAdvice } from '../public-names.ts';
 import { printJson, printResult } from '../terminal.ts';
 
@@ -38,6 +36,7 @@ const IDS_FILE_MAX_BYTES = 1_048_576;
 
 const make = runWithServer<MakeOptions>(async (server, { options, form }) => {
   const ids = deviceIds(options);
+  const { makeImage, makeKits } = await import('../image/make-image.ts');
   const order: ImageOptions = {
     out: options.out,
     group: options.group,
@@ -170,6 +169,8 @@ interface VerifyOptions {
 
 const verify = run<VerifyOptions>(async ({ args, options, form }) => {
   const directory = args[0] as string;
+  const { verifyImages } = await import('../image/verify-image.ts');
+  const { connectFromHere } = await import('../image/connect-from-here.ts');
   const verified = verifyImages(directory, { now: Date.now(), allowLoopback: options.allowLoopback === true });
   const images = options.connect === true ? await connectFromHere(verified) : verified;
   const faulty = images.filter(({ faults }) => faults.length > 0);

@@ -2,8 +2,7 @@ import { resolve } from 'node:path';
 import { standardError } from '@rollcall/output';
 import { Problem } from '@rollcall/protocol';
 import { Command } from 'commander';
-import { pino } from 'pino';
-import { type Config, loadConfig } from '../../server/config/index.ts';
+import type { Config } from '../../server/config/index.ts';
 import type { Direction, MigrationOptions, MigrationReport } from '../../server/migration/index.ts';
 import { run, withJsonOption } from '../command-line.ts';
 import { dataDirectoryOf } from '../console-address.ts';
@@ -33,6 +32,9 @@ const migrate = run<MigrateOptions>(async ({ options, form }) => {
   if (journalsFirst && direction === 'to the data directory') {
     throw new Problem('usage', { reason: 'expected --to postgres://... with --journals-first' });
   }
+  // Loaded here: other commands start faster without the engines of the stores.
+  const { pino } = await import('pino');
+  const { loadConfig } = await import('../../server/config/load.ts');
   const config = loadConfig({
     file: options.config,
     environment: process.env,
@@ -42,7 +44,6 @@ const migrate = run<MigrateOptions>(async ({ options, form }) => {
     ],
   });
   expectSharedStore(config);
-  // Loaded here: other commands start faster without the engines of the stores.
   const { countFleet, moveFleet } = await import('../../server/migration/index.ts');
   const progress = new Progress();
   const wanted: MigrationOptions = {

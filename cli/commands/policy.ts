@@ -1,7 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { formatIdentity, NAME_RULE, type PolicyDocument, Problem, parseIdentity, parseShare } from '@rollcall/protocol';
 import { Command } from 'commander';
-import { parse } from 'yaml';
 import type { DenialReason } from '../../broker/index.ts';
 import type { ConsoleClient } from '../../console/client.ts';
 import { integerBetween, runWithServer, withServerOptions } from '../command-line.ts';
@@ -37,7 +36,7 @@ const show = runWithServer<ShowOptions>(async (server, { args, options, form }) 
 
 const set = runWithServer(async (server, { args, form }) => {
   const scope = scopeOf(args[0] as string);
-  const effective = await server.setPolicy({ ...partsOf(scope), ...readPolicy(args[1] as string) });
+  const effective = await server.setPolicy({ ...partsOf(scope), ...(await readPolicy(args[1] as string)) });
   if (form === 'json') printJson(effective);
   else printResult(`policy of ${scope} is set; it applies to live sessions at once`);
 });
@@ -69,7 +68,7 @@ const WHY_NOT: Readonly<Record<DenialReason, string>> = {
   client_id_not_own: 'the client id belongs to another device or service',
 };
 
-function readPolicy(file: string): PolicyInput {
+async function readPolicy(file: string): Promise<PolicyInput> {
   let text: string;
   try {
     text = readFileSync(file === '-' ? 0 : file, 'utf8');
@@ -79,6 +78,7 @@ function readPolicy(file: string): PolicyInput {
   if (text.length > POLICY_MAX_BYTES) {
     throw new Problem('policy_invalid', { reason: `expected at most ${POLICY_MAX_BYTES} bytes, found ${text.length}` });
   }
+  const { parse } = await import('yaml');
   let written: unknown;
   try {
     written = parse(text, { maxAliasCount: 0 });

@@ -2,15 +2,9 @@ import { standardError } from '@rollcall/output';
 import { Problem } from '@rollcall/protocol';
 import { Command, Option } from 'commander';
 import type { Logger } from 'pino';
-import {
-  type Config,
-  createLogger,
-  expectPlausibleClock,
-  loadConfig,
-  runtime,
-  version,
-} from '../../server/config/index.ts';
-import { expectDescriptors, type FleetServer } from '../../server/index.ts';
+import { type Config, expectPlausibleClock, runtime, version } from '../../server/config/index.ts';
+import type { loadConfig } from '../../server/config/load.ts';
+import type { FleetServer } from '../../server/index.ts';
 import { runOnBun } from '../bun.ts';
 import { integerBetween, repeated, run, withJsonOption } from '../command-line.ts';
 import { ConfigReload } from '../config-reload.ts';
@@ -44,12 +38,13 @@ const LAST_LINES_MS = 1_000;
 const LOCAL_NAMES = ['localhost', '127.0.0.1', '::1'];
 
 const serve = run<ServeOptions>(async ({ options, form }) => {
-  const load = () => loadServeConfig(options);
+  // Loaded here: other commands start faster without the modules of the server.
+  const { createLogger, loadConfig } = await import('../../server/config/load.ts');
+  const load = () => loadConfig(sourcesOf(options));
   const config = load();
   refuseUntested(config);
   if (config.runtime !== runtime.name) await otherRuntime(config.runtime);
-  // Loaded here: other commands start faster without the modules of the server.
-  const { startFleetServer } = await import('../../server/index.ts');
+  const { expectDescriptors, startFleetServer } = await import('../../server/index.ts');
   const log = createLogger(config.log.level, {
     format: config.log.format,
     journalStream: process.env.JOURNAL_STREAM,
@@ -95,8 +90,8 @@ const serve = run<ServeOptions>(async ({ options, form }) => {
   if (!(await standardError.settled(LAST_LINES_MS)) || process.stdout.writableLength > 0) process.exit();
 });
 
-function loadServeConfig(options: ServeOptions): Config {
-  return loadConfig({
+function sourcesOf(options: ServeOptions): Parameters<typeof loadConfig>[0] {
+  return {
     file: options.config,
     environment: process.env,
     flags: [
@@ -114,7 +109,7 @@ function loadServeConfig(options: ServeOptions): Config {
       [['console', 'port'], options.consolePort],
       [['publicHosts'], options.publicHost && [...new Set([...options.publicHost, ...LOCAL_NAMES])]],
     ],
-  });
+  };
 }
 
 /** No test uses keys in a PKCS#11 token on Bun, and Bun replaces the WebSocket library by its own, without our limits. */

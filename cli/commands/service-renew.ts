@@ -10,8 +10,7 @@ import type { DeviceError } from '@rollcall/device-sdk';
 import { CredentialRenewer, isRenewalDue, renewCredentials } from '@rollcall/device-sdk/building-blocks';
 import { Problem } from '@rollcall/protocol';
 import { openServiceDirectory, type ServiceIdentity } from '@rollcall/service-sdk/credentials';
-import type { Command } from 'commander';
-import { run, withJsonOption } from '../command-line.ts';
+import { run } from '../command-line.ts';
 import { sdkProblem, withProblems } from '../sdk-errors.ts';
 import { untilStopped } from '../stop-signals.ts';
 import { note, type OutputForm, printJson, printResult } from '../terminal.ts';
@@ -23,7 +22,7 @@ interface RenewOptions {
   readonly exec?: string;
 }
 
-const renew = run<RenewOptions>(async ({ args, options, form }) => {
+export const renew = run<RenewOptions>(async ({ args, options, form }) => {
   const directory = args[0] as string;
   const { store, identity } = await withProblems(() => openServiceDirectory(directory, options), hintFor);
   if (options.daemon === true) return runDaemon({ store, identity, options, form });
@@ -98,20 +97,4 @@ function hintFor(code: string): string | undefined {
   if (code === 'device_revoked')
     return 'the service was revoked: "rollcall service issue NAME --out DIR" at the server issues a new certificate';
   return undefined;
-}
-
-export function addRenew(service: Command): void {
-  withJsonOption(
-    service
-      .command('renew')
-      .argument('<dir>')
-      .description(
-        'renew the certificate in a directory when it is due, with a new key; runs where the application runs',
-      ),
-  )
-    .option('--force', 'renew also before it is due')
-    .option('--daemon', 'keep running and renew whenever it is due')
-    .option('--exec <command>', 'shell command to run after each renewal, such as one that reloads the application')
-    .option('--enroll-url <url>', 'enroll server, in place of the one in service.json')
-    .action(renew);
 }

@@ -1,13 +1,10 @@
 import { NAME_RULE, Problem, parseServiceName, type ServiceName } from '@rollcall/protocol';
-import { serviceFileText } from '@rollcall/service-sdk/credentials';
 import { Command, InvalidArgumentError } from 'commander';
 import type { ConsoleClient } from '../../console/client.ts';
-import { runWithServer, withServerOptions } from '../command-line.ts';
-import { prepareCredentials } from '../credential-files.ts';
+import { runLater, runWithServer, withJsonOption, withServerOptions } from '../command-line.ts';
 import { everyPage } from '../every-page.ts';
 import { loopbackAdvice } from '../public-names.ts';
 import { note, printJson, printResult, printTable } from '../terminal.ts';
-import { addRenew } from './service-renew.ts';
 
 interface IssueOptions {
   readonly out: string;
@@ -16,6 +13,9 @@ interface IssueOptions {
 
 const issue = runWithServer<IssueOptions>(async (server, { args, options, form }) => {
   const name = serviceName(args[0] as string);
+  // The SDKs, which no other command of services needs, except renew.
+  const { prepareCredentials } = await import('../credential-files.ts');
+  const { serviceFileText } = await import('@rollcall/service-sdk/credentials');
   const credentials = prepareCredentials(options.out, name);
   const { again = false } = options;
   const issued = await server.issueService({ name, csrPem: credentials.csrPem, again }).catch((error: unknown) => {
@@ -75,7 +75,19 @@ export function serviceCommand(): Command {
     .requiredOption('--out <dir>', 'directory for key.pem, cert.pem, ca.pem and service.json')
     .option('--again', 'issue another certificate for a service that exists; its other certificates stay valid')
     .action(issue);
-  addRenew(service);
+  withJsonOption(
+    service
+      .command('renew')
+      .argument('<dir>')
+      .description(
+        'renew the certificate in a directory when it is due, with a new key; runs where the application runs',
+      ),
+  )
+    .option('--force', 'renew also before it is due')
+    .option('--daemon', 'keep running and renew whenever it is due')
+    .option('--exec <command>', 'shell command to run after each renewal, such as one that reloads the application')
+    .option('--enroll-url <url>', 'enroll server, in place of the one in service.json')
+    .action(runLater(async () => (await import('./service-renew.ts')).renew));
   withServerOptions(service.command('list').description('list services')).action(list);
   withServerOptions(
     service

@@ -1,8 +1,6 @@
 import { escapeControls } from '@rollcall/output';
 import { Problem } from '@rollcall/protocol';
 import { Command, InvalidArgumentError } from 'commander';
-import { openConsoleClient } from '../../console/client.ts';
-import { createLogger } from '../../server/config/index.ts';
 import {
   CLIENT_ID_TEMPLATE_RULE,
   causeLines,
@@ -24,7 +22,6 @@ import { untilStopped } from '../stop-signals.ts';
 import { EXIT, note, type OutputForm, printJson, printResult } from '../terminal.ts';
 import { cleanupCommand } from './simulate-cleanup.ts';
 import { type JoinRunOptions, joinAsHost } from './simulate-hosts.ts';
-import { simulateScenario } from './simulate-scenario.ts';
 import type { TargetOptions } from './simulate-target.ts';
 import { LOAD_TEST_HELP, simulateTools } from './simulate-tools.ts';
 import { expectOptionsRead } from './simulate-ways.ts';
@@ -68,12 +65,16 @@ const simulate = run<SimulateOptions & FleetOptions>(async ({ options, form }) =
     });
   }
   expectOptionsRead(scenario === undefined ? '--devices' : '--scenario', options);
-  if (scenario !== undefined) return simulateScenario({ ...options, scenario }, form);
+  if (scenario !== undefined) {
+    const { simulateScenario } = await import('./simulate-scenario.ts');
+    return simulateScenario({ ...options, scenario }, form);
+  }
   return simulatePlainly({ ...options, devices: devices as number }, form);
 });
 
 async function simulatePlainly(options: PlainOptions, form: OutputForm): Promise<void> {
   const { SdkFleet } = await import('../../simulator/index.ts');
+  const { createLogger } = await import('../../server/config/load.ts');
   const { token, loadTest } = options;
   if (token !== undefined && loadTest !== undefined) {
     throw new Problem('usage', { reason: 'expected --load-test at "rollcall token create" for a token that is given' });
@@ -106,7 +107,9 @@ async function createToken(
 ): Promise<{ readonly run: string; readonly text: string; revoke(): Promise<void> }> {
   const run = runName();
   const withServer = async <T>(act: (tokens: SimulationTokens) => Promise<T>): Promise<T> => {
-    const server = openConsoleClient(consoleAddressOf(options));
+    const address = consoleAddressOf(options);
+    const { openConsoleClient } = await import('../../console/client.ts');
+    const server = openConsoleClient(address);
     try {
       return await act(simulationTokens(server, { run, loadTest: options.loadTest }));
     } finally {

@@ -1,9 +1,12 @@
 /** The server itself: requests and responses. */
 
 import { z } from 'zod';
-import { LIVE_PATH, PROBE_MEDIA_TYPE, READY_PATH } from '../probes.ts';
 import type { Endpoint } from './endpoint.ts';
 import { time } from './schemas.ts';
+
+export const LIVE_PATH = '/livez';
+export const READY_PATH = '/readyz';
+export const PROBE_MEDIA_TYPE = 'text/plain; charset=utf-8';
 
 const health = z.object({
   status: z

@@ -2,10 +2,10 @@
 
 import { asProblem, DEFAULT_DEVICE_SCOPE, Problem } from '@rollcall/protocol';
 import type { FastifyInstance } from 'fastify';
-import { serverEndpoints as endpoints } from '../api/server.ts';
+import { serverEndpoints as endpoints, PROBE_MEDIA_TYPE } from '../api/server.ts';
 import { addEndpoint } from '../application.ts';
 import { isoTime } from '../iso-time.ts';
-import { PROBE_MEDIA_TYPE, probeAnswer } from '../probes.ts';
+import { probeAnswer } from '../probes.ts';
 import type { RoutesOptions } from './routes.ts';
 import type { SinkControl } from './sinks.ts';
 

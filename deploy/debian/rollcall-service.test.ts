@@ -4,7 +4,7 @@ import { chmodSync, cpSync, mkdirSync, readdirSync, readFileSync, writeFileSync 
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { expect, it } from 'vitest';
-import { loadConfig } from '../../server/config/index.ts';
+import { loadConfig } from '../../server/config/load.ts';
 import { describeWithClients, succeed } from '../../test/fixtures/real-client.ts';
 import { temporaryDirectory } from '../../test/fixtures/temporary.ts';
 

@@ -9,7 +9,7 @@ import { Service } from 'kubernetes-models/v1/Service';
 import { ServiceAccount } from 'kubernetes-models/v1/ServiceAccount';
 import { expect, it } from 'vitest';
 import { parseAllDocuments } from 'yaml';
-import { loadConfig } from '../../server/config/index.ts';
+import { loadConfig } from '../../server/config/load.ts';
 import { temporaryDirectory } from '../../test/fixtures/temporary.ts';
 
 interface Manifest {

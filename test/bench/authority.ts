@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { pino } from 'pino';
 import { openAuthority } from '../../enroll/index.ts';
 import { openRegistry } from '../../registry/open.ts';
-import { loadConfig } from '../../server/config/index.ts';
+import { loadConfig } from '../../server/config/load.ts';
 import { openDataDirectory } from '../../server/data-directory.ts';
 
 export interface PeerFiles {

@@ -4,7 +4,7 @@ import { renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { pino } from 'pino';
 import { describe, expect, it, onTestFinished, vi } from 'vitest';
-import { loadConfig } from '../../server/config/index.ts';
+import { loadConfig } from '../../server/config/load.ts';
 import { sinkSettings } from '../../server/config/sink-settings.ts';
 import { openSinks } from '../../telemetry/index.ts';
 import type { SinkStatus } from '../../telemetry/sinks/open.ts';

@@ -4,7 +4,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { BalancedNodes, type BalancedNodesOptions } from '../../cli/demo/balanced-nodes.ts';
 import { DemoFleet } from '../../cli/demo/demo-fleet.ts';
 import type { NodeProcess } from '../../cli/demo/node-process.ts';
-import { createLogger } from '../../server/config/index.ts';
+import { createLogger } from '../../server/config/load.ts';
 import { compareStored, type StoredMessages } from './stored-messages.ts';
 
 export interface LoadOptions extends Omit<BalancedNodesOptions, 'onChange'> {
