@@ -7,11 +7,13 @@ export type { DeviceDiagnosis, DiagnosisOrder, Refusal } from './device-diagnosi
 export type { CommandOrder, CommandResult, DesiredChange, TwinView } from './device-messages.ts';
 export type { Finding, ServerExamination } from './finding.ts';
 export {
+  type CreatedNodeToken,
   NODE_STATES,
   type NodeControl,
   type NodeDrainOrder,
   type NodeServerView,
   type NodeView,
+  type RemovedNode,
 } from './node-control.ts';
 export { createProbeServer } from './probes.ts';
 export {

@@ -1,3 +1,5 @@
+import type { Actor } from '../registry/index.ts';
+
 export const NODE_STATES = [
   'serving',
   'draining',
@@ -50,6 +52,20 @@ export interface NodeDrainOrder {
   readonly restart: boolean;
 }
 
+export interface RemovedNode extends NodeView {
+  /** What a superuser of the database has to run, because this node may not. */
+  readonly databaseSql: readonly string[];
+}
+
+/** By which another host joins the fleet, once. */
+export interface CreatedNodeToken {
+  readonly id: string;
+  readonly secret: string;
+  readonly expiresAt: number;
+  /** Its node may have keys of CAs. */
+  readonly withCaKeys: boolean;
+}
+
 /** The threads of this server, or the servers that share its store. */
 export interface NodeControl {
   list(): readonly NodeView[] | Promise<readonly NodeView[]>;
@@ -65,10 +81,15 @@ export interface NodeControl {
   /** Has a drained node serve again. Throws Problem `node_unknown`, or `node_busy` when it is not drained. */
   undrain(name: string): Promise<NodeView>;
   /**
-   * Ends a node for good; `force`: also one that is heard. Throws Problem `node_unknown`, `node_heard`, or `node_not_removable` for a thread and
-   * for the server that answers.
+   * Ends a node for good, with its certificate and its role in the database; `force`: also one that is heard. Throws Problem
+   * `node_unknown`, `node_heard`, or `node_not_removable` for a thread and for the server that answers.
    */
-  remove(name: string, force: boolean): Promise<NodeView>;
+  remove(name: string, order: { readonly force: boolean; readonly actor: Actor }): Promise<RemovedNode>;
+  /** Throws Problem `database_roles_refused`, and `unavailable` on a server to which no node can join. */
+  createToken(
+    order: { readonly withCaKeys: boolean; readonly ttlSeconds: number },
+    actor: Actor,
+  ): Promise<CreatedNodeToken>;
   /** Throws as `remove`. */
   expectRemovable(name: string, force: boolean): void | Promise<void>;
 }

@@ -1,12 +1,5 @@
 import type { GroupName, Identity, PolicyDocument, PolicyScope, ServiceName } from '@rollcall/protocol';
-import type {
-  Actor,
-  CreatedToken,
-  ExpiringItem,
-  ExpiringKind,
-  ExpiryFilter,
-  ServiceRecord,
-} from '../registry/index.ts';
+import type { Actor, ExpiringItem, ExpiringKind, ExpiryFilter, ServiceRecord } from '../registry/index.ts';
 import type { DeviceDiagnosis, DiagnosisOrder } from './device-diagnosis.ts';
 import type { DeviceMessages } from './device-messages.ts';
 import type { ServerExamination } from './finding.ts';
@@ -201,7 +194,7 @@ export interface ServerControls {
   readonly refusals: RefusalControl;
   diagnoseDevice(order: DiagnosisOrder): Promise<DeviceDiagnosis>;
   /** The text form, with the root's fingerprint and the enroll URL. */
-  formatToken(minted: CreatedToken): string;
+  formatToken(minted: { readonly record: { readonly id: string }; readonly secret: string }): string;
   /** Problem `csr_…` or `service_exists` when it cannot. */
   issueService(order: ServiceRequest): Promise<IssuedService>;
   trustBundlePem(): string;

@@ -2,7 +2,7 @@
 
 export { parseSettings, SettingsError } from './agent/settings.ts';
 export { backoffDelay, retryAfterDelay } from './backoff.ts';
-export { holderOf, leafOf, parseCertificates } from './certificate-chain.ts';
+export { findPinnedRoot, holderOf, leafOf, parseCertificates } from './certificate-chain.ts';
 export { findPath, isIssuedBy } from './certification-path.ts';
 export { readCertsOnly } from './certs-only.ts';
 export { CredentialRenewer, isRenewalDue, renewCredentials } from './credential-renewer.ts';

@@ -47,6 +47,22 @@ export { isLocalhost, isLoopbackHost, LOOPBACK_ADDRESSES, listenAddress, localho
 export { isMediaType } from './media-type.ts';
 export type { MessageProperties, UserProperty } from './message-properties.ts';
 export {
+  type EncryptedKeys,
+  NODE_ANSWER_MAX,
+  NODE_NAME,
+  NODE_NAME_RULE,
+  NODE_PATHS,
+  NODE_REQUEST_MAX,
+  NODE_ROLES,
+  type NodeAuthority,
+  type NodeCertificateAnswer,
+  type NodeCertificateRequest,
+  type NodeJoinAnswer,
+  type NodeJoinRequest,
+  type NodeRole,
+  nodeUri,
+} from './node-join.ts';
+export {
   DEFAULT_DEVICE_POLICY,
   DEFAULT_DEVICE_SCOPE,
   DEFAULT_SERVICE_POLICY,

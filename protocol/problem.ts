@@ -134,6 +134,10 @@ export const PROBLEMS = {
   node_busy: { status: 409, sentence: 'the node is not serving' },
   node_heard: { status: 409, sentence: 'the node is running: stop it first, or remove it with force' },
   node_not_removable: { status: 409, sentence: 'this node cannot be removed here' },
+  database_roles_refused: {
+    status: 409,
+    sentence: 'the database does not allow this node to make roles for others',
+  },
   node_last: { status: 409, sentence: 'no other node is serving: the clients of this one would have none' },
   version_unknown: { status: 404, sentence: 'there is no such version' },
   // Certificate authorities

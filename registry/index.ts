@@ -59,6 +59,13 @@ export {
 } from './devices/group-profiles.ts';
 export { type DevicePresence, type PresenceChange, type PresenceStore, SERVER_LOST } from './devices/presence.ts';
 export { mergeOutcomes, type NodeOutcome } from './node-outcome.ts';
+export {
+  type CreatedNodeToken,
+  certificateName,
+  type JoinedNode,
+  type NodeStore,
+  type NodeTokenRecord,
+} from './nodes.ts';
 export { IDEMPOTENCY_KEY_LIFE_MS, type KeyedAct, type RecordedAct } from './operators/idempotency-keys.ts';
 export type { AdmittedOperator, CreatedOperatorKey, OperatorKeyRecord } from './operators/operator-keys.ts';
 export type { OperatorCredentials } from './operators/operator-passwords.ts';

@@ -20,6 +20,7 @@ import { createDeviceStore } from './devices/device-store.ts';
 import { createGroupProfileStore } from './devices/group-profiles.ts';
 import { createPresenceStore } from './devices/presence.ts';
 import { Listeners } from './listeners.ts';
+import { createNodeStore, type NodeStore } from './nodes.ts';
 import { createIdempotencyKeyStore } from './operators/idempotency-keys.ts';
 import { createOperatorIdentityStore } from './operators/operator-identities.ts';
 import { createOperatorKeyStore } from './operators/operator-keys.ts';
@@ -84,7 +85,7 @@ export interface PostgresRegistryOptions extends RegistryRules, Pick<ChangeLogOp
 }
 
 /** A registry that several nodes have. */
-export interface SharedRegistry extends Registry {
+export interface SharedRegistry extends Registry, NodeStore {
   /**
    * Resolves when the listeners of this node have done what follows from all changes that other nodes have committed until now. Throws
    * Problem `unavailable`, and what the database throws.
@@ -104,8 +105,10 @@ export async function openPostgresRegistry(options: PostgresRegistryOptions): Pr
   const changes = new ChangeLog({ ...options, others, confirmWithin, now: databaseNow });
   const listeners = createListeners(options.log, changes);
   await changes.start((kind, change) => listeners[kind].notifyHere([change as never]));
-  const registry = await registryOn(new PostgresRegistryDatabase(database, changes, now), listeners, options);
-  return { ...registry, changesHeard: () => changes.caughtUp() };
+  const tables = new PostgresRegistryDatabase(database, changes, now);
+  const registry = await registryOn(tables, listeners, options);
+  const nodes = createNodeStore(tables, options.randomBytes ?? randomBytes);
+  return { ...registry, ...nodes, changesHeard: () => changes.caughtUp() };
 }
 
 type ChangeListeners = ReturnType<typeof createListeners>;

@@ -7,11 +7,13 @@ import {
   type CredentialFiles,
   createStatusServer,
   openAuthority,
+  type RemoteAuthority,
   type ServerName,
   type StatusServer,
 } from '../enroll/index.ts';
 import type { RequestLimits } from '../limits/index.ts';
 import type { Registry } from '../registry/index.ts';
+import { NodeCredentials } from './cluster/node-credentials.ts';
 import type { Config } from './config/config.ts';
 import type { ServerContext } from './context.ts';
 
@@ -23,8 +25,17 @@ export interface OpenedAuthority {
 }
 
 export async function openCertificateAuthority(context: ServerContext, registry: Registry): Promise<OpenedAuthority> {
-  const { config, data, environment, publicHost, limits: requestLimits, now } = context;
+  const { config, cluster, data, environment, publicHost, limits: requestLimits, now } = context;
   const log = context.log.child({ component: 'enroll' });
+  const node = cluster && NodeCredentials.open({ data: data.path, now, log }, cluster.node);
+  // Without keys of the CA: only a host that joined gets its certificates from others.
+  const isKeyless = node !== undefined && !config.node.roles.includes('enroll');
+  if (isKeyless && config.certificateStatus.listen) {
+    await node.close();
+    throw new Problem('config_invalid', {
+      reason: 'certificateStatus.listen: expected a node with the role enroll, which has the keys of the CA',
+    });
+  }
   let authority: Authority | undefined;
   // The listener is opened first, because every certificate contains its address.
   const listener = await startStatusServer(config, () => authority, { requestLimits, now, log });
@@ -42,6 +53,7 @@ export async function openCertificateAuthority(context: ServerContext, registry:
         credentialsDirectory: environment.CREDENTIALS_DIRECTORY,
       },
       serverFiles: serverFilesOf(config),
+      remote: isKeyless ? remoteOf(node) : undefined,
       lifetimes: {
         deviceSeconds: seconds(config.certificates.device),
         serverSeconds: seconds(config.certificates.server),
@@ -54,18 +66,36 @@ export async function openCertificateAuthority(context: ServerContext, registry:
       log,
     });
   } catch (error) {
-    await listener?.close();
+    await Promise.all([listener?.close(), node?.close()]);
     throw error;
   }
   const opened = authority;
+  const stopChecking = isKeyless ? checkCas(opened, log) : () => {};
   return {
     authority: opened,
     statusUrl,
     close: async () => {
-      await listener?.close();
+      stopChecking();
+      await Promise.all([listener?.close(), node?.close()]);
       await opened.close();
     },
   };
+}
+
+/** Milliseconds: a prepared CA is trusted long before it signs. */
+const CHECK_CAS_EVERY_MS = 60_000;
+
+function remoteOf(node: NodeCredentials): RemoteAuthority {
+  return {
+    servers: ['broker', 'console'],
+    obtain: (name, isUsable) => node.obtain(name === 'console' ? name : 'broker', isUsable),
+  };
+}
+
+function checkCas(authority: Authority, log: Logger): () => void {
+  const failed = (error: unknown) => log.error({ err: error }, 'changes of the CAs by other nodes were not applied');
+  const timer = setInterval(() => void authority.checkCas().catch(failed), CHECK_CAS_EVERY_MS).unref();
+  return () => clearInterval(timer);
 }
 
 function startStatusServer(

@@ -1,5 +1,8 @@
 /** A whole server: its modules opened, wired, started and stopped. */
 
+export { askNode } from './cluster/node-client.ts';
+export { type NodeFiles, nodeFilesIn } from './cluster/node-directory.ts';
+export { expectStore } from './cluster/store-check.ts';
 export { expectDescriptors } from './descriptor-monitor.ts';
 export { examineStoppedServer } from './diagnosis/stopped-server-findings.ts';
 export { type FleetServer, startFleetServer } from './server.ts';

@@ -18,6 +18,7 @@ import type { Cluster } from './cluster/cluster.ts';
 import { drainOnOrder } from './cluster/drain-on-order.ts';
 import { createFleetNodes } from './cluster/fleet-nodes.ts';
 import { connectLiveness } from './cluster/liveness.ts';
+import { NodeJoins } from './cluster/node-joins.ts';
 import { canShareListener, expectQueueForWorkers } from './config/workers.ts';
 import type { ServerContext } from './context.ts';
 import type { LogLevel } from './logger.ts';
@@ -62,7 +63,9 @@ export async function openBroker(
     const { cluster } = context;
     if (cluster !== undefined) {
       connectToCluster(context, stores, { broker, cluster }, opened);
-      return { broker, nodes: createFleetNodes({ cluster, drainDefaults: config.drain, now }) };
+      const joins = new NodeJoins({ config, cluster, registry: stores.registry as SharedRegistry, log: context.log });
+      const isEnrolling = config.node.roles.includes('enroll');
+      return { broker, nodes: createFleetNodes({ cluster, joins, isEnrolling, drainDefaults: config.drain, now }) };
     }
     return { broker, nodes: opened.add(createSingleNode({ broker, drainDefaults: config.drain, now })) };
   }

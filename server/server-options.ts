@@ -12,9 +12,11 @@ import {
   issueServiceCertificate,
   type RenewalSchedule,
 } from '../enroll/index.ts';
+import type { SharedRegistry } from '../registry/open.ts';
 import { fleetEventOfBroker, fleetEventOfEst } from './broker-events.ts';
 import { createCaControl } from './ca-control.ts';
 import { respondToClone, respondToFork } from './clone-response.ts';
+import { NodeJoins } from './cluster/node-joins.ts';
 import { clientCertificateSettings } from './config/client-certificates.ts';
 import { oidcSettings } from './config/oidc-config.ts';
 import type { ServerContext } from './context.ts';
@@ -90,7 +92,7 @@ export function renewalOptions(
 }
 
 export function enrollOptions(
-  { config, limits, now, log }: ServerContext,
+  { config, cluster, limits, now, log }: ServerContext,
   { registry, events }: Stores,
   {
     authority,
@@ -109,6 +111,7 @@ export function enrollOptions(
     certificateProxies: config.enroll.clientCertHeader.from,
     authority,
     registry,
+    nodes: nodeEnrollment({ config, cluster, log }, registry, authority),
     mqttUrl,
     renewalWindow: async (lifetime, holder) => {
       const id = holder.kind === 'device' ? holder.id : undefined;
@@ -133,6 +136,18 @@ export function enrollOptions(
     now,
     log: log.child({ component: 'enroll' }),
   };
+}
+
+/** How hosts join the fleet by this node; undefined where its store is no other's. */
+function nodeEnrollment(
+  { config, cluster, log }: Pick<ServerContext, 'config' | 'cluster' | 'log'>,
+  registry: Stores['registry'],
+  authority: Authority,
+): Parameters<typeof createEnrollServer>[0]['nodes'] {
+  if (cluster === undefined) return undefined;
+  const shared = registry as SharedRegistry;
+  const joins = new NodeJoins({ config, cluster, registry: shared, log: log.child({ component: 'enroll' }) });
+  return { registry: shared, certificates: authority.nodes, join: (order) => joins.join(order, authority) };
 }
 
 export interface ConsoleParts {

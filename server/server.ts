@@ -22,7 +22,7 @@ import { type RestoredNote, readRestoredNote, removeRestoredNote } from './backu
 import { openCertificateAuthority } from './certificate-authority.ts';
 import { createClockCheck } from './clock.ts';
 import { isShared, openCluster } from './cluster/cluster.ts';
-import { mayReportExpiry, noEnrollServer } from './cluster/node-parts.ts';
+import { enrollUrlOf, mayReportExpiry, noEnrollServer } from './cluster/node-parts.ts';
 import type { Config } from './config/config.ts';
 import type { ServerContext } from './context.ts';
 import { type DataDirectory, openDataDirectory } from './data-directory.ts';
@@ -269,7 +269,7 @@ async function openServers(
       ? await createEnrollServer(enrollOptions(context, stores, { authority, renewals, mqttUrl }))
       : noEnrollServer(context),
   );
-  const enrollUrl = serverUrl('https', publicHost, enroll.port);
+  const enrollUrl = enrollUrlOf(context, enroll.port);
   metrics.collectFrom('nodes', nodes); // Asks the nodes for what the broker has counted.
   metrics.collectFrom('broker', broker);
   metrics.collectFrom('enroll', enroll);

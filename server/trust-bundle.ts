@@ -7,7 +7,7 @@ import type { Authority } from '../enroll/index.ts';
 
 /** Resolves when the current bundle is retained. A prepared CA is published before it signs anything. */
 export async function connectTrustBundle(
-  { trust, serverCertificates }: Authority,
+  { trust, serverCertificates, isKeyless }: Authority,
   broker: Pick<Broker, 'replaceTls' | 'retain'>,
   /** Path of the root certificate for clients of this machine. */
   rootFile: string,
@@ -16,7 +16,8 @@ export async function connectTrustBundle(
   const publish = async (): Promise<void> => {
     writeFileSync(rootFile, trust.rootPem, { mode: 0o644 });
     broker.replaceTls(serverCertificates.current('broker'), trust.issuersPem);
-    if (published === trust.devicePem) return;
+    // Without the CRLs of roots, which are beside the keys, it would replace a bundle that has them.
+    if (isKeyless || published === trust.devicePem) return;
     published = trust.devicePem;
     await broker.retain(TRUST_BUNDLE_TOPIC, Buffer.from(published));
   };

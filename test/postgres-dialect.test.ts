@@ -57,7 +57,12 @@ const WORDS: readonly Word[] = [
   // Catalogues and settings.
   {
     pattern: /\bpg_(?!notify\b|try_|advisory_|current_|last_)[a-z_]+\b|\bto_regclass\(|\bcurrent_setting\(/,
-    onlyIn: ['storage/postgres/migrations.ts', 'storage/postgres/server-settings.ts', 'telemetry/postgres/tables.ts'],
+    onlyIn: [
+      'storage/postgres/migrations.ts',
+      'storage/postgres/node-roles.ts',
+      'storage/postgres/server-settings.ts',
+      'telemetry/postgres/tables.ts',
+    ],
   },
 ];
 

@@ -3,6 +3,8 @@ import type { ConsoleClient } from '../../console/client.ts';
 import { durationBetween, rateBetween, runWithServer, withServerOptions } from '../command-line.ts';
 import { note, type OutputForm, printJson, printResult, printTable } from '../terminal.ts';
 
+import { addNodeJoin } from './node-join.ts';
+
 type Node = Awaited<ReturnType<ConsoleClient['listNodes']>>[number];
 
 interface DrainOptions {
@@ -76,6 +78,9 @@ const remove = runWithServer<{ readonly force?: boolean }>(async (server, { args
   const node = await server.removeNode({ name: args[0] as string, force: options.force === true });
   if (form === 'json') printJson(node);
   else printResult(`${node.name} is removed: its process ends, and none of this name starts until it joins again`);
+  if (node.databaseSql.length > 0) {
+    note(`its role in the database is left; a superuser has to run there: ${node.databaseSql.join('; ')}`);
+  }
 });
 
 function print(node: Node, form: OutputForm): void {
@@ -84,7 +89,10 @@ function print(node: Node, form: OutputForm): void {
 }
 
 export function nodeCommand(): Command {
-  const node = new Command('node').description('nodes of the fleet, and threads of a server: list, drain, remove');
+  const node = new Command('node').description(
+    'nodes of the fleet, and threads of a server: list, drain, join, remove',
+  );
+  addNodeJoin(node);
   withServerOptions(node.command('list').description('list nodes, their sessions and load')).action(list);
   withServerOptions(
     node

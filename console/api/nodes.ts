@@ -89,6 +89,29 @@ export const nodeEndpoints = {
     summary: 'end a node for good: its process ends, and none of this name starts until it joins again',
     params: nodeParams,
     body: z.strictObject({ force: z.boolean().default(false).describe('also a node that is heard') }).prefault({}),
-    answer: nodeView,
+    answer: nodeView.extend({
+      databaseSql: z
+        .array(z.string())
+        .describe('what a superuser of the database has to run so that its role there ends; empty: nothing'),
+    }),
+  },
+  createNodeToken: {
+    method: 'POST',
+    path: '/v1/node-tokens',
+    access: 'admin',
+    recentSignIn: 'always',
+    summary: 'create a one-time token by which another host joins the fleet as a node',
+    body: z
+      .strictObject({
+        ttlSeconds: z.int().min(60).max(86_400).default(3_600),
+        withCaKeys: z.boolean().default(false).describe('its node may have the role enroll, and gets keys of the CA'),
+      })
+      .prefault({}),
+    answer: z.object({
+      id: z.string(),
+      text: z.string().describe('the token itself: shown here and never again'),
+      expiresAt: time,
+      withCaKeys: z.boolean(),
+    }),
   },
 } as const satisfies Record<string, Endpoint>;

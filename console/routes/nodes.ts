@@ -9,7 +9,8 @@ import { isoTime, isoTimeIfAny } from '../iso-time.ts';
 import type { NodeView } from '../node-control.ts';
 import type { RoutesOptions } from './routes.ts';
 
-export function addNodeRoutes(app: FastifyInstance, { registry, controls: { nodes } }: RoutesOptions): void {
+export function addNodeRoutes(app: FastifyInstance, { registry, controls }: RoutesOptions): void {
+  const { nodes } = controls;
   addEndpoint(app, endpoints.listNodes, async () => (await nodes.list()).map(viewNode));
   addEndpoint(app, endpoints.drainNode, async ({ params: { name }, body, actor }) => {
     await nodes.expectDrainable(name);
@@ -52,7 +53,13 @@ export function addNodeRoutes(app: FastifyInstance, { registry, controls: { node
       details: { forced: force ? 'yes' : 'no' },
       outcome: () => [{ action: 'node.removed', details: {} }],
     };
-    return viewNode(await performAnnouncedAction(registry, action, () => nodes.remove(name, force)));
+    const removed = await performAnnouncedAction(registry, action, () => nodes.remove(name, { force, actor }));
+    const { databaseSql, ...node } = removed;
+    return { ...viewNode(node), databaseSql: [...databaseSql] };
+  });
+  addEndpoint(app, endpoints.createNodeToken, async ({ body, actor }) => {
+    const { id, secret, expiresAt, withCaKeys } = await controls.nodes.createToken(body, actor);
+    return { id, withCaKeys, expiresAt: isoTime(expiresAt), text: controls.formatToken({ record: { id }, secret }) };
   });
 }
 

@@ -1,5 +1,6 @@
 /** The settings of a certificate authority, and the check of those that appear in certificates. */
 
+import type { X509Certificate } from 'node:crypto';
 import { isIP } from 'node:net';
 import { isTrustDomain, Problem } from '@rollcall/protocol';
 import type { Logger } from 'pino';
@@ -7,7 +8,7 @@ import type { IssuerStore, PublishedStatusStore, Registry } from '../../registry
 import type { Lifetimes, RandomBytes, StatusUrls } from '../x509/profile.ts';
 import type { CredentialFiles } from './credential-files.ts';
 import type { KeySettings } from './key-store.ts';
-import type { ServerName } from './server-certificates.ts';
+import type { ObtainedCertificate, ServerName } from './server-certificates.ts';
 
 export interface AuthorityOptions {
   /** The directory of CA keys and certificates; created (0700) when it does not exist. */
@@ -25,10 +26,18 @@ export interface AuthorityOptions {
   readonly registry: IssuerStore &
     PublishedStatusStore &
     Pick<Registry, 'recordServerCertificate' | 'nextCrlNumber' | 'recordAction'>;
+  /** Of a node without keys of the CAs: it issues nothing, and another node issues the certificates of these servers. */
+  readonly remote?: RemoteAuthority | undefined;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
   readonly log: Logger;
   readonly randomBytes?: RandomBytes;
+}
+
+export interface RemoteAuthority {
+  readonly servers: readonly ServerName[];
+  /** `isUsable`: the active issuing CA issued it. */
+  obtain(name: ServerName, isUsable: (certificate: X509Certificate) => boolean): Promise<ObtainedCertificate>;
 }
 
 const DNS_NAME = /^(?=.{1,253}$)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*$/i;

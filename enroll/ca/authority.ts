@@ -4,8 +4,11 @@
  * the authority runs; every part reads the current ones.
  */
 
-import { randomBytes } from 'node:crypto';
+import { randomBytes, type X509Certificate } from 'node:crypto';
+import type { IssuerRecord } from '../../registry/index.ts';
+import { createNodeCertificates, type NodeCertificates } from '../nodes/node-certificates.ts';
 import { createStatusPublication, type StatusPublication } from '../status/status-publication.ts';
+import { type AuthorityExport, exportAuthority } from './authority-export.ts';
 import { type AuthorityOptions, checkCertificateNames } from './authority-options.ts';
 import { openCaDirectory } from './ca-directory.ts';
 import type { CaSet } from './ca-set.ts';
@@ -30,8 +33,16 @@ export interface Authority {
   readonly serverCertificates: ServerCertificates;
   /** CRLs, OCSP responses and CA certificates for third parties. */
   readonly status: StatusPublication;
+  /** It has no keys of CAs: another node publishes what devices trust. */
+  readonly isKeyless: boolean;
   /** The steps by which CAs are replaced. */
   readonly rotation: Rotation;
+  /** Certificates of other nodes of the fleet. */
+  readonly nodes: NodeCertificates;
+  /** Applies what another node has changed of the CAs, for a node without their keys. */
+  checkCas(): Promise<void>;
+  /** What a node with the role enroll needs. The caller records that it gets it. */
+  exportForNode(): Promise<AuthorityExport>;
   /** Resolves when no work that uses the registry is left. */
   close(): Promise<void>;
 }
@@ -70,8 +81,11 @@ export async function openAuthority(options: AuthorityOptions): Promise<Authorit
   });
 
   // 3. Certificates of this server's listeners.
+  const { remote } = options;
+  const isUsable = (certificate: X509Certificate) => certificate.verify(cas().active.publicKey);
   const serverCertificates = await openServerCertificates({
     issue: leaves.issueServerCertificate,
+    remote: remote && { servers: remote.servers, obtain: (name) => remote.obtain(name, isUsable) },
     trust,
     files: options.serverFiles ?? {},
     now,
@@ -87,11 +101,17 @@ export async function openAuthority(options: AuthorityOptions): Promise<Authorit
     await status.onCasChanged();
     await trust.notify();
   };
+  const checkCas = async (): Promise<void> => {
+    const states = (records: readonly IssuerRecord[]) =>
+      records.map(({ id, state, chain }) => [id, state, chain]).join();
+    if (states(await registry.listIssuers()) !== states(cas().records)) await onCasChanged();
+  };
   const rotation = createRotation({ ...parts, cas, rootKeys, onChanged: onCasChanged });
   await status.start();
 
   return {
     hosts,
+    isKeyless: remote !== undefined,
     get cas() {
       return cas();
     },
@@ -100,6 +120,9 @@ export async function openAuthority(options: AuthorityOptions): Promise<Authorit
     serverCertificates,
     status,
     rotation,
+    nodes: createNodeCertificates({ issuer: leaves.clients, leaves, trust }),
+    checkCas,
+    exportForNode: () => exportAuthority(directory, keys),
     close: async () => {
       await Promise.all([serverCertificates.close(), status.close()]);
       keys.close();

@@ -46,7 +46,7 @@ export interface CaSet {
 export function readCaSet(
   records: readonly IssuerRecord[],
   signers: ReadonlyMap<string, Signer>,
-  options: { readonly directory: string; readonly now: number },
+  options: { readonly directory: string; readonly now: number; readonly isKeyless?: boolean },
 ): CaSet {
   const known = records.filter(({ state }) => state !== 'retired').map(readKnown);
   const issuing = known
@@ -62,7 +62,8 @@ export function readCaSet(
   ] as const) {
     if (options.now >= ca.notAfter) throw unusable(`${what} ${ca.id} expired ${new Date(ca.notAfter).toISOString()}`);
   }
-  if (active.signer === undefined) {
+  const signer = active.signer ?? (options.isKeyless === true ? refusingSigner(active.publicKeySpki) : undefined);
+  if (signer === undefined) {
     throw new Problem('authority_unusable', {
       reason: `expected the key of issuing CA ${active.id} in ${options.directory}, found none`,
       hint: 'restore registry.db and ca/ from the same backup',
@@ -81,13 +82,25 @@ export function readCaSet(
   return {
     roots: first(roots, root.id),
     issuing: first(issuing, active.id),
-    active: active as SigningCa,
+    active: { ...active, signer },
     root,
     crossCertificates,
     allCrossCertificates: allCrossCertificates.filter(
       (der, at) => allCrossCertificates.findIndex((other) => other.equals(der)) === at,
     ),
     records,
+  };
+}
+
+/** Of a CA whose key is on other nodes alone. */
+function refusingSigner(publicKeySpki: Buffer): Signer {
+  return {
+    publicKeySpki,
+    sign: async () => {
+      throw new Problem('unavailable', {
+        detail: 'this node has no keys of the CA: ask the console of a node with the role enroll',
+      });
+    },
   };
 }
 

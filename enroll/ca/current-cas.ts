@@ -22,6 +22,8 @@ export interface CurrentCasOptions extends CaOptions {
   readonly directory: CaDirectory;
   readonly keys: KeyStore;
   readonly registry: IssuerStore;
+  /** Of a node without keys: its CAs are those that the registry knows. */
+  readonly remote?: unknown;
 }
 
 const ACTOR = 'server/authority';
@@ -32,9 +34,10 @@ export async function openCurrentCas(options: CurrentCasOptions): Promise<Curren
   const signers = new IssuingSigners(directory, keys);
   const read = async (): Promise<CaSet> => {
     await signers.openNew();
-    return readCaSet(await registry.listIssuers(), signers.byId, { directory: directory.path, now: now() });
+    const isKeyless = options.remote !== undefined;
+    return readCaSet(await registry.listIssuers(), signers.byId, { directory: directory.path, now: now(), isKeyless });
   };
-  await recordFirstCas(options);
+  if (options.remote === undefined) await recordFirstCas(options);
   let current = await read();
   return {
     get: () => current,

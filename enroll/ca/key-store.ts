@@ -28,6 +28,8 @@ export interface KeyStore {
   create(name: CaName): Promise<Signer>;
   /** Undefined when there is no key of this name. Throws Problem `signer_unavailable` without its token. */
   open(name: CaName): Promise<Signer | undefined>;
+  /** PKCS#8 PEM without encryption; undefined when there is no key file of this name. For another node that is to have the key. */
+  exportPem(name: CaName): Promise<string | undefined>;
   close(): void;
 }
 
@@ -73,6 +75,10 @@ export async function openKeyStore(directory: CaDirectory, settings: KeySettings
       if (key !== undefined) return keySigner(key);
       const uri = await directory.readText(name, 'uri');
       return uri === undefined ? undefined : (await openedToken()).find(uri.trim());
+    },
+    exportPem: async (name) => {
+      const key = await directory.readKey(name, passphrase);
+      return key?.export({ type: 'pkcs8', format: 'pem' }).toString();
     },
     close: () => token?.close(),
   };

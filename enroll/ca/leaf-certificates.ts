@@ -5,8 +5,8 @@
  */
 
 import type { X509Certificate } from 'node:crypto';
-import { type Identity, identityName, identityUri, Problem, parseIdentityUri } from '@rollcall/protocol';
-import type { GroupProfile, IssuedCertificate, Registry } from '../../registry/index.ts';
+import { type Identity, identityName, identityUri, nodeUri, Problem, parseIdentityUri } from '@rollcall/protocol';
+import { certificateName, type GroupProfile, type IssuedCertificate, type Registry } from '../../registry/index.ts';
 import { assertLeaf, type ExpectedLeaf, readIssuer } from '../x509/certificate-check.ts';
 import {
   createLeafProfiles,
@@ -38,6 +38,14 @@ export interface LeafCertificates {
   readonly clients: ClientCertificateIssuer;
   /** Issues and records. */
   issueServerCertificate(name: ServerName, publicKeySpki: Buffer): Promise<IssuedCertificate>;
+  /** The same for a listener of another node. */
+  issueServerCertificateFor(name: string, hosts: readonly string[], publicKeySpki: Buffer): Promise<IssuedCertificate>;
+  /** Of a node itself. `isRecorded`: here; otherwise the caller records it. */
+  issueNodeCertificate(
+    name: string,
+    publicKeySpki: Buffer,
+    order: { readonly isRecorded: boolean },
+  ): Promise<IssuedCertificate>;
   /** Issues and records the certificate of an OCSP responder of this CA. */
   issueOcspCertificate(ca: SigningCa, publicKeySpki: Buffer): Promise<IssuedCertificate>;
 }
@@ -61,6 +69,14 @@ export function createLeafCertificates(options: {
     ({ records }) => new Set(records.map(({ der }) => publicKeySha256(readIssuer(Buffer.from(der)).publicKeySpki))),
   );
 
+  const issueServer = async (name: string, forHosts: readonly string[], publicKeySpki: Buffer) => {
+    const { ca, profiles } = active();
+    const names = { hosts: forHosts };
+    const expected = { commonName: serverSubject(forHosts), names, purpose: 'serverAuth' } as const;
+    const certificate = await issueLeaf(profiles.server({ ...names, publicKeySpki, now: now() }), expected, ca);
+    await registry.recordServerCertificate(name, certificate);
+    return certificate;
+  };
   return {
     clients: {
       trustDomain,
@@ -78,11 +94,15 @@ export function createLeafCertificates(options: {
       hasIssued: (certificate) => cas().issuing.some(({ publicKey }) => certificate.verify(publicKey)),
     },
 
-    issueServerCertificate: async (name, publicKeySpki) => {
+    issueServerCertificate: (name, publicKeySpki) => issueServer(name, hosts, publicKeySpki),
+    issueServerCertificateFor: issueServer,
+
+    issueNodeCertificate: async (name, publicKeySpki, { isRecorded }) => {
       const { ca, profiles } = active();
-      const expected = { commonName: serverSubject(hosts), names: { hosts }, purpose: 'serverAuth' } as const;
-      const certificate = await issueLeaf(profiles.server({ hosts, publicKeySpki, now: now() }), expected, ca);
-      await registry.recordServerCertificate(name, certificate);
+      const names = { uri: nodeUri(trustDomain, name) };
+      const contents = profiles.node({ name, publicKeySpki, now: now() });
+      const certificate = await issueLeaf(contents, { commonName: name, names, purpose: 'clientAuth' }, ca);
+      if (isRecorded) await registry.recordServerCertificate(certificateName(name), certificate);
       return certificate;
     },
 

@@ -65,9 +65,20 @@ export interface OwnServerCertificates extends ServerCertificates {
   close(): Promise<void>;
 }
 
+/** Of another node. */
+export interface ObtainedCertificate {
+  /** PEM. */
+  readonly key: string;
+  readonly certificate: X509Certificate;
+}
+
 export interface ServerCertificatesOptions {
   /** Issues and records a server certificate. */
   readonly issue: (name: ServerName, publicKeySpki: Buffer) => Promise<IssuedCertificate>;
+  /** In place of `issue`: another node issues certificates of these servers, and there are no others. */
+  readonly remote?:
+    | { readonly servers: readonly ServerName[]; obtain(name: ServerName): Promise<ObtainedCertificate> }
+    | undefined;
   readonly trust: Pick<TrustBundle, 'chainPem' | 'pem'>;
   readonly files: Partial<Record<ServerName, CredentialFiles>>;
   readonly now: () => number;
@@ -109,7 +120,7 @@ class ServerCertificateSet implements OwnServerCertificates {
 
   async open(): Promise<void> {
     const { files, now, log } = this.#options;
-    for (const name of SERVER_NAMES) {
+    for (const name of this.#names) {
       if (files[name] === undefined) continue;
       const onPair = (pair: CredentialPair) => this.#useFiles(name, pair);
       this.#watched.set(name, await watchCredentialFiles(files[name], { name, onPair, now, log }));
@@ -182,14 +193,26 @@ class ServerCertificateSet implements OwnServerCertificates {
   }
 
   async #renewEachDue(): Promise<void> {
-    for (const name of SERVER_NAMES) {
+    for (const name of this.#names) {
       if (this.#watched.has(name)) continue;
       if (this.#options.now() >= (this.#current.get(name)?.renewAt ?? 0)) await this.#issue(name);
     }
   }
 
+  get #names(): readonly ServerName[] {
+    return this.#options.remote?.servers ?? SERVER_NAMES;
+  }
+
   async #issue(name: ServerName): Promise<void> {
-    const { trust, log } = this.#options;
+    const { trust, remote, log } = this.#options;
+    if (remote !== undefined) {
+      const { key, certificate } = await remote.obtain(name);
+      const [from, notAfter] = [certificate.validFromDate.getTime(), certificate.validToDate.getTime()];
+      log.info({ server: name, notAfter: certificate.validTo }, 'server certificate of another node is used');
+      const cert = certificate.toString() + trust.chainPem;
+      this.#use(name, { key, cert, ca: trust.pem, notAfter }, from + (notAfter - from) * RENEW_AT);
+      return;
+    }
     const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
     const { der, serial, notBefore, notAfter } = await this.#options.issue(name, exportSpki(publicKey));
     const key = privateKey.export({ type: 'pkcs8', format: 'pem' }).toString();

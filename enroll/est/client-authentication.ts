@@ -6,9 +6,10 @@
 
 import type { X509Certificate } from 'node:crypto';
 import type { TLSSocket } from 'node:tls';
-import { type DeviceId, type Identity, Problem } from '@rollcall/protocol';
+import { type DeviceId, type Identity, nodeUri, Problem } from '@rollcall/protocol';
 import type { FastifyRequest } from 'fastify';
 import type { ClientAddresses, LoadTest, LoadTestExemptions, RateLimit, WorkQueue } from '../../limits/index.ts';
+import type { JoinedNode, NodeStore } from '../../registry/index.ts';
 import type { Counters } from '../counters.ts';
 import type { ClientCertHeader } from './client-cert-header.ts';
 import {
@@ -17,6 +18,7 @@ import {
   type ClientSocket,
   checkClientCertificate,
   type RequiredStatus,
+  serialOf,
 } from './client-certificate.ts';
 import { type EnrollmentCredential, parseCredential } from './credential.ts';
 import { routeAuthentication } from './route-authentication.ts';
@@ -28,6 +30,8 @@ export interface ClientAuthentication {
   credential(request: FastifyRequest): EnrollmentCredential;
   /** The holder of the client certificate, on a `certificate` or `renewal` route. */
   holder(request: FastifyRequest): CertificateHolder;
+  /** The node whose certificate this is, on a `node` route. */
+  node(request: FastifyRequest): JoinedNode;
   /** What is known of the client of a refused request. The token is not checked, and the device id is only asked for. */
   presented(request: FastifyRequest): PresentedCredential;
 }
@@ -43,6 +47,8 @@ export interface PresentedCredential {
 
 export interface ClientAuthenticationOptions {
   readonly certificates: ClientCertificateDeps;
+  /** Undefined where the fleet is one server. */
+  readonly nodes?: Pick<NodeStore, 'findNodeByCertificate'> | undefined;
   readonly addresses: ClientAddresses;
   readonly clientCertHeader: ClientCertHeader;
   readonly enrollments: Pick<RateLimit, 'take'>;
@@ -63,6 +69,7 @@ export function createClientAuthentication(options: ClientAuthenticationOptions)
   const forwarded = new WeakMap<FastifyRequest, ClientSocket>();
   const credentials = new WeakMap<FastifyRequest, EnrollmentCredential>();
   const holders = new WeakMap<FastifyRequest, CertificateHolder>();
+  const nodes = new WeakMap<FastifyRequest, JoinedNode>();
   const refusedHolders = new WeakMap<FastifyRequest, Identity>();
 
   const authenticateToken = async (request: FastifyRequest): Promise<void> => {
@@ -92,6 +99,22 @@ export function createClientAuthentication(options: ClientAuthenticationOptions)
     await waitForTurn(request, options);
   };
 
+  /** Only a certificate that this connection proved: nodes reach each other without proxies that end TLS. */
+  const authenticateNode = async (request: FastifyRequest): Promise<void> => {
+    const socket = request.raw.socket as TLSSocket;
+    const certificate = socket.getPeerX509Certificate();
+    if (certificate === undefined) throw new Problem('certificate_required', { reason: 'no certificate' });
+    const { issuer, now } = options.certificates;
+    const isOwn = socket.authorized && now() < certificate.validToDate.getTime() && issuer.hasIssued(certificate);
+    const node = isOwn ? await options.nodes?.findNodeByCertificate(serialOf(certificate)) : undefined;
+    if (node === undefined || certificate.subjectAltName !== `URI:${nodeUri(issuer.trustDomain, node.name)}`) {
+      throw new Problem('certificate_rejected', { reason: 'expected the certificate of a node of this fleet' });
+    }
+    nodes.set(request, node);
+    limitRate(renewals, addresses.of(request.raw.socket), undefined);
+    await waitForTurn(request, options);
+  };
+
   return {
     authenticate: async (request) => {
       const client = clientCertHeader.clientOf(request);
@@ -106,10 +129,13 @@ export function createClientAuthentication(options: ClientAuthenticationOptions)
           return authenticateCertificate(request, 'good');
         case 'renewal':
           return authenticateCertificate(request, 'renewable');
+        case 'node':
+          return authenticateNode(request);
       }
     },
     credential: (request) => expectPresented(credentials, request),
     holder: (request) => expectPresented(holders, request),
+    node: (request) => expectPresented(nodes, request),
     presented: (request) => {
       const { token, deviceId } = credentials.get(request) ?? {};
       return {

@@ -109,6 +109,6 @@ function refuse(code: ProblemCode, reason: string, holder?: Identity): ClientCer
   return { ok: false, problem: new Problem(code, { reason }), ...(holder && { holder }) };
 }
 
-function serialOf(certificate: X509Certificate): string {
+export function serialOf(certificate: X509Certificate): string {
   return certificate.serialNumber.toLowerCase().replace(/^0+(?=.)/, '');
 }

@@ -8,11 +8,11 @@ import type { FastifyInstance, FastifyRequest } from 'fastify';
 
 /**
  * `public`: any client. `token`: a bootstrap token. `certificate`: a client certificate that is good now. `renewal`: also
- * one that is superseded or expired; re-enrollment decides what it is still good for.
+ * one that is superseded or expired; re-enrollment decides what it is still good for. `node`: the certificate of a node of the fleet.
  */
-export type RouteAuthentication = 'public' | 'token' | 'certificate' | 'renewal';
+export type RouteAuthentication = 'public' | 'token' | 'certificate' | 'renewal' | 'node';
 
-const KINDS: ReadonlySet<unknown> = new Set<RouteAuthentication>(['public', 'token', 'certificate', 'renewal']);
+const KINDS: ReadonlySet<unknown> = new Set<RouteAuthentication>(['public', 'token', 'certificate', 'renewal', 'node']);
 
 declare module 'fastify' {
   interface FastifyContextConfig {

@@ -28,6 +28,7 @@ import type { RecoveryStore, Registry } from '../../registry/index.ts';
 import type { Authority } from '../ca/authority.ts';
 import type { ServerCredentials } from '../ca/server-certificates.ts';
 import { Counters } from '../counters.ts';
+import { addNodeRoutes, type NodeEnrollment } from '../nodes/node-routes.ts';
 import type { RandomBytes } from '../x509/profile.ts';
 import { type ClientAuthentication, createClientAuthentication } from './client-authentication.ts';
 import { createClientCertHeader } from './client-cert-header.ts';
@@ -77,6 +78,8 @@ export interface EnrollServerOptions {
   readonly proxies?: readonly string[];
   /** Networks of proxies that terminate TLS and pass the client certificate on (RFC 9440); none by default. */
   readonly certificateProxies?: readonly string[];
+  /** Where several nodes share a store: how others join, and get their certificates. */
+  readonly nodes?: NodeEnrollment | undefined;
   /** Milliseconds for a proxy's header and the TLS handshake, for the headers of a request, and for the whole request; 10 s. */
   readonly timeoutMs?: number;
 }
@@ -140,6 +143,7 @@ export async function createEnrollServer(options: EnrollServerOptions): Promise<
   );
   app.addHook('onRequest', (request) => authentication.authenticate(request));
   addRoutes(app, routeDeps(parts, authentication));
+  if (options.nodes !== undefined) addNodeRoutes(app, { nodes: options.nodes, authentication, addresses });
 
   // 3. Listening. Not by app.listen: for "localhost" it would start a second server, without our limits.
   await app.ready();
@@ -268,6 +272,7 @@ function createAuthentication(parts: ServerParts, workQueue: WorkQueue, rates: E
   return createClientAuthentication({
     ...parts,
     certificates: { issuer: authority.issuer, registry, now },
+    nodes: parts.nodes?.registry,
     clientCertHeader: createClientCertHeader({
       ...parts,
       from: parts.certificateProxies ?? [],

@@ -5,7 +5,7 @@
 
 import { createHash, type KeyObject } from 'node:crypto';
 import { isIP } from 'node:net';
-import { type Identity, identityName, identityUri, Problem } from '@rollcall/protocol';
+import { type Identity, identityName, identityUri, nodeUri, Problem } from '@rollcall/protocol';
 import { type Der, encodeDer, encoded } from './der-writer.ts';
 import {
   type AlternativeName,
@@ -75,6 +75,8 @@ export interface LeafProfiles {
     readonly publicKeySpki: Buffer;
     readonly now: number;
   }): CertificateContents;
+  /** A node of the fleet, as a client of other nodes; valid as long as a server certificate. */
+  node(order: { readonly name: string; readonly publicKeySpki: Buffer; readonly now: number }): CertificateContents;
   /** An OCSP responder of the CA (RFC 6960, section 4.2.2.2), valid for a day. */
   ocspSigner(order: { readonly publicKeySpki: Buffer; readonly now: number }): CertificateContents;
 }
@@ -114,6 +116,15 @@ export function createLeafProfiles(options: LeafProfileOptions): LeafProfiles {
         subject: serverSubject(hosts),
         names: hosts.map(hostName),
         extensions: serverExtensions,
+        publicKeySpki,
+        seconds: lifetimes.serverSeconds,
+        now,
+      }),
+    node: ({ name, publicKeySpki, now }) =>
+      leafContents(options, {
+        subject: name,
+        names: [{ kind: 'uri', value: nodeUri(trustDomain, name) }],
+        extensions: clientExtensions,
         publicKeySpki,
         seconds: lifetimes.serverSeconds,
         now,

@@ -9,6 +9,7 @@ const VERSIONS: readonly { readonly file: string; readonly oldest: number }[] = 
   // Code that publishes no changes would revoke without telling the other nodes.
   { file: '0002_changes.sql', oldest: 2 },
   { file: '0003_confirmation_times.sql', oldest: 2 },
+  { file: '0004_nodes.sql', oldest: 2 },
 ];
 
 export function registryTables(): TableSet {

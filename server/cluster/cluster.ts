@@ -4,7 +4,7 @@
  */
 
 import { hostname } from 'node:os';
-import { Problem } from '@rollcall/protocol';
+import { NODE_NAME, NODE_ROLES, Problem } from '@rollcall/protocol';
 import type { Logger } from 'pino';
 import {
   Heartbeat,
@@ -25,13 +25,14 @@ import {
   NodeLease,
   type NodeOrder,
   NodeRecords,
+  NodeRoles,
   PostgresDatabase,
   PostgresWakes,
   Singletons,
   STORE_NOTE_TABLES,
 } from '../../storage/postgres/index.ts';
 import type { Config } from '../config/config.ts';
-import { EMBEDDED_STORE, NODE_NAME, NODE_ROLES } from '../config/store-config.ts';
+import { EMBEDDED_STORE } from '../config/store-config.ts';
 import { configuredStore } from '../config/store-settings.ts';
 import { wakesSettings } from '../config/wakes-settings.ts';
 import { expectUsableSharedStore } from '../migration/usable-store.ts';
@@ -68,6 +69,10 @@ export interface Cluster {
   nodes(): Promise<readonly ListedNode[]>;
   /** Its process ends at its next heartbeat, and none of this name starts until it joins again. False: there is none of this name. */
   remove(name: string): Promise<boolean>;
+  /** A removed name may start again: its host has joined. */
+  readmit(name: string): Promise<void>;
+  /** Roles of the database for single nodes. */
+  readonly databaseRoles: NodeRoles;
   /** Has any node carry out an order. False: there is none of this name. */
   order(name: string, order: NodeOrder): Promise<boolean>;
   /** Orders that this node gets, from this one or another. */
@@ -113,8 +118,7 @@ export function nodeNameOf({ node }: Pick<Config, 'node'>, host: string = hostna
  */
 export async function openCluster({ config, version, now, log }: ClusterOptions): Promise<Cluster> {
   const node = nodeNameOf(config);
-  const { store } = config;
-  const nats = wakesSettings(store.wakes, store.schema, now);
+  const nats = wakesSettings(config.store.wakes, config.store.schema, now);
   const database = new PostgresDatabase({
     ...configuredStore(config.store, now),
     applicationName: `rollcall ${node}`,
@@ -208,6 +212,8 @@ async function openNode({ database, nats, node, roles, version, now, log }: Node
     lose: lost.resolve,
     nodes: () => records.list(),
     remove: (name) => records.remove(name, now()),
+    readmit: (name) => records.readmit(name),
+    databaseRoles: new NodeRoles(database),
     order: async (name, order) => {
       const number = await records.order(name, order);
       wakes.wake(ORDERS);

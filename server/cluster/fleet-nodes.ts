@@ -6,9 +6,13 @@ import type { NodeDrainOrder, NodeView } from '../../console/index.ts';
 import type { ListedNode } from '../../storage/postgres/index.ts';
 import type { OpenBroker } from '../open-broker.ts';
 import type { Cluster } from './cluster.ts';
+import type { NodeJoins } from './node-joins.ts';
 
 export interface FleetNodesOptions {
   readonly cluster: Pick<Cluster, 'node' | 'nodes' | 'order' | 'remove'>;
+  readonly joins: Pick<NodeJoins, 'createToken' | 'remove'>;
+  /** Other hosts can join by this node. */
+  readonly isEnrolling: boolean;
   readonly drainDefaults: Omit<NodeDrainOrder, 'restart'>;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
@@ -17,8 +21,16 @@ export interface FleetNodesOptions {
 const POLL_MS = 250;
 /** Beyond the time of a drain: for the last messages and packets of its sessions, and for the news of it. */
 const GRACE_MS = 30_000;
+/** Several heartbeats, ms. */
+const LEARNS_WITHIN_MS = 1_000;
 
-export function createFleetNodes({ cluster, drainDefaults, now }: FleetNodesOptions): OpenBroker['nodes'] {
+export function createFleetNodes({
+  cluster,
+  joins,
+  isEnrolling,
+  drainDefaults,
+  now,
+}: FleetNodesOptions): OpenBroker['nodes'] {
   const list = async () => (await cluster.nodes()).map(viewOf);
   const find = (nodes: readonly NodeView[], name: string): NodeView => {
     const found = nodes.find((node) => node.name === name);
@@ -76,10 +88,19 @@ export function createFleetNodes({ cluster, drainDefaults, now }: FleetNodesOpti
       return settled(name, 0);
     },
     expectRemovable,
-    async remove(name, force) {
+    async remove(name, { force, actor }) {
       await expectRemovable(name, force);
+      const { state } = await look(name);
+      // Its lease first: nothing that it does counts from there on.
       if (!(await cluster.remove(name))) throw new Problem('node_unknown');
-      return look(name);
+      // Its process learns of that by its next heartbeat, as long as it can log in.
+      if (state !== 'gone' && state !== 'removed') await delay(LEARNS_WITHIN_MS);
+      const databaseSql = await joins.remove(name, actor);
+      return { ...(await look(name)), databaseSql };
+    },
+    async createToken(order, actor) {
+      if (isEnrolling) return joins.createToken(order, actor);
+      throw new Problem('unavailable', { detail: 'hosts join by a node with the role enroll: ask the console of one' });
     },
     counters: () => ({}),
     busySeconds: () => ({}),

@@ -1,16 +1,9 @@
 /** The schema of two options: what the server stores in, and which node of several it is. */
 
+import { NODE_NAME, NODE_NAME_RULE, NODE_ROLES, type NodeRole } from '@rollcall/protocol';
 import { z } from 'zod';
 
 export const EMBEDDED_STORE = 'file:';
-
-/** What a node serves. */
-export const NODE_ROLES = ['mqtt', 'enroll', 'console'] as const;
-export type NodeRole = (typeof NODE_ROLES)[number];
-
-/** As names of devices; it is part of names of leases and of lanes. */
-export const NODE_NAME = /^[a-z0-9][a-z0-9.-]{0,62}$/;
-const NODE_NAME_RULE = 'expected 1 to 63 of a-z 0-9 . -, the first a letter or a digit';
 
 const path = z.string().max(4_096);
 
@@ -74,7 +67,7 @@ export const nodeSchema = z
   .strictObject({
     name: z
       .string()
-      .refine((text) => text === '' || NODE_NAME.test(text), NODE_NAME_RULE)
+      .refine((text) => text === '' || NODE_NAME.test(text), `expected ${NODE_NAME_RULE}`)
       .prefault(''),
     roles: z
       .array(z.enum(NODE_ROLES))

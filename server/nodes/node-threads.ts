@@ -76,6 +76,9 @@ interface NodeLoad {
   busy: number | undefined;
 }
 
+/** Why no node can join. */
+export const NO_SHARED_STORE = 'this server shares its store with no other: store.url names no PostgreSQL';
+
 const POLL_MS = 1_000;
 /** A thread that has run for so long has not ended soon. */
 const SOON_MS = 60_000;
@@ -236,8 +239,12 @@ export class NodeThreads implements NodeControl {
     throw new Problem('node_not_removable', { detail: 'a thread of a server cannot be removed: change mqtt.workers' });
   }
 
-  async remove(name: string): Promise<NodeView> {
+  async remove(name: string): Promise<never> {
     return this.expectRemovable(name);
+  }
+
+  async createToken(): Promise<never> {
+    throw new Problem('unavailable', { detail: NO_SHARED_STORE });
   }
 
   /** Ends the thread of a node as a crash does; it is started again. */

@@ -2,6 +2,7 @@
 
 import { Problem } from '@rollcall/protocol';
 import type { NodeControl } from '../../console/index.ts';
+import { NO_SHARED_STORE } from './node-threads.ts';
 
 export interface SingleNodeOptions {
   readonly broker: { counters(): Readonly<Record<string, number>> };
@@ -51,6 +52,7 @@ export function createSingleNode({ broker, drainDefaults, now }: SingleNodeOptio
     undrain: (name) => Promise.reject(new Problem(name === 'main' ? 'node_busy' : 'node_unknown')),
     expectRemovable,
     remove: async (name) => expectRemovable(name),
+    createToken: () => Promise.reject(new Problem('unavailable', { detail: NO_SHARED_STORE })),
     counters: () => ({}),
     busySeconds: () => ({}),
     setLogLevel: () => {},

@@ -16,6 +16,8 @@ export {
   NodeRecords,
   type NumberedOrder,
 } from './node-records.ts';
+export { NodeRoles, nodeRoleName, type RemovedRole } from './node-roles.ts';
+export { createPasswordVerifier, isPasswordVerifier } from './password-verifier.ts';
 export type { PoolUsage } from './pool.ts';
 export { isUniqueViolation, sqlstateOf, UnconfirmedCommit } from './postgres-problem.ts';
 export { PostgresWakes, type PostgresWakesOptions } from './postgres-wakes.ts';

@@ -196,6 +196,11 @@ export class NodeRecords {
     });
   }
 
+  /** Its host has joined again. */
+  async readmit(name: string): Promise<void> {
+    await this.#database.execute('UPDATE nodes SET removed_at = NULL WHERE name = $1', [name]);
+  }
+
   /** Ends its lease: the process stops at its next heartbeat, and none of this name starts again. False: there is none. */
   async remove(name: string, at: number): Promise<boolean> {
     return this.#database.transaction(async (transaction) => {

@@ -76,6 +76,7 @@ const ARGUMENTS: Readonly<Record<string, readonly string[]>> = {
   'top --once': ['--interval', '1s'],
   'node list': [],
   'node drain': ['w1'],
+  'node token': [],
   'node undrain': ['w1'],
   'node remove': ['w1', '--force'],
   'sink list': [],

@@ -47,6 +47,7 @@ const DURATIONS: Readonly<Record<string, readonly string[] | undefined>> = {
   'renewals pull --within': ['--all'],
   'group profile set --lifetime': ['press'],
   'node drain --within': ['main'],
+  'node token --ttl': [],
   'telemetry series --bucket': ['--device', 'dev-1', '--stream', 'temperature', '--since', '1h'],
   'device command --wait': ['dev-1', 'reboot'],
   'device command --expires': ['dev-1', 'reboot'],

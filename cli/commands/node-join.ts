@@ -1,0 +1,148 @@
+/** `rollcall node token` on a node of the fleet, and `rollcall node join` on the host that becomes one. */
+
+import {
+  canonicalHost,
+  NODE_NAME,
+  NODE_NAME_RULE,
+  NODE_ROLES,
+  type NodeRole,
+  Problem,
+  parseBootstrapToken,
+  parseEnrollUrl,
+} from '@rollcall/protocol';
+import { type Command, InvalidArgumentError } from 'commander';
+import {
+  durationBetween,
+  repeated,
+  run,
+  runWithServer,
+  someOf,
+  withJsonOption,
+  withServerOptions,
+} from '../command-line.ts';
+import { createPrivateFile, isOutputReadableByOthers } from '../new-file.ts';
+import { loopbackAdvice, tokenAdvice } from '../public-names.ts';
+import { readSecretArgument } from '../secret-argument.ts';
+import { note, printJson, printResult } from '../terminal.ts';
+
+interface TokenOptions {
+  readonly ttl: number;
+  readonly withCaKeys?: boolean;
+  readonly out?: string;
+}
+
+const TTL_MS = 3_600_000;
+const LOCAL_NAMES = ['localhost', '127.0.0.1', '::1'];
+
+const token = runWithServer<TokenOptions>(async (server, { options, form }) => {
+  const { ttl, withCaKeys = false, out } = options;
+  const file = out === undefined ? undefined : createPrivateFile(out);
+  const created = await server
+    .createNodeToken({ ttlSeconds: Math.round(ttl / 1_000), withCaKeys })
+    .catch((error: unknown) => {
+      file?.discard();
+      throw error;
+    });
+  const { text, ...rest } = created;
+  file?.write(`${text}\n`);
+  if (form === 'json') return printJson(file === undefined ? created : { ...rest, file: out });
+  const url = parseBootstrapToken(text)?.enrollUrl ?? 'URL';
+  const roles = withCaKeys ? 'mqtt,enroll,console' : 'mqtt,console';
+  printResult(file === undefined ? text : `token ${rest.id} written to ${out}`);
+  note(
+    `for one host until ${rest.expiresAt}; there, with the token in a file: ` +
+      `rollcall node join ${url} --token-file FILE --name NAME --roles ${roles} --data DIR`,
+  );
+  if (file === undefined && isOutputReadableByOthers()) {
+    note('other users can read the file that holds the token: chmod 600 FILE, or use --out FILE instead of > FILE');
+  }
+  const advice = tokenAdvice(text);
+  if (advice !== undefined) note(advice);
+});
+
+interface JoinOptions {
+  readonly tokenFile?: string;
+  readonly name: string;
+  readonly roles: readonly NodeRole[];
+  readonly data: string;
+  readonly host?: string;
+  readonly publicHost?: readonly string[];
+}
+
+const join = run<JoinOptions>(async ({ args, options, form }) => {
+  const { name, roles, data, host, publicHost = [], tokenFile } = options;
+  const parsed = parseBootstrapToken(
+    readSecretArgument(tokenFile === undefined ? '-' : `@${tokenFile}`, '--token-file'),
+  );
+  if (parsed === undefined) throw new Problem('usage', { reason: 'expected the text of a node token' });
+  const url = args[0] === undefined ? parsed.enrollUrl : parseEnrollUrl(args[0]);
+  if (url === undefined) throw new Problem('usage', { reason: 'expected a URL of the form https://host:port' });
+  const publicHosts = [...new Set([...publicHost, ...LOCAL_NAMES])];
+  // Loaded here: other commands start faster without them.
+  const { prepareNode } = await import('../join/node-files.ts');
+  const { joinFleet } = await import('../join/join-fleet.ts');
+  const { expectStore } = await import('../../server/index.ts');
+  const node = prepareNode(data);
+  const joined = await joinFleet({ token: parsed, url, name, roles, hosts: publicHosts, ...node }).catch(
+    (error: unknown) => {
+      node.discard();
+      throw error;
+    },
+  );
+  const settings = { name, roles, enrollUrl: url, host, publicHosts };
+  const config = node.complete(joined, settings);
+  if (form === 'json') printJson({ node: name, roles, config });
+  else printResult(`${name} has joined the fleet; start it with: rollcall serve --config ${config}`);
+  if (joined.authority?.home === 'pkcs11') {
+    note(`the keys of the CA are in a token of PKCS#11: name it in ${config}, certificates.keys.pkcs11`);
+  }
+  if (joined.store.wakes !== undefined) note(`wakes go over NATS: name their credentials in ${config}, store.wakes`);
+  const advice = form === 'json' ? undefined : loopbackAdvice('the fleet', url);
+  if (advice !== undefined) note(advice);
+  const { loadConfig } = await import('../../server/config/index.ts');
+  await expectStore(loadConfig({ file: config, environment: {}, flags: [] }).store, Date.now).catch(
+    (error: unknown) => {
+      const problem = error instanceof Problem ? error : new Problem('internal', { cause: error });
+      throw new Problem(problem.code, {
+        detail: `${name} has joined, and this host does not reach the database: ${problem.message}`,
+        hint: `mend it, or the section store in ${config}, before the node is started`,
+      });
+    },
+  );
+});
+
+function nodeName(text: string): string {
+  if (NODE_NAME.test(text)) return text;
+  throw new InvalidArgumentError(`expected ${NODE_NAME_RULE}`);
+}
+
+function publicHost(text: string, list?: readonly string[]): readonly string[] {
+  const host = canonicalHost(text);
+  if (host === undefined) throw new InvalidArgumentError('expected a host name or an IP address');
+  return repeated(host, list);
+}
+
+export function addNodeJoin(node: Command): void {
+  withServerOptions(
+    node.command('token').description('make a one-time token by which another host joins the fleet as a node'),
+  )
+    .option('--ttl <duration>', 'how long it can be used', durationBetween('1m', '1d'), TTL_MS)
+    .option('--with-ca-keys', 'its node may have the role enroll, and gets the keys of the issuing CA')
+    .option('--out <file>', 'write the token into a new file that only this user can read')
+    .action(token);
+  withJsonOption(
+    node
+      .command('join')
+      .description(
+        'make this host a node of a fleet: a data directory with its certificate and its access to the store',
+      )
+      .argument('[url]', 'enroll server of a node, https://HOST:PORT (default: the one in the token)'),
+  )
+    .option('--token-file <file>', 'file with the token of "rollcall node token" (default: standard input)')
+    .requiredOption('--name <name>', 'name of this node, different for each', nodeName)
+    .requiredOption('--roles <roles>', 'what it serves: mqtt, enroll, console', someOf(NODE_ROLES))
+    .requiredOption('--data <dir>', 'new data directory; rollcall.yaml is written into it')
+    .option('--host <address>', 'address on which devices reach it (default: this machine alone)')
+    .option('--public-host <name>', 'name or address of this node in its certificates; may be repeated', publicHost)
+    .action(join);
+}

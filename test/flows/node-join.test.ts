@@ -1,0 +1,158 @@
+/** A host becomes a node of a fleet by one command, and what it got is taken back when it is removed. */
+
+import { X509Certificate } from 'node:crypto';
+import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { memoryIdentityStore } from '@rollcall/device-sdk';
+import { requestRenewal } from '@rollcall/device-sdk/building-blocks';
+import { parseBootstrapToken } from '@rollcall/protocol';
+import { pino } from 'pino';
+import { beforeEach, expect, it, onTestFinished } from 'vitest';
+import { NodeCredentials } from '../../server/cluster/node-credentials.ts';
+import { type ClusterNode, type SharedStore, sharedStore } from '../fixtures/cluster-node.ts';
+import { connectMqtt } from '../fixtures/mqtt.ts';
+import { suitePostgres } from '../fixtures/postgres-cluster.ts';
+import { USER } from '../fixtures/postgres-template.ts';
+import { rollcall, serve } from '../fixtures/program.ts';
+import { describeWithClients } from '../fixtures/real-client.ts';
+import { temporaryDirectory } from '../fixtures/temporary.ts';
+
+const STARTS_MS = 90_000;
+
+describeWithClients('a host that joins', ['postgres'], () => {
+  const postgres = suitePostgres();
+  let store: SharedStore;
+  let a: ClusterNode;
+  beforeEach(async () => {
+    await postgres().primary.ask(`ALTER ROLE ${USER} CREATEROLE`);
+    await postgres().primary.ask(`GRANT pg_signal_backend TO ${USER}`);
+    store = await sharedStore(postgres());
+    a = await store.node('a');
+  }, STARTS_MS);
+
+  const onA = (...words: readonly string[]) => rollcall([...words, '--data', a.data]);
+  const tokenFile = async (...options: readonly string[]) => {
+    const file = join(temporaryDirectory(), 'token');
+    const made = await onA('node', 'token', '--out', file, ...options);
+    expect(made).toMatchObject({ code: 0 });
+    return file;
+  };
+  const joinAs = (name: string, roles: string, file: string, data: string) =>
+    rollcall([
+      ...['node', 'join', a.server.ready.enrollUrl, '--token-file', file],
+      ...['--name', name, '--roles', roles, '--data', data],
+    ]);
+  const started = async (data: string) => {
+    const server = await serve(data, ['--config', join(data, 'rollcall.yaml')]);
+    onTestFinished(async () => void (await server.end('SIGKILL')));
+    return server;
+  };
+  const rolesInDatabase = async () =>
+    (
+      await postgres().primary.ask<{ name: string }>(
+        `SELECT rolname AS name FROM pg_roles WHERE rolname LIKE 'rollcall\\_b\\_%'`,
+      )
+    ).length;
+
+  it(
+    'with keys of the CA serves and enrolls by credentials of its own, which end with its removal',
+    async () => {
+      const data = join(temporaryDirectory(), 'b');
+      const file = await tokenFile('--with-ca-keys');
+      const done = await joinAs('b', 'mqtt,enroll,console', file, data);
+      expect(done).toMatchObject({ code: 0, stdout: expect.stringContaining('rollcall serve --config') });
+      expect(readdirSync(join(data, 'ca')).toSorted()).toEqual(['issuing.key', 'issuing.pem', 'root.crl', 'root.pem']);
+      for (const secret of ['ca/issuing.key', 'node/identity.pem', 'node/database-password']) {
+        expect([secret, statSync(join(data, secret)).mode & 0o777]).toEqual([secret, 0o600]);
+      }
+      expect(readFileSync(join(data, 'rollcall.yaml'), 'utf8')).toMatch(/url: postgres:\/\/rollcall_b_[0-9a-f]{8}@/);
+      // The token counts once.
+      const again = join(temporaryDirectory(), 'c');
+      expect(await joinAs('c', 'mqtt', file, again)).toMatchObject({ code: 3, stderr: expect.stringMatching(/token/) });
+      expect(existsSync(again)).toBe(false);
+
+      const b = await started(data);
+      const pump = await a.enroll('pump-1');
+      await (await connectMqtt({ ...pump, mqttUrl: b.ready.mqttUrl })).endAsync();
+      expect(await rolesInDatabase()).toBe(1);
+
+      const ended = b.untilLogged('node b was removed');
+      expect(await onA('node', 'remove', 'b', '--force')).toMatchObject({ code: 0, stderr: '' });
+      await ended;
+      expect(await rolesInDatabase()).toBe(0);
+      const actions = (await a.operator.listAudit()).map(({ action }) => action);
+      expect(actions).toEqual(
+        expect.arrayContaining(['node.token.created', 'node.joined', 'node.certificate.revoked', 'node.removed']),
+      );
+    },
+    STARTS_MS,
+  );
+
+  it(
+    'without the role enroll has no keys of the CA, and serves by certificates that another node issues and renews',
+    async () => {
+      const data = join(temporaryDirectory(), 'b');
+      expect(await joinAs('b', 'mqtt,console', await tokenFile(), data)).toMatchObject({ code: 0 });
+      expect(existsSync(join(data, 'ca'))).toBe(false);
+      const b = await started(data);
+      expect(readdirSync(join(data, 'ca'))).toEqual([]);
+      const pump = await a.enroll('pump-1');
+      await (await connectMqtt({ ...pump, mqttUrl: b.ready.mqttUrl })).endAsync();
+
+      // Its console knows who issues.
+      const onB = (...words: readonly string[]) => rollcall([...words, '--data', data]);
+      const token = await onB('token', 'create');
+      expect(parseBootstrapToken(token.stdout.trim())?.enrollUrl).toBe(a.server.ready.enrollUrl);
+      const out = join(temporaryDirectory(), 'service');
+      expect((await onB('service', 'issue', 'app', '--out', out)).stderr).toMatch(/no keys of the CA/);
+
+      // Its certificate is that of no device and of no service.
+      const identity = readFileSync(join(data, 'node', 'identity.pem'), 'utf8');
+      const asDevice = { ...pump, keyPem: identity, certificatePem: identity };
+      await expect(connectMqtt(asDevice)).rejects.toThrow();
+      await a.server.untilLogged('serial_unknown');
+      await expect(requestRenewal(memoryIdentityStore(), asDevice)).rejects.toThrow();
+
+      // It starts again while no node issues, and renews once one does.
+      await b.end('SIGTERM');
+      process.kill(a.server.pid, 'SIGSTOP');
+      const again = await started(data);
+      await (await connectMqtt({ ...pump, mqttUrl: again.ready.mqttUrl })).endAsync();
+      process.kill(a.server.pid, 'SIGCONT');
+      const log = pino({ level: 'silent' });
+      const later = () => Date.now() + 25 * 86_400_000;
+      const credentials = NodeCredentials.open({ data, now: later, log }, 'b') as NodeCredentials;
+      await credentials.renewDue();
+      const renewed = readFileSync(join(data, 'node', 'identity.pem'), 'utf8');
+      expect(new X509Certificate(renewed).serialNumber).not.toBe(new X509Certificate(identity).serialNumber);
+      const { certificate } = await credentials.obtain('broker', () => true);
+      expect(certificate.keyUsage).toEqual(['1.3.6.1.5.5.7.3.1']);
+
+      expect(await onA('node', 'remove', 'b', '--force')).toMatchObject({ code: 0 });
+      await expect(credentials.obtain('console', () => false)).rejects.toMatchObject({ code: 'certificate_rejected' });
+      await credentials.close();
+    },
+    STARTS_MS,
+  );
+
+  it(
+    'is refused with a token of devices, a wrong one, and where the database allows no roles',
+    async () => {
+      const data = join(temporaryDirectory(), 'b');
+      const file = join(temporaryDirectory(), 'token');
+      const { text } = await a.operator.createToken({});
+      writeFileSync(file, text, { mode: 0o600 });
+      expect((await joinAs('b', 'mqtt', file, data)).stderr).toMatch(/token/);
+      const { text: forNode } = await a.operator.createNodeToken({});
+      await expect(a.enroll('pump-1', forNode)).rejects.toMatchObject({ code: 'token_rejected' });
+      writeFileSync(file, forNode, { mode: 0o600 });
+      expect((await joinAs('b', 'enroll', file, data)).stderr).toMatch(/--with-ca-keys/);
+      expect((await joinAs('a', 'mqtt', file, data)).stderr).toMatch(/another process runs as the node of this name/);
+      await postgres().primary.ask(`ALTER ROLE ${USER} NOCREATEROLE`);
+      const refused = await onA('node', 'token');
+      expect(refused).toMatchObject({ code: 3, stderr: expect.stringContaining('ALTER ROLE "rollcall" CREATEROLE') });
+      expect(existsSync(data)).toBe(false);
+    },
+    STARTS_MS,
+  );
+});
