@@ -41,6 +41,11 @@ export class Heartbeat {
     this.#expiredAfter = expiredAfter;
   }
 
+  /** When the last heartbeat was sent that was confirmed; before the first one, and after `end`, negative infinity. */
+  get confirmedAt(): number {
+    return this.#confirmedAt;
+  }
+
   /** By the clock, at this moment. */
   get liveness(): Liveness {
     const silent = this.#options.now() - this.#confirmedAt;

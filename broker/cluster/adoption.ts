@@ -38,23 +38,37 @@ export function adoptDead({ cluster, inbox, claims, load, routes, log }: Adoptio
   /** Nodes that this one has adopted, by epoch. */
   const adopted = new Map<string, number>();
 
+  /** Undefined: the node was fenced off by another one, or is there again. Otherwise as it is since it is fenced off. */
+  const fenceOff = async (dead: KnownNode): Promise<KnownNode | undefined> => {
+    if (adopted.get(dead.name) === dead.epoch) return dead;
+    if (!(await nodes.fenceOff(dead))) return undefined;
+    const fenced = { ...dead, epoch: dead.epoch + 1 };
+    adopted.set(dead.name, fenced.epoch);
+    log.warn({ node: dead.name }, 'the sessions of a node that is dead are taken over');
+    await nodes.look();
+    return fenced;
+  };
+
+  /** Undefined: the node has started again, and what it has is its own. */
+  const whileDead = <Row>(fenced: KnownNode, sql: string, values: readonly unknown[]) =>
+    database.transaction(async (transaction) =>
+      (await nodes.isAt(transaction, fenced)) ? (await transaction.query<Row>(sql, values)).rows : undefined,
+    );
+
   const adopt = async (dead: KnownNode): Promise<void> => {
-    if (adopted.get(dead.name) !== dead.epoch) {
-      if (!(await nodes.fenceOff(dead))) return;
-      // Its epoch has grown by the fence.
-      adopted.set(dead.name, dead.epoch + 1);
-      log.warn({ node: dead.name }, 'the sessions of a node that is dead are taken over');
-      await nodes.look();
-    }
+    const fenced = await fenceOff(dead);
+    if (fenced === undefined) return;
     for (;;) {
-      const { rows } = await database.execute<{ client_id: string }>(TAKE, [nodes.name, dead.name]);
+      const rows = await whileDead<{ client_id: string }>(fenced, TAKE, [nodes.name, dead.name]);
+      if (rows === undefined) return;
       if (rows.length === 0) break;
       const clientIds = rows.map(({ client_id: clientId }) => clientId);
       await load(clientIds);
       claims.owned(clientIds);
     }
     await inbox.adopt(dead.name);
-    await database.execute('DELETE FROM session_routes WHERE node = $1', [dead.name]);
+    const rows = await whileDead(fenced, 'DELETE FROM session_routes WHERE node = $1', [dead.name]);
+    if (rows === undefined) return;
     await routes.published();
     const alive = nodes.others().filter(({ isAlive }) => isAlive);
     outbox.send(

@@ -80,11 +80,12 @@ export class ClusterClaims {
   /** Gives a client id to another node, after `give` has ended its connection and forgotten its state. */
   async handOver(clientId: string, to: string, give: () => Promise<HandedOver>): Promise<void> {
     await this.inTurn(clientId, async () => {
-      if (!this.#owned.has(clientId)) return; // The other node looks again where it is.
-      const { commits, nodes, outbox } = this.#options;
+      const { commits, nodes, outbox, adopted } = this.#options;
+      if (this.#leaving.has(clientId)) return; // The other node looks again where it is.
+      if (!this.#owned.has(clientId)) await adopted();
       this.#handingOver.add(clientId);
       try {
-        const handedOver = await give();
+        const handedOver = this.#owned.has(clientId) ? await give() : nothingToGive(clientId);
         this.#owned.delete(clientId);
         commits.add({ name: 'moveClaim', values: [to, clientId, nodes.name] }, clientId.length + 100);
         outbox.send([to], handedOver);
@@ -147,7 +148,7 @@ export class ClusterClaims {
   }
 
   async #ask(clientId: string, owner: string): Promise<HandedOver | undefined> {
-    const { outbox, commits, load } = this.#options;
+    const { database, nodes, outbox, commits, load } = this.#options;
     const answer = Promise.withResolvers<HandedOver>();
     this.#handedOver.set(clientId, answer.resolve);
     try {
@@ -155,6 +156,9 @@ export class ClusterClaims {
       await commits.durable();
       const handedOver = await Promise.race([answer.promise, delay(ANSWER_MS, undefined, { ref: false })]);
       if (handedOver === undefined) return undefined;
+      // An answer to an earlier request says nothing of now.
+      const { rows } = await database.query<{ node: string }>(FIND, [clientId]);
+      if (rows[0]?.node !== nodes.name) return undefined;
       this.#owned.add(clientId);
       await load(clientId);
       return handedOver;
@@ -162,4 +166,9 @@ export class ClusterClaims {
       this.#handedOver.delete(clientId);
     }
   }
+}
+
+/** For a claim that this node does not know of: it was made, and the connection to the database was lost before it was confirmed. */
+function nothingToGive(clientId: string): HandedOver {
+  return { kind: 'handed over', clientId, sequence: 0, from: undefined };
 }

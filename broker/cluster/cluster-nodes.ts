@@ -16,6 +16,10 @@ export interface ClusterNodesOptions {
   readonly node: string;
   /** The monotonic clock of leases. */
   readonly monotonic: () => number;
+  /** When the last heartbeat of this node was sent that was confirmed, by the same clock. */
+  readonly heardAt: () => number;
+  /** Within the transaction that fences off a dead node: makes sure that it stores nothing else any more. */
+  readonly fenceOff: (transaction: PostgresTransaction, node: string) => Promise<void>;
   /** Others have taken over what this node had: nothing of it is stored any more. Called once. */
   readonly onSuperseded?: ((problem: Problem) => void) | undefined;
   readonly log: Logger;
@@ -35,6 +39,7 @@ export const MOST_NODES = 2_048;
 const REGISTER = `INSERT INTO session_nodes (name, number, epoch)
   SELECT $1, coalesce(max(number) + 1, 0), 1 FROM session_nodes
   ON CONFLICT (name) DO UPDATE SET epoch = session_nodes.epoch + 1 RETURNING number, epoch`;
+const RAISE = 'UPDATE session_nodes SET epoch = epoch + 1 WHERE name = $1 AND epoch = $2';
 const FENCE = {
   name: 'sessions fence',
   text: 'SELECT 1 FROM session_nodes WHERE name = $1 AND epoch = $2 FOR SHARE',
@@ -71,12 +76,12 @@ export class ClusterNodes {
   }
 
   private constructor(options: ClusterNodesOptions, number: number, epoch: number) {
-    const { database, node, monotonic } = options;
+    const { database, node, monotonic, heardAt } = options;
     this.name = node;
     this.number = number;
     this.epoch = epoch;
     this.#options = options;
-    this.#leases = new LeaseTable({ database, node, now: monotonic });
+    this.#leases = new LeaseTable({ database, node, now: monotonic, committedAt: heardAt });
   }
 
   others(): readonly KnownNode[] {
@@ -95,8 +100,13 @@ export class ClusterNodes {
 
   /** Within a transaction: it commits only while no other node has taken over what this one has. */
   async fence(transaction: PostgresTransaction): Promise<void> {
-    const { count } = await transaction.query(FENCE, [this.name, this.epoch]);
-    if (count === 0) throw this.#supersede();
+    if (!(await this.isAt(transaction, this))) throw this.#supersede();
+  }
+
+  /** Within a transaction: it commits only while a node has this epoch. */
+  async isAt(transaction: PostgresTransaction, { name, epoch }: Pick<KnownNode, 'name' | 'epoch'>): Promise<boolean> {
+    const { count } = await transaction.query(FENCE, [name, epoch]);
+    return count > 0;
   }
 
   /** Looks whether this node still has what it had. Throws Problem `node_superseded`, and what the database throws. */
@@ -108,13 +118,14 @@ export class ClusterNodes {
   /** What a dead node had belongs to nobody any more. False: it lives, or another node was faster. */
   async fenceOff({ name, epoch }: KnownNode): Promise<boolean> {
     const [lease] = await this.#leases.read([NODE_LEASES + name]);
-    if (lease !== undefined && !this.#leases.isFree(lease)) return false;
-    const { count } = await this.#options.database.execute(
-      `UPDATE session_nodes SET epoch = epoch + 1 WHERE name = $1 AND epoch = $2
-        AND NOT EXISTS (SELECT 1 FROM leases WHERE name = $3 AND (epoch <> $4 OR renewed_at <> $5))`,
-      [name, epoch, NODE_LEASES + name, lease?.epoch ?? 0, lease?.renewedAt ?? 0],
-    );
-    return count > 0;
+    if (lease === undefined || !this.#leases.isFree(lease)) return false;
+    return this.#options.database.transaction(async (transaction) => {
+      // A node that is heard again renews its lease first, and then finds out whether its epoch has grown.
+      if (!(await this.#leases.lock(transaction, lease))) return false;
+      if ((await transaction.query(RAISE, [name, epoch])).count === 0) return false;
+      await this.#options.fenceOff(transaction, name);
+      return true;
+    });
   }
 
   async look(): Promise<void> {

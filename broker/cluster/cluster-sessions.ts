@@ -35,6 +35,8 @@ export interface ClusterSessionsOptions {
 
 export class ClusterSessions implements Sessions {
   readonly #options: ClusterSessionsOptions;
+  /** The last connection of each client id that claimed it here: the end of an earlier one leaves the claim to it. */
+  readonly #lastClaims = new Map<string, SessionClaim>();
 
   constructor(options: ClusterSessionsOptions) {
     this.#options = options;
@@ -45,6 +47,16 @@ export class ClusterSessions implements Sessions {
   }
 
   async claim(claim: SessionClaim): Promise<ClaimedSession> {
+    this.#lastClaims.set(claim.clientId, claim);
+    try {
+      return await this.#claim(claim);
+    } catch (error) {
+      this.#isLast(claim);
+      throw error;
+    }
+  }
+
+  async #claim(claim: SessionClaim): Promise<ClaimedSession> {
     const { embedded, claims, numbers, routes, publishShares } = this.#options;
     const { clientId } = claim;
     const handedOver = await claims.own(clientId);
@@ -55,9 +67,15 @@ export class ClusterSessions implements Sessions {
     const claimed = await embedded.claim(claim);
     await Promise.all([routes.published(), publishShares()]);
     const left = () => {
-      if (!claimed.isStored) claims.leave(clientId);
+      if (this.#isLast(claim) && !claimed.isStored) claims.leave(clientId);
     };
     return { ...claimed, record: new ClusterRecord(claimed.record, { routes, publishShares, left }) };
+  }
+
+  /** For a connection that has ended. */
+  #isLast(claim: SessionClaim): boolean {
+    if (this.#lastClaims.get(claim.clientId) !== claim) return false;
+    return this.#lastClaims.delete(claim.clientId);
   }
 
   /** For other nodes the message is stored with the same commit. */

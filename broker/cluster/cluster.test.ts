@@ -83,6 +83,31 @@ describeWithClients('brokers over one PostgreSQL', ['postgres'], () => {
     await Promise.all(Array.from({ length: 200 / ROUNDS }, (_, n) => compete(`dev-${n}`)));
   });
 
+  it('move the claim of a session that ends with its connection, and keep it while a later connection has it', async () => {
+    const { database, a, b } = await start();
+    const credentials = a.test.enroll(device('dev-1'));
+    const owners = async () => (await database.query('SELECT node FROM session_claims')).rows;
+    const options = { clientId: 'dev-1', clean: true };
+    const first = await a.test.session(credentials, options);
+    const second = await b.test.session(credentials, options);
+    await first.closed;
+    expect(await owners()).toEqual([{ node: 'b' }]);
+    const third = await b.test.session(credentials, options);
+    await second.closed;
+    await b.cluster.commits.flush();
+    expect(await owners()).toEqual([{ node: 'b' }]);
+    third.destroy();
+    await expect.poll(owners).toEqual([]);
+  });
+
+  it('give up a claim that they do not know of', async () => {
+    const { database, a, b } = await start();
+    const credentials = a.test.enroll(device('dev-1'));
+    await database.execute(`INSERT INTO session_claims VALUES ('dev-1', 'a', 1)`);
+    await b.test.session(credentials, { clientId: 'dev-1' });
+    expect((await database.query('SELECT node FROM session_claims')).rows).toEqual([{ node: 'b' }]);
+  });
+
   it('give a message to one member of a shared subscription, wherever the members are', async () => {
     const { a, b } = await start();
     const readers = [await a.test.connectService('ops', { clientId: 'ops-1' })];

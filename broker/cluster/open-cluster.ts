@@ -4,33 +4,24 @@
  */
 
 import { setTimeout as delay } from 'node:timers/promises';
-import type { Problem } from '@rollcall/protocol';
-import type { Logger } from 'pino';
 import type { Wakes } from '../../storage/index.ts';
-import { migrate, type PostgresDatabase } from '../../storage/postgres/index.ts';
+import { migrate } from '../../storage/postgres/index.ts';
 import { SESSION_STORE_LIMITS } from '../session-store/open-session-store.ts';
 import { RowIds } from '../session-store/row-ids.ts';
 import { SessionStore, type SessionStoreLimits } from '../session-store/session-store.ts';
-import { ClusterNodes, MOST_NODES } from './cluster-nodes.ts';
+import { ClusterNodes, type ClusterNodesOptions, MOST_NODES } from './cluster-nodes.ts';
 import { takeMovedSessions } from './copied-sessions.ts';
 import { Outbox } from './outbox.ts';
 import { type ClusterCommits, createClusterCommits } from './session-changes.ts';
 import { readRetainedRows, readRowsOf } from './session-rows.ts';
 import { SESSION_TABLES } from './tables.ts';
 
-export interface ClusterOptions {
-  readonly database: PostgresDatabase;
+/** The lease (`NodeLease`) of the node is held. */
+export interface ClusterOptions extends ClusterNodesOptions {
   readonly wakes: Wakes;
-  /** The name of this node, whose lease (`NodeLease`) it holds. */
-  readonly node: string;
-  /** The monotonic clock of leases. */
-  readonly monotonic: () => number;
-  /** Others have taken over the sessions of this node: the server has to begin again. Called once. */
-  readonly onSuperseded?: (problem: Problem) => void;
   readonly limits?: Partial<SessionStoreLimits>;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
-  readonly log: Logger;
 }
 
 /** What `createClusterBroker` needs; opened before it and closed after it. */

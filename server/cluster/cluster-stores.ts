@@ -63,10 +63,12 @@ export async function openClusterStores(
   );
   reportOverShare({ telemetry, events: events.log, log });
   const sinks = opened.add(createLeasedSinks(cluster, sinkOptions(context, settings, { registry, telemetry, events })));
-  const { clock: monotonic } = cluster;
-  const { lose: onSuperseded } = cluster;
   const sessions = opened.add(
-    await openCluster({ database, wakes, node, monotonic, onSuperseded, ...sessionRules(context) }),
+    await openCluster({
+      ...{ database, wakes, node, monotonic: cluster.clock, heardAt: cluster.heardAt, onSuperseded: cluster.lose },
+      fenceOff: (transaction, dead) => telemetry.fenceOff(transaction, dead),
+      ...sessionRules(context),
+    }),
   );
   return { registry, telemetry, events, sinks, sessions, shared: sessions };
 }

@@ -56,6 +56,8 @@ export interface Cluster {
   readonly clock: () => number;
   /** Of this node, by its clock, at this moment. */
   liveness(): Liveness;
+  /** When its last heartbeat was sent that was confirmed, by `clock`. */
+  heardAt(): number;
   /** Called at each change. Returns a function that removes the listener. */
   onLiveness(listener: (liveness: Liveness) => void): () => void;
   /**
@@ -204,6 +206,7 @@ async function openNode({ database, nats, node, roles, version, now, log }: Node
   return {
     ...{ node, database, wakes, singletons, clock },
     liveness: () => heartbeat.liveness,
+    heardAt: () => heartbeat.confirmedAt,
     onLiveness: (listener) => {
       listeners.add(listener);
       return () => listeners.delete(listener);

@@ -14,16 +14,19 @@ describeWithClients('the table of leases', ['postgres'], () => {
     const database = await postgres().open();
     await migrate(database, LEASE_TABLES);
     const time = manualTime(0);
-    const [holder, other] = ['a', 'b'].map((node) => new LeaseTable({ database, node, now: time.now })) as [
-      LeaseTable,
-      LeaseTable,
-    ];
+    let committedAt: number | undefined;
+    const holder = new LeaseTable({ database, node: 'a', now: time.now });
+    const other = new LeaseTable({ database, node: 'b', now: time.now, committedAt: () => committedAt ?? time.now() });
+    /** The last commit of the other node that was confirmed was of this moment; undefined: of now. */
+    const commitUntil = (moment: number | undefined) => {
+      committedAt = moment;
+    };
     const read = async () => (await other.read(['work']))[0] as LeaseRecord;
     const isFreeAfter = async (milliseconds: number) => {
       time.advance(milliseconds);
       return other.isFree(await read());
     };
-    return { database, holder, other, read, isFreeAfter };
+    return { database, holder, other, read, isFreeAfter, commitUntil };
   }
 
   it('gives a lease to one of two processes that take it at once', async () => {
@@ -60,6 +63,19 @@ describeWithClients('the table of leases', ['postgres'], () => {
     expect(await isFreeAfter(60_000)).toBe(false);
     expect(await isFreeAfter(500)).toBe(false);
     expect(await isFreeAfter(500)).toBe(true);
+  });
+
+  it('does not count the time in which nothing could be committed, and begins anew after it', async () => {
+    const { database, holder, isFreeAfter, commitUntil } = await openTables();
+    await holder.take('work', DURATION, undefined);
+    await database.execute('UPDATE leases SET renewed_at = 0');
+    expect(await isFreeAfter(0)).toBe(false);
+    commitUntil(400);
+    for (let reads = 0; reads < 5; reads += 1) expect(await isFreeAfter(500)).toBe(false);
+    commitUntil(undefined);
+    expect(await isFreeAfter(500)).toBe(false);
+    expect(await isFreeAfter(499)).toBe(false);
+    expect(await isFreeAfter(1)).toBe(true);
   });
 
   it('does not call a lease free that was renewed lately by the clock of the database', async () => {

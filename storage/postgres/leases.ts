@@ -83,6 +83,11 @@ const FENCE = {
   text: 'SELECT 1 FROM leases WHERE name = $1 AND holder = $2 AND epoch = $3 FOR SHARE',
 };
 
+const LOCK = {
+  name: 'lock lease',
+  text: 'SELECT 1 FROM leases WHERE name = $1 AND holder = $2 AND epoch = $3 AND renewed_at = $4 FOR UPDATE',
+};
+
 interface LeaseRow {
   readonly name: string;
   readonly node: string | null;
@@ -99,6 +104,11 @@ export interface LeaseTableOptions {
   readonly node: string;
   /** Of this node, as `Heartbeat` has it. */
   readonly now: () => number;
+  /**
+   * When the last commit of this process was sent that was confirmed, by the same clock. While nothing can be committed nobody can renew,
+   * so only time before it counts as silence of a holder. Without it the reads of this process count alone.
+   */
+  readonly committedAt?: (() => number) | undefined;
 }
 
 /** The leases as one process sees and holds them. Throws what the database throws. */
@@ -108,13 +118,18 @@ export class LeaseTable {
   readonly holder = randomUUID();
   readonly #database: PostgresDatabase;
   readonly #now: () => number;
-  /** When each state of a lease was seen first, and last, without a gap in which its holder may have been unable to renew it. */
-  readonly #seen = new Map<string, { readonly state: string; readonly first: number; readonly last: number }>();
+  readonly #committedAt: () => number;
+  /**
+   * When each state of a lease was seen first and last, without a gap in which its holder may have been unable to renew it, and up to when
+   * it could have renewed it.
+   */
+  readonly #seen = new Map<string, { state: string; first: number; last: number; provenUntil: number }>();
 
-  constructor({ database, node, now }: LeaseTableOptions) {
+  constructor({ database, node, now, committedAt = now }: LeaseTableOptions) {
     this.node = node;
     this.#database = database;
     this.#now = now;
+    this.#committedAt = committedAt;
   }
 
   async read(names: readonly string[]): Promise<readonly LeaseRecord[]> {
@@ -128,11 +143,11 @@ export class LeaseTable {
 
   /**
    * How long the holder was silent at the least, ms: by both clocks. Counts over reads of this process that are at most half of the
-   * duration apart, for while the database was away nobody could renew.
+   * duration apart, and while commits of this process are confirmed: else nobody could renew.
    */
   silenceOf({ name, renewedAt, readAt }: LeaseRecord): number {
     const seen = this.#seen.get(name);
-    return seen === undefined ? 0 : Math.min(readAt - renewedAt, seen.last - seen.first);
+    return seen === undefined ? 0 : Math.min(readAt - renewedAt, seen.provenUntil - seen.first);
   }
 
   isFree(record: LeaseRecord): boolean {
@@ -165,6 +180,12 @@ export class LeaseTable {
     await this.#database.execute(RELEASE, this.#held(leases));
   }
 
+  /** Within a transaction: its holder cannot renew it until the end of it. False: it was renewed or taken since it was read. */
+  async lock(transaction: PostgresTransaction, { name, holder, epoch, renewedAt }: LeaseRecord): Promise<boolean> {
+    const { count } = await transaction.query(LOCK, [name, holder, epoch, renewedAt]);
+    return count > 0;
+  }
+
   /**
    * Within a transaction: it commits only while this process holds the lease, because no other can take it until then. Throws Problem
    * `unavailable` when it is lost.
@@ -180,11 +201,13 @@ export class LeaseTable {
 
   #records(rows: readonly LeaseRow[]): readonly LeaseRecord[] {
     const now = this.#now();
+    const committedAt = Math.min(now, this.#committedAt());
     return rows.map(({ name, node, holder, epoch, duration, renewed_at, read_at }) => {
       const state = `${epoch} ${renewed_at}`;
       const seen = this.#seen.get(name);
-      const isSilent = seen?.state === state && now - seen.last <= duration / 2;
-      this.#seen.set(name, { state, first: isSilent ? seen.first : now, last: now });
+      const couldBeRenewed = now - committedAt <= duration;
+      const isSilent = seen?.state === state && now - seen.last <= duration / 2 && couldBeRenewed;
+      this.#seen.set(name, { state, first: isSilent ? seen.first : now, last: now, provenUntil: committedAt });
       return { name, node: node ?? undefined, holder, epoch, duration, renewedAt: renewed_at, readAt: read_at };
     });
   }

@@ -97,6 +97,19 @@ export function leaseAgain(
   });
 }
 
+/**
+ * Within a transaction: what a dead node has not stored when it commits, that node stores no more. Waits for writes under way. A process
+ * that leases the lane of the node again can write.
+ */
+export async function fenceOffLane(transaction: PostgresTransaction, name: JournalName, node: string): Promise<void> {
+  const { rows } = await transaction.query<LeasedLane>(
+    named(`UPDATE NAME_lanes SET epoch = epoch + 1, holder = '' WHERE node = $1 RETURNING id, epoch`, name),
+    [node],
+  );
+  const [lane] = rows;
+  if (lane !== undefined) await endAtGap(transaction, name, lane, 0);
+}
+
 type LeasedLane = Pick<Lane, 'id' | 'epoch'>;
 
 async function makeLane(

@@ -154,6 +154,21 @@ describeWithClients('nodes with lanes of one journal', ['postgres'], () => {
     expect(former.counters()).toMatchObject({ stored: 1, refused: 2, isUnderPressure: false });
   });
 
+  it('refuse everything from a node that another one has fenced off, until it opens its lane again', async () => {
+    const database = await postgres().open();
+    const [dead, other] = [await openNode(database, 'a'), await openNode(database, 'b')];
+    await dead.accept(message('pump-1', 'before'));
+    await database.transaction((transaction) => other.fenceOff(transaction, 'a'));
+    await expect(dead.accept(message('pump-1', 'too late'))).rejects.toMatchObject({ code: 'unavailable' });
+    expect(dead.isFenced).toBe(true);
+    await other.claimed(PUMP);
+    await other.accept(message('pump-1', 'elsewhere'));
+    const again = await openNode(database, 'a');
+    await again.claimed(PUMP);
+    await again.accept(message('pump-1', 'after'));
+    expect(texts(await other.query({ device: PUMP, limit: 9 }))).toEqual(['before', 'elsewhere', 'after']);
+  });
+
   it('give no position twice after the database was restored from a backup', async () => {
     const database = await postgres().open();
     const before = await openNode(database, 'a');

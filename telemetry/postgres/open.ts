@@ -7,7 +7,7 @@ import { randomUUID } from 'node:crypto';
 import { type DeviceId, Problem } from '@rollcall/protocol';
 import type { Logger } from 'pino';
 import type { Wakes } from '../../storage/index.ts';
-import type { PostgresDatabase } from '../../storage/postgres/index.ts';
+import type { PostgresDatabase, PostgresTransaction } from '../../storage/postgres/index.ts';
 import { Cursor } from '../cursor.ts';
 import { INTAKE_LIMITS, Intake, type IntakeLimits } from '../intake.ts';
 import { LANE_POSITIONS, laneOf, type Position, positionNumber } from '../position.ts';
@@ -17,7 +17,7 @@ import { StreamLimit } from '../stream-limit.ts';
 import type { Retention, SegmentStats, Telemetry, TelemetryMessage } from '../telemetry.ts';
 import { Days, dayNumber } from './days.ts';
 import { DeviceIndex, RUN_LENGTH } from './device-index.ts';
-import { LaneLost, leaseLane } from './lane.ts';
+import { fenceOffLane, LaneLost, leaseLane } from './lane.ts';
 import { SLOTS } from './lane-ends.ts';
 import { LaneFollowers, POLL_EVERY_MS } from './lane-followers.ts';
 import { LanePruning } from './lane-pruning.ts';
@@ -71,6 +71,8 @@ export interface LaneTelemetry<Source extends string = DeviceId> extends Telemet
   isOwn(position: Position): boolean;
   /** Another node stored something: followers get it now instead of at the next poll. */
   wake(): void;
+  /** Within a transaction: what another node has not stored when it commits, that node stores no more. */
+  fenceOff(transaction: PostgresTransaction, node: string): Promise<void>;
   /** Another process has the lane of this node: nothing can be stored any more. */
   readonly isFenced: boolean;
 }
@@ -146,7 +148,10 @@ export async function openPostgresTelemetry<Source extends string = DeviceId>(
   const tellLost = () => {
     if (isLostTold) return;
     isLostTold = true;
-    log.error({ node }, 'another process has the lane of this node: nothing is stored here any more');
+    log.error(
+      { node },
+      'another process has the lane of this node, or has fenced it off: nothing is stored here any more',
+    );
     options.lost?.();
   };
   const writer = new LaneWriter({
@@ -218,6 +223,7 @@ export async function openPostgresTelemetry<Source extends string = DeviceId>(
     },
     isOwn: (position) => laneOf(positionNumber(position)) === lane.id,
     wake: () => followers.wake(),
+    fenceOff: (transaction, of) => fenceOffLane(transaction, name, of),
     get isFenced() {
       return writer.isLost;
     },
