@@ -1,0 +1,69 @@
+/** Faults of a cluster: each is injected and ended, and everything runs again when its promise resolves. */
+
+import { setTimeout as passed } from 'node:timers/promises';
+import type { ServedCluster } from './served-cluster.ts';
+
+export interface FaultContext {
+  readonly cluster: ServedCluster;
+  /** A number of 0 up to 1. */
+  readonly random: () => number;
+}
+
+export type Fault = (context: FaultContext) => Promise<void>;
+
+/** How long what is broken stays broken, ms: shorter and longer than the lease of a node. */
+function aWhile(random: () => number, longest = 4_000): Promise<void> {
+  return passed(random() * longest);
+}
+
+async function killNode({ cluster: { nodes }, random }: FaultContext): Promise<void> {
+  const node = nodes[Math.floor(random() * nodes.length)];
+  await node?.end('SIGKILL');
+  await aWhile(random);
+  await node?.start();
+}
+
+/** The standby that has most takes its place, the other one follows, and the former primary becomes a standby. */
+async function killPrimary({ cluster: { postgres }, random }: FaultContext): Promise<void> {
+  const former = postgres.primary;
+  await former.kill();
+  await aWhile(random);
+  await postgres.failOver();
+  await aWhile(random);
+  await postgres.rejoin(former);
+}
+
+async function stopStandbys({ cluster: { postgres }, random }: FaultContext): Promise<void> {
+  const { standbys } = postgres;
+  await Promise.all(standbys.map((standby) => standby.stop()));
+  await aWhile(random);
+  await Promise.all(standbys.map((standby) => standby.start()));
+}
+
+/**
+ * Commits that wait for standbys are cancelled, or their sessions ended: the primary then shows what no other server has. It is killed
+ * afterwards, so that all of this is undone.
+ */
+async function cancelCommits({ cluster: { postgres }, random }: FaultContext): Promise<void> {
+  const { standbys, primary } = postgres;
+  await Promise.all(standbys.map((standby) => standby.stop()));
+  const end = random() < 0.5 ? 'pg_cancel_backend' : 'pg_terminate_backend';
+  const until = performance.now() + 2_000;
+  while (performance.now() < until) {
+    await primary.ask(`SELECT ${end}(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'`);
+    await passed(20);
+  }
+  await primary.kill();
+  await Promise.all(standbys.map((standby) => standby.start()));
+  await postgres.failOver();
+  await postgres.rejoin(primary);
+}
+
+export const FAULTS = {
+  'kill-node': killNode,
+  'kill-primary': killPrimary,
+  'stop-standbys': stopStandbys,
+  'cancel-commits': cancelCommits,
+} as const satisfies Record<string, Fault>;
+
+export type FaultName = keyof typeof FAULTS;

@@ -1,0 +1,55 @@
+/**
+ * The long run: `.ci/cluster [--minutes N] [--devices N] [--seed S] [--faults NAME,NAME] [--history FILE] [--logs
+ * DIRECTORY]`; 5 minutes, 30 devices, a seed of
+ * the time, and all faults if not said. Exit code 1 when the checker finds a violation or a device does not come back.
+ */
+
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { parseDecimal } from '@rollcall/protocol';
+import { describeVerdict, violationsOf } from './check-history.ts';
+import { FAULTS, type FaultName } from './faults.ts';
+import { runScenario } from './scenario.ts';
+
+const { values } = parseArgs({
+  options: {
+    minutes: { type: 'string', default: '5' },
+    devices: { type: 'string', default: '30' },
+    seed: { type: 'string', default: String(Date.now() % 1_000_000) },
+    faults: { type: 'string', default: Object.keys(FAULTS).join() },
+    history: { type: 'string' },
+    logs: { type: 'string' },
+  },
+});
+const minutes = number('minutes', values.minutes, 120);
+const seed = number('seed', values.seed, 2 ** 31);
+const names = values.faults.split(',').map((name) => {
+  if (!Object.hasOwn(FAULTS, name)) throw new Error(`expected one of ${Object.keys(FAULTS).join()}, found ${name}`);
+  return name as FaultName;
+});
+const say = (line: string) => process.stdout.write(`${line}\n`);
+say(`seed ${seed}`);
+const { verdict, faults, stuck } = await runScenario({
+  nodes: ['a', 'b', 'c'],
+  standbys: 2,
+  devices: number('devices', values.devices, 500),
+  every: 100,
+  seed,
+  nextFault: (random, elapsed) => (elapsed < minutes * 60_000 ? names[Math.floor(random() * names.length)] : undefined),
+  pause: 3_000,
+  longest: minutes * 60_000 + 600_000,
+  historyFile: values.history,
+  progress: say,
+  ended: (node, log) => void (values.logs && writeFileSync(join(values.logs, `${node}.log`), log)),
+});
+for (const line of violationsOf(verdict).slice(0, 50)) say(line);
+if (stuck.length > 0) say(`not everything is acknowledged: ${stuck.join(', ')}`);
+say(`${minutes} minutes, seed ${seed}, ${faults} faults: ${describeVerdict(verdict)}, stuck devices ${stuck.length}`);
+process.exitCode = violationsOf(verdict).length + stuck.length > 0 ? 1 : 0;
+
+function number(name: string, text: string, most: number): number {
+  const found = parseDecimal(text, 1, most);
+  if (found === undefined) throw new Error(`--${name}: expected a number from 1 to ${most}, found ${text}`);
+  return found;
+}
