@@ -21,7 +21,7 @@ import {
   withServerOptions,
 } from '../command-line.ts';
 import { createPrivateFile, isOutputReadableByOthers } from '../new-file.ts';
-import { loopbackAdvice, tokenAdvice } from '../public-names.ts';
+import { tokenAdvice } from '../public-names.ts';
 import { readSecretArgument } from '../secret-argument.ts';
 import { note, printJson, printResult } from '../terminal.ts';
 
@@ -97,9 +97,7 @@ const join = run<JoinOptions>(async ({ args, options, form }) => {
     note(`the keys of the CA are in a token of PKCS#11: name it in ${config}, certificates.keys.pkcs11`);
   }
   if (joined.store.wakes !== undefined) note(`wakes go over NATS: name their credentials in ${config}, store.wakes`);
-  const advice = form === 'json' ? undefined : loopbackAdvice('the fleet', url);
-  if (advice !== undefined) note(advice);
-  const { loadConfig } = await import('../../server/config/index.ts');
+  const { loadConfig } = await import('../../server/config/load.ts');
   await expectStore(loadConfig({ file: config, environment: {}, flags: [] }).store, Date.now).catch(
     (error: unknown) => {
       const problem = error instanceof Problem ? error : new Problem('internal', { cause: error });
