@@ -33,6 +33,14 @@ export interface TemporaryServerOptions {
   readonly prepareData?: (data: string) => void | Promise<void>;
 }
 
+/** Of MQTT: the whole fleet comes from one address. */
+export const NO_FLEET_LIMITS = {
+  connectionsPerSecondPerAddress: 0,
+  handshakes: 0,
+  handshakesPerAddress: 0,
+  takeoversPerMinute: 0,
+};
+
 const MAIN = fileURLToPath(new URL('./main.ts', import.meta.url));
 const START_MS = 30_000;
 const STOP_MS = 20_000;
@@ -115,8 +123,7 @@ function baseSettings(
     enroll: { port: ports.enroll, limits: NO_ENROLL_LIMITS },
     mqtt: {
       port: ports.mqtt,
-      // The whole fleet comes from one address.
-      limits: { connectionsPerSecondPerAddress: 0, handshakes: 0, handshakesPerAddress: 0, takeoversPerMinute: 0 },
+      limits: NO_FLEET_LIMITS,
     },
     console: { port: ports.console },
   };

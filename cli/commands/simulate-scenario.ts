@@ -16,6 +16,7 @@ import {
   type SavedIdentities,
   saveIdentities,
 } from '../simulation-files.ts';
+import { startTemporaryNodes } from '../simulation-nodes.ts';
 import { createOperatorAccess, runName, simulationTokens } from '../simulation-operator.ts';
 import { startTemporaryServer } from '../simulation-server.ts';
 import { untilStopped } from '../stop-signals.ts';
@@ -41,6 +42,7 @@ export interface ScenarioOptions extends FleetOptions {
   readonly service?: string;
   readonly keep?: string;
   readonly loadTest?: readonly string[];
+  readonly nodes?: number;
   readonly workers?: number;
   readonly sourceAddress?: readonly string[];
   readonly report?: string;
@@ -165,6 +167,10 @@ function adjusted(scenario: Scenario, { seed, duration, mqtt }: ScenarioOptions)
 /** A server that was named, a broker that was named, or a server of its own. */
 async function openServerAccess(options: ScenarioOptions, scenario: Scenario): Promise<ServerAccess> {
   const prefix = runName();
+  const { nodes = 1 } = options;
+  if (nodes > 1 && (namesServer(options) || options.target !== undefined)) {
+    throw new Problem('usage', { reason: 'expected --nodes without a server: the nodes are temporary' });
+  }
   if (namesServer(options)) {
     const console = openConsoleClient(consoleAddressOf(options));
     const tokens = simulationTokens(console, { run: prefix, loadTest: options.loadTest });
@@ -185,10 +191,15 @@ async function openServerAccess(options: ScenarioOptions, scenario: Scenario): P
   if (options.target !== undefined) {
     return { operator: undefined, prefix, server: undefined, mqttUrl: options.target, close: async () => {} };
   }
-  const server = await startTemporaryServer({
-    settings: scenario.server.settings,
-    disk: scenario.timeline.some((incident) => incident.disk !== undefined) ? 'own' : 'shared',
-  });
+  const { settings } = scenario.server;
+  const fillsDisk = scenario.timeline.some((incident) => incident.disk !== undefined);
+  if (nodes > 1 && fillsDisk) {
+    throw new Problem('usage', { reason: 'expected a scenario without a full disk for --nodes' });
+  }
+  const server =
+    nodes > 1
+      ? await startTemporaryNodes({ nodes, settings })
+      : await startTemporaryServer({ settings, disk: fillsDisk ? 'own' : 'shared' });
   const console = openConsoleClient({ socketPath: server.socket });
   return {
     operator: createOperatorAccess(console, simulationTokens(console, { run: TEMPORARY_RUN })),

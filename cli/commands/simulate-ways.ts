@@ -10,7 +10,7 @@ const RESULTS = ['report', 'junit', 'result', 'prometheusPort', 'keep'] as const
 const OPTIONS = {
   '--scenario': [
     ...['scenario', 'scale', 'faster', 'seed', 'duration', 'mqtt', 'identities', 'service', 'loadTest'],
-    ...['workers', 'sourceAddress', ...SERVER, ...TARGET, ...HOSTS, ...RESULTS],
+    ...['nodes', 'workers', 'sourceAddress', ...SERVER, ...TARGET, ...HOSTS, ...RESULTS],
   ],
   '--devices': ['devices', 'token', 'rate', 'seconds', 'mqtt', 'loadTest', ...SERVER],
   '--join': ['join', 'fingerprint', 'secret', 'name', 'workers', 'sourceAddress'],

@@ -205,6 +205,11 @@ export function simulateCommand(): Command {
     .option('--service-client-id <id>', 'with --target: MQTT client id of the subscribed service')
     .option('--service <dir>', 'identity of the subscribed service, where no operator can issue one')
     .option('--keep <dir>', 'write the identities of the devices there, for later runs')
+    .option(
+      '--nodes <n>',
+      'temporary nodes over a PostgreSQL quorum of this machine (default: one server)',
+      integerBetween(1, 9),
+    )
     .option('--workers <n>', 'threads (default: one a core)', integerBetween(1, 256))
     .option('--source-address <addr>', 'own address to connect from; repeatable: each has its own ports', repeated)
     .option('--report <file>', 'write the report as one HTML file')

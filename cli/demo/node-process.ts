@@ -5,6 +5,7 @@ import { once } from 'node:events';
 import { closeSync, mkdirSync, openSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
+import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { Problem } from '@rollcall/protocol';
 import { stringify } from 'yaml';
@@ -128,6 +129,15 @@ export class NodeProcess {
     } catch {
       return false;
     }
+  }
+
+  /** Ends it, waits so many milliseconds, starts it again, and resolves when it is ready. */
+  async restart(signal: NodeJS.Signals, downFor: number): Promise<void> {
+    const child = this.#child;
+    this.#child = undefined;
+    await endChild(child, signal, STOP_MS);
+    await delay(downFor);
+    await this.start();
   }
 
   async close(): Promise<void> {
