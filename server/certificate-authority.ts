@@ -54,6 +54,7 @@ export async function openCertificateAuthority(context: ServerContext, registry:
       },
       serverFiles: serverFilesOf(config),
       remote: isKeyless ? remoteOf(node) : undefined,
+      sharesRegistry: cluster !== undefined,
       lifetimes: {
         deviceSeconds: seconds(config.certificates.device),
         serverSeconds: seconds(config.certificates.server),
@@ -70,7 +71,7 @@ export async function openCertificateAuthority(context: ServerContext, registry:
     throw error;
   }
   const opened = authority;
-  const stopChecking = isKeyless ? checkCas(opened, log) : () => {};
+  const stopChecking = cluster !== undefined ? checkCas(opened, log) : () => {};
   return {
     authority: opened,
     statusUrl,
@@ -82,8 +83,8 @@ export async function openCertificateAuthority(context: ServerContext, registry:
   };
 }
 
-/** Milliseconds: a prepared CA is trusted long before it signs. */
-const CHECK_CAS_EVERY_MS = 60_000;
+/** Milliseconds. A CA is activated three seconds after it was prepared, at the earliest. */
+const CHECK_CAS_EVERY_MS = 1_000;
 
 function remoteOf(node: NodeCredentials): RemoteAuthority {
   return {
@@ -93,8 +94,23 @@ function remoteOf(node: NodeCredentials): RemoteAuthority {
 }
 
 function checkCas(authority: Authority, log: Logger): () => void {
-  const failed = (error: unknown) => log.error({ err: error }, 'changes of the CAs by other nodes were not applied');
-  const timer = setInterval(() => void authority.checkCas().catch(failed), CHECK_CAS_EVERY_MS).unref();
+  let isChecking = false;
+  let isFailing = false;
+  const check = async (): Promise<void> => {
+    if (isChecking) return;
+    isChecking = true;
+    try {
+      await authority.checkCas();
+      isFailing = false;
+    } catch (error) {
+      // Once: without the database each check fails.
+      if (!isFailing) log.error({ err: error }, 'changes of the CAs by other nodes were not applied');
+      isFailing = true;
+    } finally {
+      isChecking = false;
+    }
+  };
+  const timer = setInterval(() => void check(), CHECK_CAS_EVERY_MS).unref();
   return () => clearInterval(timer);
 }
 

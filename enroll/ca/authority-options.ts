@@ -28,6 +28,8 @@ export interface AuthorityOptions {
     Pick<Registry, 'recordServerCertificate' | 'nextCrlNumber' | 'recordAction'>;
   /** Of a node without keys of the CAs: it issues nothing, and another node issues the certificates of these servers. */
   readonly remote?: RemoteAuthority | undefined;
+  /** Other nodes change CAs as well: the key of a new one may be on another node, and all trust it before it signs. */
+  readonly sharesRegistry?: boolean | undefined;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
   readonly log: Logger;

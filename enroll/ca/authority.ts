@@ -39,7 +39,7 @@ export interface Authority {
   readonly rotation: Rotation;
   /** Certificates of other nodes of the fleet. */
   readonly nodes: NodeCertificates;
-  /** Applies what another node has changed of the CAs, for a node without their keys. */
+  /** Applies what another node has changed of the CAs, and uses keys that were copied to this machine. */
   checkCas(): Promise<void>;
   /** What a node with the role enroll needs. The caller records that it gets it. */
   exportForNode(): Promise<AuthorityExport>;
@@ -94,17 +94,23 @@ export async function openAuthority(options: AuthorityOptions): Promise<Authorit
 
   // 4. A step of a rotation reaches every part before anybody outside hears of it: devices receive the CRLs of roots too.
   const onCasChanged = async (): Promise<void> => {
-    const before = cas().active.id;
+    const before = cas();
     await current.reload();
-    if (before === cas().active.id) serverCertificates.applyTrust();
-    else await serverCertificates.reissue();
+    const { active, isKeyHere } = cas();
+    const canIssue = isKeyHere || remote !== undefined;
+    if (canIssue && (before.active.id !== active.id || !before.isKeyHere)) await serverCertificates.reissue();
+    else serverCertificates.applyTrust();
+    if (!canIssue)
+      log.warn({ ca: active.id }, 'this node issues nothing: the key of the active issuing CA is not here');
     await status.onCasChanged();
     await trust.notify();
   };
   const checkCas = async (): Promise<void> => {
     const states = (records: readonly IssuerRecord[]) =>
       records.map(({ id, state, chain }) => [id, state, chain]).join();
-    if (states(await registry.listIssuers()) !== states(cas().records)) await onCasChanged();
+    const isChanged = states(await registry.listIssuers()) !== states(cas().records);
+    const hasKeyNow = !isChanged && remote === undefined && !cas().isKeyHere && (await current.findKey());
+    if (isChanged || hasKeyNow) await onCasChanged();
   };
   const rotation = createRotation({ ...parts, cas, rootKeys, onChanged: onCasChanged });
   await status.start();

@@ -38,15 +38,20 @@ export interface CaSet {
   readonly crossCertificates: readonly Buffer[];
   /** The same, and those of roots that do not sign yet: a device trusts a new root because a known root cross-certifies it. */
   readonly allCrossCertificates: readonly Buffer[];
+  /** Whether the key of the active issuing CA is on this machine; otherwise nothing can be signed here. */
+  readonly isKeyHere: boolean;
   /** Every CA, the retired ones included. */
   readonly records: readonly IssuerRecord[];
 }
 
-/** Throws Problem `authority_unusable` when the active issuing CA, its root or its key is missing, or has ended. */
+/**
+ * Throws Problem `authority_unusable` when the active issuing CA, its root or its key is missing, or has ended. `mayLackKey`: its key may be
+ * on other nodes alone.
+ */
 export function readCaSet(
   records: readonly IssuerRecord[],
   signers: ReadonlyMap<string, Signer>,
-  options: { readonly directory: string; readonly now: number; readonly isKeyless?: boolean },
+  options: { readonly directory: string; readonly now: number; readonly mayLackKey?: boolean },
 ): CaSet {
   const known = records.filter(({ state }) => state !== 'retired').map(readKnown);
   const issuing = known
@@ -62,7 +67,7 @@ export function readCaSet(
   ] as const) {
     if (options.now >= ca.notAfter) throw unusable(`${what} ${ca.id} expired ${new Date(ca.notAfter).toISOString()}`);
   }
-  const signer = active.signer ?? (options.isKeyless === true ? refusingSigner(active.publicKeySpki) : undefined);
+  const signer = active.signer ?? (options.mayLackKey === true ? refusingSigner(active.publicKeySpki) : undefined);
   if (signer === undefined) {
     throw new Problem('authority_unusable', {
       reason: `expected the key of issuing CA ${active.id} in ${options.directory}, found none`,
@@ -88,6 +93,7 @@ export function readCaSet(
     allCrossCertificates: allCrossCertificates.filter(
       (der, at) => allCrossCertificates.findIndex((other) => other.equals(der)) === at,
     ),
+    isKeyHere: active.signer !== undefined,
     records,
   };
 }
@@ -98,7 +104,7 @@ function refusingSigner(publicKeySpki: Buffer): Signer {
     publicKeySpki,
     sign: async () => {
       throw new Problem('unavailable', {
-        detail: 'this node has no keys of the CA: ask the console of a node with the role enroll',
+        detail: 'this node has no keys of the CA that signs: ask a node with the role enroll that has them',
       });
     },
   };

@@ -16,6 +16,8 @@ export interface CurrentCas {
   /** A snapshot; another object after each change. */
   get(): CaSet;
   reload(): Promise<void>;
+  /** Whether the key of the active issuing CA is on this machine by now. */
+  findKey(): Promise<boolean>;
 }
 
 export interface CurrentCasOptions extends CaOptions {
@@ -24,6 +26,7 @@ export interface CurrentCasOptions extends CaOptions {
   readonly registry: IssuerStore;
   /** Of a node without keys: its CAs are those that the registry knows. */
   readonly remote?: unknown;
+  readonly sharesRegistry?: boolean | undefined;
 }
 
 const ACTOR = 'server/authority';
@@ -32,17 +35,22 @@ const ACTOR = 'server/authority';
 export async function openCurrentCas(options: CurrentCasOptions): Promise<CurrentCas> {
   const { directory, keys, registry, now } = options;
   const signers = new IssuingSigners(directory, keys);
-  const read = async (): Promise<CaSet> => {
+  const read = async (mayLackKey: boolean): Promise<CaSet> => {
     await signers.openNew();
-    const isKeyless = options.remote !== undefined;
-    return readCaSet(await registry.listIssuers(), signers.byId, { directory: directory.path, now: now(), isKeyless });
+    return readCaSet(await registry.listIssuers(), signers.byId, { directory: directory.path, now: now(), mayLackKey });
   };
+  const isKeyless = options.remote !== undefined;
   if (options.remote === undefined) await recordFirstCas(options);
-  let current = await read();
+  let current = await read(isKeyless);
   return {
     get: () => current,
+    findKey: async () => {
+      await signers.openNew();
+      return signers.byId.has(current.active.id);
+    },
     reload: async () => {
-      current = await read();
+      // A CA that another node made and activated.
+      current = await read(isKeyless || options.sharesRegistry === true);
     },
   };
 }

@@ -5,6 +5,7 @@
  * asking for it again.
  */
 
+import { setTimeout as delay } from 'node:timers/promises';
 import { Problem } from '@rollcall/protocol';
 import type { Logger } from 'pino';
 import type { Actor, IssuerStore, Registry } from '../../registry/index.ts';
@@ -53,6 +54,7 @@ export interface RotationOptions {
   readonly registry: IssuerStore & Pick<Registry, 'recordAction'>;
   readonly trustDomain: string;
   readonly lifetimes: Lifetimes;
+  readonly sharesRegistry?: boolean | undefined;
   readonly randomBytes: RandomBytes;
   readonly now: () => number;
   readonly log: Logger;
@@ -78,6 +80,7 @@ export function createRotation(options: RotationOptions): Rotation {
     activate: (id, strandAtMost, actor) =>
       steps.add(async () => {
         await refuseToStrand(id, strandAtMost, options);
+        if (options.sharesRegistry === true) await untilTrusted(id, options);
         await registry.activateIssuer(id, actor);
         log.info({ ca: id }, 'CA activated');
         await onChanged();
@@ -101,6 +104,15 @@ export function createRotation(options: RotationOptions): Rotation {
     rootRequiredSince: (id) => rootRequiredBy(id, cas())?.since,
     rootKeys: () => rootKeys.ids(),
   };
+}
+
+/** Other nodes look for changed CAs every second: so long after its preparation each of them that accepts connections trusts a CA, in ms. */
+const TRUSTED_AFTER_MS = 3_000;
+
+async function untilTrusted(id: string, { cas, now }: RotationOptions): Promise<void> {
+  const prepared = cas().records.find((record) => record.id === id);
+  const passed = prepared === undefined ? TRUSTED_AFTER_MS : Math.max(0, now() - prepared.preparedAt);
+  await delay(Math.max(0, TRUSTED_AFTER_MS - passed));
 }
 
 /** Export and removal of a root's key. The audit entry is recorded before either takes effect. */
