@@ -1,10 +1,15 @@
 /** Faults of a cluster: each is injected and ended, and everything runs again when its promise resolves. */
 
 import { setTimeout as passed } from 'node:timers/promises';
+import { cloneDevice, exhaustToken, revokeDevice } from './fleet-events.ts';
+import type { PublishingDevice } from './publishing-device.ts';
+import type { HistoryRecorder } from './recorder.ts';
 import type { ServedCluster } from './served-cluster.ts';
 
 export interface FaultContext {
   readonly cluster: ServedCluster;
+  readonly devices: readonly PublishingDevice[];
+  readonly recorder: HistoryRecorder;
   /** A number of 0 up to 1. */
   readonly random: () => number;
 }
@@ -21,6 +26,14 @@ async function killNode({ cluster: { nodes }, random }: FaultContext): Promise<v
   await node?.end('SIGKILL');
   await aWhile(random);
   await node?.start();
+}
+
+/** As a machine that is suspended: its sockets stay open, and it does not know how long it stood still. */
+async function freezeNode({ cluster: { nodes }, random }: FaultContext): Promise<void> {
+  const node = nodes[Math.floor(random() * nodes.length)];
+  node?.signal('SIGSTOP');
+  await aWhile(random, 8_000);
+  node?.signal('SIGCONT');
 }
 
 /** The standby that has most takes its place, the other one follows, and the former primary becomes a standby. */
@@ -44,10 +57,12 @@ async function stopStandbys({ cluster: { postgres }, random }: FaultContext): Pr
  * Commits that wait for standbys are cancelled, or their sessions ended: the primary then shows what no other server has. It is killed
  * afterwards, so that all of this is undone.
  */
-async function cancelCommits({ cluster: { postgres }, random }: FaultContext): Promise<void> {
+async function undoCommits(
+  { cluster: { postgres } }: FaultContext,
+  end: 'pg_cancel_backend' | 'pg_terminate_backend',
+): Promise<void> {
   const { standbys, primary } = postgres;
   await Promise.all(standbys.map((standby) => standby.stop()));
-  const end = random() < 0.5 ? 'pg_cancel_backend' : 'pg_terminate_backend';
   const until = performance.now() + 2_000;
   while (performance.now() < until) {
     await primary.ask(`SELECT ${end}(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'`);
@@ -61,9 +76,14 @@ async function cancelCommits({ cluster: { postgres }, random }: FaultContext): P
 
 export const FAULTS = {
   'kill-node': killNode,
+  'freeze-node': freezeNode,
   'kill-primary': killPrimary,
   'stop-standbys': stopStandbys,
-  'cancel-commits': cancelCommits,
+  'cancel-commits': (context) => undoCommits(context, 'pg_cancel_backend'),
+  'end-commits': (context) => undoCommits(context, 'pg_terminate_backend'),
+  'clone-device': cloneDevice,
+  'exhaust-token': exhaustToken,
+  'revoke-device': revokeDevice,
 } as const satisfies Record<string, Fault>;
 
 export type FaultName = keyof typeof FAULTS;

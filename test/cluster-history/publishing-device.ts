@@ -52,6 +52,8 @@ interface Connection {
 
 export class PublishingDevice {
   readonly id: DeviceId;
+  /** An operator has ordered its revocation: nothing of it has to be acknowledged. */
+  isRevoked = false;
   readonly #options: PublishingDeviceOptions;
   /** Not acknowledged, oldest first. */
   readonly #unanswered = new Set<string>();
@@ -93,8 +95,8 @@ export class PublishingDevice {
     for (const { client } of this.#connections) client.end(true);
   }
 
-  /** One connection, until it is closed or given up. False: it was never accepted. */
-  async connect(node: ServedNode): Promise<boolean> {
+  /** One connection, until it is closed or given up, or for so many milliseconds. False: it was never accepted. */
+  async connect(node: ServedNode, longest = Number.POSITIVE_INFINITY): Promise<boolean> {
     const { recorder, random, every } = this.#options;
     const connection = this.#begin(node);
     if (connection === undefined) return false;
@@ -104,7 +106,7 @@ export class PublishingDevice {
       await Promise.race([connection.closed, passed(every)]);
       if (connection.isClosed) break;
       const waitingSince = connection.client.connected ? Math.min(...connection.sentAt.values()) : begun;
-      if (this.#isSettled) connection.client.end(true);
+      if (this.#isSettled || recorder.now() - begun > longest) connection.client.end(true);
       else if (recorder.now() - waitingSince <= patience) this.#publishMore(connection, IN_FLIGHT);
       else if (random() < 0.5) connection.client.end(true);
       else {

@@ -7,6 +7,7 @@ import { setTimeout as passed } from 'node:timers/promises';
 import type { DeviceId } from '@rollcall/protocol';
 import { seededRandom } from '../../simulator/seeded-random.ts';
 import { checkHistory, type Verdict } from './check-history.ts';
+import { sendCommands } from './commanding-service.ts';
 import { FAULTS, type FaultName } from './faults.ts';
 import type { StoredState } from './history.ts';
 import { PublishingDevice, STREAM } from './publishing-device.ts';
@@ -55,6 +56,7 @@ export async function runScenario(options: ScenarioOptions): Promise<ScenarioRes
     const devices = await enrollDevices(cluster, recorder, options);
     const stopped = new AbortController();
     const reading = readClaims(cluster, recorder, stopped.signal);
+    const commanding = sendCommands(cluster, devices, recorder, seededRandom(seed + 1_000), stopped.signal);
     const running = devices.map((device) => device.run());
     const began = recorder.now();
     let faults = 0;
@@ -65,15 +67,16 @@ export async function runScenario(options: ScenarioOptions): Promise<ScenarioRes
       faults += 1;
       progress?.(`${name}; ${recorder.count('acknowledged')} acknowledged before`);
       recorder.record({ type: 'fault', name });
-      await FAULTS[name]({ cluster, random });
+      await FAULTS[name]({ cluster, devices, recorder, random });
       recorder.record({ type: 'fault ended', name });
     }
     for (const device of devices) device.settle();
+    for (const device of devices.filter(({ isRevoked }) => isRevoked)) device.end();
     await Promise.race([Promise.all(running), passed(SETTLED_WITHIN_MS, undefined, { ref: false })]);
-    const stuck = devices.filter(({ unanswered }) => unanswered > 0).map(({ id }) => id);
+    const stuck = devices.filter(({ unanswered, isRevoked }) => unanswered > 0 && !isRevoked).map(({ id }) => id);
     for (const device of devices) device.end();
     stopped.abort();
-    await reading;
+    await Promise.all([reading, commanding]);
     recorder.flush();
     const verdict = checkHistory(recorder.history, await readStored(cluster, devices));
     return { verdict, faults, stuck };

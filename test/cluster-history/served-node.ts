@@ -84,6 +84,11 @@ export class ServedNode {
     });
   }
 
+  /** Stops and continues it. */
+  signal(signal: 'SIGSTOP' | 'SIGCONT'): void {
+    if (this.#running !== undefined) process.kill(this.#running.server.pid, signal);
+  }
+
   async end(signal: NodeJS.Signals): Promise<void> {
     const server = await this.#forget();
     await server?.end(signal);
