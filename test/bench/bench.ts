@@ -8,6 +8,8 @@ export interface Bench {
   readonly sizes: Sizes;
   readonly servers: Servers;
   readonly load: LoadGenerator;
+  /** Another load generator, with devices of its own. */
+  newLoad(): LoadGenerator;
   /** A bootstrap token for many devices of a running server. */
   mint(socketPath: string): Promise<string>;
 }

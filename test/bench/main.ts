@@ -32,6 +32,7 @@ async function bench(options: BenchOptions, borrowed: BenchResources): Promise<R
     sizes,
     servers,
     load: new LoadGenerator(borrowed),
+    newLoad: () => new LoadGenerator(borrowed),
     mint: async (socketPath) => {
       const operator = openConsoleClient({ socketPath });
       const { text } = await operator.createToken({ uses: TOKEN_USES, ttlSeconds: TOKEN_TTL_SECONDS });

@@ -14,6 +14,7 @@ export const ROWS = [
   'journal',
   'sinks',
   'postgres',
+  'cluster',
 ] as const;
 export type RowName = (typeof ROWS)[number];
 /** Former names of rows, which `--only` still accepts. */
@@ -47,6 +48,9 @@ export interface Sizes {
   readonly listed: number;
   /** Messages in the journal in the end. */
   readonly journalMessages: number;
+  /** Devices connected to each of several nodes, and takeovers between these. */
+  readonly connectedPerNode: number;
+  readonly takeovers: number;
 }
 
 export interface BenchOptions {
@@ -75,6 +79,8 @@ const FULL: Sizes = {
   registered: 1_000_000,
   listed: 100_000,
   journalMessages: 10_000_000,
+  connectedPerNode: 1_000,
+  takeovers: 300,
 };
 
 const QUICK: Sizes = {
@@ -92,6 +98,8 @@ const QUICK: Sizes = {
   registered: 50_000,
   listed: 20_000,
   journalMessages: 500_000,
+  connectedPerNode: 100,
+  takeovers: 60,
 };
 
 /** The options, or the error in them. */
@@ -152,5 +160,7 @@ function scaled(sizes: Sizes, scale: number, processes: number): Sizes {
     registered: of(sizes.registered),
     listed: of(sizes.listed),
     journalMessages: of(sizes.journalMessages),
+    connectedPerNode: of(sizes.connectedPerNode),
+    takeovers: of(sizes.takeovers),
   };
 }

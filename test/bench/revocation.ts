@@ -15,7 +15,7 @@ export async function revocation({ sizes, servers, load }: Bench): Promise<reado
   const one = Math.min(sizes.revoked, sizes.connected);
   const { samples = [] } = await load.order({ kind: 'revoke', as, socketPath, count: one });
   const many = Math.min(sizes.revokedAtOnce, sizes.connected - one);
-  const bulk = await load.order({ kind: 'revokeAll', as, socketPath, count: many, skip: one });
+  const bulk = await load.order({ kind: 'revokeAll', as, socketPath, count: many });
   await load.order({ kind: 'close', as });
   await rollcall.stop();
   const row = `${sizes.connected} connected, ${one} revoked one by one`;

@@ -3,6 +3,7 @@
 import { type Bench, repeat, startAll, stopAll } from './bench.ts';
 import { ca } from './ca.ts';
 import { certificateStatus } from './certificate-status.ts';
+import { cluster } from './cluster.ts';
 import {
   alternate,
   type Burdened,
@@ -53,6 +54,7 @@ export const ROW: Readonly<Record<RowName, (bench: Bench) => Promise<readonly Re
   journal,
   sinks,
   postgres,
+  cluster,
 };
 
 /** How many devices a row needs. */
@@ -74,6 +76,7 @@ export function devicesFor(row: RowName, sizes: Sizes): number {
       return held(sizes) + sizes.idle;
     case 'revoke':
       return sizes.connected;
+    case 'cluster':
     case 'status':
       return (sizes.connectRounds + WARM_UPS) * sizes.connects;
   }

@@ -40,6 +40,8 @@ export interface RollcallStart {
   readonly data?: string;
   /** `--workers`; one without it. */
   readonly workers?: number;
+  /** More lines of its configuration. */
+  readonly settings?: string;
 }
 
 export interface Servers {
@@ -106,17 +108,19 @@ export function prepareServers(
   place: { readonly data: string; readonly peers: PeerFiles; readonly profiles: string | undefined },
 ): Servers {
   const { data, peers, profiles } = place;
-  const config = join(borrowed.directory, 'rollcall.yaml');
-  writeFileSync(config, WITHOUT_RATE_LIMITS);
   const profiling = profiles === undefined ? [] : ['--cpu-prof', `--cpu-prof-dir=${profiles}`];
   const nodeArgs = [...profiling, '--expose-gc', '--import', SERVER_PRELOAD];
+  let starts = 0;
   const bun = findBun();
   const bunArgs = [...BUN_OPTIONS, '--expose-gc', '--preload', fileURLToPath(SERVER_PRELOAD)];
   // Inherited by the servers, where the preloaded module reads it.
   process.env.ROLLCALL_BENCH_DIRECTORY = borrowed.directory;
 
   async function startRollcall(start: RollcallStart = {}, name: OwnName = 'rollcall'): Promise<RunningRollcall> {
-    const { data: own = data, workers = 1 } = start;
+    const { data: own = data, workers = 1, settings = '' } = start;
+    starts += 1;
+    const config = join(borrowed.directory, `rollcall-${starts}.yaml`);
+    writeFileSync(config, `${WITHOUT_RATE_LIMITS}${settings}`);
     const free = ['--enroll-port', '0', '--mqtt-port', '0', '--console-port', '0', '--workers', String(workers)];
     const [program, options, runtime] =
       name === 'rollcall' ? [process.execPath, nodeArgs, 'node'] : [bun?.path ?? '', bunArgs, 'bun'];

@@ -90,37 +90,70 @@ async function pace(order: Order<'pace'>): Promise<LoadReport> {
   return { ...report, samples };
 }
 
+async function takeOver({ ports, count }: Order<'takeOver'>): Promise<LoadReport> {
+  const samples: number[] = [];
+  const portOf = (index: number) => ports[index % ports.length] as number;
+  const report = await measured(async () => {
+    for (let index = 0; index < count; index += 1) {
+      const device = devices[index % devices.length] as LoadDevice;
+      const first = await openSession(device, portOf(index));
+      const closed = once(first.socket, 'close');
+      const second = await openSession(device, portOf(index + 1));
+      samples.push(second.connackAfter);
+      await closed;
+      await closeSession(second);
+    }
+  });
+  return { ...report, samples };
+}
+
+const closing = new Map<string, Promise<unknown>[]>();
+
 async function revoke(order: Order<'revoke'>): Promise<LoadReport> {
-  const sessions = sessionsOf(order.as).slice(-order.count);
+  const all = sessionsOf(order.as);
+  const sessions = all.splice(all.length - order.count);
   const operator = openConsoleClient({ socketPath: order.socketPath });
   const samples: number[] = [];
+  const confirmed: number[] = [];
+  const ofName = closing.get(order.as) ?? [];
+  closing.set(order.as, ofName);
   const report = await measured(async () => {
     for (const { device, socket } of sessions) {
       const closed = once(socket, 'close').then(() => performance.now());
+      ofName.push(closed);
       const sent = performance.now();
-      await operator.revokeDevices({ ids: [device.id], reason: 'keyCompromise' });
-      samples.push((await closed) - sent);
+      const { brokersConfirmed } = await operator.revokeDevices({ ids: [device.id], reason: 'keyCompromise' });
+      const answered = performance.now();
+      confirmed.push(brokersConfirmed);
+      if (order.until === 'answer') samples.push(answered - sent);
+      else samples.push(Math.max(order.until === undefined ? 0 : answered, await closed) - sent);
     }
   });
   await operator.close();
-  return { ...report, samples };
+  return { ...report, samples, confirmed };
+}
+
+function untilRevokedClosed({ as }: Order<'untilRevokedClosed'>): Promise<LoadReport> {
+  return measured(async () => void (await Promise.all(closing.get(as) ?? [])));
 }
 
 async function revokeAll(order: Order<'revokeAll'>): Promise<LoadReport> {
   const all = sessionsOf(order.as);
-  const sessions = all.slice(all.length - order.skip - order.count, all.length - order.skip);
+  const sessions = all.splice(all.length - order.count);
   const operator = openConsoleClient({ socketPath: order.socketPath });
   let samples: readonly number[] = [];
+  const confirmed: number[] = [];
   const report = await measured(async () => {
     const ids = sessions.map(({ device }) => device.id);
     const closed = Promise.all(sessions.map(({ socket }) => once(socket, 'close'))).then(() => performance.now());
     const sent = performance.now();
-    await operator.revokeDevices({ ids, reason: 'keyCompromise', confirm: 'yes' });
+    const { brokersConfirmed } = await operator.revokeDevices({ ids, reason: 'keyCompromise', confirm: 'yes' });
+    confirmed.push(brokersConfirmed);
     const answered = performance.now();
     samples = [answered - sent, (await closed) - sent];
   });
   await operator.close();
-  return { ...report, samples };
+  return { ...report, samples, confirmed };
 }
 
 async function closeAll(order: Order<'close'>): Promise<LoadReport> {
@@ -152,8 +185,12 @@ function execute(order: LoadOrder): Promise<LoadReport> {
       return publish(order);
     case 'pace':
       return pace(order);
+    case 'takeOver':
+      return takeOver(order);
     case 'revoke':
       return revoke(order);
+    case 'untilRevokedClosed':
+      return untilRevokedClosed(order);
     case 'revokeAll':
       return revokeAll(order);
     case 'close':

@@ -43,16 +43,21 @@ export type LoadOrder =
       readonly count: number;
       readonly perSecond: number;
     }
-  /** Revokes the last `count` devices of the open sessions, one after the other. */
-  | { readonly kind: 'revoke'; readonly as: string; readonly socketPath: string; readonly count: number }
-  /** Revokes `count` others in one order, leaving the last `skip` alone. Samples: until the answer, until the last is closed. */
+  /** A device connects to one port and then to the next one, `count` times. Samples: from the second CONNECT to its CONNACK. */
+  | { readonly kind: 'takeOver'; readonly ports: readonly number[]; readonly count: number }
+  /** Revokes the last `count` devices of the open sessions, one after the other. Samples: until what is waited for. */
   | {
-      readonly kind: 'revokeAll';
+      readonly kind: 'revoke';
       readonly as: string;
       readonly socketPath: string;
       readonly count: number;
-      readonly skip: number;
+      /** The closed connection when left out. */
+      readonly until?: 'answer' | 'closed and answer';
     }
+  /** Waits until the connections of all devices are closed that were revoked under this name. */
+  | { readonly kind: 'untilRevokedClosed'; readonly as: string }
+  /** Revokes the last `count` of those that are left in one order. Samples: until the answer, until the last is closed. */
+  | { readonly kind: 'revokeAll'; readonly as: string; readonly socketPath: string; readonly count: number }
   | { readonly kind: 'close'; readonly as: string };
 
 export interface LoadReport {
@@ -61,6 +66,8 @@ export interface LoadReport {
   readonly cpuMicros: number;
   /** Milliseconds of each operation, where that is the figure. */
   readonly samples?: readonly number[];
+  /** Brokers that confirmed each revocation. */
+  readonly confirmed?: readonly number[];
 }
 
 export type LoadAnswer = { readonly report: LoadReport } | { readonly error: string };

@@ -8,6 +8,8 @@ export interface OpenSession {
   readonly device: LoadDevice;
   readonly version: MqttVersion;
   readonly socket: TLSSocket;
+  /** Milliseconds from CONNECT to CONNACK. */
+  readonly connackAfter: number;
 }
 
 /** Handshake, CONNECT, CONNACK. Rejects when the server refuses or closes. */
@@ -22,14 +24,18 @@ export function openSession(device: LoadDevice, port: number, version: MqttVersi
     socket.setNoDelay(true);
     const failed = (error?: Error) =>
       reject(new Error(`${device.id} was not let in: ${error?.message ?? 'the connection was closed'}`));
-    socket.once('secureConnect', () => socket.write(device.connect[version]));
+    let sentAt = 0;
+    socket.once('secureConnect', () => {
+      sentAt = performance.now();
+      socket.write(device.connect[version]);
+    });
     socket.once('error', failed);
     socket.once('close', failed);
     socket.once('data', (bytes: Buffer) => {
       socket.removeListener('error', failed);
       socket.removeListener('close', failed);
       socket.on('error', () => {}); // 'close' follows
-      if (isConnackAccepted(bytes)) resolve({ device, socket, version });
+      if (isConnackAccepted(bytes)) resolve({ device, socket, version, connackAfter: performance.now() - sentAt });
       else {
         socket.destroy();
         reject(new Error(`${device.id} expected CONNACK 0, found ${bytes.toString('hex', 0, 8)}`));
