@@ -53,6 +53,7 @@ export async function openCertificateAuthority(context: ServerContext, registry:
         credentialsDirectory: environment.CREDENTIALS_DIRECTORY,
       },
       serverFiles: serverFilesOf(config),
+      nodeCertificate: node && (() => node.certificate),
       remote: isKeyless ? remoteOf(node) : undefined,
       sharesRegistry: cluster !== undefined,
       lifetimes: {

@@ -243,6 +243,7 @@ function serverControls(
         authority,
         expiry: expiryList,
         enrollPort,
+        enrollUrl,
         mqttPort: broker.port,
         nodes,
         clock,

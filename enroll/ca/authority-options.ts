@@ -26,6 +26,8 @@ export interface AuthorityOptions {
   readonly registry: IssuerStore &
     PublishedStatusStore &
     Pick<Registry, 'recordServerCertificate' | 'nextCrlNumber' | 'recordAction'>;
+  /** Of a host that joined a fleet: its own certificate, for what expires. */
+  readonly nodeCertificate?: (() => X509Certificate) | undefined;
   /** Of a node without keys of the CAs: it issues nothing, and another node issues the certificates of these servers. */
   readonly remote?: RemoteAuthority | undefined;
   /** Other nodes change CAs as well: the key of a new one may be on another node, and all trust it before it signs. */

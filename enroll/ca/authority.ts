@@ -33,6 +33,8 @@ export interface Authority {
   readonly serverCertificates: ServerCertificates;
   /** CRLs, OCSP responses and CA certificates for third parties. */
   readonly status: StatusPublication;
+  /** Of a host that joined a fleet. */
+  nodeCertificate(): X509Certificate | undefined;
   /** It has no keys of CAs: another node publishes what devices trust. */
   readonly isKeyless: boolean;
   /** The steps by which CAs are replaced. */
@@ -75,6 +77,7 @@ export async function openAuthority(options: AuthorityOptions): Promise<Authorit
     log,
     rootSigner: async (id) => (await rootKeys.find(id))?.signer,
     issueOcspCertificate: leaves.issueOcspCertificate,
+    isKeyless: options.remote !== undefined,
     onRootCrlsRenewed: () => trust.notify(),
     urls: statusUrls,
     backdateSeconds: options.lifetimes.backdateSeconds,
@@ -118,6 +121,7 @@ export async function openAuthority(options: AuthorityOptions): Promise<Authorit
   return {
     hosts,
     isKeyless: remote !== undefined,
+    nodeCertificate: () => options.nodeCertificate?.(),
     get cas() {
       return cas();
     },

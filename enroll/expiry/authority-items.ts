@@ -9,11 +9,15 @@ import type { Authority } from '../ca/authority.ts';
 import { type CaSet, caId, type KnownCa } from '../ca/ca-set.ts';
 import { certificateSerial, readIssuer } from '../x509/certificate-check.ts';
 
-export type ExpiringParts = Pick<Authority, 'cas' | 'serverCertificates' | 'status'>;
+export type ExpiringParts = Pick<Authority, 'cas' | 'serverCertificates' | 'status'> &
+  Partial<Pick<Authority, 'nodeCertificate'>>;
 
-export async function listAuthorityItems({ cas, serverCertificates, status }: ExpiringParts): Promise<ExpiringItem[]> {
+export async function listAuthorityItems(parts: ExpiringParts): Promise<ExpiringItem[]> {
+  const { cas, serverCertificates, status } = parts;
   const { roots, issuing, allCrossCertificates } = cas;
+  const ofNode = parts.nodeCertificate?.();
   return [
+    ...(ofNode === undefined ? [] : [nodeItem(ofNode)]),
     ...serverCertificates.list().map(
       ({ name, serial, notBefore, notAfter, file }): ExpiringItem => ({
         ...{ kind: 'server', name, id: serial, notBefore, expiresAt: notAfter },
@@ -34,6 +38,13 @@ export async function listAuthorityItems({ cas, serverCertificates, status }: Ex
     ),
     ...crlItems(cas, status),
   ];
+}
+
+function nodeItem({ raw, validFromDate, validToDate }: X509Certificate): ExpiringItem {
+  return {
+    ...{ kind: 'server', name: 'node', id: certificateSerial(raw), renewedBy: 'server', action: 'the node' },
+    ...{ notBefore: validFromDate.getTime(), expiresAt: validToDate.getTime() },
+  };
 }
 
 function caItem({ id, record, notBefore, notAfter }: KnownCa, cas: CaSet): ExpiringItem {

@@ -65,6 +65,8 @@ export interface RootCrlsOptions {
   readonly cas: () => CaSet;
   readonly rootSigner: (id: string) => Promise<Signer | undefined>;
   readonly directory: CaDirectory;
+  /** Lists of roots are on other nodes. */
+  readonly isKeyless?: boolean | undefined;
   readonly backdateSeconds: number;
   readonly now: () => number;
   readonly log: Logger;
@@ -85,7 +87,8 @@ class StoredRootCrls implements RootCrls {
   }
 
   async refresh(): Promise<boolean> {
-    const { cas, now, log } = this.#options;
+    const { cas, now, log, isKeyless = false } = this.#options;
+    if (isKeyless) return false;
     let isNew = false;
     for (const root of cas().records) {
       if (root.role !== 'root' || root.notAfter <= now()) continue;

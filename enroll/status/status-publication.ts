@@ -60,6 +60,8 @@ export interface StatusPublicationOptions {
   readonly cas: () => CaSet;
   readonly rootSigner: (id: string) => Promise<Signer | undefined>;
   readonly directory: CaDirectory;
+  /** Lists of roots are on other nodes. */
+  readonly isKeyless?: boolean | undefined;
   readonly registry: PublishedStatusStore & Pick<Registry, 'nextCrlNumber'>;
   /** Issues and records the certificate of an OCSP responder. */
   readonly issueOcspCertificate: (ca: SigningCa, publicKeySpki: Buffer) => Promise<IssuedCertificate>;

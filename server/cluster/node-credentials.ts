@@ -92,6 +92,10 @@ export class NodeCredentials {
     return { key, certificate };
   }
 
+  get certificate(): X509Certificate {
+    return new X509Certificate(this.#identity.pem);
+  }
+
   async close(): Promise<void> {
     clearInterval(this.#timer);
   }

@@ -37,6 +37,7 @@ export type OrderHandler = (order: NodeOrder) => Promise<void>;
 export const ORDERS = 'node-orders';
 
 const EVERY_MS = 5_000;
+const SAMPLE_MS = 1_000;
 
 export class OwnRecord {
   skew: ClockSkew = { skew: 0, uncertainty: 0 };
@@ -50,6 +51,8 @@ export class OwnRecord {
   /** The number of the order that is being carried out. */
   #working: number | undefined;
   #load = performance.eventLoopUtilization();
+  #sampledAt = performance.now();
+  #lastBusy: number | undefined;
   #saving: Promise<void> = Promise.resolve();
 
   static async open(options: OwnRecordOptions): Promise<OwnRecord> {
@@ -87,14 +90,23 @@ export class OwnRecord {
   async #save(): Promise<void> {
     const { records, database, node, roles, version, now } = this.#options;
     this.skew = await measureClockSkew(database, now);
-    const load = performance.eventLoopUtilization();
-    const busy = performance.eventLoopUtilization(load, this.#load).utilization;
-    this.#load = load;
+    const busy = this.#busy();
     const order = await records.save({
       ...{ name: node, roles, version, busy, startedAt: this.#startedAt, skew: this.skew.skew, host: hostname() },
       ...{ ...this.counts(), drainedSince: this.drainedSince, ordersDone: this.#done },
     });
     if (order !== undefined && this.#working !== order.number) void this.#carryOut(order.number, order);
+  }
+
+  /** Of the time since the last sample: one of a few milliseconds would say little. */
+  #busy(): number | undefined {
+    const at = performance.now();
+    if (at - this.#sampledAt < SAMPLE_MS) return this.#lastBusy;
+    const load = performance.eventLoopUtilization();
+    this.#lastBusy = performance.eventLoopUtilization(load, this.#load).utilization;
+    this.#load = load;
+    this.#sampledAt = at;
+    return this.#lastBusy;
   }
 
   async #carryOut(number: number, order: NodeOrder): Promise<void> {

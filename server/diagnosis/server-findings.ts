@@ -1,6 +1,6 @@
 /** What a running server finds out about itself: one finding per check, in the order in which causes come before their effects. */
 
-import { isLoopbackHost, serverUrl } from '@rollcall/protocol';
+import { isLoopbackHost, serverUrl, urlHost } from '@rollcall/protocol';
 import type { Finding, NodeControl, ServerExamination } from '../../console/index.ts';
 import type { Authority, createExpiryList } from '../../enroll/index.ts';
 import type { ServerContext } from '../context.ts';
@@ -26,6 +26,8 @@ export interface ExaminationParts {
   readonly expiry: ReturnType<typeof createExpiryList>;
   /** The port on which devices enroll. */
   readonly enrollPort: number;
+  /** In tokens of this server. */
+  readonly enrollUrl: string;
   readonly mqttPort: number;
   readonly nodes: Pick<NodeControl, 'list'>;
   readonly clock: () => 'ok' | 'behind';
@@ -61,7 +63,9 @@ export async function examineServer(parts: ExaminationParts): Promise<ServerExam
   ];
   return {
     findings,
-    enrollUrls: announcedHosts(config.publicHosts).map((host) => serverUrl('https', host, enrollPort)),
+    enrollUrls: config.node.roles.includes('enroll')
+      ? announcedHosts(config.publicHosts).map((host) => serverUrl('https', host, enrollPort))
+      : [parts.enrollUrl],
     rootSha256: authority.trust.rootSha256,
   };
 }
@@ -80,10 +84,12 @@ async function caught(check: string, examine: () => Promise<readonly Finding[]>)
   }
 }
 
-function listenerFindings({ context, enrollPort, mqttPort }: ExaminationParts): readonly Finding[] {
-  const { enroll, mqtt, publicHosts } = context.config;
-  const listening = `EST on ${enroll.host} port ${enrollPort}, MQTT on ${mqtt.host} port ${mqttPort}`;
-  const [first = ''] = publicHosts;
+function listenerFindings({ context, enrollPort, enrollUrl, mqttPort }: ExaminationParts): readonly Finding[] {
+  const { enroll, mqtt, node } = context.config;
+  const est = node.roles.includes('enroll') ? `EST on ${enroll.host} port ${enrollPort}` : 'no EST';
+  const isListening = node.roles.includes('mqtt');
+  const listening = `${est}, ${isListening ? `MQTT on ${mqtt.host} port ${mqttPort}` : 'no MQTT'}`;
+  const first = urlHost(enrollUrl);
   const found = `${listening}; tokens name ${first}`;
   if (!isLoopbackHost(first)) return [ok('listeners', found)];
   const fix = 'for devices on other machines: --host ADDRESS --public-host NAME';

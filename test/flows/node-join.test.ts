@@ -99,6 +99,9 @@ describeWithClients('a host that joins', ['postgres'], () => {
       const pump = await a.enroll('pump-1');
       await (await connectMqtt({ ...pump, mqttUrl: b.ready.mqttUrl })).endAsync();
 
+      const expiring = await rollcall(['certificates', 'expiring', '--within', '60d', '--data', data, '--json']);
+      expect(expiring.stdout).toContain('"name":"node"');
+
       // Its console knows who issues.
       const onB = (...words: readonly string[]) => rollcall([...words, '--data', data]);
       const token = await onB('token', 'create');
