@@ -38,10 +38,13 @@ export interface SharedStoreAccess {
 }
 
 const CONNECTIONS = 4;
-const LEASE_MS = 5_000;
-const RENEWED_EVERY_MS = 1_000;
+/** On a busy machine a commit may take seconds. */
+const LEASE_MS = 20_000;
+const RENEWED_EVERY_MS = 2_000;
 /** The lease of a migration that was killed is free by then. */
-const PATIENCE_MS = 12_000;
+const PATIENCE_MS = 40_000;
+/** After this time the person is told what is waited for. */
+const QUIET_MS = 3_000;
 const LOOK_EVERY_MS = 500;
 
 /** Connects, and makes nothing. */
@@ -69,7 +72,7 @@ export async function openSharedStore({ store, now, waiting }: SharedStoreOption
     const options = { database, node, now: clock, duration: LEASE_MS, every: RENEWED_EVERY_MS };
     const opened = new Singletons(options);
     singletons = opened;
-    const term = await takeLease(opened);
+    const term = await takeLease(opened, waiting);
     await untilNoNode(new LeaseTable(options), waiting);
     return {
       database,
@@ -90,15 +93,17 @@ export async function openSharedStore({ store, now, waiting }: SharedStoreOption
   }
 }
 
-async function takeLease(singletons: Singletons): Promise<SingletonTerm> {
+async function takeLease(singletons: Singletons, waiting: SharedStoreOptions['waiting']): Promise<SingletonTerm> {
   const taken = Promise.withResolvers<SingletonTerm>();
   singletons.compete(MIGRATION_LEASE, { onTaken: taken.resolve, onLost: () => {} });
+  const told = setTimeout(() => waiting('another migration, which runs or was killed just now'), QUIET_MS);
   const late = new AbortController();
   const term = await Promise.race([
     taken.promise,
     delay(PATIENCE_MS, undefined, { signal: late.signal }).catch(() => undefined),
   ]);
   late.abort();
+  clearTimeout(told);
   if (term !== undefined) return term;
   throw new Problem('store_in_use', { reason: 'another migration reads or writes it' });
 }

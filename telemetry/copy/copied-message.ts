@@ -68,6 +68,7 @@ export async function compareJournals(
         messages += 1;
       }
       compared(messages);
+      await new Promise((resolve) => setImmediate(resolve)); // Leases are renewed meanwhile.
     }
     const more = same === 'order' ? await found.next() : undefined;
     if (more?.done === false)
