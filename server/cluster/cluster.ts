@@ -71,8 +71,8 @@ export interface Cluster {
   nodes(): Promise<readonly ListedNode[]>;
   /** Its process ends at its next heartbeat, and none of this name starts until it joins again. False: there is none of this name. */
   remove(name: string): Promise<boolean>;
-  /** A removed name may start again: its host has joined. */
-  readmit(name: string): Promise<void>;
+  /** The name may start, also when it was removed: its host has joined. */
+  admit(name: string, roles: readonly string[]): Promise<void>;
   /** Roles of the database for single nodes. */
   readonly databaseRoles: NodeRoles;
   /** Has any node carry out an order. False: there is none of this name. */
@@ -215,7 +215,7 @@ async function openNode({ database, nats, node, roles, version, now, log }: Node
     lose: lost.resolve,
     nodes: () => records.list(),
     remove: (name) => records.remove(name, now()),
-    readmit: (name) => records.readmit(name),
+    admit: (name, joinedAs) => records.admit(name, joinedAs, now()),
     databaseRoles: new NodeRoles(database),
     order: async (name, order) => {
       const number = await records.order(name, order);

@@ -12,7 +12,7 @@ import type { ServerContext } from '../context.ts';
 import type { Cluster } from './cluster.ts';
 
 export interface NodeJoinsOptions extends Pick<ServerContext, 'config' | 'log'> {
-  readonly cluster: Pick<Cluster, 'node' | 'nodes' | 'databaseRoles' | 'readmit'>;
+  readonly cluster: Pick<Cluster, 'node' | 'nodes' | 'databaseRoles' | 'admit'>;
   readonly registry: Pick<SharedRegistry, 'createNodeToken' | 'admitNodeToken' | 'commitNode' | 'removeNode'>;
 }
 
@@ -64,7 +64,7 @@ export class NodeJoins {
     const { formerRole } = await registry
       .commitNode(joined)
       .catch((error: unknown) => this.#discard(databaseRole, error));
-    await cluster.readmit(name);
+    await cluster.admit(name, roles);
     await cluster.databaseRoles.enable(databaseRole, passwordVerifier);
     if (formerRole !== undefined) await cluster.databaseRoles.remove(formerRole);
     log.warn({ node: name, roles, hosts, address, caKeys: keys !== undefined }, 'a node has joined');

@@ -134,6 +134,8 @@ const ORDER = {
   name: 'order node',
   text: `UPDATE nodes SET orders = orders + 1, last_order = $2 WHERE name = $1 AND removed_at IS NULL RETURNING orders`,
 };
+const ADMIT = `INSERT INTO nodes (name, roles, version, started_at, sessions, skew) VALUES ($1, $2, '-', $3, 0, 0)
+  ON CONFLICT (name) DO UPDATE SET roles = excluded.roles, removed_at = NULL`;
 const REMOVE = 'UPDATE nodes SET removed_at = $2 WHERE name = $1';
 /** The process that holds it is told at its next renewal. */
 const END_LEASE = 'UPDATE leases SET epoch = epoch + 1, node = NULL WHERE name = $1';
@@ -196,9 +198,9 @@ export class NodeRecords {
     });
   }
 
-  /** Its host has joined again. */
-  async readmit(name: string): Promise<void> {
-    await this.#database.execute('UPDATE nodes SET removed_at = NULL WHERE name = $1', [name]);
+  /** Its host has joined: it may start, and is listed before it does. `at`: milliseconds since the epoch. */
+  async admit(name: string, roles: readonly string[], at: number): Promise<void> {
+    await this.#database.execute(ADMIT, [name, roles.join(','), at]);
   }
 
   /** Ends its lease: the process stops at its next heartbeat, and none of this name starts again. False: there is none. */

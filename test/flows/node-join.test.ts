@@ -66,6 +66,8 @@ describeWithClients('a host that joins', ['postgres'], () => {
         expect([secret, statSync(join(data, secret)).mode & 0o777]).toEqual([secret, 0o600]);
       }
       expect(readFileSync(join(data, 'rollcall.yaml'), 'utf8')).toMatch(/url: postgres:\/\/rollcall_b_[0-9a-f]{8}@/);
+      // It is listed, and can be removed, before it was ever started.
+      expect((await onA('node', 'list')).stdout).toMatch(/^b .* gone /m);
       // The token counts once.
       const again = join(temporaryDirectory(), 'c');
       expect(await joinAs('c', 'mqtt', file, again)).toMatchObject({ code: 3, stderr: expect.stringMatching(/token/) });
