@@ -44,10 +44,12 @@ export class NodeProcess {
   readonly name: string;
   readonly data: string;
   readonly mqttPort: number;
+  readonly enrollPort: number;
+  /** Of `/readyz`. */
+  readonly healthPort: number;
   readonly operator: ConsoleClient;
   readonly #options: NodeProcessOptions;
   readonly #config: string;
-  readonly #healthPort: number;
   #child: ChildProcess | undefined;
   #restart: NodeJS.Timeout | undefined;
   #isClosing = false;
@@ -67,7 +69,8 @@ export class NodeProcess {
     this.name = name;
     this.data = join(directory, name);
     this.mqttPort = ports.mqtt;
-    this.#healthPort = ports.health;
+    this.enrollPort = ports.enroll;
+    this.healthPort = ports.health;
     this.#config = join(directory, `${name}.yaml`);
     mkdirSync(this.data, { mode: 0o700 });
     const settings = {
@@ -125,7 +128,7 @@ export class NodeProcess {
     if (this.pid === undefined) return false;
     try {
       const signal = AbortSignal.timeout(PROBE_MS);
-      return (await fetch(`http://127.0.0.1:${this.#healthPort}/readyz`, { signal })).ok;
+      return (await fetch(`http://127.0.0.1:${this.healthPort}/readyz`, { signal })).ok;
     } catch {
       return false;
     }

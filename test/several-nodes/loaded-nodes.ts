@@ -5,12 +5,15 @@ import { BalancedNodes, type BalancedNodesOptions } from '../../cli/demo/balance
 import { DemoFleet } from '../../cli/demo/demo-fleet.ts';
 import type { NodeProcess } from '../../cli/demo/node-process.ts';
 import { createLogger } from '../../server/config/load.ts';
+import { Haproxy } from './haproxy.ts';
 import { compareStored, type StoredMessages } from './stored-messages.ts';
 
 export interface LoadOptions extends Omit<BalancedNodesOptions, 'onChange'> {
   readonly devices: number;
   /** Messages per second and device. */
   readonly rate: number;
+  /** The load balancer: of this process, or HAProxy in front of three nodes. */
+  readonly balancer?: 'own' | 'haproxy';
   readonly say: (line: string) => void;
 }
 
@@ -20,28 +23,33 @@ const CONNECTED_WITHIN_MS = 120_000;
 export class LoadedNodes {
   readonly cluster: BalancedNodes;
   readonly fleet: DemoFleet;
+  readonly #haproxy: Haproxy | undefined;
 
   /** Resolves when all devices are connected. */
-  static async start({ devices, rate, say, ...options }: LoadOptions): Promise<LoadedNodes> {
+  static async start({ devices, rate, balancer, say, ...options }: LoadOptions): Promise<LoadedNodes> {
+    let haproxy: Haproxy | undefined;
     const cluster = await BalancedNodes.start({ ...options, onChange: say });
     try {
       const [first] = cluster.nodes as [NodeProcess, ...NodeProcess[]];
       const { text: token } = await first.operator.createToken({ uses: devices });
-      const mqttUrl = `mqtts://localhost:${cluster.balancer.port}`;
+      if (balancer === 'haproxy') haproxy = await Haproxy.start(cluster.nodes, options.directory);
+      const mqttUrl = `mqtts://localhost:${haproxy?.mqttPort ?? cluster.balancer.port}`;
       const fleet = await DemoFleet.start([{ devices, token, idPrefix: 'dev', mqttUrl }], {
         ...{ seconds: undefined, rate, log: createLogger('silent') },
       });
       await within(CONNECTED_WITHIN_MS, fleet.allConnected, 'expected all devices to connect');
-      return new LoadedNodes(cluster, fleet);
+      return new LoadedNodes(cluster, fleet, haproxy);
     } catch (error) {
+      await haproxy?.close();
       await cluster.close();
       throw error;
     }
   }
 
-  private constructor(cluster: BalancedNodes, fleet: DemoFleet) {
+  private constructor(cluster: BalancedNodes, fleet: DemoFleet, haproxy: Haproxy | undefined) {
     this.cluster = cluster;
     this.fleet = fleet;
+    this.#haproxy = haproxy;
   }
 
   /** The longest time without any acknowledgement, in milliseconds, from the action until `settledFor` ms after acknowledgements go on. */
@@ -82,6 +90,7 @@ export class LoadedNodes {
 
   async close(): Promise<void> {
     await this.fleet.stop();
+    await this.#haproxy?.close();
     await this.cluster.close();
   }
 }

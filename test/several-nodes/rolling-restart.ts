@@ -1,5 +1,5 @@
 /**
- * `.ci/rolling-restart [--devices N]`: three nodes behind a load balancer are stopped by SIGTERM one after the other, and started again, while
+ * `.ci/rolling-restart [--devices N]`: three nodes behind HAProxy are stopped by SIGTERM one after the other, and started again, while
  * devices publish; 120 devices if not said. Exit code 1 when a device is not back within the drain plan, when something acknowledged is not
  * stored, or when a node refused a connection for its limit of handshakes.
  */
@@ -12,7 +12,9 @@ import { parseArgs } from 'node:util';
 import { parseDecimal } from '@rollcall/protocol';
 import type { NodeProcess } from '../../cli/demo/node-process.ts';
 import { PostgresQuorum } from '../../cli/demo/postgres-quorum.ts';
+import { mergedSettings } from '../../cli/merged-settings.ts';
 import { MetricSamples } from '../../cli/top/metric-samples.ts';
+import { BEHIND_HAPROXY } from './haproxy.ts';
 import { LoadedNodes } from './loaded-nodes.ts';
 import { describeStored, isWhole } from './stored-messages.ts';
 
@@ -44,10 +46,11 @@ try {
   const { url, passwordFile } = postgres;
   loaded = await LoadedNodes.start({
     ...{ nodes: 3, directory, store: { url, passwordFile, standbys: 1 }, devices, rate: 1, say },
-    settings: {
+    balancer: 'haproxy',
+    settings: mergedSettings(BEHIND_HAPROXY, {
       drain: { within: `${DRAIN_WITHIN_MS / 1_000}s`, sessionsPerSecond: DRAIN_PER_SECOND },
       mqtt: { limits: { handshakes: HANDSHAKES, handshakesPerAddress: 0 } },
-    },
+    }),
   });
   say(`${devices} devices are connected`);
   await delay(3_000);
@@ -88,7 +91,7 @@ interface Restart {
 
 /** Resolves when the node takes devices again. */
 async function restart({ cluster, fleet }: LoadedNodes, node: NodeProcess): Promise<Restart> {
-  const sessions = cluster.balancer.connections(node.name);
+  const sessions = await sessionsOf(node);
   const plan = Math.min(DRAIN_WITHIN_MS, (sessions * 1_000) / DRAIN_PER_SECOND);
   const others = cluster.nodes.filter((other) => other !== node);
   const { pid } = node;
@@ -100,12 +103,16 @@ async function restart({ cluster, fleet }: LoadedNodes, node: NodeProcess): Prom
     await delay(SAMPLE_MS);
     const found = await Promise.all(others.map(pendingConnections));
     pending = Math.max(pending, ...found);
+    const isLeft = node.pid !== pid || (await sessionsOf(node).catch(() => 0)) === 0;
     const passed = performance.now() - begun;
-    const isLeft = cluster.balancer.connections(node.name) === 0 || node.pid !== pid;
     if (took === undefined && isLeft && fleet.counts().connected === fleet.counts().devices) took = passed;
     if (passed > GIVEN_UP_AFTER_MS) throw new Error(`${node.name} did not come back, or devices did not`);
   }
   return { sessions, plan, took, pending };
+}
+
+async function sessionsOf({ operator }: NodeProcess): Promise<number> {
+  return new MetricSamples(await operator.metrics()).value('rollcall_sessions');
 }
 
 async function pendingConnections({ operator }: NodeProcess): Promise<number> {
