@@ -215,9 +215,12 @@ export class Wills {
   #ofEarlierRun(clientId: string, will: WillRecord): PendingWill {
     const { gracePeriod, now, sessionExpiryOf } = this.#options;
     const delay = Math.min(will.delayInterval, sessionExpiryOf(clientId) ?? 0) * 1000;
+    // A killed server has not recorded the end of the connection. Recorded now: otherwise each further restart would begin the delay anew.
+    const isUnknown = will.dueAt === undefined && delay > 0;
+    const known = isUnknown ? (this.#wills.setDue(clientId, now() + delay) ?? will) : will;
     // The wall clock may have been changed since: no wait is longer than the delay.
-    const left = will.dueAt === undefined ? delay : Math.min(will.dueAt - now(), delay);
-    return new PendingWill(clientId, will, Math.max(left, gracePeriod), delay > 0);
+    const left = Math.min((known.dueAt ?? 0) - now(), delay);
+    return new PendingWill(clientId, known, Math.max(left, gracePeriod), delay > 0);
   }
 
   #add(waiting: PendingWill): void {
