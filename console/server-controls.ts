@@ -9,6 +9,9 @@ import type { ServerHistory, ServerOverview } from './server-overview.ts';
 import type { SimulationControl } from './simulation-control.ts';
 
 /** An MQTT session that is connected now. Times are milliseconds since the epoch. */
+/** `behind`: it was set back behind the newest entry of the audit. `skewed`: it is more than a second off that of the store's database. */
+export type ClockState = 'ok' | 'behind' | 'skewed';
+
 export interface LiveSession {
   readonly identity: Identity;
   readonly clientId: string;
@@ -170,8 +173,7 @@ export interface ServerControls {
   isReady(): Promise<boolean>;
   /** Whether every listener uses the certificate that is in its files. */
   certificates(): 'ok' | 'refused';
-  /** `behind`: the clock was set back behind the newest entry of the audit. */
-  clock(): 'ok' | 'behind';
+  clock(): ClockState;
   /** Whether the store of persistent sessions has room. */
   sessionStore(): 'ok' | 'short';
   /** What expires in each of the next weeks, and what is late, by kind; up to a minute old. */

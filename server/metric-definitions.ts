@@ -29,6 +29,7 @@ export type MetricSource =
   | 'events'
   | 'sinks'
   | 'descriptors'
+  | 'store'
   | 'refusals'
   | 'loadTests'
   | 'logLines';
@@ -305,6 +306,13 @@ export const METRICS: Readonly<Record<MetricSource, readonly MetricDefinition[]>
       'rollcall_descriptors_exhausted',
       '1 while the process has no free file descriptor, else 0.',
       'descriptors_exhausted',
+    ),
+  ],
+  store: [
+    gauge(
+      'rollcall_store_clock_skew_seconds',
+      'The clock of the database that several nodes share minus the clock of this node; absent without such a database.',
+      'clock_skew_seconds',
     ),
   ],
   loadTests: [

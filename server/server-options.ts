@@ -2,7 +2,7 @@
 
 import { formatBootstrapToken, renewalNoticeTopic } from '@rollcall/protocol';
 import { type Broker, checkPolicy, type createBroker, policyFaults } from '../broker/index.ts';
-import type { createConsole, NodeControl } from '../console/index.ts';
+import type { ClockState, createConsole, NodeControl } from '../console/index.ts';
 import {
   type Authority,
   type createEnrollServer,
@@ -161,7 +161,7 @@ export interface ConsoleParts {
   readonly enrollUrl: string;
   readonly enrollPort: number;
   readonly mqttUrl: string;
-  readonly clock: () => 'ok' | 'behind';
+  readonly clock: () => ClockState;
 }
 
 export function consoleOptions(

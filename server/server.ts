@@ -6,7 +6,7 @@
 import { lifecycleTopic, type Problem, serverUrl, UNKNOWN_NAME } from '@rollcall/protocol';
 import type { Logger } from 'pino';
 import type { Broker } from '../broker/index.ts';
-import { type Console, createConsole, createProbeServer } from '../console/index.ts';
+import { type ClockState, type Console, createConsole, createProbeServer } from '../console/index.ts';
 import {
   type Authority,
   createEnrollServer,
@@ -21,7 +21,7 @@ import { lockDirectory } from '../storage/index.ts';
 import { type RestoredNote, readRestoredNote, removeRestoredNote } from './backup/restored-note.ts';
 import { openCertificateAuthority } from './certificate-authority.ts';
 import { createClockCheck } from './clock.ts';
-import { isShared, openCluster } from './cluster/cluster.ts';
+import { isShared, isSkewed, openCluster } from './cluster/cluster.ts';
 import { enrollUrlOf, mayReportExpiry, noEnrollServer } from './cluster/node-parts.ts';
 import type { Config } from './config/config.ts';
 import type { ServerContext } from './context.ts';
@@ -128,7 +128,14 @@ async function start(options: FleetServerOptions, opened: OpenParts): Promise<Fl
 
   const restored = readRestoredNote(data.path);
   const stores = await openStores(context, restored && 'restore', opened);
-  const clock = await createClockCheck(stores.registry, { now, log });
+  const { cluster } = context;
+  const ownClock = await createClockCheck(stores.registry, { now, log });
+  const clock = (): ClockState => (ownClock() === 'ok' && cluster && isSkewed(cluster.skew()) ? 'skewed' : ownClock());
+  if (cluster !== undefined) {
+    context.metrics.collectFrom('store', {
+      counters: () => ({ clock_skew_seconds: cluster.skew().skew / 1_000 }),
+    });
+  }
   const { authority, statusUrl } = opened.add(await openCertificateAuthority(context, stores.registry));
   if (restored !== undefined) await recordRestore(restored, stores.registry, context);
 
@@ -141,7 +148,6 @@ async function start(options: FleetServerOptions, opened: OpenParts): Promise<Fl
   );
   const servers = await openServers(context, stores, { authority, clock }, opened);
   await connectParts(context, stores, { authority, servers }, opened);
-  const { cluster } = context;
   readiness.serving({
     ...stores,
     ...(cluster && { isHeard: () => cluster.liveness() === 'alive' && !cluster.isDrained() }),
@@ -243,7 +249,7 @@ async function recordRestore(restored: RestoredNote, registry: Registry, { data,
 async function openServers(
   context: ServerContext,
   stores: Stores,
-  { authority, clock }: { readonly authority: Authority; readonly clock: () => 'ok' | 'behind' },
+  { authority, clock }: { readonly authority: Authority; readonly clock: () => ClockState },
   opened: OpenParts,
 ): Promise<Servers> {
   const { data, publicHost, metrics, now, log } = context;

@@ -25,7 +25,11 @@ const health = z.object({
   certificates: z
     .enum(['ok', 'refused'])
     .describe('refused: a new server certificate could not be used; the old one is'),
-  clock: z.enum(['ok', 'behind']).describe('behind: it was set back behind the newest entry of the audit'),
+  clock: z
+    .enum(['ok', 'behind', 'skewed'])
+    .describe(
+      'behind: it was set back behind the newest entry of the audit; skewed: it is more than a second off the clock of the database that nodes share',
+    ),
   sessions: z
     .enum(['ok', 'short'])
     .describe(

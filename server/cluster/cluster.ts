@@ -243,9 +243,13 @@ async function openNode({ database, nats, node, roles, version, now, log }: Node
   };
 }
 
-function warnOfSkew({ skew, uncertainty }: ClockSkew, log: Logger): void {
-  if (Math.abs(skew) - uncertainty <= SKEW_TOLERATED_MS) return;
-  log.warn({ skewMs: Math.round(skew) }, 'the clock of this node differs from that of the database');
+export function isSkewed({ skew, uncertainty }: ClockSkew): boolean {
+  return Math.abs(skew) - uncertainty > SKEW_TOLERATED_MS;
+}
+
+function warnOfSkew(found: ClockSkew, log: Logger): void {
+  if (!isSkewed(found)) return;
+  log.warn({ skewMs: Math.round(found.skew) }, 'the clock of this node differs from that of the database');
 }
 
 /** Logs the first failure of a row, for heartbeats fail four times a second. */

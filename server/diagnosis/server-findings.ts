@@ -1,7 +1,7 @@
 /** What a running server finds out about itself: one finding per check, in the order in which causes come before their effects. */
 
 import { isLoopbackHost, serverUrl, urlHost } from '@rollcall/protocol';
-import type { Finding, NodeControl, ServerExamination } from '../../console/index.ts';
+import type { ClockState, Finding, NodeControl, ServerExamination } from '../../console/index.ts';
 import type { Authority, createExpiryList } from '../../enroll/index.ts';
 import type { ServerContext } from '../context.ts';
 import { runtimeText } from '../runtime.ts';
@@ -18,6 +18,7 @@ import {
   warning,
 } from './machine-findings.ts';
 import { nodeFinding } from './node-findings.ts';
+import { sharedStoreFindings } from './shared-store-findings.ts';
 
 export interface ExaminationParts {
   readonly context: ServerContext;
@@ -30,7 +31,7 @@ export interface ExaminationParts {
   readonly enrollUrl: string;
   readonly mqttPort: number;
   readonly nodes: Pick<NodeControl, 'list'>;
-  readonly clock: () => 'ok' | 'behind';
+  readonly clock: () => ClockState;
 }
 
 const MONTH_MS = 30 * 86_400_000;
@@ -49,8 +50,9 @@ export async function examineServer(parts: ExaminationParts): Promise<ServerExam
     directoryFinding(data.path),
     ok('lock', 'this server holds the data directory'),
     keyFilesFinding(data),
-    parts.clock() === 'ok' ? clockFinding(now()) : CLOCK_BEHIND,
+    parts.clock() === 'behind' ? CLOCK_BEHIND : clockFinding(now()),
     ...listenerFindings(parts),
+    ...(await storeFindings(parts)),
     nodeFinding(await parts.nodes.list()),
     ...(await caught('certificates', async () => certificateFindings(authority))),
     ...(await caught('expiry', () => expiryFindings(parts))),
@@ -75,6 +77,10 @@ const CLOCK_BEHIND = failed(
   'it is behind the newest entry of the audit: it was set back',
   'set the clock (timedatectl set-ntp true) before certificates are issued',
 );
+
+async function storeFindings({ context: { cluster, config, now } }: ExaminationParts): Promise<readonly Finding[]> {
+  return cluster === undefined ? [] : sharedStoreFindings(cluster.database, config, now);
+}
 
 async function caught(check: string, examine: () => Promise<readonly Finding[]>): Promise<readonly Finding[]> {
   try {

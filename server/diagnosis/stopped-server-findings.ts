@@ -9,6 +9,7 @@ import type { Finding } from '../../console/index.ts';
 import { LOCK_FILE, lockDirectory } from '../../storage/index.ts';
 import type { Config } from '../config/config.ts';
 import { sinkSettings } from '../config/sink-settings.ts';
+import { EMBEDDED_STORE } from '../config/store-config.ts';
 import { type DataDirectory, dataDirectoryAt } from '../data-directory.ts';
 import { storeInspections } from '../store-inspection.ts';
 import {
@@ -22,6 +23,7 @@ import {
   problemFinding,
   warning,
 } from './machine-findings.ts';
+import { stoppedNodeFindings } from './shared-store-findings.ts';
 
 export interface StoppedServerOptions {
   readonly config: Config;
@@ -51,10 +53,12 @@ export async function examineStoppedServer(options: StoppedServerOptions): Promi
   ];
   const directory = directoryFinding(data.path);
   findings.push(directory);
+  const isShared = config.store.url !== EMBEDDED_STORE;
+  if (isShared) findings.push(...(await stoppedNodeFindings(config)));
   if (directory.outcome === 'failed') return findings;
   const lock = lockFinding(data.path);
   findings.push(lock, keyFilesFinding(data), ...authorityFindings(data, now), await diskFinding(data.path));
-  if (lock.outcome === 'ok') findings.push(...storeFindings(data, options));
+  if (lock.outcome === 'ok' && !isShared) findings.push(...storeFindings(data, options));
   return findings;
 }
 

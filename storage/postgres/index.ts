@@ -4,6 +4,7 @@ export type { PreparedStatement, Result, Row, Statement } from './connection.ts'
 export { CURSOR_TABLES, CursorRow, type CursorRowOptions, readCursors, writeCursors } from './cursor-table.ts';
 export { PostgresDatabase, type PostgresTransaction, type TransactionOptions } from './database.ts';
 export { type ClockSkew, DATABASE_NOW, measureClockSkew } from './database-clock.ts';
+export { examinePostgres, type PostgresExamination } from './examination.ts';
 export { type HeldLease, LEASE_TABLES, type LeaseRecord, LeaseTable } from './leases.ts';
 export { expectUsableTables, type Migration, migrate, type TableSet, type TableVersion } from './migrations.ts';
 export { NODE_LEASES, NodeLease, type NodeLeaseOptions } from './node-lease.ts';

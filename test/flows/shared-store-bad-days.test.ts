@@ -95,6 +95,44 @@ describeWithClients('a node that shares a store', ['postgres'], () => {
   );
 
   it(
+    'whose clock is wrong says so, and takes part as the others do; the doctor examines the store of one that runs, and of one that does not',
+    async () => {
+      const store = await sharedStore(postgres());
+      const a = await store.node('a');
+      const b = await store.node('b', {
+        like: a,
+        environment: {
+          NODE_OPTIONS: `--import=${new URL('../fixtures/shifted-clock.ts', import.meta.url)}`,
+          ROLLCALL_TEST_CLOCK_SHIFT: '60000',
+        },
+      });
+      expect(b.server.log()).toContain('the clock of this node differs from that of the database');
+      expect(await a.operator.health()).toMatchObject({ status: 'ok', clock: 'ok' });
+      expect(await b.operator.health()).toMatchObject({ status: 'degraded', clock: 'skewed' });
+      expect(await b.operator.metrics()).toMatch(/^rollcall_store_clock_skew_seconds -(59\.|60)/m);
+      await a.enroll('pump-1');
+      const { nodes } = await a.operator.suspendDevices({ ids: ['pump-1'] });
+      expect(nodes).toMatchObject(['a', 'b'].map((name) => ({ name, state: 'confirmed' })));
+
+      const doctor = async (data: string, environment = {}) =>
+        (await rollcall(['doctor', '--data', data], { environment })).stdout;
+      const running = await doctor(b.data);
+      expect(running).toMatch(
+        /^store +warning +PostgreSQL 15.* over plaintext; 0 of its standbys confirm each commit/m,
+      );
+      expect(running).toMatch(/^store clock +warning +(60000|59\d{3}|600\d{2}) ms ahead of the database's/m);
+      const stopped = await doctor(join(temporaryDirectory(), 'data'), {
+        ...store.settings,
+        ROLLCALL_STORE_URL: store.url,
+        ROLLCALL_NODE_NAME: 'a',
+      });
+      expect(stopped).toMatch(/^store +warning +PostgreSQL 15/m);
+      expect(stopped).toMatch(/^node name +FAILED +another process runs as the node a/m);
+    },
+    STARTS_MS,
+  );
+
+  it(
     'that is stopped is named in the proof of a revocation with the time of its end, acknowledges nothing of the device when it goes on, and starts anew',
     async () => {
       const store = await sharedStore(postgres());
