@@ -36,7 +36,7 @@ export interface ClusterBrokerOptions extends Omit<BrokerOptions, 'sessions'> {
 export async function createClusterBroker(options: ClusterBrokerOptions): Promise<NodeBroker> {
   const { cluster, telemetry, log } = options;
   const { store, commits, nodes, outbox } = cluster;
-  const { database, wakes } = cluster.options;
+  const { database, wakes, telemetrySettled } = cluster.options;
   const context = createBrokerContext(options);
   const state = createSessionState(context, options);
   const { sessions: live, policies, reporter } = state;
@@ -101,7 +101,8 @@ export async function createClusterBroker(options: ClusterBrokerOptions): Promis
     ...{ store, persistence: keeper.persistence, localShares: stored.shares, shares, routes, claims, moving },
     ...{ outbox, router, bus: localBus, log },
     isRevoked: (owner) => revoked.has(owner),
-    handOver: (clientId, to) => handOverSession(clientId, to, { live, claims, keeper, routes, moving, publishShares }),
+    handOver: (clientId, to) =>
+      handOverSession(clientId, to, { live, claims, keeper, routes, moving, publishShares, telemetrySettled }),
     nodeGone: (node) => {
       routes.forget(node);
       shares.forget(node);

@@ -129,6 +129,11 @@ export class Intake<Source extends string = DeviceId> {
     };
   }
 
+  /** Resolves when everything accepted so far is stored or refused. */
+  settled(): Promise<void> {
+    return this.#commits.durable().catch(() => {}); // those that wait for it are told
+  }
+
   counters(): IntakeCounters {
     const { commits, queuedBytes, isUnderPressure, isHolding } = this.#commits;
     return { ...this.#counts, commits, queuedBytes, isUnderPressure, isHeld: isHolding };

@@ -100,6 +100,22 @@ describeWithClients('brokers over one PostgreSQL', ['postgres'], () => {
     await expect.poll(owners).toEqual([]);
   });
 
+  it('give a session to another node only after what it has sent is stored', async () => {
+    const { database, a, b } = await start();
+    const credentials = a.test.enroll(device('dev-1'));
+    const storing = Promise.withResolvers<void>();
+    a.stored.promise = storing.promise;
+    const first = await a.test.session(credentials, { clientId: 'dev-1' });
+    const second = b.test.session(credentials, { clientId: 'dev-1' });
+    await first.closed;
+    const owners = async () => (await database.query('SELECT node FROM session_claims')).rows;
+    await a.cluster.commits.flush();
+    expect(await owners()).toEqual([{ node: 'a' }]);
+    storing.resolve();
+    await second;
+    expect(await owners()).toEqual([{ node: 'b' }]);
+  });
+
   it('give up a claim that they do not know of', async () => {
     const { database, a, b } = await start();
     const credentials = a.test.enroll(device('dev-1'));

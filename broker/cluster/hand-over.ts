@@ -15,6 +15,7 @@ export interface HandOverParts {
   readonly routes: ClusterRoutes;
   readonly moving: MovingSessions;
   readonly publishShares: () => Promise<void>;
+  readonly telemetrySettled: () => Promise<void>;
 }
 
 /** How long a session may take to process what it has received, in ms. */
@@ -24,13 +25,15 @@ const PROCESSING_MS = 1_000;
 const ROUTED_MS = MOVING_MS / 6;
 
 export async function handOverSession(clientId: string, to: string, parts: HandOverParts): Promise<void> {
-  const { live, claims, keeper, routes, moving, publishShares } = parts;
+  const { live, claims, keeper, routes, moving, publishShares, telemetrySettled } = parts;
   await claims.handOver(clientId, to, async () => {
     const session = live.find(clientId);
     const from = session?.isEnded === false ? session.connectionFacts : undefined;
     const sequence = session?.facts.sequence ?? 0;
     session?.end('session_taken_over');
     if (session !== undefined) await waitAtMost(PROCESSING_MS, session.whenFinished());
+    // The client sends again what was not acknowledged, and its next node has to find what was stored of it.
+    await telemetrySettled();
     await keeper.wills.forget(clientId);
     const filters = keeper.store
       .subscriptionsOf(clientId)

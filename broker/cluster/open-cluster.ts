@@ -19,6 +19,8 @@ import { SESSION_TABLES } from './tables.ts';
 /** The lease (`NodeLease`) of the node is held. */
 export interface ClusterOptions extends ClusterNodesOptions {
   readonly wakes: Wakes;
+  /** Resolves when what sessions of this node have sent is stored or refused: before another node gets one of them. */
+  readonly telemetrySettled: () => Promise<void>;
   readonly limits?: Partial<SessionStoreLimits>;
   /** Milliseconds since the epoch. */
   readonly now: () => number;

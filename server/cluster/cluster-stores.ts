@@ -66,6 +66,7 @@ export async function openClusterStores(
   const sessions = opened.add(
     await openCluster({
       ...{ database, wakes, node, monotonic: cluster.clock, heardAt: cluster.heardAt, onSuperseded: cluster.lose },
+      telemetrySettled: () => telemetry.settled(),
       fenceOff: (transaction, dead) => telemetry.fenceOff(transaction, dead),
       ...sessionRules(context),
     }),

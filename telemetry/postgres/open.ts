@@ -71,6 +71,8 @@ export interface LaneTelemetry<Source extends string = DeviceId> extends Telemet
   isOwn(position: Position): boolean;
   /** Another node stored something: followers get it now instead of at the next poll. */
   wake(): void;
+  /** Resolves when everything accepted so far is stored or refused: another node that has the device then finds its keys. */
+  settled(): Promise<void>;
   /** Within a transaction: what another node has not stored when it commits, that node stores no more. */
   fenceOff(transaction: PostgresTransaction, node: string): Promise<void>;
   /** Another process has the lane of this node: nothing can be stored any more. */
@@ -223,6 +225,7 @@ export async function openPostgresTelemetry<Source extends string = DeviceId>(
     },
     isOwn: (position) => laneOf(positionNumber(position)) === lane.id,
     wake: () => followers.wake(),
+    settled: () => intake.settled(),
     fenceOff: (transaction, of) => fenceOffLane(transaction, name, of),
     get isFenced() {
       return writer.isLost;
