@@ -58,6 +58,7 @@ const WORDS: readonly Word[] = [
   {
     pattern: /\bpg_(?!notify\b|try_|advisory_|current_|last_)[a-z_]+\b|\bto_regclass\(|\bcurrent_setting\(/,
     onlyIn: [
+      'storage/postgres/examination.ts',
       'storage/postgres/migrations.ts',
       'storage/postgres/node-roles.ts',
       'storage/postgres/server-settings.ts',
