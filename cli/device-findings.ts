@@ -63,9 +63,14 @@ function certificateFindings({ certificate, device, serverTime }: Diagnosis): re
   return [{ check: 'certificate', outcome: 'failed', found, fix }];
 }
 
-function sessionFinding({ session, connectedAt, lastSeenAt, lastAddress, lastDisconnect, status }: Diagnosis): Finding {
+function sessionFinding(diagnosis: Diagnosis): Finding {
+  const { session, online, broker, connectedAt, lastSeenAt, lastAddress, lastDisconnect, status } = diagnosis;
   if (session !== undefined) {
     const found = `connected since ${session.connectedAt} from ${session.address}, with serial ${session.serial}`;
+    return { check: 'session', outcome: 'ok', found };
+  }
+  if (online) {
+    const found = `connected to ${broker} since ${connectedAt} from ${lastAddress}`;
     return { check: 'session', outcome: 'ok', found };
   }
   if (connectedAt === undefined) {

@@ -26,7 +26,7 @@ export function addDeviceShow(show: Command): void {
 }
 
 function describe(device: Device): string {
-  const { session, lastDisconnect, token, children } = device;
+  const { lastDisconnect, token, children } = device;
   const labels = Object.entries(device.labels).map(([name, value]) => `${name}=${value}`);
   const client = [device.mqttVersion && `MQTT ${device.mqttVersion}`, device.sdkVersion].filter(Boolean).join(', ');
   return [
@@ -34,7 +34,7 @@ function describe(device: Device): string {
     `group     ${device.group}`,
     `labels    ${labels.join(' ') || 'none'}`,
     `status    ${device.status}${since(device)}`,
-    `session   ${session === undefined ? 'not connected' : `from ${session.address} since ${session.connectedAt}`}`,
+    `session   ${sessionText(device)}`,
     `seen      ${seen(device)}`,
     ...(client === '' ? [] : [`client    ${client}`]),
     ...(lastDisconnect === undefined
@@ -78,6 +78,11 @@ function appliedLines({ lastChange }: Device): readonly string[] {
   const confirmed = nodes.filter(({ state }) => state === 'confirmed').length;
   const first = `${act} at ${at}, confirmed by ${confirmedText(nodes, confirmed)}`;
   return [`applied   ${first}`, ...unconfirmedTexts(nodes).map((text) => `          ${text}`)];
+}
+
+function sessionText({ session, online, broker, lastAddress, connectedAt }: Device): string {
+  if (session !== undefined) return `from ${session.address} since ${session.connectedAt}`;
+  return online ? `on ${broker}, from ${lastAddress} since ${connectedAt}` : 'not connected';
 }
 
 function seen({ online, connectedAt, lastSeenAt, lastAddress }: Device): string {

@@ -47,7 +47,9 @@ const deviceDetail = deviceView.extend({
   children: z.array(z.string()).describe('devices with the label gateway=ID, the first 100'),
   audit: z.array(auditView).describe('what was done to the device, the newest 50 entries, newest first'),
   certificates: z.array(certificateView).describe('the newest 1,000, oldest first'),
-  session: sessionView.optional().describe('absent while the device is not connected'),
+  session: sessionView
+    .optional()
+    .describe('absent while the device is not connected to the node that answers; broker names the one that has it'),
   lastChange: lastChange
     .optional()
     .describe('for an hour, where several nodes share a store: the last operation or change of settings'),

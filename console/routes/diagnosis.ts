@@ -17,6 +17,7 @@ export function addDiagnosisRoutes(app: FastifyInstance, { controls, now }: Rout
   });
   addEndpoint(app, endpoints.diagnoseDevice, async ({ params, query }) => {
     const since = query.since === undefined ? now() - WEEK_MS : Date.parse(query.since);
+    await controls.writePresence();
     const found = await controls.diagnoseDevice({ device: params.id, token: query.token, since });
     const { record, certificate, session } = found;
     const presence = record?.presence;
@@ -32,6 +33,8 @@ export function addDiagnosisRoutes(app: FastifyInstance, { controls, now }: Rout
       revocationReason: record?.revocationReason,
       certificate: certificate && viewCertificate(certificate, found.serverTime),
       session: session && viewSession(session),
+      online: presence?.isOnline === true,
+      broker: presence?.broker,
       connectedAt: isoTimeIfAny(presence?.connectedAt),
       lastSeenAt: isoTimeIfAny(presence?.lastSeenAt),
       lastAddress: presence?.address,

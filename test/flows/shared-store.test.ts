@@ -4,6 +4,7 @@ import { beforeEach, expect, it } from 'vitest';
 import { type ClusterNode, type SharedStore, sharedStore } from '../fixtures/cluster-node.ts';
 import { closed, connectMqtt, startMqtt } from '../fixtures/mqtt.ts';
 import { suitePostgres } from '../fixtures/postgres-cluster.ts';
+import { rollcall } from '../fixtures/program.ts';
 import { describeWithClients } from '../fixtures/real-client.ts';
 import { issueService } from '../fixtures/service.ts';
 
@@ -44,6 +45,12 @@ describeWithClients('two nodes with one store', ['postgres'], () => {
       const client = startMqtt(b.reached(pump), { clean: false });
       const connack = await new Promise((resolve) => client.once('connect', resolve));
       expect(connack).toMatchObject({ sessionPresent: true });
+
+      const shown = () => a.operator.showDevice({ id: 'pump-1' });
+      await expect.poll(shown, PATIENT).toMatchObject({ online: true, broker: 'b' });
+      const { stdout } = await rollcall(['device', 'show', 'pump-1', '--data', a.data]);
+      expect(stdout).toMatch(/^session {3}on b, from 127\.0\.0\.1 since 2/m);
+      expect(await a.operator.diagnoseDevice({ id: 'pump-1' })).toMatchObject({ online: true, broker: 'b' });
 
       const ended = closed(client);
       expect(await a.operator.revokeDevices({ ids: ['pump-1'], reason: 'keyCompromise' })).toMatchObject({

@@ -16,6 +16,7 @@ const MOST_EVENTS = 100;
 /** What the device is, where it comes from, and what happened to it. */
 export function OverviewTab({ device, events }: { readonly device: DeviceDetail; readonly events: DeviceEvents }) {
   const { session, lastDisconnect, lastChange } = device;
+  const onlineSince = device.online ? (session?.connectedAt ?? device.connectedAt) : undefined;
   const all = events.events.value;
   return (
     <>
@@ -45,7 +46,7 @@ export function OverviewTab({ device, events }: { readonly device: DeviceDetail;
           <Facts
             facts={[
               ['Presence', <PresenceText device={device} />],
-              ['Connected', session === undefined ? undefined : <Time at={session.connectedAt} />],
+              ['Connected', onlineSince === undefined ? undefined : <Time at={onlineSince} />],
               ['Address', device.lastAddress === undefined ? undefined : <code>{device.lastAddress}</code>],
               ['Broker', device.broker],
               ['Certificate', session === undefined ? undefined : <code>{session.serial}</code>],
@@ -64,7 +65,7 @@ export function OverviewTab({ device, events }: { readonly device: DeviceDetail;
         </Panel>
       </div>
       <Panel title="The last seven days">
-        <PresenceBar events={all} onlineSince={session?.connectedAt} />
+        <PresenceBar events={all} onlineSince={onlineSince} />
         {events.stored.problem.value !== undefined && (
           <ProblemNotice problem={events.stored.problem.value} retry={events.stored.reload} />
         )}
