@@ -10,7 +10,7 @@ export const NODE_ROLES = ['mqtt', 'enroll', 'console'] as const;
 export type NodeRole = (typeof NODE_ROLES)[number];
 
 /** As names of devices; it is part of names of leases and of lanes. */
-export const NODE_NAME = /^[a-z0-9][a-z0-9.-]{0,62}$/;
+export const NODE_NAME: RegExp = /^[a-z0-9][a-z0-9.-]{0,62}$/;
 export const NODE_NAME_RULE = '1 to 63 of a-z 0-9 . -, the first a letter or a digit';
 
 export interface NodeJoinRequest {
