@@ -22,6 +22,8 @@ export default defineConfig({
     // Vitest's own number is one less than the cores: one on two cores. Most suites start programs and wait for them, for sockets and for
     // timers: a worker uses two thirds of a core.
     maxWorkers: availableParallelism() + 1,
+    // In one file, beside the other files: more than two scenarios of the simulator at once have too little of two cores.
+    maxConcurrency: 2,
     // A busy machine is slower, not wrong: a test waits for what has to happen, and fails when it does not.
     testTimeout: 180_000,
     hookTimeout: 180_000,

@@ -59,7 +59,7 @@ describe('the built-in scenarios', () => {
   });
 });
 
-// Five at a time, which is Vitest's limit: a scenario mostly waits, with about 6 s of CPU in 14 to 46 s.
+// Several at a time (`maxConcurrency`): a scenario mostly waits, with about 6 s of CPU in 14 to 46 s.
 describe('a run of a built-in scenario in a small size', { concurrent: true }, () => {
   for (const name of builtInScenarios()) {
     const test = NEEDS_ROOT.has(name) && process.getuid?.() !== 0 ? it.skip : it;
