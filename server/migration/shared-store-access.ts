@@ -60,8 +60,20 @@ export function sharedStoreName({ url, schema }: Config['store']): string {
   return `${url} (schema ${schema})`;
 }
 
-/** Throws Problem `store_in_use` while nodes or another migration use it, and what the database throws. */
-export async function openSharedStore({ store, now, waiting }: SharedStoreOptions): Promise<SharedStoreAccess> {
+/** Throws Problem `store_in_use` while nodes or another migration use it, what the database throws, and what `use` throws. */
+export async function withSharedStore<Value>(
+  options: SharedStoreOptions,
+  use: (store: SharedStoreAccess) => Promise<Value>,
+): Promise<Value> {
+  const store = await openSharedStore(options);
+  try {
+    return await use(store);
+  } finally {
+    await store.close();
+  }
+}
+
+async function openSharedStore({ store, now, waiting }: SharedStoreOptions): Promise<SharedStoreAccess> {
   const database = connectSharedStore(store, now);
   const clock = suspensionAwareClock();
   let singletons: Singletons | undefined;
@@ -127,7 +139,7 @@ async function untilNoNode(leases: LeaseTable, waiting: SharedStoreOptions['wait
     }
     const doubtful = silent.filter(({ since }) => since < EXPIRED_AFTER_MS);
     if (doubtful.length === 0) return;
-    if (!isTold) waiting(`node ${namesOf(doubtful)}: it was not stopped, and may be cut off from the database`);
+    if (!isTold) waiting(`node ${namesOf(doubtful)}: it was not stopped, and may not reach the database`);
     isTold = true;
     await delay(LOOK_EVERY_MS);
   }

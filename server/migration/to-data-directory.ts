@@ -22,7 +22,7 @@ import { type DataDirectory, dataDirectoryAt, openDataDirectory } from '../data-
 import { AUDIT_POSITION_FILE, CONNECTIONS_FILE } from '../events/open.ts';
 import { readDirectoryNote, removeDirectoryNote, writeDirectoryNote } from './directory-note.ts';
 import { compareRegistries, compareSessions, type MigrationOptions, type MigrationReport } from './migration.ts';
-import { openSharedStore, type SharedStoreAccess } from './shared-store-access.ts';
+import { type SharedStoreAccess, withSharedStore } from './shared-store-access.ts';
 import { directoryName, JOURNALS } from './to-shared-store.ts';
 import { movedTo } from './usable-store.ts';
 
@@ -42,12 +42,8 @@ export async function moveToDataDirectory(options: MigrationOptions): Promise<Mi
   const data = openDataDirectory(options.config.data);
   const lock = lockDirectory(data.path);
   try {
-    const store = await openSharedStore({ ...options, store: options.config.store });
-    try {
-      return await move(data, store, options);
-    } finally {
-      await store.close();
-    }
+    const { store } = options.config;
+    return await withSharedStore({ ...options, store }, (access) => move(data, access, options));
   } finally {
     lock.release();
   }

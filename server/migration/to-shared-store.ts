@@ -26,7 +26,7 @@ import { type DataDirectory, dataDirectoryAt } from '../data-directory.ts';
 import { AUDIT_POSITION_FILE } from '../events/open.ts';
 import { readDirectoryNote, writeDirectoryNote } from './directory-note.ts';
 import { compareRegistries, compareSessions, type MigrationOptions, type MigrationReport } from './migration.ts';
-import { openSharedStore, type SharedStoreAccess } from './shared-store-access.ts';
+import { type SharedStoreAccess, withSharedStore } from './shared-store-access.ts';
 import { expectUsable, movedTo } from './usable-store.ts';
 
 /** The broker of a server that is alone. */
@@ -43,12 +43,8 @@ export async function moveToSharedStore(options: MigrationOptions): Promise<Migr
   expectFleet(data);
   const lock = options.isJournalsFirst ? undefined : lockDirectory(data.path);
   try {
-    const store = await openSharedStore({ ...options, store: options.config.store });
-    try {
-      return await move(data, store, options);
-    } finally {
-      await store.close();
-    }
+    const { store } = options.config;
+    return await withSharedStore({ ...options, store }, (access) => move(data, access, options));
   } finally {
     lock?.release();
   }
