@@ -94,6 +94,8 @@ export function telemetryIntakeBehaviour(openFresh: OpenFreshTelemetry): void {
     const stop = telemetry.follow(deviceNamed('pump-2'), (stored) => one.push(stored));
     await telemetry.accept(message('pump-1', 'a'));
     await telemetry.accept(message('pump-2', 'b'));
+    // An intake in another thread says that a message is stored on another way than followers hear of it.
+    await expect.poll(() => one).toHaveLength(1);
     stop();
     await telemetry.accept(message('pump-2', 'c'));
     await expect.poll(() => all.map(({ position, payload }) => `${position}${payload}`)).toEqual(['2a', '3b', '4c']);
