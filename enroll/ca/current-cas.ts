@@ -4,7 +4,8 @@
  */
 
 import { Problem } from '@rollcall/protocol';
-import type { IssuerStore } from '../../registry/index.ts';
+import type { IssuerRecord, IssuerStore } from '../../registry/index.ts';
+import { readIssuer } from '../x509/certificate-check.ts';
 import { type CaOptions, openCaCertificates } from './ca-certificates.ts';
 import type { CaDirectory } from './ca-directory.ts';
 import { type CaSet, caId, readCaSet } from './ca-set.ts';
@@ -59,7 +60,7 @@ export async function openCurrentCas(options: CurrentCasOptions): Promise<Curren
 async function recordFirstCas(options: CurrentCasOptions): Promise<void> {
   const { directory, keys, registry } = options;
   const known = await registry.listIssuers();
-  if (known.length > 2) return;
+  if (known.length > 2) return expectKnownRoot(directory, known);
   if (known.length > 0 && (await directory.readCertificate('root')) === undefined) {
     throw new Problem('authority_unusable', {
       reason: `expected root.pem in ${directory.path}, found none, and the registry knows devices that trust it`,
@@ -88,6 +89,30 @@ async function recordFirstCas(options: CurrentCasOptions): Promise<void> {
   // An operator removed the issuing CA while the server was down, and this start created another.
   const isReplacement = known.length === 2 && known.every(({ id }) => id !== issuing.id);
   if (isReplacement) await registry.activateIssuer(issuing.id, ACTOR);
+}
+
+/**
+ * After a rotation. A later root may be one that an interrupted preparation has left and nobody has recorded, so one of them that is known is
+ * enough; the first root is always recorded.
+ */
+async function expectKnownRoot(directory: CaDirectory, known: readonly IssuerRecord[]): Promise<void> {
+  const recorded = known.filter(({ role }) => role === 'root').map(({ id }) => id);
+  const found: string[] = [];
+  for (const name of await directory.names('pem')) {
+    const der = name.startsWith('root') ? await directory.readCertificate(name) : undefined;
+    if (der === undefined) continue;
+    const id = caId(readIssuer(der).publicKeySpki);
+    found.push(id);
+    if (recorded.includes(id)) return;
+    if (name === 'root') break;
+  }
+  const isOne = recorded.length === 1;
+  throw new Problem('authority_unusable', {
+    reason:
+      `expected ${isOne ? 'the root' : 'one of the roots'} ${recorded.join(', ')}, which the registry knows, in ${directory.path}, ` +
+      `found ${found.join(', ') || 'none'}`,
+    hint: 'use the ca/ directory of this fleet: that of its other nodes, or of the backup that the registry is from',
+  });
 }
 
 /** The signers of issuing CAs whose keys are on this machine. A root's key is opened only to sign. */

@@ -1,6 +1,6 @@
 import { spawnSync } from 'node:child_process';
 import { X509Certificate } from 'node:crypto';
-import { readdirSync, readFileSync } from 'node:fs';
+import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Identity } from '@rollcall/protocol';
@@ -101,6 +101,33 @@ describe('a rotation', () => {
     await rotation.activate(imported, 0, ACTOR);
     expect(await statesOf(fleet)).toEqual(['outgoing', 'active']);
     expect(await statesOf(fleet, 'root')).toEqual(['active']);
+  });
+
+  it('leaves the files of another fleet refused by the name of their root, and those without the first root usable', async () => {
+    const fleet = await rotating();
+    const { rotation, cas } = fleet.authority;
+    const [first] = cas.roots;
+    await rotation.activate(await rotation.prepare('issuing', ACTOR), 0, ACTOR);
+    const stranger = await rotating();
+    await stranger.close();
+    await fleet.close();
+    const ca = join(fleet.data, 'ca');
+    const rootOf = (data: string) => readFileSync(join(data, 'ca', 'root.pem'));
+    const own = rootOf(fleet.data);
+    const expected = new RegExp(`expected the root ${first?.id}, which the registry knows, in .*, found [0-9a-f]{40}$`);
+    writeFileSync(join(ca, 'root.pem'), rootOf(stranger.data));
+    await expect(rotating(fleet.data)).rejects.toMatchObject({
+      code: 'authority_unusable',
+      reason: expect.stringMatching(expected),
+      hint: expect.stringContaining('the ca/ directory of this fleet'),
+    });
+    // The active issuing CA's key alone does not make it the directory of this fleet.
+    rmSync(join(ca, 'root.pem'));
+    await expect(rotating(fleet.data)).rejects.toMatchObject({ reason: expect.stringMatching(/found none$/) });
+    // One that an interrupted preparation has left is known to nobody.
+    writeFileSync(join(ca, 'root-0a1b2c3d.pem'), rootOf(stranger.data));
+    writeFileSync(join(ca, 'root-1a1b2c3d.pem'), own);
+    await rotating(fleet.data);
   });
 
   it('that is killed before any of its writes is finished by repeating the command', async () => {
