@@ -25,19 +25,26 @@ export async function runUntilStopped<Signal>(
   { config, stopped, start, log }: RunOptions<Signal>,
   started: (server: FleetServer, isFirst: boolean) => Promise<() => void>,
 ): Promise<{ readonly server: FleetServer; readonly signal: Signal }> {
-  for (let isFirst = true; ; isFirst = false) {
+  for (let isFirst = true; ; ) {
     const lost = Promise.withResolvers<Problem>();
-    const server = await start(lost.resolve);
+    const server = await start(lost.resolve).catch((error: unknown) => expectSuperseded(error, log));
+    if (server === undefined) continue;
     const stopping = await started(server, isFirst);
+    isFirst = false;
     const end = await Promise.race([stopped, lost.promise]);
     stopping();
     if (!(end instanceof Problem)) return { server, signal: end };
     // Others may act in its place: nothing is drained.
     await server.close();
-    if (end.code !== 'node_superseded') throw end;
-    log.warn({ code: end.code, reason: end.reason }, 'the server starts again');
+    expectSuperseded(end, log);
     keepPorts(config, server);
   }
+}
+
+/** Also in the middle of a start. Throws any other error. */
+function expectSuperseded(error: unknown, log: Logger): undefined {
+  if (!(error instanceof Problem) || error.code !== 'node_superseded') throw error;
+  log.warn({ code: error.code, reason: error.reason }, 'the server starts again');
 }
 
 /** Of a configuration that leaves the choice of a port to the system. */

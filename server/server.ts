@@ -107,15 +107,26 @@ const MAIN_NODE = 'main';
 /** Closes the parts that are open and throws the Problem of the first part that cannot be opened. */
 export async function startFleetServer(options: FleetServerOptions): Promise<FleetServer> {
   const opened = new OpenParts();
+  const standing: Standing = { expectOwn: async () => {}, lost: undefined };
   try {
-    return await start(options, opened);
+    return await start(options, opened, standing);
   } catch (error) {
+    // What fails because others have what this node had says so, whichever part of it failed first.
+    await standing.expectOwn().catch(() => {});
     await opened.close();
-    throw error;
+    throw standing.lost ?? error;
   }
 }
 
-async function start(options: FleetServerOptions, opened: OpenParts): Promise<FleetServer> {
+/** Of a node that starts. */
+interface Standing {
+  /** Looks whether others have taken over its sessions. */
+  expectOwn: () => Promise<void>;
+  /** As `FleetServerOptions.lost`. */
+  lost: Problem | undefined;
+}
+
+async function start(options: FleetServerOptions, opened: OpenParts, standing: Standing): Promise<FleetServer> {
   const data = openDataDirectory(options.config.data);
   // The lock is acquired before anything in the directory is opened, and released last.
   const lock = lockDirectory(data.path);
@@ -125,10 +136,14 @@ async function start(options: FleetServerOptions, opened: OpenParts): Promise<Fl
   if (!isShared(config)) expectUsableDirectory(data.path);
   const healthUrl = await openProbes(alone, opened);
   const context = { ...alone, cluster: isShared(config) ? opened.add(await openCluster(alone)) : undefined };
+  context.cluster?.onLost((problem) => {
+    standing.lost = problem;
+  });
 
   const restored = readRestoredNote(data.path);
   const stores = await openStores(context, restored && 'restore', opened);
   const { cluster } = context;
+  standing.expectOwn = async () => stores.shared?.nodes.expectOwn();
   const ownClock = await createClockCheck(stores.registry, { now, log });
   const clock = (): ClockState => (ownClock() === 'ok' && cluster && isSkewed(cluster.skew()) ? 'skewed' : ownClock());
   if (cluster !== undefined) {

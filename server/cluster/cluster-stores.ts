@@ -1,5 +1,6 @@
 /** Opens the stores that several nodes share: registry, telemetry, events and sinks on PostgreSQL. Retention runs on one node at a time. */
 
+import { Problem } from '@rollcall/protocol';
 import { openCluster } from '../../broker/index.ts';
 import { openPostgresRegistry } from '../../registry/open.ts';
 import type { Retention, SinkSettings } from '../../telemetry/index.ts';
@@ -38,6 +39,9 @@ export async function openClusterStores(
       ...{ database, node, wakes, journal: 'telemetry' as const },
       ...telemetryRules(context, registry),
       retention: boundOf(context),
+      // Others may do this before this node has its sessions, and so could not tell that they took them over.
+      lost: () =>
+        cluster.lose(new Problem('node_superseded', { reason: `another node fenced off the lane of ${node}` })),
     }),
   );
   const events = opened.add(
