@@ -1,6 +1,6 @@
 /** Bad days of nodes that share a store: a start that is refused says why, and a node that others do not hear stops by itself. */
 
-import { existsSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
 import { sharedStore } from '../fixtures/cluster-node.ts';
@@ -178,6 +178,36 @@ describeWithClients('a node that shares a store', ['postgres'], () => {
       await again.subscribeAsync('devices/pump-2/commands/open/+', { qos: 1 });
       await again.publishAsync('devices/pump-2/telemetry/heat', '21.5', { qos: 1 });
       expect(await a.operator.queryTelemetry({ device: 'pump-1', limit: 10 })).toEqual([]);
+    },
+    STARTS_MS,
+  );
+
+  it(
+    'that is stopped in the middle of its start, so that others take over what it had, starts anew and stores what devices send',
+    async () => {
+      const store = await sharedStore(postgres());
+      const a = await store.node('a');
+      const former = await store.node('b', { like: a });
+      const pump = await a.enroll('pump-1');
+      await former.server.end('SIGTERM');
+      // Its start waits for this row: its lane of telemetry is open then, and its sessions are not.
+      const schema = store.settings.ROLLCALL_STORE_SCHEMA;
+      const held = await postgres().primary.hold(`SELECT 1 FROM ${schema}.events_lanes WHERE node = 'b' FOR UPDATE`);
+      const starting = store.node('b', { data: former.data });
+      await held.untilWaitedFor();
+      const pid = Number(readFileSync(join(former.data, 'server.pid'), 'utf8'));
+      process.kill(pid, 'SIGSTOP');
+      await held.release();
+      // Nodes take over only what had sessions.
+      await store.ask(() => `INSERT INTO ${schema}.session_claims VALUES ('pump-2', 'b', 1)`);
+      await a.server.untilLogged('the sessions of a node that is dead are taken over');
+      process.kill(pid, 'SIGCONT');
+      const b = await starting;
+      const client = startMqtt(b.reached(pump), { reconnectPeriod: 100 });
+      await client.publishAsync('devices/pump-1/telemetry/heat', '21.5', { qos: 1 });
+      expect(b.server.log()).toContain('the server starts again');
+      expect(await a.operator.queryTelemetry({ device: 'pump-1', limit: 10 })).toHaveLength(1);
+      await client.endAsync();
     },
     STARTS_MS,
   );

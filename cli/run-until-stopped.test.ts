@@ -1,0 +1,45 @@
+import { Problem } from '@rollcall/protocol';
+import { pino } from 'pino';
+import { expect, it } from 'vitest';
+import type { Config } from '../server/config/index.ts';
+import type { FleetServer } from '../server/index.ts';
+import { runUntilStopped } from './run-until-stopped.ts';
+
+const SERVER = { enrollUrl: 'https://a:1', mqttUrl: 'mqtts://a:2', consoleUrl: 'https://a:3' } as FleetServer;
+const log = pino({ level: 'silent' });
+const config = { enroll: {}, mqtt: { webSocket: {} }, console: {}, health: {} } as Config;
+
+function runOf(starts: readonly (FleetServer | Problem)[]) {
+  const left = [...starts];
+  const stop = Promise.withResolvers<string>();
+  const begun: boolean[] = [];
+  const run = runUntilStopped(
+    {
+      ...{ config, log, stopped: stop.promise },
+      start: async () => {
+        const next = left.shift() as FleetServer | Problem;
+        if (next instanceof Problem) throw next;
+        return next;
+      },
+    },
+    async (_server, isFirst) => {
+      begun.push(isFirst);
+      stop.resolve('SIGTERM');
+      return () => {};
+    },
+  );
+  return { run, begun, left };
+}
+
+it('a server that others supersede in the middle of its start is started again, and its first start is the one that succeeds', async () => {
+  const superseded = new Problem('node_superseded', { reason: 'another node took over the sessions of b' });
+  const { run, begun, left } = runOf([superseded, superseded, SERVER]);
+  expect(await run).toEqual({ server: SERVER, signal: 'SIGTERM' });
+  expect([begun, left]).toEqual([[true], []]);
+});
+
+it('a start that fails for another reason ends the run', async () => {
+  const { run, begun, left } = runOf([new Problem('node_removed'), SERVER]);
+  await expect(run).rejects.toMatchObject({ code: 'node_removed' });
+  expect([begun, left.length]).toEqual([[], 1]);
+});
