@@ -4,11 +4,12 @@ import { cpSync, existsSync, lstatSync, readFileSync, rmSync, writeFileSync } fr
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { BUN_OPTIONS, findBun } from '../../cli/bun.ts';
+import { freePort } from '../../cli/free-port.ts';
 import type { PeerFiles } from './authority.ts';
 import type { BenchResources, Child } from './children.ts';
 import type { LoopDelay } from './loop-watch.ts';
-import { freePort, untilListening } from './ports.ts';
 import { loopDelayFile } from './server-preload.ts';
+import { untilListening } from './until-listening.ts';
 
 /** Rollcall on each runtime. */
 export const OWN_NAMES = ['rollcall', 'rollcallOnBun'] as const;

@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { pino } from 'pino';
+import { freePort } from '../../cli/free-port.ts';
 import { CursorFile } from '../../storage/index.ts';
 import type { Telemetry } from '../../telemetry/index.ts';
 import { Cursor } from '../../telemetry/index.ts';
@@ -19,7 +20,7 @@ import { PostgresTarget } from '../../telemetry/sinks/postgres-target.ts';
 import type { Target } from '../../telemetry/sinks/target.ts';
 import { WebhookTarget } from '../../telemetry/sinks/webhook-target.ts';
 import type { BenchResources } from './children.ts';
-import { freePort, untilListening } from './ports.ts';
+import { untilListening } from './until-listening.ts';
 
 const BATCH = 500;
 const TIMEOUT_MS = 30_000;

@@ -1,10 +1,10 @@
 /** Revocation for third parties: openssl, NGINX, HAProxy and Mosquitto verify devices with our CRLs and OCSP responder. */
 
 import { writeFileSync } from 'node:fs';
-import { createServer } from 'node:net';
 import { join } from 'node:path';
 import type { DeviceId } from '@rollcall/protocol';
 import { afterAll, beforeAll, expect, it, onTestFinished } from 'vitest';
+import { freePort } from '../../cli/free-port.ts';
 import { type CredentialFiles, writeCredentials } from '../fixtures/credentials-on-disk.ts';
 import { startFleet, type TestFleet } from '../fixtures/fleet.ts';
 import { describeWithClients, runClient, startClient, succeed } from '../fixtures/real-client.ts';
@@ -282,14 +282,4 @@ async function answering(port: number): Promise<void> {
     if (isOpen) return;
     await new Promise((resolve) => setTimeout(resolve, 20)); // another program's listener, without an event
   }
-}
-
-function freePort(): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const server = createServer().once('error', reject);
-    server.listen(0, '127.0.0.1', () => {
-      const address = server.address();
-      server.close(() => resolve(typeof address === 'object' && address !== null ? address.port : 0));
-    });
-  });
 }

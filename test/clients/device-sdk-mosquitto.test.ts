@@ -1,12 +1,11 @@
 /** A device of the SDK with Mosquitto, which speaks MQTT 5 and refuses messages by its access list. */
 
-import { once } from 'node:events';
 import { writeFileSync } from 'node:fs';
-import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { Device, type DeviceError, type DeviceOptions, enrollOnce, memoryIdentityStore } from '@rollcall/device-sdk';
 import type { MqttClient } from 'mqtt';
 import { expect, it, onTestFinished } from 'vitest';
+import { freePort } from '../../cli/free-port.ts';
 import { openMqtt } from '../fixtures/mqtt.ts';
 import { describeWithClients, startClient } from '../fixtures/real-client.ts';
 import { makeScriptedAuthority } from '../fixtures/scripted-authority.ts';
@@ -20,14 +19,6 @@ pattern read devices/%u/commands/#
 pattern write devices/%u/responses/#
 pattern write answers/%u
 `;
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as { readonly port: number };
-  server.close();
-  return port;
-}
 
 describeWithClients('a device of the SDK with Mosquitto', ['mosquitto', 'openssl'], () => {
   async function start() {

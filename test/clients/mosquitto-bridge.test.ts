@@ -1,9 +1,9 @@
 /** A Mosquitto whose bridge connects as a device, with the settings of docs/bridge.md. */
 
 import { readFileSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
+import { freePort } from '../../cli/free-port.ts';
 import { writeCredentials } from '../fixtures/credentials-on-disk.ts';
 import { startFleet, type TestFleet } from '../fixtures/fleet.ts';
 import { connectMqtt } from '../fixtures/mqtt.ts';
@@ -13,14 +13,6 @@ import { temporaryDirectory } from '../fixtures/temporary.ts';
 
 const PAGE = readFileSync(new URL('../../docs/bridge.md', import.meta.url), 'utf8');
 const DOCUMENTED = /^```conf\n(.*?)^```$/ms.exec(PAGE)?.[1] ?? '';
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await new Promise((resolve) => server.once('listening', resolve));
-  const { port } = server.address() as { port: number };
-  await new Promise((resolve) => server.close(resolve));
-  return port;
-}
 
 describeWithClients('the bridge of a Mosquitto broker', ['mosquitto', 'mosquitto_pub', 'mosquitto_sub'], () => {
   let fleet: TestFleet;

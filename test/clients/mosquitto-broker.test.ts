@@ -4,10 +4,10 @@
  */
 
 import { writeFileSync } from 'node:fs';
-import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { CRL_PATH, type DeviceId } from '@rollcall/protocol';
 import { afterAll, beforeAll, expect, it, onTestFinished } from 'vitest';
+import { freePort } from '../../cli/free-port.ts';
 import { type CredentialFiles, writeCredentials } from '../fixtures/credentials-on-disk.ts';
 import { startFleet, type TestFleet } from '../fixtures/fleet.ts';
 import { describeWithClients, type LiveClient, runClient, startClient, succeed } from '../fixtures/real-client.ts';
@@ -106,13 +106,3 @@ describeWithClients('a Mosquitto broker that trusts the fleet’s CA', NEEDS, ()
     expect(await publish(after, undefined)).not.toBe(0);
   });
 });
-
-function freePort(): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const server = createServer().once('error', reject);
-    server.listen(0, '127.0.0.1', () => {
-      const address = server.address();
-      server.close(() => resolve(typeof address === 'object' && address !== null ? address.port : 0));
-    });
-  });
-}

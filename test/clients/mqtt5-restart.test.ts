@@ -4,11 +4,10 @@
  */
 
 import { execFileSync } from 'node:child_process';
-import { once } from 'node:events';
-import { createServer } from 'node:net';
 import { enrollOnce, memoryIdentityStore } from '@rollcall/device-sdk';
 import type { IClientOptions, IConnackPacket, IPublishPacket, MqttClient } from 'mqtt';
 import { describe, expect, it, onTestFinished } from 'vitest';
+import { freePort } from '../../cli/free-port.ts';
 import { type ConsoleClient, openConsoleClient } from '../../console/client.ts';
 import { type Credentials, closed, startMqtt } from '../fixtures/mqtt.ts';
 import { type RunningServer, serve } from '../fixtures/program.ts';
@@ -25,15 +24,6 @@ const LATER_S = 300;
 const DELAY_S = 200;
 
 type Identity = Credentials & { readonly deviceId: string };
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as { readonly port: number };
-  server.close();
-  await once(server, 'close');
-  return port;
-}
 
 /** One data directory, served again and again on the same port. */
 class Restarted {

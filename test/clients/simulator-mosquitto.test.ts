@@ -1,22 +1,14 @@
 /** The simulator against Mosquitto: the same scenario, with devices enrolled before and without an operator API; docs/load-test.md with our own CA. */
 
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, it, onTestFinished } from 'vitest';
+import { freePort } from '../../cli/free-port.ts';
 import { loadIdentities, loadResult, saveIdentities } from '../../cli/simulation-files.ts';
 import { startFleet } from '../fixtures/fleet.ts';
 import { rollcall } from '../fixtures/program.ts';
 import { describeWithClients, startClient, succeed } from '../fixtures/real-client.ts';
-
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const { port } = server.address() as { readonly port: number };
-  await new Promise((resolve) => server.close(resolve));
-  return port;
-}
 
 const SCENARIO = `name: foreign
 duration: 4s

@@ -4,12 +4,11 @@
  * sends unacknowledged messages again, as the protocol requires.
  */
 
-import { once } from 'node:events';
-import { createServer } from 'node:net';
 import { enrollOnce, memoryIdentityStore, type StoredIdentity } from '@rollcall/device-sdk';
 import { type DeviceId, eventTopic, localhostLookup, telemetryTopic, twinTopic } from '@rollcall/protocol';
 import mqtt, { type IClientOptions, type MqttClient } from 'mqtt';
 import { expect, it, onTestFinished } from 'vitest';
+import { freePort } from '../../cli/free-port.ts';
 import { type ConsoleClient, openConsoleClient } from '../../console/client.ts';
 import { type Credentials, nextMessage } from '../fixtures/mqtt.ts';
 import { type RunningServer, serve } from '../fixtures/program.ts';
@@ -28,15 +27,6 @@ const ENVIRONMENT = {
   ROLLCALL_MQTT_LIMITS_QUEUED_BYTES: '32MiB',
   ROLLCALL_MQTT_LIMITS_OUTGOING: '64MiB',
 };
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as { readonly port: number };
-  server.close();
-  await once(server, 'close');
-  return port;
-}
 
 type Identity = Credentials & { readonly deviceId: string };
 

@@ -1,20 +1,9 @@
-/** Ports for a program that can't pick a free one by itself. */
+/** Waits for a program that listens on a port. */
 
-import { once } from 'node:events';
-import { type AddressInfo, connect, createServer } from 'node:net';
+import { connect } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 
 const LISTENS_WITHIN_MS = 10_000;
-
-/** Free now; another program could take it before it is used, and then the start fails. */
-export async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, 'close');
-  return port;
-}
 
 /** Rejects when the program ends or takes too long. */
 export async function untilListening(port: number, program: { readonly ended: Promise<string> }): Promise<void> {
