@@ -10,6 +10,7 @@ import { CursorRow } from '../../storage/postgres/index.ts';
 import type { LaneTelemetry, Retention } from '../../telemetry/index.ts';
 import { openPostgresTelemetry } from '../../telemetry/index.ts';
 import { AuditFollower } from '../events/audit-follower.ts';
+import { RESERVED } from '../events/event-journal.ts';
 import { EventLog } from '../events/event-log.ts';
 import { AUDIT_POLL_MS, EVENT_LIMITS, eventCounters, type FleetEvents } from '../events/open.ts';
 import type { Cluster } from './cluster.ts';
@@ -17,7 +18,9 @@ import { ConnectionTimes } from './connection-times.ts';
 import { LeasedPart } from './leased-part.ts';
 
 export interface ClusterEventsOptions {
-  readonly cluster: Cluster;
+  readonly cluster: Pick<Cluster, 'database' | 'wakes' | 'node' | 'skew'> & {
+    readonly singletons: Pick<Cluster['singletons'], 'compete'>;
+  };
   readonly trustDomain: string;
   readonly registry: Pick<Registry, 'exportAudit' | 'listAudit'>;
   readonly retention: Retention;
@@ -37,7 +40,7 @@ export async function openClusterEvents(options: ClusterEventsOptions): Promise<
   const { database, wakes, node, singletons } = cluster;
   const journal = await openPostgresTelemetry<string>({
     ...{ database, journal: 'events', node, wakes, retention, now, log },
-    limits: EVENT_LIMITS,
+    ...{ limits: EVENT_LIMITS, reserved: RESERVED },
   });
   const events = new EventLog({ journal, trustDomain, now, log });
   const follower = new LeasedPart<AuditFollower>({

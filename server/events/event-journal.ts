@@ -8,7 +8,8 @@ export interface EventJournalOptions extends TelemetryOptions {
   readonly retention: Retention;
 }
 
-const RESERVED = { names: RESERVED_CLASSES, of: reservedClassOf, part: RESERVED_PART };
+/** On PostgreSQL as well (`server/cluster/cluster-events.ts`). */
+export const RESERVED = { names: RESERVED_CLASSES, of: reservedClassOf, part: RESERVED_PART };
 
 /** Throws Problem `data_directory_unusable`, `database_damaged` or `database_newer`. */
 export function openEventJournal(options: EventJournalOptions): Promise<Telemetry<string>> {

@@ -176,6 +176,7 @@ export class DeviceIndex {
     for (const { day, first, count, stamp, meta } of blocks) {
       for (let index = 0; index < count; index += 1) {
         const source = sourceOf(meta, index);
+        if (source === 0) continue;
         const part = partOf(source);
         changed.add(part);
         const entries = this.#parts.get(part) as Buffer;
@@ -226,24 +227,29 @@ interface Run {
   readonly buckets: ReadonlyMap<number, number>;
 }
 
-async function insertRun({ query }: PostgresTransaction, { name, lane, blocks, buckets }: Run): Promise<void> {
+/** Messages that retention removed are not in it. */
+export async function insertRun({ query }: PostgresTransaction, { name, lane, blocks, buckets }: Run): Promise<void> {
   const [begin, end] = [blocks[0] as IndexedBlock, blocks.at(-1) as IndexedBlock];
   let [oldest, newest] = [Number.POSITIVE_INFINITY, 0];
   const lengths = new Map<number, number>();
   for (const { count, meta } of blocks) {
     for (let index = 0; index < count; index += 1) {
+      const source = sourceOf(meta, index);
+      if (source === 0) continue;
       const time = timeOf(meta, index);
       if (time < oldest) oldest = time;
       if (time > newest) newest = time;
-      const bucket = buckets.get(sourceOf(meta, index)) as number;
+      const bucket = buckets.get(source) as number;
       lengths.set(bucket, (lengths.get(bucket) ?? 0) + ENTRY_WORDS);
     }
   }
+  if (lengths.size === 0) return;
   const entries = new Map([...lengths].map(([bucket, length]) => [bucket, new Uint32Array(length)]));
   const ends = new Map<number, number>();
   for (const { first, count, stamp, meta } of blocks) {
     for (let index = 0; index < count; index += 1) {
       const source = sourceOf(meta, index);
+      if (source === 0) continue;
       const bucket = buckets.get(source) as number;
       const words = entries.get(bucket) as Uint32Array;
       const at = ends.get(bucket) ?? 0;
@@ -291,5 +297,6 @@ function sourcesIn(blocks: readonly IndexedBlock[]): ReadonlySet<number> {
   for (const { count, meta } of blocks) {
     for (let index = 0; index < count; index += 1) ids.add(sourceOf(meta, index));
   }
+  ids.delete(0); // of messages that retention removed
   return ids;
 }

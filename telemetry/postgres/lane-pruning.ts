@@ -1,6 +1,6 @@
 /**
- * Applies retention to a journal on PostgreSQL: whole days are dropped, and the messages of some devices are taken out of the blocks of
- * a day. Plans as the embedded journal does; the newest day is never removed. One node prunes at a time: who does is the caller's matter.
+ * Applies retention to a journal on PostgreSQL: whole days are dropped, or reduced to a reserve, and the messages of some devices are
+ * taken out of the blocks of a day. Plans as the embedded journal does; the newest day is never removed. One node prunes at a time: who does is the caller's matter.
  */
 
 import type { Logger } from 'pino';
@@ -15,6 +15,7 @@ import {
 } from '../../storage/index.ts';
 import type { PostgresDatabase } from '../../storage/postgres/index.ts';
 import { LANE_POSITIONS } from '../position.ts';
+import type { DayReserve } from './day-reserve.ts';
 import { type Days, dayName, type StoredDay } from './days.ts';
 import type { Sources } from './sources.ts';
 import { type JournalName, named } from './tables.ts';
@@ -29,6 +30,8 @@ export interface LanePruningOptions {
   readonly sources: Sources;
   /** Devices that are in a group now. */
   devicesOf(group: string): Promise<readonly string[]>;
+  /** Days beyond the bound on bytes are reduced to it; without it they are dropped. */
+  readonly reserve?: DayReserve | undefined;
   readonly now: () => number;
   readonly log: Logger;
 }
@@ -57,14 +60,15 @@ export class LanePruning {
   }
 
   async #prune(rules: RetentionRules): Promise<readonly SegmentStats[]> {
-    const { days, now, log } = this.#options;
+    const { days, reserve, now, log } = this.#options;
     const stored = await days.list();
     const newest = stored.at(-1);
     if (newest === undefined) return [];
     const closed = stored.slice(0, -1);
     const planned = closed.map((one) => ({ day: dayName(one.day), bytes: bytesOf(one), removedMark: one.removed }));
     const current = { day: dayName(newest.day), bytes: bytesOf(newest) };
-    const plan = planRetention(rules, { closed: planned, current, now: now() });
+    const dropped = reserve === undefined ? rules : { ...rules, bytes: 0 };
+    const plan = planRetention(dropped, { closed: planned, current, now: now() });
     if (plan.ahead > 0) log.warn({ aheadMs: plan.ahead }, 'the clock leapt: retention uses the time before the leap');
     const pruned: SegmentStats[] = [];
     for (const index of plan.removed) {
@@ -77,6 +81,7 @@ export class LanePruning {
       const removed = await this.#rewrite(closed[rewrite.index] as StoredDay, rewrite);
       if (removed.messages > 0) pruned.push(removed);
     }
+    if (reserve !== undefined && rules.bytes > 0 && !this.#isClosed) pruned.push(...(await reserve.apply(rules.bytes)));
     for (const one of pruned) log.info({ ...one }, 'telemetry pruned');
     return pruned;
   }

@@ -46,7 +46,7 @@ export class LaneLost extends Problem {
 }
 
 /** Bytes that a block takes beside `meta` and `data`. */
-const BLOCK_OVERHEAD = 120;
+export const BLOCK_OVERHEAD = 120;
 
 export interface LeaseOptions {
   readonly node: string;

@@ -11,10 +11,12 @@ import type { PostgresDatabase, PostgresTransaction } from '../../storage/postgr
 import { Cursor } from '../cursor.ts';
 import { INTAKE_LIMITS, Intake, type IntakeLimits } from '../intake.ts';
 import { LANE_POSITIONS, laneOf, type Position, positionNumber } from '../position.ts';
+import type { ReservedClasses } from '../reserve/reserved-messages.ts';
 import { ScheduledRetention } from '../scheduled-retention.ts';
 import { StorageShares } from '../storage-shares.ts';
 import { StreamLimit } from '../stream-limit.ts';
 import type { Retention, SegmentStats, Telemetry, TelemetryMessage } from '../telemetry.ts';
+import { DayReserve } from './day-reserve.ts';
 import { Days, dayNumber } from './days.ts';
 import { DeviceIndex, RUN_LENGTH } from './device-index.ts';
 import { fenceOffLane, LaneLost, leaseLane } from './lane.ts';
@@ -38,6 +40,8 @@ export interface PostgresTelemetryOptions {
   readonly limits?: Partial<IntakeLimits>;
   /** Applied by the node that prunes, when it begins to and every hour. Nothing is removed without it. */
   readonly retention?: Retention;
+  /** Classes of messages that others do not evict. `part`: of the bytes that are retained, for each; all others share the rest. */
+  readonly reserved?: ReservedClasses & { readonly part: number };
   /** What a device and a group may store through this node in a day, in percent of the bound on bytes; 0: any. */
   readonly shares?: { readonly device: number; readonly group: number };
   /** Streams that one device may have; 0 or left out: any number. */
@@ -136,7 +140,9 @@ export async function openPostgresTelemetry<Source extends string = DeviceId>(
   }, HOUR_MS).unref();
 
   const devicesOf = options.devicesOf ?? (async () => []);
-  const pruning = new LanePruning({ database, name, days, sources, devicesOf, now, log });
+  const { reserved } = options;
+  const reserve = reserved && new DayReserve({ database, name, days, sources, reserved });
+  const pruning = new LanePruning({ database, name, days, sources, devicesOf, reserve, now, log });
   const retention = new ScheduledRetention({
     retention: bound,
     pruning,
