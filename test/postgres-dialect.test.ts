@@ -11,9 +11,12 @@ import { sourceFiles } from './fixtures/source-files.ts';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 
-/** Folders whose statements go to PostgreSQL. The registry's are one text for it and SQLite. */
+/** Folders all of whose files are looked at. The registry's statements are one text for PostgreSQL and SQLite. */
 const SPEAKS_TO_POSTGRES = /^(storage\/postgres|registry|telemetry\/postgres|broker\/cluster|server\/cluster)\//;
-const SPEAKS_TO_SQLITE = /^registry\/sqlite\//;
+/** Every other file with a statement is looked at as well, but for those of SQLite, and of sinks, which write into other databases. */
+const HAS_SQL = /\b(SELECT\b[\s\S]*\bFROM|INSERT INTO|UPDATE \w+ SET|DELETE FROM|CREATE TABLE|ALTER TABLE)\b/;
+const SPEAKS_TO_OTHERS =
+  /^(registry\/(sqlite\/|backup-inspection|copy\/sqlite-registry)|storage\/(journal|database-)|broker\/session-store\/|telemetry\/(reserve|sinks)\/|test\/|cli\/demo\/|simulator\/|device-sdk\/)/;
 
 interface Word {
   readonly pattern: RegExp;
@@ -50,6 +53,7 @@ const WORDS: readonly Word[] = [
     pattern: /(?<!OVER \()\bPARTITION (BY|OF)\b/,
     onlyIn: ['telemetry/postgres/days.ts', 'telemetry/postgres/tables.ts'],
   },
+  { pattern: /\b(ATTACH|DETACH) PARTITION\b|\(LIKE \w+/, onlyIn: ['telemetry/postgres/days.ts'] },
   {
     pattern: /\bSET STORAGE\b|\bSET COMPRESSION\b|\bfillfactor\b/,
     onlyIn: ['telemetry/postgres/tables.ts'],
@@ -68,8 +72,9 @@ const WORDS: readonly Word[] = [
 ];
 
 const files = sourceFiles('.ts')
-  .filter((path) => SPEAKS_TO_POSTGRES.test(path) && !SPEAKS_TO_SQLITE.test(path) && !path.endsWith('.test.ts'))
-  .map((path) => ({ path, text: withoutComments(readFileSync(join(root, path), 'utf8')) }));
+  .filter((path) => !SPEAKS_TO_OTHERS.test(path) && !path.endsWith('.test.ts'))
+  .map((path) => ({ path, text: withoutComments(readFileSync(join(root, path), 'utf8')) }))
+  .filter(({ path, text }) => SPEAKS_TO_POSTGRES.test(path) || HAS_SQL.test(text));
 
 function withoutComments(text: string): string {
   return text.replace(/^\s*(\/\*\*?|\*|\/\/|--).*$/gm, '');
@@ -83,7 +88,13 @@ it.each(WORDS)('the SQL uses $pattern in no file but those named here', ({ patte
 it('the statements of every part that stores on PostgreSQL are looked at', () => {
   const withSql = files.filter(({ text }) => /\b(SELECT|INSERT INTO|UPDATE|CREATE TABLE)\b/.test(text));
   const folders = new Set(withSql.map(({ path }) => path.split('/').slice(0, -1).join('/')));
-  for (const folder of ['storage/postgres', 'registry/devices', 'telemetry/postgres', 'broker/cluster']) {
+  for (const folder of [
+    'storage/postgres',
+    'registry/devices',
+    'telemetry/postgres',
+    'telemetry/copy',
+    'broker/cluster',
+  ]) {
     expect(folders).toContain(folder);
   }
 });
