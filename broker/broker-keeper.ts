@@ -111,7 +111,8 @@ export async function openBrokerKeeper(options: BrokerKeeperOptions): Promise<Br
   const takeovers = new TakeoverLimit(context.limits.takeoversPerMinute);
   const state: NodesState = {
     ...{ directory, policies, reporter, keeper, clients, routes, bus, takeovers, deliveredKeys, nextNumber, now },
-    counters: context.counters,
+    ...{ counters: context.counters, limits: context.limits },
+    streamsOf: (device) => telemetry.streams?.of?.(device) ?? [],
     takeoverWithin: options.takeoverWithin ?? TAKEOVER_MS,
   };
   const all = () => [...bus.nodes()];

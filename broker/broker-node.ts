@@ -8,12 +8,13 @@ import type { LoadTestExemptions, PendingConnectionCounts, RefusalLog } from '..
 import type { BrokerOptions } from './broker.ts';
 import { createBrokerContext } from './broker-context.ts';
 import type { BrokerLimits } from './broker-limits.ts';
+import type { BrokerEvent } from './events.ts';
 import { LaggingMembers } from './nodes/lagging-members.ts';
 import { answerDeliveries, answerKeeper } from './nodes/node-answers.ts';
 import { NodeBus } from './nodes/node-bus.ts';
 import type { ChannelToKeeper } from './nodes/node-calls.ts';
 import { NodeRoutes } from './nodes/node-routes.ts';
-import { RemoteDirectory } from './nodes/remote-directory.ts';
+import { type CertificateReader, RemoteDirectory } from './nodes/remote-directory.ts';
 import { RemoteSessions } from './nodes/remote-sessions.ts';
 import { type OpenNode, openNode } from './open-node.ts';
 import { DeliveredKeys } from './routing/delivered-keys.ts';
@@ -33,6 +34,7 @@ export interface BrokerNodeOptions
   readonly isJoining?: boolean;
   /** Pending connections, counted together with those of other nodes. */
   readonly connections?: (limits: BrokerLimits) => PendingConnectionCounts;
+  readonly certificates: CertificateReader;
   readonly telemetry: TelemetryIntake;
   readonly limits?: Partial<BrokerLimits>;
   readonly refusalLog?: RefusalLog;
@@ -57,10 +59,10 @@ const LAGGING_EVERY_MS = 100;
 export async function createBrokerNode(options: BrokerNodeOptions): Promise<BrokerNode> {
   const { channel, telemetry, now } = options;
   const context = createBrokerContext(options);
-  const directory = new RemoteDirectory(channel);
+  const directory = new RemoteDirectory(channel, options.certificates);
   const state = createSessionState(context, {
     directory,
-    onEvent: (event) => channel.tell('event', event),
+    onEvent: (event) => (isPresence(event) ? channel.tellSoon('event', event) : channel.tell('event', event)),
     onTookOver: (takeover) => channel.tell('tookOver', takeover),
   });
   const live = state.sessions;
@@ -115,4 +117,9 @@ export async function createBrokerNode(options: BrokerNodeOptions): Promise<Brok
   };
   opening.resolve({ ...node, close });
   return { port: node.port, webSocketPort: node.webSocketPort, counters, close };
+}
+
+/** There are two for each connection, and nothing waits for them. */
+function isPresence({ type }: BrokerEvent): boolean {
+  return type === 'connected' || type === 'disconnected';
 }

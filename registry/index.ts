@@ -7,6 +7,7 @@ export { performAnnouncedAction } from './audit/announced-actions.ts';
 export { AuditChainVerifier, type AuditHead, readExportedEntry } from './audit/audit-chain.ts';
 export type { AuditEntry, AuditFilter } from './audit/audit-store.ts';
 export { type RequestOrigin, runWithOrigin } from './audit/request-origin.ts';
+export { type CertificateReader, openCertificateReader } from './certificates/certificate-reader.ts';
 export {
   AUTHORITY_EXPIRING_KINDS,
   compareExpiryCursors,

@@ -148,6 +148,7 @@ function nodeSettings(
   const { host, port, proxies, webSocket, tls, issuers, trustDomain, limits = {}, serverReference } = options;
   return {
     ...{ host, port: listening?.port ?? port, isJoining: listening !== undefined },
+    registryFile: context.data.registryFile,
     ...{ tls, issuers: issuers.toString(), trustDomain, limits, serverReference },
     ...(proxies !== undefined && { proxies: [...proxies] }),
     ...(webSocket !== undefined && { webSocket: { ...webSocket, port: listening?.webSocketPort ?? webSocket.port } }),

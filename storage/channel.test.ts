@@ -74,6 +74,34 @@ it('a channel posts the first entry of a turn alone and all others of the turn t
   expect(posts).toEqual([1, 3]);
 });
 
+it('what may wait is posted with the next entry, in order, or by itself after a while', async () => {
+  const { caller, answerer, port1 } = twoEnds();
+  const seen: unknown[] = [];
+  const third = Promise.withResolvers<void>();
+  answerer.handle('note', (input) => {
+    seen.push(input);
+    if (input === 'third') third.resolve();
+    return input;
+  });
+  let posts = 0;
+  const post = port1.postMessage.bind(port1) as (entries: unknown[], transfer: []) => void;
+  port1.postMessage = ((entries: unknown[], transfer: []) => {
+    posts += 1;
+    post(entries, transfer);
+  }) as typeof port1.postMessage;
+  caller.tellSoon('note', 'first');
+  await Promise.resolve();
+  expect(posts).toBe(0);
+  await caller.call('note', 'second');
+  expect([posts, seen]).toEqual([1, ['first', 'second']]);
+  caller.tellSoon('note', 'third');
+  await third.promise;
+  expect(seen).toEqual(['first', 'second', 'third']);
+  caller.tellSoon('note', 'fourth');
+  caller.close();
+  await expect.poll(() => seen).toEqual(['first', 'second', 'third', 'fourth']);
+});
+
 it('a Problem keeps its code, sentence, reason, hint and time across a channel', async () => {
   const { caller, answerer } = twoEnds();
   answerer.handle('fail', (input) => {

@@ -1,7 +1,7 @@
 /**
  * Calls and one-way messages between two threads of one process, over a worker or a message port. Handlers are called strictly in the
  * order of posting; answers come in any order. What is sent in one turn of the event loop crosses in at most two posts: the first
- * entry without delay, the rest together. Nothing is bounded: callers bound what they have under way.
+ * entry without delay, the rest together; `tellSoon()` waits for the next post. Nothing is bounded: callers bound what they have under way.
  * Values are trees of plain objects, arrays and primitives (structured clone). Bytes cross as Uint8Array and are `Buffer`s again on
  * the other side; of a view only its own bytes are copied, not the memory pool that it lies in.
  */
@@ -72,6 +72,9 @@ const ANSWER = 2;
 const PROBLEM = 3;
 const STRIDE = 4;
 
+/** How long a message that may wait for the next post does so, in ms. */
+const SOON_MS = 10;
+
 type AnyHandler = (input: unknown) => unknown;
 
 /** `Theirs`: the calls that the other side answers. `Ours`: those that this side answers. */
@@ -86,6 +89,8 @@ export class Channel<Theirs extends ChannelCalls<Theirs>, Ours extends ChannelCa
   #transfer: Transferred[] = [];
   /** The first entry of this turn was posted, or is about to be; what comes after it waits for the end of the turn. */
   #isInTurn = false;
+  /** Posts entries that wait for the next post, if there is none. */
+  #soon: NodeJS.Timeout | undefined;
   #isClosed = false;
   #error: unknown;
   #ended: { readonly cause: unknown } | undefined;
@@ -137,6 +142,16 @@ export class Channel<Theirs extends ChannelCalls<Theirs>, Ours extends ChannelCa
     this.#send(TELL, 0, name, input, transfer);
   }
 
+  /**
+   * As {@link tell}, with the next post, after a few milliseconds at the latest: each post wakes the other thread. In order with all other
+   * entries.
+   */
+  tellSoon<Name extends keyof Theirs & string>(name: Name, input: Theirs[Name]['input']): void {
+    if (this.#ended !== undefined) return;
+    this.#entries.push(TELL, 0, name, bytesToSend(input, []));
+    this.#soon ??= setTimeout(() => this.#flush(), SOON_MS);
+  }
+
   /** Posts what was sent, and ends a message port. A worker is ended by its owner. */
   close(): void {
     this.#isClosed = true;
@@ -158,6 +173,8 @@ export class Channel<Theirs extends ChannelCalls<Theirs>, Ours extends ChannelCa
   }
 
   #flush(): void {
+    clearTimeout(this.#soon);
+    this.#soon = undefined;
     if (this.#entries.length === 0) return;
     const entries = this.#entries;
     const transfer = this.#transfer;
@@ -246,6 +263,7 @@ export class Channel<Theirs extends ChannelCalls<Theirs>, Ours extends ChannelCa
   #end(cause: unknown): void {
     if (this.#ended !== undefined) return;
     this.#ended = { cause };
+    clearTimeout(this.#soon);
     this.#entries = [];
     this.#transfer = [];
     const calls = [...this.#pending.values()];

@@ -62,6 +62,7 @@ export interface EmbeddedTelemetry<Source extends string = DeviceId> extends Tel
    * the journal. Rejects with a Problem when the journal can't be opened. Requires the option `nodes`.
    */
   connectNode(): Promise<NodeConnected>;
+  readonly streams: Telemetry<Source>['streams'] & Pick<StreamLimit, 'of'>;
 }
 
 /** Throws Problem `data_directory_unusable`, `database_older` or `database_newer`. */

@@ -11,6 +11,7 @@ import type { BrokerCounters } from '../broker-counters.ts';
 import type { BrokerLimits } from '../broker-limits.ts';
 import { waitAtMost } from '../deadline.ts';
 import type { ConnectFailure } from '../events.ts';
+import type { ClaimRules } from '../keeper/sessions.ts';
 import {
   type ConnectionParts,
   PendingConnection,
@@ -28,8 +29,7 @@ import type { PolicyResolver } from './policy-resolver.ts';
 
 /** The part of the registry that the authorizer asks. */
 export interface CertificateStatusDirectory {
-  /** `sessionsElsewhere`: of its holder, on other nodes; undefined: there are no other nodes. */
-  certificateStatus(serial: string): Promise<CertificateStatus & { readonly sessionsElsewhere?: number }>;
+  certificateStatus(serial: string): Promise<CertificateStatus>;
   /** A renewed certificate passed every check for the first time and supersedes its predecessor. True: a status changed. */
   recordFirstUse(serial: string): Promise<boolean>;
 }
@@ -45,6 +45,9 @@ export interface AuthorizedConnection {
   readonly address: string;
   readonly serial: string;
   readonly notAfter: number;
+  readonly claimRules: ClaimRules;
+  /** The claim of the session was refused. */
+  readonly reportRefusal: (reason: ConnectFailure) => void;
 }
 
 export interface ConnectionAuthorizerOptions {
@@ -61,7 +64,8 @@ export interface ConnectionAuthorizerOptions {
   readonly tookOver: (takeover: Takeover) => void;
   /**
    * Ends the session of a client id on another node. Resolves with the number of sessions that the identity still has on other nodes;
-   * undefined: the limit of takeovers is reached. `isCounted`: for the first time.
+   * undefined: the limit of takeovers is reached. `isCounted`: for the first time. The claim does the same, so this is asked only where
+   * the claim may refuse nothing any more.
    */
   readonly elsewhere?:
     | ((takeover: Omit<Takeover, 'from' | 'fromSerial'>, isCounted: boolean) => Promise<number | undefined>)
@@ -76,7 +80,6 @@ interface Authorization {
   readonly rights: Rights;
   readonly notAfter: number;
   readonly isUnused: boolean;
-  readonly sessionsElsewhere: number;
 }
 
 /** How long a session whose client is gone may take to process what it has received, in ms, before another takes it over. */
@@ -168,24 +171,26 @@ export class ConnectionAuthorizer implements PendingConnectionOwner {
       const refusal = refusalOf(connectPacket, clientId, rights);
       if (refusal !== undefined) return pending.refuse(refusal.reason, refusal.detail);
       if (!(await this.#takeOverSession(pending, peer, clientId))) return;
-      let { sessionsElsewhere } = authorization;
-      if (sessionsElsewhere > 0) {
-        const left = await this.#takeOverElsewhere(pending, peer, subject, clientId);
-        if (left === undefined) return;
-        sessionsElsewhere = left;
-      }
-      if (!this.#isAdmissible(pending, subject, sessionsElsewhere)) return;
+      const isFirstUse = isUnused && !pending.isRecordedAsUsed;
+      const elsewhere = isFirstUse ? await this.#takeOverElsewhere(pending, peer, subject, clientId) : 0;
+      if (elsewhere === undefined) return;
+      if (!this.#isAdmissible(pending, subject, elsewhere)) return;
       if (statusVersion !== this.#statusVersion || policyVersion !== policies.version) continue;
       if (this.#options.sessions.find(clientId) !== undefined) continue;
-      if (isUnused && !pending.isRecordedAsUsed) {
+      if (isFirstUse) {
         // This is the last step: it supersedes the certificate before this one, so that no check may refuse this one later.
         pending.isRecordedAsUsed = true;
         await this.#recordFirstUse(serial);
         continue;
       }
       pending.release();
-      const { connection, address } = pending;
-      authorized({ connection, subject, rights, connectPacket, clientId, address, serial, notAfter });
+      const { connection, address, hasTakenOver, isRecordedAsUsed } = pending;
+      const claimRules = { countsTakeover: !hasTakenOver && !isRecordedAsUsed, isLimited: !isRecordedAsUsed };
+      const { identity } = subject;
+      const reportRefusal = (reason: ConnectFailure) =>
+        this.report(reason, address, { certificate: peer.certificate, identity });
+      const facts = { clientId, address, serial, notAfter };
+      authorized({ connection, subject, rights, connectPacket, ...facts, claimRules, reportRefusal });
       return;
     }
   }
@@ -215,8 +220,7 @@ export class ConnectionAuthorizer implements PendingConnectionOwner {
       pending.refuse('policy_failed');
       return undefined;
     }
-    const { isUnused = false, sessionsElsewhere = 0 } = status;
-    return { subject, rights, notAfter, isUnused, sessionsElsewhere };
+    return { subject, rights, notAfter, isUnused: status.isUnused ?? false };
   }
 
   /** Whether the certificate names the holder that the registry has for it. */
@@ -227,7 +231,8 @@ export class ConnectionAuthorizer implements PendingConnectionOwner {
     return parseIdentityUri(trustDomain, uri) !== undefined && peer.san === `URI:${uri}`;
   }
 
-  #isAdmissible(pending: PendingConnection, { identity }: Subject, sessionsElsewhere: number): boolean {
+  /** `elsewhere`: sessions of the identity on other nodes, as far as they count before the claim. */
+  #isAdmissible(pending: PendingConnection, { identity }: Subject, elsewhere: number): boolean {
     const { sessions, limits } = this.#options;
     if (pending.connection.isGone) {
       pending.release();
@@ -237,7 +242,7 @@ export class ConnectionAuthorizer implements PendingConnectionOwner {
       pending.refuse('server_shutdown');
       return false;
     }
-    if (limits.sessionsPerIdentity > 0 && sessions.count(identity) + sessionsElsewhere >= limits.sessionsPerIdentity) {
+    if (limits.sessionsPerIdentity > 0 && sessions.count(identity) + elsewhere >= limits.sessionsPerIdentity) {
       pending.refuse('too_many_sessions');
       return false;
     }
@@ -245,9 +250,7 @@ export class ConnectionAuthorizer implements PendingConnectionOwner {
   }
 
   /** Undefined when the registry cannot answer. */
-  async #certificateStatusOf(
-    serial: string,
-  ): Promise<Awaited<ReturnType<CertificateStatusDirectory['certificateStatus']>> | undefined> {
+  async #certificateStatusOf(serial: string): Promise<CertificateStatus | undefined> {
     try {
       return await this.#options.directory.certificateStatus(serial);
     } catch (error) {
@@ -297,19 +300,17 @@ export class ConnectionAuthorizer implements PendingConnectionOwner {
     return true;
   }
 
-  /**
-   * The claim would end it too; here the limit of takeovers is applied, and the client is told. Resolves with the sessions that are left on
-   * other nodes; undefined: the connection is refused.
-   */
+  /** What the claim would do. Resolves with the sessions that are left on other nodes; undefined: the connection is refused. */
   async #takeOverElsewhere(
     pending: PendingConnection,
     { serial }: PeerCertificate,
     { identity }: Subject,
     clientId: string,
   ): Promise<number | undefined> {
-    const isCounted = !pending.hasTakenOver && !pending.isRecordedAsUsed;
+    const { elsewhere } = this.#options;
+    if (elsewhere === undefined) return 0;
     const takeover = { identity, clientId, to: pending.address, toSerial: serial };
-    const left = await this.#options.elsewhere?.(takeover, isCounted);
+    const left = await elsewhere(takeover, !pending.hasTakenOver);
     if (left === undefined) pending.refuse('takeover_limited');
     return left;
   }

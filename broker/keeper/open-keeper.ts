@@ -14,7 +14,7 @@ import { EmbeddedSessions } from './embedded-sessions.ts';
 import { MessagePersistence } from './message-persistence.ts';
 import { PersistentSessions } from './persistent-sessions.ts';
 import { ServerMessages } from './server-messages.ts';
-import type { Sessions } from './sessions.ts';
+import type { KeeperSessions } from './sessions.ts';
 import { ShareDirectory } from './share-directory.ts';
 import { SharedRedelivery } from './shared-redelivery.ts';
 import { StoredStateChanges } from './stored-state-changes.ts';
@@ -29,7 +29,7 @@ export interface StoredSessions {
 }
 
 export interface Keeper extends StoredSessions {
-  readonly sessions: Sessions;
+  readonly sessions: KeeperSessions;
   readonly persistence: MessagePersistence;
   readonly redelivery: SharedRedelivery;
   readonly wills: Wills;
@@ -53,7 +53,7 @@ export interface KeeperOptions {
   /** Numbers for connections, each greater than the one before. */
   readonly nextSequence: () => number;
   /** Adds what several nodes over one database need. */
-  readonly wrap?: (embedded: EmbeddedSessions) => Sessions;
+  readonly wrap?: (embedded: EmbeddedSessions) => KeeperSessions;
 }
 
 /** How long after a start clients may reconnect before the wills of an earlier run are published, in ms. */

@@ -32,6 +32,21 @@ export interface ClaimedSession {
   /** Number of the connection, greater than those of all connections before. */
   readonly sequence: number;
   readonly record: SessionRecord;
+  /** Those of the device, in a node: for `StreamAdmission.load()`. */
+  readonly streams?: readonly string[] | undefined;
+}
+
+/** What only the claim can decide: other nodes have sessions, too. */
+export interface ClaimRules {
+  /** A takeover is reported, and counts towards the limit of takeovers: this connection has made none before. */
+  readonly countsTakeover: boolean;
+  /** The identity may not have more sessions than `sessionsPerIdentity`. */
+  readonly isLimited: boolean;
+}
+
+/** The connection is refused; nothing was claimed. */
+export interface ClaimRefusal {
+  readonly refusal: 'takeover_limited' | 'too_many_sessions';
 }
 
 /** How the connection of a session has ended. */
@@ -105,7 +120,7 @@ export class RetainRefusedError extends Error {}
 export interface Sessions {
   /** One receiver for each shared subscription that matches. Undefined: none matches, or `enqueue` chooses them elsewhere. */
   choose(message: Message): readonly ShareChoice[] | undefined;
-  claim(claim: SessionClaim): Promise<ClaimedSession>;
+  claim(claim: SessionClaim): Promise<ClaimedSession | ClaimRefusal>;
   /**
    * Stores a message for the persistent sessions that may receive it, and as the retained message of its topic. Undefined: there is nothing
    * to store. Resolves when it is on disk. Rejects with {@link NoRoomError}, {@link RetainRefusedError} or Problem `unavailable`.
@@ -118,4 +133,9 @@ export interface Sessions {
   mayRetain(topic: string, bytes: number, owner: string): boolean;
   /** Retained messages that match a filter and have not expired, in pieces. */
   retained(filter: string): AsyncIterable<readonly Message[]>;
+}
+
+/** The state as the thread has it that owns it: it refuses no claim. */
+export interface KeeperSessions extends Sessions {
+  claim(claim: SessionClaim): Promise<ClaimedSession>;
 }

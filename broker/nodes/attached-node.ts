@@ -3,10 +3,11 @@
  * claimed. What it posts about a claim that it has lost has no effect. When the node ends, its sessions are released.
  */
 
-import { isShared, Problem } from '@rollcall/protocol';
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import { type Identity, isShared, Problem } from '@rollcall/protocol';
 import type { Logger } from 'pino';
 import { waitAtMost } from '../deadline.ts';
-import { NoRoomError } from '../keeper/sessions.ts';
+import { type ClaimRefusal, NoRoomError } from '../keeper/sessions.ts';
 import type { Message } from '../mqtt/message.ts';
 import { retainedBytes } from '../session-store/stored-message.ts';
 import type { ChannelToNode, ClaimedState, EnqueueCall, EnqueueResult, KeeperCalls, NodeClaim } from './node-calls.ts';
@@ -90,12 +91,7 @@ export class AttachedNode {
 
   #answerAboutIdentities(): void {
     const { channel } = this;
-    const { directory, clients } = this.#state;
-    channel.handle('certificateStatus', async (serial) => {
-      const status = await directory.certificateStatus(serial);
-      const sessionsElsewhere = 'holder' in status ? clients.countElsewhere(status.holder, this.name) : 0;
-      return { ...status, sessionsElsewhere };
-    });
+    const { directory } = this.#state;
     channel.handle('recordFirstUse', (serial) => directory.recordFirstUse(serial));
     channel.handle('findPolicy', (scope) => directory.findPolicy(scope));
     channel.handle('event', (event) => void this.#state.reporter.event(event));
@@ -175,30 +171,36 @@ export class AttachedNode {
   }
 
   async #takeOver({ takeover, isCounted }: Input<'takeOver'>): Promise<number | undefined> {
-    const { clients, reporter, takeovers, now } = this.#state;
-    const known = clients.find(takeover.clientId);
-    if (known !== undefined && known.node !== this.name) {
-      const { address, serial } = known.about.connection;
-      if (isCounted) {
-        reporter.tookOver({ ...takeover, from: address, fromSerial: serial });
-        if (!takeovers.admits(takeover.clientId, now())) return undefined;
-      }
-      await this.#endElsewhere(known);
-    }
+    const { clients } = this.#state;
+    if (!(await this.#takeOverElsewhere(takeover, isCounted))) return undefined;
     return clients.countElsewhere(takeover.identity, this.name);
   }
 
-  async #endElsewhere(client: NodeClient): Promise<void> {
-    this.#state.counters.takeovers += 1;
-    await this.#state.bus.node(client.node)?.endSession(client);
+  /** Ends the session of a client id on another node. False: the limit of takeovers is reached. */
+  async #takeOverElsewhere(takeover: Input<'takeOver'>['takeover'], isCounted: boolean): Promise<boolean> {
+    const { bus, clients, counters, reporter, takeovers, now } = this.#state;
+    const known = clients.find(takeover.clientId);
+    if (known === undefined) return true;
+    if (isCounted && known.node !== this.name) {
+      const { address, serial } = known.about.connection;
+      reporter.tookOver({ ...takeover, from: address, fromSerial: serial });
+      if (!takeovers.admits(takeover.clientId, now())) return false;
+    }
+    counters.takeovers += 1;
+    await bus.node(known.node)?.endSession(known);
+    await nextTurn(); // What that node posted before about the streams of the device comes over another port.
+    return true;
   }
 
-  async #claim(about: NodeClaim): Promise<ClaimedState> {
-    const { clients, policies, keeper, routes, deliveredKeys } = this.#state;
-    const known = clients.find(about.clientId);
-    if (known !== undefined) await this.#endElsewhere(known);
-    const rights = await policies.currentRightsOf(about.subject);
+  async #claim({ rules, ...about }: NodeClaim): Promise<ClaimedState | ClaimRefusal> {
+    const { clients, policies, keeper, routes, deliveredKeys, streamsOf } = this.#state;
+    const { clientId, connection, subject } = about;
+    const { identity } = subject;
+    const takeover = { identity, clientId, to: connection.address, toSerial: connection.serial };
+    if (!(await this.#takeOverElsewhere(takeover, rules.countsTakeover))) return { refusal: 'takeover_limited' };
+    const rights = await policies.currentRightsOf(subject);
     if (this.#hasEnded) throw new Problem('unavailable', NODE_ENDED);
+    if (rules.isLimited && !this.#mayHaveAnother(identity)) return { refusal: 'too_many_sessions' };
     const client = new NodeClient(this.name, about, rights);
     // Before the claim: it joins shared subscriptions as a connected client.
     clients.add(client);
@@ -212,18 +214,24 @@ export class AttachedNode {
       if (this.#hasEnded) await this.#releaseLost(client);
       else if (claimed.subscriptions.length > 0) await routes.confirmed();
       if (this.#claims.get(sequence) !== client) throw new Problem('unavailable', NODE_ENDED);
-      const recentKeys = deliveredKeys.of(about.clientId);
-      const state = { ...claimed, sequence, claim: sequence, recentKeys };
+      const recentKeys = deliveredKeys.of(clientId);
+      const streams = identity.kind === 'device' ? streamsOf(identity.id) : [];
+      const state = { ...claimed, sequence, claim: sequence, recentKeys, streams };
       if (!claimed.isStored) return { ...state, queue: [], incoming: [] };
-      const queue = keeper.store.queueOf(about.clientId, claimed);
+      const queue = keeper.store.queueOf(clientId, claimed);
       client.queue = new QueueCopy(sequence, queue, this.channel, this.#announcements);
-      const incoming = keeper.store.incomingOf(about.clientId);
+      const incoming = keeper.store.incomingOf(clientId);
       this.#announcements.flush();
       return { ...state, queue: client.queue.begin(), incoming };
     } catch (error) {
       clients.remove(client);
       throw error;
     }
+  }
+
+  #mayHaveAnother(identity: Identity): boolean {
+    const { clients, limits } = this.#state;
+    return limits.sessionsPerIdentity === 0 || clients.ofIdentity(identity).length < limits.sessionsPerIdentity;
   }
 
   async #subscribe({ claim, granted }: Input<'subscribe'>): Promise<undefined> {

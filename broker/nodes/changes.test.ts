@@ -129,8 +129,9 @@ describe('another group of a device', () => {
     const identity = device('dev-1');
     const changing = testBroker.broker.reauthorize({ identity, group: 'locked' as GroupName, labels: {} });
     await waitUntil(() => held.inputs.length === 1);
-    const { claim } = await node.call('claim', {
+    const claimed = await node.call('claim', {
       clientId: 'dev-1',
+      rules: { countsTakeover: true, isLimited: true },
       owner: formatIdentity(identity),
       subject: { identity, group: DEFAULT, labels: {} },
       cleanStart: false,
@@ -140,6 +141,8 @@ describe('another group of a device', () => {
     held.release();
     await changing;
     await testBroker.broker.send(commandTo('dev-1', 'no'));
+    if ('refusal' in claimed) throw new Error(claimed.refusal);
+    const { claim } = claimed;
     await node.call('release', { claim, sessionExpiryInterval: 3_600, publishesWill: false, undelivered: [] });
     const again = await testBroker.session(credentials, { clientId: 'dev-1', clean: false }, 1);
     expect(again.connack?.sessionPresent).toBe(true);
@@ -150,6 +153,33 @@ describe('another group of a device', () => {
 });
 
 describe('limits and certificates', () => {
+  it('apply to the next connections of every node, and count sessions of all of them', async () => {
+    await start();
+    const credentials = testBroker.enroll(service('board'));
+    const open = async (clientId: string, node: number) => {
+      const client = await testBroker.open(credentials, undefined, node);
+      return client.connect({ clientId });
+    };
+    expect([await open('board-1', 0), await open('board-2', 1)]).toEqual([0, 0]);
+    const limits = { connectionsPerSecondPerAddress: 0, handshakes: 100, handshakesPerAddress: 100 };
+    testBroker.broker.applyLimits({ ...limits, sessionsPerIdentity: 3 });
+    await settled();
+    expect([await open('board-3', 0), await open('board-4', 0), await open('board-5', 1)]).toEqual([0, 3, 3]);
+    const refusal = { reason: 'too_many_sessions', identity: service('board'), serial: credentials.serial };
+    const refused = () => testBroker.events.filter((event) => event.type === 'connect_failed');
+    await expect.poll(refused).toMatchObject([refusal, refusal]);
+    testBroker.broker.applyLimits({ ...limits, sessionsPerIdentity: 4 });
+    await settled();
+    expect([await open('board-4', 0), await open('board-5', 1)]).toEqual([0, 3]);
+    // Of a limit that the nodes apply before they know who connects.
+    testBroker.broker.applyLimits({ ...limits, sessionsPerIdentity: 0, handshakesPerAddress: 1 });
+    await settled();
+    for (const node of NODES) {
+      await testBroker.open(credentials, undefined, node);
+      await expect(testBroker.open(credentials, undefined, node)).rejects.toThrow();
+    }
+  });
+
   it('that are replaced apply to new connections of every node, and close none', async () => {
     await start();
     const clients = await Promise.all(NODES.map((node) => connect(`dev-${node}`, node)));

@@ -4,14 +4,21 @@
  */
 
 import type { Identity, PolicyDocument, PolicyScope } from '@rollcall/protocol';
-import type { CertificateStatus, TerminationReport } from '../../registry/index.ts';
+import type { TerminationReport } from '../../registry/index.ts';
 import type { Channel } from '../../storage/index.ts';
 import type { Subject } from '../access/acl.ts';
 import type { Takeover } from '../access/clone-detector.ts';
 import type { PolicyPreview } from '../access/policy-preview.ts';
 import type { LiveLimits } from '../broker-limits.ts';
 import type { BrokerEvent } from '../events.ts';
-import type { ClaimedSession, OwnDelivery, ReleasedSession, SessionClaim } from '../keeper/sessions.ts';
+import type {
+  ClaimedSession,
+  ClaimRefusal,
+  ClaimRules,
+  OwnDelivery,
+  ReleasedSession,
+  SessionClaim,
+} from '../keeper/sessions.ts';
 import type { ShareMember } from '../keeper/shared-subscriptions.ts';
 import type { BrokerTls } from '../listener/tls-listener.ts';
 import type { Message } from '../mqtt/message.ts';
@@ -21,11 +28,9 @@ import type { StoredSubscription } from '../session-store/session-subscriptions.
 import type { LiveSession } from '../sessions/live-sessions.ts';
 import type { DrainOptions } from '../sessions/session-shutdown.ts';
 
-/** Certificate status, and how many sessions its holder has on other nodes. */
-export type StatusForNode = CertificateStatus & { readonly sessionsElsewhere: number };
-
 export interface NodeClaim extends Omit<SessionClaim, 'rights'> {
   readonly connection: Pick<LiveSession, 'address' | 'serial' | 'connectedAt' | 'notAfter'>;
+  readonly rules: ClaimRules;
 }
 
 /** One message in the queue of a claimed session. `ref` names it to the keeper. */
@@ -87,7 +92,6 @@ interface Call<Input, Output = undefined> {
 
 /** What the keeper answers. */
 export interface KeeperCalls {
-  certificateStatus: Call<string, StatusForNode>;
   recordFirstUse: Call<string, boolean>;
   findPolicy: Call<PolicyScope, PolicyDocument | undefined>;
   /**
@@ -98,7 +102,8 @@ export interface KeeperCalls {
     { readonly takeover: Omit<Takeover, 'from' | 'fromSerial'>; readonly isCounted: boolean },
     number | undefined
   >;
-  claim: Call<NodeClaim, ClaimedState>;
+  /** Ends the session of a client id on another node, and claims it. */
+  claim: Call<NodeClaim, ClaimedState | ClaimRefusal>;
   storeWill: Call<{ readonly claim: number; readonly will: WillMessage; readonly subject: Subject }>;
   /** Answered when all nodes know the routes. */
   subscribe: Call<{ readonly claim: number; readonly granted: readonly StoredSubscription[] }>;

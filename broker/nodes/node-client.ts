@@ -11,7 +11,7 @@ import type { QueueCopy } from './queue-copy.ts';
 
 export class NodeClient implements ConnectedClient {
   readonly node: string;
-  readonly about: NodeClaim;
+  readonly about: Omit<NodeClaim, 'rules'>;
   subject: Subject;
   rights: Rights;
   isEnded = false;
@@ -26,7 +26,7 @@ export class NodeClient implements ConnectedClient {
     { readonly filter: string; readonly qos: Qos; readonly isQueued: boolean }
   >();
 
-  constructor(node: string, about: NodeClaim, rights: Rights) {
+  constructor(node: string, about: Omit<NodeClaim, 'rules'>, rights: Rights) {
     this.node = node;
     this.about = about;
     this.subject = about.subject;

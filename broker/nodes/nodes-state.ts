@@ -3,6 +3,7 @@
 import type { PolicyResolver } from '../access/policy-resolver.ts';
 import type { BrokerDirectory } from '../broker.ts';
 import type { BrokerCounters } from '../broker-counters.ts';
+import type { BrokerLimits } from '../broker-limits.ts';
 import type { Keeper } from '../keeper/open-keeper.ts';
 import type { DeliveredKeysByDevice } from '../routing/delivered-keys.ts';
 import type { SessionReporter } from '../sessions/session-reporter.ts';
@@ -22,6 +23,9 @@ export interface NodesState {
   readonly takeovers: TakeoverLimit;
   readonly counters: BrokerCounters;
   readonly deliveredKeys: DeliveredKeysByDevice;
+  /** Those that a device has. */
+  readonly streamsOf: (device: string) => readonly string[];
+  readonly limits: Pick<BrokerLimits, 'sessionsPerIdentity'>;
   /** A number for a message, greater than all before. */
   readonly nextNumber: () => number;
   /** How long a node may take to end a session whose client id was claimed on another node, in ms. */

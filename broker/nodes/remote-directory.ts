@@ -1,19 +1,28 @@
-/** What a node asks of the registry, by way of the keeper. */
+/**
+ * What a node asks of the registry. It reads certificates by itself: a change is committed before the keeper tells the nodes of it, and before
+ * it is confirmed. What changes, and policies, it asks the keeper.
+ */
 
 import type { PolicyDocument, PolicyScope } from '@rollcall/protocol';
+import type { CertificateStatus } from '../../registry/index.ts';
 import type { BrokerDirectory } from '../broker.ts';
-import type { ChannelToKeeper, StatusForNode } from './node-calls.ts';
+import type { ChannelToKeeper } from './node-calls.ts';
+
+/** Answers with everything that was committed before it was asked. */
+export type CertificateReader = Pick<BrokerDirectory, 'certificateStatus'>;
 
 export class RemoteDirectory implements BrokerDirectory {
   readonly #channel: ChannelToKeeper;
+  readonly #certificates: CertificateReader;
   readonly #listeners = new Set<(scope: PolicyScope) => void>();
 
-  constructor(channel: ChannelToKeeper) {
+  constructor(channel: ChannelToKeeper, certificates: CertificateReader) {
     this.#channel = channel;
+    this.#certificates = certificates;
   }
 
-  certificateStatus(serial: string): Promise<StatusForNode> {
-    return this.#channel.call('certificateStatus', serial);
+  certificateStatus(serial: string): Promise<CertificateStatus> {
+    return this.#certificates.certificateStatus(serial);
   }
 
   recordFirstUse(serial: string): Promise<boolean> {

@@ -4,6 +4,8 @@ import { Problem } from '@rollcall/protocol';
 import type { Subject } from '../access/acl.ts';
 import {
   type ClaimedSession,
+  type ClaimRefusal,
+  type ClaimRules,
   type EnqueueOptions,
   NoRoomError,
   RetainRefusedError,
@@ -21,6 +23,7 @@ interface ClaimingConnection {
   readonly connectionFacts: NodeClaim['connection'];
   /** The present one. */
   readonly subject: Subject;
+  readonly claimRules: ClaimRules;
 }
 
 export interface RemoteSessionsOptions {
@@ -70,20 +73,22 @@ export class RemoteSessions implements Sessions {
     return undefined;
   }
 
-  async claim({ rights: _, ...claim }: SessionClaim): Promise<ClaimedSession> {
+  async claim({ rights: _, ...claim }: SessionClaim): Promise<ClaimedSession | ClaimRefusal> {
     const { channel, memory, connectionOf, deliveredKeys } = this.#options;
     const connection = connectionOf(claim.clientId);
     if (connection === undefined)
       throw new Problem('internal', { reason: 'expected a connection that makes the claim' });
-    const state = await channel.call('claim', { ...claim, connection: connection.connectionFacts });
-    const { isPresent, isStored, subscriptions, sequence, recentKeys } = state;
+    const { connectionFacts, claimRules: rules } = connection;
+    const state = await channel.call('claim', { ...claim, connection: connectionFacts, rules });
+    if ('refusal' in state) return state;
+    const { isPresent, isStored, subscriptions, sequence, recentKeys, streams } = state;
     for (const key of recentKeys) deliveredKeys.add(key);
     const released = (own: RemoteRecord) => void this.#records.delete(own.claim);
     const record = new RemoteRecord(claim, state, { channel, memory, released });
     this.#records.set(record.claim, record);
     const { subject } = connection;
     if (subject !== claim.subject) channel.tell('subjectChanged', { claim: record.claim, subject });
-    return { isPresent, isStored, subscriptions, sequence, record };
+    return { isPresent, isStored, subscriptions, sequence, streams, record };
   }
 
   enqueue(message: Message, { owner, isInJournal, received }: EnqueueOptions): Promise<void> | undefined {

@@ -21,8 +21,10 @@ export interface StreamAdmission {
   /** Whether a device may send to a stream. If so, the device has the stream from then on. */
   admit(device: string, stream: string): boolean;
   readonly max: number;
-  /** In a node: has to resolve before a session of the device starts, because `admit()` is false until then. */
-  load?(device: string): Promise<void>;
+  /** What the device has; not in a node. */
+  of?(device: string): readonly string[];
+  /** In a node: the streams of a device whose session starts. `admit()` is false until then. */
+  load?(device: string, streams: readonly string[]): void;
   /** In a node: the session of the device ended. */
   release?(device: string): void;
 }

@@ -5,6 +5,7 @@
 
 import { ReasonCode } from '@rollcall/protocol';
 import type { AuthorizedConnection } from '../access/connection-authorizer.ts';
+import { refusalConnack } from '../access/refusal-explanations.ts';
 import type { BrokerContext } from '../broker-context.ts';
 import { longestSessionExpiry } from '../broker-limits.ts';
 import type { ClaimedSession } from '../keeper/sessions.ts';
@@ -58,12 +59,13 @@ export class SessionStarter {
   start(authorized: AuthorizedConnection): void {
     const { context, state, pipeline } = this.#options;
     const { limits, now } = context;
-    const { connection, connectPacket, subject, rights, clientId, address, serial, notAfter } = authorized;
+    const { connection, connectPacket, subject, rights, claimRules, clientId, address, serial, notAfter } = authorized;
     const session = new Session({
       facts: { subject, sequence: 0, clientId, address, serial, connectedAt: now(), notAfter },
       connection,
       connectPacket,
       rights,
+      claimRules,
       input: this.#input,
       listener: this.#listener,
     });
@@ -73,22 +75,28 @@ export class SessionStarter {
     connection.setOwner(session.input);
     session.input.startKeepAlive(effectiveKeepAlive(connectPacket, limits.keepalive));
     pipeline.storageShareLimiter.update(session);
-    session.accepting = this.#accept(session)
+    session.accepting = this.#accept(session, authorized)
       .catch((error: unknown) => session.storageFailed(error))
       .finally(() => {
         session.accepting = undefined;
       });
   }
 
-  async #accept(session: Session): Promise<void> {
+  async #accept(session: Session, { reportRefusal }: AuthorizedConnection): Promise<void> {
     const { pipeline } = this.#options;
     const { owner, subject, rights, connectPacket, sessionExpiryInterval } = session;
     const { clientId } = session.facts;
     const { cleanStart, will } = connectPacket;
     const claim = { clientId, owner, subject, rights, cleanStart, sessionExpiryInterval };
     const claimed = await pipeline.sessions.claim(claim);
+    if ('refusal' in claimed) {
+      if (session.isEnded) return; // The client is gone.
+      reportRefusal(claimed.refusal);
+      session.refuse(refusalConnack(claimed.refusal, connectPacket));
+      return;
+    }
     session.claimed(claimed);
-    if (subject.identity.kind === 'device') await pipeline.streams?.load?.(subject.identity.id);
+    if (subject.identity.kind === 'device') pipeline.streams?.load?.(subject.identity.id, claimed.streams ?? []);
     if (!session.isEnded) this.#reportConnected(session);
     // A connection is accepted only after its will is stored [MQTT-3.1.2-8].
     if (will !== undefined && !session.isEnded) await claimed.record.storeWill(will, session.subject);

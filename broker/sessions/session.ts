@@ -7,7 +7,7 @@ import { formatIdentity, type Identity } from '@rollcall/protocol';
 import type { Rights, Subject } from '../access/acl.ts';
 import type { DisconnectReason } from '../events.ts';
 import type { ConnectedClient } from '../keeper/connected-clients.ts';
-import type { ClaimedSession, SessionRecord } from '../keeper/sessions.ts';
+import type { ClaimedSession, ClaimRules, SessionRecord } from '../keeper/sessions.ts';
 import { AcknowledgementOrder, type AcknowledgementOrderListener } from '../mqtt/acknowledgement-order.ts';
 import type { MqttConnection } from '../mqtt/connection.ts';
 import { type DisconnectAbout, disconnectPacket } from '../mqtt/disconnect-reasons.ts';
@@ -45,6 +45,7 @@ export interface SessionOptions {
   readonly connection: MqttConnection;
   readonly connectPacket: ConnectPacket;
   readonly rights: Rights;
+  readonly claimRules: ClaimRules;
   readonly input: SessionInputOptions;
   readonly listener: SessionListener;
 }
@@ -56,6 +57,7 @@ export class Session implements AcknowledgementOrderListener, ConnectedClient {
   facts: SessionFacts;
   readonly connection: MqttConnection;
   readonly connectPacket: ConnectPacket;
+  readonly claimRules: ClaimRules;
   readonly input: SessionInput;
   readonly acknowledgements: AcknowledgementOrder;
   readonly subscriptions = new SessionSubscriptions();
@@ -95,11 +97,12 @@ export class Session implements AcknowledgementOrderListener, ConnectedClient {
   /** Number of the message that was last delivered: aedes delivers once for each matching filter. */
   #lastReceived = 0;
 
-  constructor({ facts, connection, connectPacket, rights, input, listener }: SessionOptions) {
+  constructor({ facts, connection, connectPacket, rights, claimRules, input, listener }: SessionOptions) {
     this.facts = facts;
     this.connection = connection;
     this.connectPacket = connectPacket;
     this.rights = rights;
+    this.claimRules = claimRules;
     this.sessionExpiryInterval = connectPacket.sessionExpiryInterval;
     this.#listener = listener;
     this.input = new SessionInput(this, input);
@@ -189,6 +192,13 @@ export class Session implements AcknowledgementOrderListener, ConnectedClient {
     this.facts = { ...this.facts, sequence: claimed.sequence };
     this.#claimed = claimed;
     this.usesQos2 = claimed.record.incoming.size > 0;
+  }
+
+  /** Its claim was refused, so it never was a session. Closes the connection after this CONNACK is sent. */
+  refuse(connack: Buffer | undefined): void {
+    this.recordReason('limit_exceeded');
+    this.connection.end(connack);
+    this.#finish();
   }
 
   /** CONNACK was sent: packets that were received meanwhile are processed, and queued messages are sent. */

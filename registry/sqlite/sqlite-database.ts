@@ -11,6 +11,7 @@ import {
   type FileKind,
   inspectDatabaseFile,
   openDatabaseFile,
+  openDatabaseToRead,
   storageProblem,
 } from '../../storage/index.ts';
 import type { RegistryDatabase } from '../database.ts';
@@ -27,6 +28,9 @@ const REGISTRY: Omit<FileKind, 'schema'> = {
 
 /** Page cache, at most: enough for the indexes of about 100,000 devices. */
 const CACHE_KIB = 65_536;
+
+/** The same of a reader in another thread, which looks up certificates alone. */
+const READER_CACHE_KIB = 8_192;
 
 export interface DatabaseOptions {
   readonly file: string;
@@ -117,6 +121,17 @@ export function inspectRegistry(file: string): void {
  */
 export function openDatabase({ file, now, isInspected = false }: DatabaseOptions): SqliteDatabase {
   return new SqliteDatabase(openRegistryFile(file, isInspected ? 'header' : 'every page'), now);
+}
+
+/** Another connection to a file that `openDatabase()` has opened, which only reads. Throws Problem `data_directory_unusable`. */
+export function openRegistryToRead(file: string, now: () => number): SqliteDatabase {
+  try {
+    const database = openDatabaseToRead(resolve(file));
+    database.pragma(`cache_size = -${READER_CACHE_KIB}`);
+    return new SqliteDatabase(database, now);
+  } catch (error) {
+    throw storageProblem(error);
+  }
 }
 
 /** The file itself, for a copy to another engine: as `openDatabase()`. The caller closes it. */

@@ -1,6 +1,6 @@
 /**
  * The limit on the streams of one device, in a node. The keeper has the streams of every device; a node has those of the devices that are
- * connected to it, so the limit is exact as long as a device is connected to one node. The owner awaits `load()` before a session starts.
+ * connected to it, so the limit is exact as long as a device is connected to one node. The owner calls `load()` before a session starts.
  */
 
 export interface NodeStreamsOptions {
@@ -15,19 +15,16 @@ export interface NodeStreamsOptions {
 export class NodeStreams {
   readonly max: number;
   readonly #options: NodeStreamsOptions;
-  /** Undefined while they are read. */
-  readonly #streams = new Map<string, string[] | undefined>();
+  readonly #streams = new Map<string, string[]>();
 
   constructor(options: NodeStreamsOptions) {
     this.max = options.max;
     this.#options = options;
   }
 
-  /** Rejects with Problem `unavailable` when the keeper is gone. */
-  async load(device: string): Promise<void> {
-    if (this.max === 0) return;
-    this.#streams.set(device, undefined);
-    await this.#read([device]);
+  /** `streams`: what the device has, at the keeper. */
+  load(device: string, streams: readonly string[]): void {
+    if (this.max > 0) this.#streams.set(device, [...streams]);
   }
 
   /** The device is connected here no more. */
@@ -49,7 +46,7 @@ export class NodeStreams {
 
   /** Streams were counted again: those without a message left. Devices that have as many as they may are read again. */
   async counted(): Promise<undefined> {
-    const full = [...this.#streams].filter(([, streams]) => streams !== undefined && streams.length >= this.max);
+    const full = [...this.#streams].filter(([, streams]) => streams.length >= this.max);
     if (full.length > 0) await this.#read(full.map(([device]) => device));
   }
 

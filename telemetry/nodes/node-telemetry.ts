@@ -46,7 +46,7 @@ function endedProblem(): Problem {
   return new Problem('internal', { reason: 'the worker of the journal ended' });
 }
 
-/** To be called in the turn in which the connection was received. */
+/** The ports of the connection are not in use before. */
 export function openNodeTelemetry({ connection, now, log }: NodeTelemetryOptions): NodeTelemetry {
   const { limits, maxStreams, shares: settings } = connection;
   const failed = (error: unknown, name: string) => log.error({ err: error, call: name }, 'a call of telemetry failed');
