@@ -110,6 +110,7 @@ export async function createClusterBroker(options: ClusterBrokerOptions): Promis
   });
   const inbox = new Inbox({
     ...{ database, nodes, commits, wakes, log },
+    outdated: (problem) => cluster.options.onOutdated?.(problem),
     apply: (message, from, number, isAdopted) => received.apply(message, from, number, isAdopted),
   });
   const adopt = adoptDead({ cluster, inbox, claims, load, routes, log });

@@ -9,6 +9,7 @@ export { type BrokerKeeper, type BrokerKeeperOptions, type NodeReport, openBroke
 export { type BrokerNode, type BrokerNodeOptions, createBrokerNode } from './broker-node.ts';
 export { hasSharedSessions, readSharedSessions, writeSharedSessions } from './cluster/copied-sessions.ts';
 export { type ClusterOptions, type OpenCluster, openCluster } from './cluster/open-cluster.ts';
+export { SESSION_TABLES } from './cluster/tables.ts';
 export { type ClusterBrokerOptions, createClusterBroker } from './cluster-broker.ts';
 export type { BrokerEvent, ConnectFailure, DisconnectReason } from './events.ts';
 export type { ChannelToKeeper, ChannelToNode, KeeperCalls, NodeCalls } from './nodes/node-calls.ts';

@@ -33,7 +33,10 @@ export interface NodeServerView {
   /** The name of its host; undefined for an older release. */
   readonly host: string | undefined;
   readonly roles: readonly string[];
+  /** Its release. */
   readonly version: string;
+  /** What it writes for other nodes, as a number that grows with releases. */
+  readonly protocol: number;
   readonly startedAt: number;
   /** Sessions, and connections that are no session yet. */
   readonly connections: number;

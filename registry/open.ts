@@ -46,6 +46,7 @@ export type { CopiedTable } from './copy/copied-table.ts';
 export { auditFault, copyRegistry, digestRegistry, type TableDigest } from './copy/copy-registry.ts';
 export { PostgresRegistryRows } from './copy/postgres-registry.ts';
 export { SqliteRegistryRows } from './copy/sqlite-registry.ts';
+export { registryTables } from './postgres/tables.ts';
 export { inspectRegistry } from './sqlite/sqlite-database.ts';
 
 export interface RegistryOptions extends RegistryRules {
@@ -75,7 +76,9 @@ export async function openRegistry(options: RegistryOptions): Promise<Registry> 
   return registryOn(openDatabase(options), createListeners(options.log, undefined), options);
 }
 
-export interface PostgresRegistryOptions extends RegistryRules, Pick<ChangeLogOptions, 'database' | 'wakes' | 'node'> {
+export interface PostgresRegistryOptions
+  extends RegistryRules,
+    Pick<ChangeLogOptions, 'database' | 'wakes' | 'node' | 'outdated'> {
   /** The nodes beside this one, whose confirmation a revocation waits for; none without it. */
   readonly others?: ChangeLogOptions['others'];
   /** How long it waits for them, milliseconds; 1 s without it. */

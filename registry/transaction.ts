@@ -43,12 +43,14 @@ export type LockKind = (typeof LOCKS)[number];
 export class DecidedMeanwhile extends Error {}
 
 /** Committed changes that listeners hear of (`registry/listeners.ts`). */
-export type ChangeKind =
-  | 'revocation'
-  | 'revocation of a certificate'
-  | 'device change'
-  | 'policy change'
-  | 'operator access';
+export const CHANGE_KINDS = [
+  'revocation',
+  'revocation of a certificate',
+  'device change',
+  'policy change',
+  'operator access',
+] as const;
+export type ChangeKind = (typeof CHANGE_KINDS)[number];
 
 export interface Transaction {
   /** Milliseconds since the epoch; the same for everything that happens in this transaction. */

@@ -68,8 +68,9 @@ export function connectRegistryChangeHandlers({
   async function reauthorize(identity: Extract<Identity, { readonly kind: 'device' }>): Promise<TerminationReport> {
     const device = await registry.findDevice(identity.id);
     if (device === undefined || device.status === 'revoked') return broker.disconnect(identity, 'revoked');
-    if (device.status === 'suspended') return broker.disconnect(identity, 'suspended');
     const { group, labels, status } = device;
+    // Also one that a newer release of another node has set.
+    if (status !== 'active' && status !== 'quarantined') return broker.disconnect(identity, 'suspended');
     const subject: Subject = { identity, group, labels, ...(status === 'quarantined' && { isQuarantined: true }) };
     return broker.reauthorize(subject);
   }

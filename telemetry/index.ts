@@ -11,6 +11,7 @@ export { type NodeTelemetry, openNodeTelemetry } from './nodes/node-telemetry.ts
 export { openPostgresTelemetry } from './open-postgres.ts';
 export { type Position, parsePosition, positionNumber } from './position.ts';
 export type { LaneTelemetry, PostgresTelemetryOptions } from './postgres/open.ts';
+export { journalTables } from './postgres/tables.ts';
 export { openJournalWithReserve } from './reserve/journal-with-reserve.ts';
 export { inspectReserve, RESERVED_FILE } from './reserve/reserved-messages.ts';
 export { isLoopback } from './sinks/loopback.ts';

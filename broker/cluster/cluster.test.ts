@@ -164,4 +164,33 @@ describeWithClients('brokers over one PostgreSQL', ['postgres'], () => {
     await expect.poll(() => payloads(fresh.packets)).toEqual(['after', 'later']);
     expect(old.packets.filter(({ messageId }) => messageId === 9)).toEqual([]);
   });
+
+  it('pass over fields of a newer release, and leave a message of an unknown kind to a node that knows it', async () => {
+    const { database, a, b } = await start();
+    const reader = await a.test.connectDevice('dev-1');
+    await reader.subscribe(subscription);
+    await expect.poll(() => b.test.broker.reachability('dev-1', topic)).toBe('stored');
+    const message = { topic, qos: 1, retain: false, dup: false, properties: null, urgency: 7 };
+    const known = { kind: 'message', message, owner: 'service/ops', ofNextRelease: { some: 'thing' } };
+    const send = (number: number, about: unknown, payload: string) =>
+      database.execute(`INSERT INTO node_messages VALUES ('a', 'next', $1, $2, $3)`, [
+        ...[number, JSON.stringify(about), Buffer.from(payload)],
+      ]);
+    await send(1, known, 'hello');
+    await expect.poll(() => payloads(reader.packets)).toEqual(['hello']);
+    expect(a.outdated).toEqual([]);
+
+    await send(2, known, 'second');
+    await send(3, { kind: 'of the next release', clientId: 'dev-1' }, 'unknown');
+    await send(4, known, 'later');
+    await expect
+      .poll(() => a.outdated)
+      .toMatchObject([{ code: 'node_outdated', reason: 'expected message 3 of next of a known kind' }]);
+    expect(payloads(reader.packets)).toEqual(['hello', 'second']);
+    // What came before it is applied and told; it and what follows are there for a node that adopts what this one had.
+    const left = await database.query(`SELECT number FROM node_messages WHERE to_node = 'a' ORDER BY number`);
+    expect(left.rows).toEqual([{ number: 3 }, { number: 4 }]);
+    const told = await database.query(`SELECT number FROM node_cursors WHERE to_node = 'a' AND from_node = 'next'`);
+    expect(told.rows).toEqual([{ number: 2 }]);
+  });
 });

@@ -3,6 +3,7 @@
  * commit as what a message changes. Also those for nodes that are dead, whose sessions this node has adopted.
  */
 
+import { Problem } from '@rollcall/protocol';
 import type { Logger } from 'pino';
 import type { Wakes } from '../../storage/index.ts';
 import type { PostgresDatabase } from '../../storage/postgres/index.ts';
@@ -16,6 +17,8 @@ export interface InboxOptions {
   readonly commits: ClusterCommits;
   readonly wakes: Wakes;
   readonly log: Logger;
+  /** Another node sent something of a kind that this release does not know: this node must not go on. Called once, with Problem `node_outdated`. */
+  readonly outdated: (problem: Problem) => void;
   /** Called in order, synchronously. */
   readonly apply: (message: NodeMessage, from: string, number: number, isAdopted: boolean) => void;
 }
@@ -95,19 +98,36 @@ export class Inbox {
     this.#cursors.set(inbox, new Map(rows.map(({ from_node: from, number }) => [from, number])));
   }
 
+  /** It may be a message that is acknowledged: it stays for a node that knows it, which adopts what this one had. */
+  #stopAt({ from_node: from, number }: MessageRow): Problem {
+    const problem = new Problem('node_outdated', {
+      reason: `expected message ${number} of ${from} of a known kind`,
+      hint: 'upgrade this node to the release of the others',
+    });
+    if (!this.#isClosed) this.#options.outdated(problem);
+    this.#isClosed = true;
+    return problem;
+  }
+
   async #readPiece(inbox: string): Promise<number> {
-    const { database, nodes, commits, apply, log } = this.#options;
+    const { database, nodes, commits, apply } = this.#options;
     const { rows } = await database.query<MessageRow>(READ, [inbox]);
     const cursors = this.#cursors.get(inbox) as Map<string, number>;
     const advanced = new Set<string>();
-    for (const { from_node: from, number, about, payload } of rows) {
+    let unknown: MessageRow | undefined;
+    for (const row of rows) {
+      const { from_node: from, number, about, payload } = row;
+      const isNew = number > (cursors.get(from) ?? 0);
+      const message = isNew ? decodeNodeMessage(about, payload) : undefined;
+      if (isNew && message === undefined) {
+        unknown = row;
+        break;
+      }
       advanced.add(from);
       // A row of a batch that was written again after it was applied, or one whose removal is not written yet.
-      if (number <= (cursors.get(from) ?? 0)) continue;
+      if (message === undefined) continue;
       cursors.set(from, number);
-      const message = decodeNodeMessage(about, payload);
-      if (message === undefined) log.warn({ from, number }, 'a message of another release was passed over');
-      else apply(message, from, number, inbox !== nodes.name);
+      apply(message, from, number, inbox !== nodes.name);
     }
     for (const from of advanced) {
       const number = cursors.get(from) ?? 0;
@@ -116,6 +136,7 @@ export class Inbox {
     }
     // Read again only after the removal is stored.
     if (advanced.size > 0) await commits.durable();
+    if (unknown !== undefined) throw this.#stopAt(unknown);
     return rows.length;
   }
 }

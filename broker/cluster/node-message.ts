@@ -53,7 +53,7 @@ export function encodeNodeMessage(sent: NodeMessage): { readonly about: string; 
   return { about: JSON.stringify(about), payload };
 }
 
-/** Undefined for a kind that a newer release sends. */
+/** Undefined for a kind that a newer release sends. Fields of a newer release are passed over. */
 export function decodeNodeMessage(about: string, payload: Buffer): NodeMessage | undefined {
   const sent = JSON.parse(about) as NodeMessage;
   if (sent.kind === 'message') {

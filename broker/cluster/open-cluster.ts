@@ -4,6 +4,7 @@
  */
 
 import { setTimeout as delay } from 'node:timers/promises';
+import type { Problem } from '@rollcall/protocol';
 import type { Wakes } from '../../storage/index.ts';
 import { migrate } from '../../storage/postgres/index.ts';
 import { SESSION_STORE_LIMITS } from '../session-store/open-session-store.ts';
@@ -21,6 +22,8 @@ export interface ClusterOptions extends ClusterNodesOptions {
   readonly wakes: Wakes;
   /** Resolves when what sessions of this node have sent is stored or refused: before another node gets one of them. */
   readonly telemetrySettled: () => Promise<void>;
+  /** Another node sent something that this release does not know: this node has to end. Called once. */
+  readonly onOutdated?: ((problem: Problem) => void) | undefined;
   readonly limits?: Partial<SessionStoreLimits>;
   /** Milliseconds since the epoch. */
   readonly now: () => number;

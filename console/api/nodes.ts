@@ -26,7 +26,8 @@ const nodeView = z.object({
     .object({
       host: z.string().optional().describe('name of its host'),
       roles: z.array(z.string()),
-      version: z.string(),
+      version: z.string().describe('its release'),
+      protocol: z.int().describe('what it writes for other nodes: a number that grows with releases'),
       startedAt: time,
       connections: z.int().describe('sessions, and connections that are no session yet'),
       skewMs: z.int().describe("the database's clock minus that of the node"),

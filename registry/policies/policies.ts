@@ -17,6 +17,13 @@ import { findPolicyText, POLICY_REMOVED, POLICY_SET } from './policy-versions.ts
 /** Characters of JSON; the audit entry contains the whole document. */
 const MAX_DOCUMENT_LENGTH = 65_536;
 
+const VERBS: readonly string[] = [
+  'connect',
+  'publish',
+  'subscribe',
+  'receive',
+  'retain',
+] satisfies (keyof PolicyDocument)[];
 const SCOPE = /^(group|service)\/(.+)$/;
 
 export interface SetPolicy {
@@ -160,6 +167,10 @@ function readDocument(value: unknown, problem: (text: string) => Problem): Polic
     if (Array.isArray(entries) && entries.every((entry) => typeof entry === 'string')) return entries;
     throw problem(`expected "${verb}" to be a list of texts`);
   };
+  // What a newer release means by it could forbid something.
+  const unknown = Object.keys(document ?? {}).filter((name) => !VERBS.includes(name));
+  if (unknown.length > 0)
+    throw problem(`expected only ${VERBS.join(', ')}, found ${JSON.stringify(unknown[0]?.slice(0, 64))}`);
   return {
     connect: list('connect'),
     publish: list('publish'),

@@ -200,4 +200,35 @@ describeWithClients('the nodes of one registry', ['postgres'], () => {
     await vi.waitFor(async () => expect(await registries.count('registry_changes')).toBe(1));
     await vi.waitFor(async () => expect(await registries.count('change_confirmations')).toBe(2));
   });
+
+  it('that do not know a kind of change confirm neither it nor what follows, and are told to end', async () => {
+    const told: unknown[] = [];
+    const { fleet, one, other } = await nodes({ confirmWithin: 1, outdated: (problem) => told.push(problem) });
+    await fleet.enroll('pump-1');
+    const heard = heardBy(other);
+    const publish = (kind: string, change: unknown) =>
+      registries.askAsServer(
+        `INSERT INTO registry_changes (kind, node, change, at, subject)
+         VALUES ('${kind}', 'next', '${JSON.stringify(change)}', ${fleet.now}, 'device/pump-1')`,
+      );
+    // A field more of a change that is known.
+    await publish('policy change', 'group/default');
+    await publish('device change', { device: 'pump-1', operation: 'disconnect', status: 'active', ofNextRelease: 1 });
+    await other.changesHeard();
+    expect(heard).toMatchObject([
+      ['policy', 'group/default'],
+      ['device', { operation: 'disconnect' }],
+    ]);
+
+    await publish('of the next release', { device: 'pump-1' });
+    const [revoked] = await one.applyDeviceOperation([device('pump-1')], REVOKE, OPERATOR);
+    await expect(other.changesHeard()).rejects.toMatchObject({
+      code: 'node_outdated',
+      reason: expect.stringMatching(/^expected change \d+ of next of a known kind, found "of the next release"$/),
+    });
+    await vi.waitFor(() => expect(told).toMatchObject([{ code: 'node_outdated' }, { code: 'node_outdated' }]));
+    expect(heard).toHaveLength(2);
+    expect(revoked?.nodes).toEqual([confirmedBy('a'), { name: 'b', state: 'late' }]);
+    expect(await other.lastDeviceChange(device('pump-1'))).toMatchObject({ operation: 'revoke' });
+  });
 });

@@ -11,7 +11,7 @@ import { formatIdentity, type Identity, Problem } from '@rollcall/protocol';
 import type { PostgresTransaction } from '../../storage/postgres/index.ts';
 import type { ChangeOutcome, KnownChange, OtherNodes } from '../database.ts';
 import { mergeOutcomes, type NodeOutcome } from '../node-outcome.ts';
-import type { ChangeKind } from '../transaction.ts';
+import { CHANGE_KINDS, type ChangeKind } from '../transaction.ts';
 import { type CommittedChange, Confirmations, type ConfirmationsOptions } from './confirmations.ts';
 import { SingleRun } from './single-run.ts';
 
@@ -21,7 +21,10 @@ export interface PublishedChange {
   readonly change: unknown;
 }
 
-export type ChangeLogOptions = ConfirmationsOptions;
+export interface ChangeLogOptions extends ConfirmationsOptions {
+  /** Another node made a change of a kind that this release does not know: this node must not go on. Called once, with Problem `node_outdated`. */
+  readonly outdated?: ((problem: Problem) => void) | undefined;
+}
 
 /** Tells the listeners of this node. Returns what they report. */
 export type TellListeners = (kind: ChangeKind, change: unknown) => Promise<readonly unknown[]>;
@@ -52,7 +55,8 @@ const LAST = {
 
 interface ChangeRow {
   readonly position: number;
-  readonly kind: ChangeKind;
+  /** One of `CHANGE_KINDS`, or of a newer release. */
+  readonly kind: string;
   readonly node: string;
   readonly change: string;
 }
@@ -71,6 +75,7 @@ export class ChangeLog implements OtherNodes {
   #tell: TellListeners = async () => [];
   #unsubscribe: () => void = () => {};
   #cursor = 0;
+  #outdated: Problem | undefined;
   #prunedAt = 0;
 
   constructor(options: ChangeLogOptions) {
@@ -90,13 +95,14 @@ export class ChangeLog implements OtherNodes {
   }
 
   /**
-   * Resolves when the listeners have heard of all that other nodes have committed until now. Throws Problem `unavailable` and what the
-   * database throws.
+   * Resolves when the listeners have heard of all that other nodes have committed until now. Throws Problem `unavailable`, `node_outdated`
+   * and what the database throws.
    */
   async caughtUp(): Promise<void> {
     const { rows } = await this.#options.database.query<{ position: number }>(NEWEST);
     const newest = rows[0]?.position ?? 0;
     if (this.#cursor < newest) await this.#reading.request();
+    if (this.#outdated !== undefined) throw this.#outdated;
     if (this.#cursor < newest) throw new Problem('unavailable', { reason: 'changes of other nodes were not read' });
     await Promise.all(this.#telling);
   }
@@ -156,7 +162,8 @@ export class ChangeLog implements OtherNodes {
   async lastChangeOf(subject: string): Promise<KnownChange | undefined> {
     const { rows } = await this.#options.database.query<ChangeRow & { readonly at: number }>(LAST, [subject]);
     const [row] = rows;
-    if (row === undefined) return undefined;
+    // What a newer release did, this one cannot say.
+    if (row === undefined || !isKnown(row.kind)) return undefined;
     const nodes = await this.#confirmations.knownOf(row);
     return { kind: row.kind, change: JSON.parse(row.change), at: row.at, nodes: mergeOutcomes([nodes]) };
   }
@@ -168,9 +175,10 @@ export class ChangeLog implements OtherNodes {
 
   async #read(): Promise<void> {
     const { database, node } = this.#options;
-    for (;;) {
+    while (this.#outdated === undefined) {
       const { rows } = await database.query<ChangeRow>(READ, [this.#cursor]);
       for (const row of rows) {
+        if (!isKnown(row.kind)) return this.#stopAt(row);
         if (row.node !== node || this.#isUntold(row)) this.#begin(this.#tellAndConfirm(row));
         this.#cursor = row.position;
       }
@@ -192,9 +200,18 @@ export class ChangeLog implements OtherNodes {
     void telling.finally(() => this.#telling.delete(telling));
   }
 
+  /** Who may connect may depend on it: it is neither passed over nor confirmed, and neither is what came later. */
+  #stopAt({ position, kind, node }: ChangeRow): void {
+    this.#outdated = new Problem('node_outdated', {
+      reason: `expected change ${position} of ${node} of a known kind, found ${JSON.stringify(kind)}`,
+      hint: 'upgrade this node to the release of the others',
+    });
+    this.#options.outdated?.(this.#outdated);
+  }
+
   /** A node whose listener failed confirms nothing; `Listeners` has logged why. */
   async #tellAndConfirm({ position, kind, change }: ChangeRow): Promise<void> {
-    const reports = await this.#tell(kind, JSON.parse(change)).catch(() => undefined);
+    const reports = await this.#tell(kind as ChangeKind, JSON.parse(change)).catch(() => undefined);
     if (reports !== undefined) this.#confirmations.confirm(position, reports);
   }
 
@@ -208,6 +225,10 @@ export class ChangeLog implements OtherNodes {
       [now() - KEPT_MS],
     );
   }
+}
+
+function isKnown(kind: string): kind is ChangeKind {
+  return (CHANGE_KINDS as readonly string[]).includes(kind);
 }
 
 /** Whose sessions a change concerns: one of a device, or the holder of a certificate. */

@@ -26,7 +26,7 @@ export async function openClusterStores(
   const ofRegistry = database.apart({});
   const registry = opened.add(
     await openPostgresRegistry({
-      ...{ database: ofRegistry, wakes, node, others: () => othersBeside(cluster) },
+      ...{ database: ofRegistry, wakes, node, others: () => othersBeside(cluster), outdated: cluster.lose },
       databaseNow: () => Math.round(now() + cluster.skew().skew),
       ...registryRules(context),
     }).catch(async (error: unknown) => {
@@ -70,6 +70,7 @@ export async function openClusterStores(
   const sessions = opened.add(
     await openCluster({
       ...{ database, wakes, node, monotonic: cluster.clock, heardAt: cluster.heardAt, onSuperseded: cluster.lose },
+      onOutdated: cluster.lose,
       telemetrySettled: () => telemetry.settled(),
       fenceOff: (transaction, dead) => telemetry.fenceOff(transaction, dead),
       ...sessionRules(context),

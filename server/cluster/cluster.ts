@@ -16,12 +16,10 @@ import {
 } from '../../storage/index.ts';
 import {
   type ClockSkew,
-  CURSOR_TABLES,
-  LEASE_TABLES,
+  FLEET_PROTOCOL,
+  type FleetProtocol,
   LeaseTable,
   type ListedNode,
-  migrate,
-  NODE_TABLES,
   NodeLease,
   type NodeOrder,
   NodeRecords,
@@ -29,18 +27,26 @@ import {
   PostgresDatabase,
   PostgresWakes,
   Singletons,
-  STORE_NOTE_TABLES,
+  type TableSet,
+  versionsOf,
 } from '../../storage/postgres/index.ts';
 import type { Config } from '../config/config.ts';
 import { EMBEDDED_STORE } from '../config/store-config.ts';
 import { configuredStore } from '../config/store-settings.ts';
 import { wakesSettings } from '../config/wakes-settings.ts';
 import { expectUsableSharedStore } from '../migration/usable-store.ts';
+import { fleetTables } from './fleet-tables.ts';
+import { Neighbours } from './neighbours.ts';
 import { type NodeCounts, ORDERS, type OrderHandler, OwnRecord } from './own-record.ts';
 
 export interface ClusterOptions {
   readonly config: Pick<Config, 'store' | 'node'>;
+  /** Its release. */
   readonly version: string;
+  /** What its release speaks with other nodes; `FLEET_PROTOCOL` without it. */
+  readonly protocol?: FleetProtocol;
+  /** All tables of its release; `fleetTables()` without it. */
+  readonly tables?: readonly TableSet[];
   /** Milliseconds since the epoch. */
   readonly now: () => number;
   readonly log: Logger;
@@ -65,8 +71,13 @@ export interface Cluster {
    * when that was before.
    */
   onLost(listener: (problem: Problem) => void): void;
-  /** Others have taken over the sessions of this node. */
+  /** Others have taken over the sessions of this node, or its release is too old. */
   lose(problem: Problem): void;
+  /**
+   * For a node that others may have gone on without: throws Problem `database_newer` or `node_release_too_far` when its release cannot be used
+   * any more, and what the database throws.
+   */
+  expectCompatible(): Promise<void>;
   /** All of the fleet, also those that are gone. */
   nodes(): Promise<readonly ListedNode[]>;
   /** Its process ends at its next heartbeat, and none of this name starts until it joins again. False: there is none of this name. */
@@ -116,9 +127,11 @@ export function nodeNameOf({ node }: Pick<Config, 'node'>, host: string = hostna
 
 /**
  * Waits up to a second for the name when its former process was killed. Throws Problem `node_exists`, `node_removed`, `store_moved`,
- * `store_unfinished` or `store_in_use`, what the configuration is refused for, and what the database throws.
+ * `store_unfinished`, `store_in_use`, `database_newer`, `upgrade_blocked` or `node_release_too_far`, what the configuration is refused for,
+ * and what the database throws.
  */
-export async function openCluster({ config, version, now, log }: ClusterOptions): Promise<Cluster> {
+export async function openCluster(options: ClusterOptions): Promise<Cluster> {
+  const { config, version, protocol = FLEET_PROTOCOL, tables = fleetTables(), now, log } = options;
   const node = nodeNameOf(config);
   const nats = wakesSettings(config.store.wakes, config.store.schema, now);
   const database = new PostgresDatabase({
@@ -127,14 +140,14 @@ export async function openCluster({ config, version, now, log }: ClusterOptions)
     onPrimary: ({ host, port }) => log.info({ host, port }, 'connected to the primary of the database'),
   });
   try {
-    return await openNode({ database, nats, node, roles: config.node.roles, version, now, log });
+    return await openNode({ database, nats, node, roles: config.node.roles, version, protocol, tables, now, log });
   } catch (error) {
     await database.close();
     throw error;
   }
 }
 
-interface NodeOptions extends Pick<ClusterOptions, 'version' | 'now' | 'log'> {
+interface NodeOptions extends Required<Pick<ClusterOptions, 'version' | 'protocol' | 'tables' | 'now' | 'log'>> {
   readonly database: PostgresDatabase;
   /** What carries wakes instead of the database. */
   readonly nats: NatsWakesSettings | undefined;
@@ -142,9 +155,11 @@ interface NodeOptions extends Pick<ClusterOptions, 'version' | 'now' | 'log'> {
   readonly roles: Config['node']['roles'];
 }
 
-async function openNode({ database, nats, node, roles, version, now, log }: NodeOptions): Promise<Cluster> {
+async function openNode(options: NodeOptions): Promise<Cluster> {
+  const { database, nats, node, roles, version, protocol, tables, now, log } = options;
   await database.check();
-  for (const tables of [LEASE_TABLES, NODE_TABLES, CURSOR_TABLES, STORE_NOTE_TABLES]) await migrate(database, tables);
+  const neighbours = new Neighbours({ database, node, protocol, tables });
+  await neighbours.prepareLease();
   const clock = suspensionAwareClock();
   const records = new NodeRecords(database, node, clock);
   const removed = () => new Problem('node_removed', { reason: `node ${node} was removed` });
@@ -174,11 +189,19 @@ async function openNode({ database, nats, node, roles, version, now, log }: Node
       records.isRemoved(node).then(told, () => told(false));
     },
   });
-  // A migration looks for nodes after it has its lease, and a node for a migration after it has its own: one of them finds the other.
-  await expectUsableSharedStore(database, node, clock).catch(async (error: unknown) => {
-    await lease.release();
-    throw error;
-  });
+  const unlessRefused = (checked: Promise<void>): Promise<void> =>
+    checked.catch(async (error: unknown) => {
+      await lease.release();
+      throw error;
+    });
+  await unlessRefused(
+    (async () => {
+      await neighbours.prepare();
+      // A migration looks for nodes after it has its lease, and a node for a migration after it has its own: one of them finds the other.
+      await expectUsableSharedStore(database, node, clock);
+      await neighbours.expectBeside();
+    })(),
+  );
   listeners.add((liveness) => {
     if (liveness === 'alive') failing.ended();
   });
@@ -196,8 +219,14 @@ async function openNode({ database, nats, node, roles, version, now, log }: Node
     onFailure: (error) => failing.failed(error, 'leases were not renewed'),
   });
   const record = await OwnRecord.open({
-    ...{ records, database, wakes, node, roles, version, now },
+    ...{ records, database, wakes, node, roles, version, protocol, tables: versionsOf(tables), now },
     failed: (error) => failing.failed(error, 'this node could not tell others of itself'),
+  });
+  await unlessRefused(neighbours.expectBeside()).catch(async (error: unknown) => {
+    record.close();
+    await singletons.close();
+    await wakes.close();
+    throw error;
   });
   warnOfSkew(record.skew, log);
   // It was removed while it waited for its name.
@@ -213,6 +242,7 @@ async function openNode({ database, nats, node, roles, version, now, log }: Node
     },
     onLost: (listener) => void lost.promise.then(listener),
     lose: lost.resolve,
+    expectCompatible: () => neighbours.expectCompatible(),
     nodes: () => records.list(),
     remove: (name) => records.remove(name, now()),
     admit: (name, joinedAs) => records.admit(name, joinedAs, now()),

@@ -113,7 +113,7 @@ function isServing({ state, server }: NodeView): boolean {
 }
 
 function viewOf(node: ListedNode): NodeView {
-  const { name, sessions, connections, busy, roles, version, startedAt, skew, host, liveness } = node;
+  const { name, sessions, connections, busy, roles, version, protocol, startedAt, skew, host, liveness } = node;
   const isHeard = liveness.state === 'alive';
   const closedBy = liveness.state === 'deaf' ? liveness.closedBy : undefined;
   return {
@@ -122,7 +122,7 @@ function viewOf(node: ListedNode): NodeView {
     sessions: liveness.state === 'gone' ? 0 : sessions,
     eventLoopBusy: isHeard ? busy : undefined,
     server: {
-      ...{ host, roles, version, startedAt, skewMs: skew, closedBy },
+      ...{ host, roles, version, protocol: protocol.number, startedAt, skewMs: skew, closedBy },
       connections: liveness.state === 'gone' ? 0 : connections,
     },
   };

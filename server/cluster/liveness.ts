@@ -1,6 +1,6 @@
 /**
- * Has the broker of a node act only while others know that the node is there. A node that is heard again first looks whether its sessions are
- * still its own, and does what follows from the changes that it missed, so that nothing of a device that was revoked meanwhile is acknowledged
+ * Has the broker of a node act only while others know that the node is there. A node that is heard again first looks whether its release may
+ * still be used and its sessions are still its own, and does what follows from the changes that it missed, so that nothing of a device that was revoked meanwhile is acknowledged
  * or delivered.
  */
 
@@ -13,7 +13,7 @@ import type { Liveness } from '../../storage/index.ts';
 import type { Cluster } from './cluster.ts';
 
 export interface LivenessOptions {
-  readonly cluster: Pick<Cluster, 'liveness' | 'onLiveness'>;
+  readonly cluster: Pick<Cluster, 'liveness' | 'onLiveness' | 'onLost' | 'lose' | 'expectCompatible'>;
   readonly broker: Pick<NodeBroker, 'setDeaf' | 'closeSessions'>;
   readonly registry: Pick<SharedRegistry, 'changesHeard'>;
   /** Throws Problem `node_superseded` when other nodes have taken over the sessions of this one, and what the database throws. */
@@ -24,6 +24,8 @@ export interface LivenessOptions {
 }
 
 const RETRY_EVERY_MS = 250;
+/** Its release cannot be used any more: nothing that it reads helps. */
+const TOO_OLD = ['node_outdated', 'node_release_too_far', 'database_newer'];
 
 /** Returns a function that ends it. */
 export function connectLiveness(options: LivenessOptions): () => void {
@@ -35,12 +37,14 @@ export function connectLiveness(options: LivenessOptions): () => void {
     const own = changes;
     while (own === changes) {
       try {
+        await cluster.expectCompatible();
         await expectOwn();
         await registry.changesHeard();
         if (own === changes && cluster.liveness() === 'alive') broker.setDeaf(false);
         return;
       } catch (error) {
         if (error instanceof Problem && error.code === 'node_superseded') return broker.closeSessions();
+        if (error instanceof Problem && TOO_OLD.includes(error.code)) return cluster.lose(error);
         log.warn({ err: error }, 'changes of other nodes could not be read; this node stays deaf');
         await delay(retryEvery, undefined, { ref: false });
       }
@@ -58,9 +62,18 @@ export function connectLiveness(options: LivenessOptions): () => void {
     broker.closeSessions();
   };
   const stop = cluster.onLiveness(apply);
+  let isStopped = false;
+  // What a newer node has decided may concern any session.
+  cluster.onLost(({ code }) => {
+    if (isStopped || !TOO_OLD.includes(code)) return;
+    changes += 1;
+    broker.setDeaf(true);
+    broker.closeSessions();
+  });
   if (cluster.liveness() !== 'alive') apply(cluster.liveness());
   return () => {
     changes += 1;
+    isStopped = true;
     stop();
   };
 }

@@ -4,9 +4,11 @@
  */
 
 import { hostname } from 'node:os';
+import { Problem } from '@rollcall/protocol';
 import type { Wakes } from '../../storage/index.ts';
 import {
   type ClockSkew,
+  type FleetProtocol,
   measureClockSkew,
   type NodeOrder,
   type NodeRecords,
@@ -20,6 +22,9 @@ export interface OwnRecordOptions {
   readonly node: string;
   readonly roles: readonly string[];
   readonly version: string;
+  readonly protocol: FleetProtocol;
+  /** The version of its code for each set of tables. */
+  readonly tables: Readonly<Record<string, number>>;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
   readonly failed: (error: unknown) => void;
@@ -88,11 +93,21 @@ export class OwnRecord {
   }
 
   async #save(): Promise<void> {
-    const { records, database, node, roles, version, now } = this.#options;
+    const { records, database, node, roles, version, protocol, tables, now } = this.#options;
     this.skew = await measureClockSkew(database, now);
     const busy = this.#busy();
     const order = await records.save({
-      ...{ name: node, roles, version, busy, startedAt: this.#startedAt, skew: this.skew.skew, host: hostname() },
+      ...{
+        protocol,
+        tables,
+        name: node,
+        roles,
+        version,
+        busy,
+        startedAt: this.#startedAt,
+        skew: this.skew.skew,
+        host: hostname(),
+      },
       ...{ ...this.counts(), drainedSince: this.drainedSince, ordersDone: this.#done },
     });
     if (order !== undefined && this.#working !== order.number) void this.#carryOut(order.number, order);
@@ -113,8 +128,16 @@ export class OwnRecord {
     const handler = this.#handler;
     if (handler === undefined) return;
     this.#working = number;
+    // Not done, so that the operator is told.
+    if (!isKnown(order))
+      return this.#options.failed(new Problem('node_outdated', { reason: 'an order of an unknown kind' }));
     await handler(order).catch(this.#options.failed);
     this.#done = Math.max(this.#done, number);
     await this.save().catch(this.#options.failed);
   }
+}
+
+/** One of a newer release may be of another kind. */
+function isKnown({ kind }: { readonly kind: string }): boolean {
+  return kind === 'drain' || kind === 'undrain';
 }

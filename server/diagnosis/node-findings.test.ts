@@ -43,6 +43,7 @@ const SERVER = {
   version: '1',
   startedAt: 0,
   connections: 0,
+  protocol: 1,
   skewMs: 0,
   closedBy: undefined,
 };

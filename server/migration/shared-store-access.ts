@@ -6,6 +6,7 @@ import { Problem } from '@rollcall/protocol';
 import { DEAF_AFTER_MS, EXPIRED_AFTER_MS, suspensionAwareClock } from '../../storage/index.ts';
 import {
   CURSOR_TABLES,
+  expectNoNewerTables,
   LEASE_TABLES,
   LeaseTable,
   migrate,
@@ -16,6 +17,7 @@ import {
   type SingletonTerm,
   STORE_NOTE_TABLES,
 } from '../../storage/postgres/index.ts';
+import { fleetTables } from '../cluster/fleet-tables.ts';
 import type { Config } from '../config/config.ts';
 import { configuredStore } from '../config/store-settings.ts';
 import { MIGRATION_LEASE } from './usable-store.ts';
@@ -60,7 +62,7 @@ export function sharedStoreName({ url, schema }: Config['store']): string {
   return `${url} (schema ${schema})`;
 }
 
-/** Throws Problem `store_in_use` while nodes or another migration use it, what the database throws, and what `use` throws. */
+/** Throws Problem `store_in_use` while nodes or another migration use it, `database_newer` for tables of a newer release, what the database throws, and what `use` throws. */
 export async function withSharedStore<Value>(
   options: SharedStoreOptions,
   use: (store: SharedStoreAccess) => Promise<Value>,
@@ -86,6 +88,7 @@ async function openSharedStore({ store, now, waiting }: SharedStoreOptions): Pro
     singletons = opened;
     const term = await takeLease(opened, waiting);
     await untilNoNode(new LeaseTable(options), waiting);
+    await expectNoNewerTables(database, fleetTables());
     return {
       database,
       name: sharedStoreName(store),

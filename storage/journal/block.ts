@@ -5,7 +5,7 @@
  *   0  source (a device and a stream of it, by its number in the segment); 0: removed
  *   1  received at, ms since the epoch, the low 32 bits
  *   2  how many bytes of `data`
- *   3  received at, the bits above, from bit 16; bits 10 and 11: payload format indicator plus one, 0 when not sent; bit 9: there are
+ *   3  received at, the bits above, from bit 16; bits 12 to 15 and 2 to 7: 0, so that a later format can set them; bits 10 and 11: payload format indicator plus one, 0 when not sent; bit 9: there are
  *      properties before the payload (`message-properties.ts`); bit 8: the bytes begin with extras; bits 0 and 1: QoS
  *
  * Extras: device time and sequence (64-bit floats, NaN when not sent), length of key and content type (16 bits each), both texts. The
@@ -30,6 +30,8 @@ const HAS_PROPERTIES = 0x200;
 const FORMAT_SHIFT = 10;
 const FORMAT = 0x3;
 const QOS = 0x3;
+/** Of formats of a later release. */
+const UNKNOWN = 0xf0fc;
 const TWO_TO_32 = 4_294_967_296;
 const EXTRAS_BYTES = 20;
 
@@ -123,9 +125,15 @@ export function qosOf(meta: Uint32Array, index: number): number {
   return (meta[index * WORDS + REST] as number) & QOS;
 }
 
-/** The bytes of a message, split. They share memory with `bytes`. */
+/** The bytes of a message, split. They share memory with `bytes`. Throws Problem `database_newer` for a format of a later release. */
 export function splitBytes(meta: Uint32Array, index: number, bytes: Buffer): { payload: Buffer; extras: Extras } {
   const rest = meta[index * WORDS + REST] as number;
+  if ((rest & UNKNOWN) !== 0) {
+    throw new Problem('database_newer', {
+      reason: `expected a stored message of a known format, found format bits ${(rest & UNKNOWN).toString(16)}`,
+      hint: 'read it with the release that wrote it, or a newer one',
+    });
+  }
   const format = (rest >>> FORMAT_SHIFT) & FORMAT;
   if ((rest & (HAS_EXTRAS | HAS_PROPERTIES)) === 0 && format === 0) return { payload: bytes, extras: NO_EXTRAS };
   const payloadFormatIndicator = format === 0 ? null : format === 1 ? 0 : 1;

@@ -5,8 +5,18 @@ export { CURSOR_TABLES, CursorRow, type CursorRowOptions, readCursors, writeCurs
 export { PostgresDatabase, type PostgresTransaction, type TransactionOptions } from './database.ts';
 export { type ClockSkew, DATABASE_NOW, measureClockSkew } from './database-clock.ts';
 export { examinePostgres, type PostgresExamination } from './examination.ts';
+export { expectNeighbours, FLEET_PROTOCOL, type FleetProtocol, whenNodesSettle } from './fleet-protocol.ts';
 export { type HeldLease, LEASE_TABLES, type LeaseRecord, LeaseTable } from './leases.ts';
-export { expectUsableTables, type Migration, migrate, type TableSet, type TableVersion } from './migrations.ts';
+export { type LiveNode, readLiveNodes } from './live-nodes.ts';
+export {
+  expectNoNewerTables,
+  expectUsableTables,
+  type Migration,
+  migrate,
+  type TableSet,
+  type TableVersion,
+  versionsOf,
+} from './migrations.ts';
 export { NODE_LEASES, NodeLease, type NodeLeaseOptions } from './node-lease.ts';
 export {
   type ListedNode,

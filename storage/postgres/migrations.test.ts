@@ -1,8 +1,11 @@
 import { expect, it } from 'vitest';
+import { publishNode } from '../../test/fixtures/next-release.ts';
 import { suitePostgres } from '../../test/fixtures/postgres-cluster.ts';
 import { describeWithClients } from '../../test/fixtures/real-client.ts';
 import { PostgresDatabase } from './database.ts';
-import { expectUsableTables, type Migration, migrate, type TableSet } from './migrations.ts';
+import { LEASE_TABLES } from './leases.ts';
+import { expectNoNewerTables, expectUsableTables, type Migration, migrate, type TableSet } from './migrations.ts';
+import { NODE_TABLES } from './node-records.ts';
 
 const FIRST: Migration = { sql: 'CREATE TABLE notes (id BIGINT PRIMARY KEY); INSERT INTO notes VALUES (1)', oldest: 1 };
 const ADDS_A_COLUMN: Migration = { sql: 'ALTER TABLE notes ADD COLUMN text TEXT COLLATE "C"', oldest: 1 };
@@ -31,7 +34,10 @@ describeWithClients('tables with a version', ['postgres'], () => {
     await migrate(database, notes(FIRST));
     await migrate(database, notes(FIRST, ADDS_A_COLUMN));
     expect(await migrate(database, notes(FIRST))).toEqual({ version: 2, oldest: 1 });
-    await expectUsableTables(database, notes(FIRST));
+    await expectUsableTables(database, [notes(FIRST)]);
+    // All but a copy of its rows, which would lose what it does not know.
+    await expect(expectNoNewerTables(database, [notes(FIRST)])).rejects.toMatchObject({ code: 'database_newer' });
+    await expectNoNewerTables(database, [notes(FIRST, ADDS_A_COLUMN)]);
   });
 
   it('are refused to code that is too old for them, and not changed', async () => {
@@ -43,7 +49,50 @@ describeWithClients('tables with a version', ['postgres'], () => {
         'expected tables of notes that code of version 2 may use, found version 3, which needs code of version 3 or newer',
     };
     await expect(migrate(database, notes(FIRST, ADDS_A_COLUMN))).rejects.toMatchObject(refusal);
-    await expect(expectUsableTables(database, notes(FIRST, ADDS_A_COLUMN))).rejects.toMatchObject(refusal);
+    await expect(expectUsableTables(database, [notes(FIRST, ADDS_A_COLUMN)])).rejects.toMatchObject(refusal);
+  });
+
+  it('are not changed for a newer release while a node runs that could not use them, and are once it has stopped', async () => {
+    const database = await postgres().open();
+    for (const tables of [LEASE_TABLES, NODE_TABLES, notes(FIRST)]) await migrate(database, tables);
+    const stops = [
+      await publishNode(database, 'a', { release: '0.1.0', tables: { notes: 2 } }),
+      // Of a release that publishes no versions, and one that has only taken its lease.
+      await publishNode(database, 'b', { release: '0.0.9' }),
+      await publishNode(database, 'c'),
+    ];
+    await publishNode(database, 'd', { tables: { notes: 3 } });
+    // What every node can use is changed under them.
+    await migrate(database, notes(FIRST, ADDS_A_COLUMN));
+    const next = notes(FIRST, ADDS_A_COLUMN, REMOVES_THE_ID);
+    await expect(migrate(database, next)).rejects.toMatchObject({
+      code: 'upgrade_blocked',
+      reason:
+        'version 3 of the tables of notes needs code of version 3 or newer, and these nodes run with older code: ' +
+        'a (release 0.1.0), b (release 0.0.9), c (release unknown)',
+    });
+    expect((await database.query('SELECT id FROM notes')).rows).toEqual([{ id: 1 }]);
+    for (const stop of stops) await stop();
+    expect(await migrate(database, next)).toEqual({ version: 3, oldest: 3 });
+  });
+
+  it('are looked at by a node that starts only after a migration of another one has ended', async () => {
+    const database = await postgres().open();
+    const current = notes(FIRST, ADDS_A_COLUMN);
+    await migrate(database, current);
+    const made = Promise.withResolvers<void>();
+    const ended = Promise.withResolvers<void>();
+    const migration = database.transaction(async (transaction) => {
+      await transaction.query(`UPDATE table_versions SET version = 3, oldest = 3 WHERE name = 'notes'`);
+      made.resolve();
+      await ended.promise;
+    });
+    await made.promise;
+    const found = expect(expectUsableTables(database, [current])).rejects.toMatchObject({ code: 'database_newer' });
+    const waiting = `SELECT count(*)::int AS waiting FROM pg_stat_activity WHERE wait_event_type = 'Lock'`;
+    await expect.poll(() => postgres().primary.ask(waiting)).toEqual([{ waiting: 1 }]);
+    ended.resolve();
+    await Promise.all([migration, found]);
   });
 
   it('stay at their version when a migration fails', async () => {

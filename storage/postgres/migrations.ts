@@ -1,11 +1,13 @@
 /**
  * Tables with a version. Each module states its own as a list of SQL texts, one a version, which never change once released. Several
  * nodes that start at once apply each of them once. Two neighbouring releases run on the same tables while a fleet is upgraded: each
- * version says which code may still use them.
+ * version says which code may still use them, and is not made while a node runs whose code may not.
  */
 
 import { Problem } from '@rollcall/protocol';
 import type { PostgresDatabase, PostgresTransaction } from './database.ts';
+import { describeNode, whenNodesSettle } from './fleet-protocol.ts';
+import { readLiveNodes } from './live-nodes.ts';
 import { sqlstateOf } from './postgres-problem.ts';
 
 export interface Migration {
@@ -37,11 +39,18 @@ const MADE_MEANWHILE = /^(23505|42P06|42P07)$/;
 
 /**
  * Brings the tables to the version of this code, or leaves them at a newer one that this code may use. Returns what they have then.
- * Throws Problem `database_newer` when it may not, `database_access_refused` when it may not create them, and what the database throws.
+ * Throws Problem `database_newer` when it may not, `upgrade_blocked` when a node runs that could not use them afterwards,
+ * `database_access_refused` when it may not create them, and what the database throws.
+ *
+ * A node calls this, or `expectUsableTables()`, after it has its lease: either it finds the new version, or it is found here.
  */
 export async function migrate(database: PostgresDatabase, tables: TableSet): Promise<TableVersion> {
   checkTableSet(tables);
   await createVersions(database);
+  return whenNodesSettle('upgrade_blocked', () => migrateOnce(database, tables));
+}
+
+function migrateOnce(database: PostgresDatabase, tables: TableSet): Promise<TableVersion> {
   return database.transaction(
     async (transaction) => {
       await transaction.query(
@@ -54,6 +63,8 @@ export async function migrate(database: PostgresDatabase, tables: TableSet): Pro
       const missing = tables.migrations.slice(found.version);
       const last = missing.at(-1);
       if (last === undefined) return found;
+      // Nobody uses tables that are not there.
+      if (found.version > 0 && last.oldest > found.oldest) await expectNoOlderNode(transaction, tables, last.oldest);
       for (const { sql } of missing) await transaction.query(sql);
       const now = { version: tables.migrations.length, oldest: last.oldest };
       await transaction.query('UPDATE table_versions SET version = $2, oldest = $3 WHERE name = $1', [
@@ -67,9 +78,31 @@ export async function migrate(database: PostgresDatabase, tables: TableSet): Pro
   );
 }
 
-/** For a node that runs: throws Problem `database_newer` once its code may no longer use the tables. */
-export async function expectUsableTables(database: PostgresDatabase, tables: TableSet): Promise<void> {
-  expectUsable(tables, await versionOf(database, tables.name));
+/**
+ * Waits for a migration that another node is making. Throws Problem `database_newer` when this code may no longer use one of these tables,
+ * and what the database throws.
+ */
+export async function expectUsableTables(database: PostgresDatabase, sets: readonly TableSet[]): Promise<void> {
+  await database.transaction(async (transaction) => {
+    for (const tables of sets) expectUsable(tables, await versionOf(transaction, tables.name, 'FOR SHARE'));
+  });
+}
+
+/** For a copy of all rows, which would lose what newer tables have. Throws Problem `database_newer`, and what the database throws. */
+export async function expectNoNewerTables(database: PostgresDatabase, sets: readonly TableSet[]): Promise<void> {
+  for (const { name, migrations } of sets) {
+    const { version } = await versionOf(database, name);
+    if (version <= migrations.length) continue;
+    throw new Problem('database_newer', {
+      reason: `expected tables of ${name} of version ${migrations.length} or older, found version ${version}`,
+      hint: 'use the release of Rollcall that its nodes have',
+    });
+  }
+}
+
+/** The version of the code of this release for each of them, as its nodes publish it. */
+export function versionsOf(sets: readonly TableSet[]): Readonly<Record<string, number>> {
+  return Object.fromEntries(sets.map(({ name, migrations }) => [name, migrations.length]));
 }
 
 async function createVersions(database: PostgresDatabase): Promise<void> {
@@ -93,7 +126,7 @@ async function createVersions(database: PostgresDatabase): Promise<void> {
 async function versionOf(
   source: Pick<PostgresTransaction, 'query'>,
   name: string,
-  lock: 'FOR UPDATE' | '' = '',
+  lock: 'FOR UPDATE' | 'FOR SHARE' | '' = '',
 ): Promise<TableVersion> {
   const sql = `SELECT version, oldest FROM table_versions WHERE name = $1 ${lock}`;
   const { rows } = await source.query<TableVersion>(sql, [name]);
@@ -107,6 +140,23 @@ function expectUsable({ name, migrations }: TableSet, { version, oldest }: Table
       `expected tables of ${name} that code of version ${migrations.length} may use, found version ${version}, ` +
       `which needs code of version ${oldest} or newer`,
     hint: 'upgrade this node; a node runs with tables of its own release and of the next one',
+  });
+}
+
+async function expectNoOlderNode(
+  transaction: PostgresTransaction,
+  { name, migrations }: TableSet,
+  oldest: number,
+): Promise<void> {
+  const nodes = await readLiveNodes(transaction);
+  // One that does not publish its version may have any.
+  const older = nodes.filter(({ tables }) => (tables[name] ?? 0) < oldest);
+  if (older.length === 0) return;
+  throw new Problem('upgrade_blocked', {
+    reason:
+      `version ${migrations.length} of the tables of ${name} needs code of version ${oldest} or newer, ` +
+      `and these nodes run with older code: ${older.map(describeNode).join(', ')}`,
+    hint: 'stop these nodes, then start this one: this upgrade cannot be made one node after the other',
   });
 }
 

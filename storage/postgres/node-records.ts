@@ -2,6 +2,7 @@
 
 import { DEAF_AFTER_MS, EXPIRED_AFTER_MS } from '../heartbeat.ts';
 import type { PostgresDatabase } from './database.ts';
+import type { FleetProtocol } from './fleet-protocol.ts';
 import { type LeaseRecord, LeaseTable } from './leases.ts';
 import type { TableSet } from './migrations.ts';
 import { NODE_LEASES } from './node-lease.ts';
@@ -37,6 +38,15 @@ export const NODE_TABLES: TableSet = {
         ADD COLUMN last_order    TEXT`,
       oldest: 1,
     },
+    {
+      sql: `ALTER TABLE nodes
+        -- What its release speaks with others (fleet-protocol.ts). Releases that write no number speak 1.
+        ADD COLUMN protocol        INTEGER NOT NULL DEFAULT 1,
+        ADD COLUMN protocol_oldest INTEGER NOT NULL DEFAULT 1,
+        -- JSON: the version of its code for each set of tables.
+        ADD COLUMN tables          TEXT NOT NULL DEFAULT '{}'`,
+      oldest: 1,
+    },
   ],
 };
 
@@ -62,7 +72,10 @@ export interface NodeRecord {
   readonly name: string;
   /** What it serves. */
   readonly roles: readonly string[];
+  /** Its release. */
   readonly version: string;
+  /** What it speaks with other nodes. */
+  readonly protocol: FleetProtocol;
   readonly startedAt: number;
   readonly sessions: number;
   readonly skew: number;
@@ -78,6 +91,12 @@ export interface NodeRecord {
   readonly ordersDone: number;
   /** An operator removed it: it is refused until it joins again. */
   readonly removedAt: number | undefined;
+}
+
+/** As a node saves it. */
+export interface SavedRecord extends Omit<NodeRecord, 'removedAt'> {
+  /** The version of its code for each set of tables, by its name. */
+  readonly tables: Readonly<Record<string, number>>;
 }
 
 /**
@@ -107,6 +126,8 @@ interface NodeRow extends OrderRow {
   readonly connections: number;
   readonly busy: number | null;
   readonly drained_since: number | null;
+  readonly protocol: number;
+  readonly protocol_oldest: number;
 }
 
 interface OrderRow {
@@ -115,14 +136,16 @@ interface OrderRow {
   readonly last_order: string | null;
 }
 
-const COLUMNS = 'name, roles, version, started_at, sessions, skew, host, connections, busy, drained_since, orders_done';
+const COLUMNS =
+  'name, roles, version, started_at, sessions, skew, host, connections, busy, drained_since, orders_done, protocol, protocol_oldest';
 const SAVE = {
   name: 'save node',
-  text: `INSERT INTO nodes (${COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+  text: `INSERT INTO nodes (${COLUMNS}, tables) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
     ON CONFLICT (name) DO UPDATE SET roles = excluded.roles, version = excluded.version,
       started_at = excluded.started_at, sessions = excluded.sessions, skew = excluded.skew, host = excluded.host,
       connections = excluded.connections, busy = excluded.busy, drained_since = excluded.drained_since,
-      orders_done = excluded.orders_done
+      orders_done = excluded.orders_done, protocol = excluded.protocol, protocol_oldest = excluded.protocol_oldest,
+      tables = excluded.tables
     RETURNING orders, orders_done, last_order`,
 };
 const LIST = {
@@ -150,12 +173,14 @@ export class NodeRecords {
   }
 
   /** Returns the order that it has not carried out yet, if there is one. */
-  async save(record: Omit<NodeRecord, 'removedAt'>): Promise<NumberedOrder | undefined> {
+  async save(record: SavedRecord): Promise<NumberedOrder | undefined> {
     const { name, roles, version, startedAt, sessions, skew, host, connections, busy, drainedSince, ordersDone } =
       record;
+    const { protocol, tables } = record;
     const { rows } = await this.#database.execute<OrderRow>(SAVE, [
       ...[name, roles.join(','), version, startedAt, sessions, Math.round(skew), host ?? null, connections],
       ...[busy === undefined ? null : Math.round(busy * 100), drainedSince ?? null, ordersDone],
+      ...[protocol.number, protocol.oldest, JSON.stringify(tables)],
     ]);
     return rows[0] && openOrder(rows[0]);
   }
@@ -190,6 +215,7 @@ export class NodeRecords {
         host: row.host ?? undefined,
         busy: row.busy === null ? undefined : row.busy / 100,
         drainedSince: row.drained_since ?? undefined,
+        protocol: { number: row.protocol, oldest: row.protocol_oldest },
         ordersDone: row.orders_done,
         removedAt: row.removed_at ?? undefined,
         order: openOrder(row),

@@ -64,6 +64,15 @@ export function policyBehaviour(openFresh: OpenFreshRegistry): void {
     });
   });
 
+  it('a policy with a rule of another release is refused', async () => {
+    const { registry } = await RegistryFixture.open(openFresh);
+    const policy = { ...DEFAULT_DEVICE_POLICY, forbid: ['devices/+/telemetry/+'] };
+    await expect(registry.setPolicy('group/pumps', policy, OPERATOR)).rejects.toMatchObject({
+      code: 'policy_invalid',
+      detail: 'expected only connect, publish, subscribe, receive, retain, found "forbid"',
+    });
+  });
+
   it('profiles of groups have versions as well', async () => {
     const { registry } = await RegistryFixture.open(openFresh);
     const pumps = 'pumps' as GroupName;
