@@ -66,6 +66,7 @@ const WORDS: readonly Word[] = [
       'storage/postgres/migrations.ts',
       'storage/postgres/node-roles.ts',
       'storage/postgres/server-settings.ts',
+      'storage/postgres/stalled-connections.ts',
       'telemetry/postgres/tables.ts',
     ],
   },

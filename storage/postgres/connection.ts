@@ -36,6 +36,17 @@ export type Row = Readonly<Record<string, unknown>>;
 export class ReadOnlyServer extends Error {}
 
 const KEEP_ALIVE_AFTER_MS = 5_000;
+/**
+ * The server ends the session of a client that cannot be reached any more about as soon: by itself it would keep it, its place among
+ * `max_connections` and its snapshot for hours. Without effect on a unix socket.
+ */
+const UNREACHABLE_CLIENT = [
+  'tcp_keepalives_idle=5',
+  'tcp_keepalives_interval=2',
+  'tcp_keepalives_count=3',
+  'tcp_user_timeout=10000',
+];
+/** At most; no longer than the statement itself. */
 const ANSWER_GRACE_MS = 5_000;
 const CLOSE_WITHIN_MS = 1_000;
 
@@ -51,6 +62,9 @@ export class PostgresConnection {
   readonly #answerTimeout: number;
   readonly #standbys: number;
   #isLost = false;
+  #unanswered = 0;
+  #lastAnswer = 0;
+  #process: number | undefined;
   #commitWarning: string | undefined;
   readonly #onLost: ((error: Error) => void)[] = [];
   #onNotification: ((payload: string, isOwn: boolean) => void) | undefined;
@@ -69,12 +83,12 @@ export class PostgresConnection {
   }
 
   private constructor(address: PostgresHost, settings: PostgresSettings) {
-    const { connect, statement, lock } = timeoutsOf(settings);
+    const { connect, statement, lock, idle } = timeoutsOf(settings);
     const { host, port } = address;
     const tls = isUnixSocket(host) ? undefined : settings.tls?.();
     this.address = address;
     this.#standbys = settings.standbys ?? 0;
-    this.#answerTimeout = statement + ANSWER_GRACE_MS;
+    this.#answerTimeout = statement + Math.min(ANSWER_GRACE_MS, statement);
     this.#client = new pg.Client({
       host,
       port,
@@ -94,8 +108,9 @@ export class PostgresConnection {
       options: [
         `statement_timeout=${statement}`,
         `lock_timeout=${lock}`,
-        // A transaction that this process forgot must not hold its locks forever.
-        `idle_in_transaction_session_timeout=${statement}`,
+        // A transaction of a node that was cut off, or stands still, must not hold its locks for others.
+        `idle_in_transaction_session_timeout=${idle}`,
+        ...UNREACHABLE_CLIENT,
         `search_path=${settings.schema ?? DEFAULT_SCHEMA}`,
         'TimeZone=UTC',
         // A role whose setting is `error` would not be told of a commit that no standby has.
@@ -108,7 +123,7 @@ export class PostgresConnection {
     this.#client.on('error', (error) => this.#lose(error));
     this.#client.on('end', () => this.#lose());
     this.#client.on('notification', ({ payload = '', processId }) => {
-      this.#onNotification?.(payload, processId === this.#process);
+      this.#onNotification?.(payload, processId === this.process);
     });
     this.#client.on('notice', (notice) => this.#note(notice));
   }
@@ -116,6 +131,16 @@ export class PostgresConnection {
   /** Whether it ended, or failed in a way that leaves its state unknown. */
   get isLost(): boolean {
     return this.#isLost;
+  }
+
+  /** The number of its process on the server, also behind a pooler. */
+  get process(): number | undefined {
+    return this.#process;
+  }
+
+  /** Since when the server has not answered, ms of `performance.now`; undefined when there is nothing to answer. */
+  get waitingSince(): number | undefined {
+    return this.#unanswered === 0 ? undefined : this.#lastAnswer;
   }
 
   /** Calls without waiting in between are sent together. Throws what `pg` throws. */
@@ -130,7 +155,7 @@ export class PostgresConnection {
 
   /** The answer of the server: `COMMIT`, or `ROLLBACK` for a transaction that had failed. Throws what `pg` throws. */
   async commit(): Promise<string> {
-    return (await this.#client.query('COMMIT')).command;
+    return (await this.#answered(this.#client.query('COMMIT'))).command;
   }
 
   /** Returns the warning of a commit since the last call: the server stopped waiting for its standbys. */
@@ -157,11 +182,22 @@ export class PostgresConnection {
   async #send<R>(statement: Statement, values: readonly unknown[] | undefined, timeout: number): Promise<Result<R>> {
     const sent = typeof statement === 'string' ? { text: statement } : statement;
     const config = { ...sent, ...(values && { values: [...values] }), query_timeout: timeout };
-    const answer: pg.QueryResult | readonly pg.QueryResult[] = await this.#client.query(config);
+    const answer: pg.QueryResult | readonly pg.QueryResult[] = await this.#answered(this.#client.query(config));
     // Several statements in one text have as many answers.
     if (Array.isArray(answer)) return { rows: [], count: 0 };
     const { rows, rowCount } = answer as pg.QueryResult;
     return { rows, count: rowCount ?? 0 };
+  }
+
+  async #answered<Answer>(sent: Promise<Answer>): Promise<Answer> {
+    if (this.#unanswered === 0) this.#lastAnswer = performance.now();
+    this.#unanswered += 1;
+    try {
+      return await sent;
+    } finally {
+      this.#unanswered -= 1;
+      this.#lastAnswer = performance.now();
+    }
   }
 
   /** Calls `listener` once, also when this side ends it. */
@@ -173,10 +209,6 @@ export class PostgresConnection {
   /** `isOwn`: this connection sent it. */
   onNotification(listener: (payload: string, isOwn: boolean) => void): void {
     this.#onNotification = listener;
-  }
-
-  get #process(): number | undefined {
-    return (this.#client as unknown as { readonly processID: number | null }).processID ?? undefined;
   }
 
   #lose(error = new Error('the connection ended')): void {
@@ -213,7 +245,8 @@ export class PostgresConnection {
   }
 
   async #prepareSession(): Promise<void> {
-    const { synchronous_commit: commit } = await this.expectSettings();
+    const { synchronous_commit: commit, process } = await this.expectSettings();
+    this.#process = process;
     // Of this session from now on, whatever the server's settings become.
     if (commit !== 'remote_apply') await this.query('SET synchronous_commit = on');
   }

@@ -118,6 +118,24 @@ describeWithClients('a database of PostgreSQL', ['postgres'], () => {
     });
   });
 
+  it('ends a transaction whose client stands still before others give up their wait for its locks, and repeats it then', async () => {
+    const database = await open({ timeouts: { idle: 200 } });
+    await database.execute('CREATE TABLE notes (id BIGINT PRIMARY KEY, runs BIGINT NOT NULL)');
+    await database.execute('INSERT INTO notes VALUES (1, 0)');
+    const change = 'UPDATE notes SET runs = runs + 1 WHERE id = 1';
+    const isLocked = Promise.withResolvers<void>();
+    const another = isLocked.promise.then(() => database.execute(change));
+    let runs = 0;
+    await database.transaction(async (transaction) => {
+      runs += 1;
+      await transaction.query(change);
+      isLocked.resolve();
+      if (runs === 1) await another;
+    });
+    expect(runs).toBe(2);
+    expect((await database.query('SELECT runs FROM notes')).rows).toEqual([{ runs: 2 }]);
+  });
+
   it('is reached again after its server was killed and started', async () => {
     const database = await open();
     await database.execute('CREATE TABLE notes (id BIGINT)');

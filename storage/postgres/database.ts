@@ -27,13 +27,14 @@ export interface PostgresTransaction {
 export interface TransactionOptions {
   /** `read committed` without it. */
   readonly isolation?: 'read committed' | 'repeatable read' | 'serializable' | undefined;
-  /** No limits on the time of a statement and on the wait for a lock: for migrations. */
+  /** No limits on the time of a statement and on the wait for a lock, and a minute between two statements: for migrations. */
   readonly isUnlimited?: boolean | undefined;
   /** The commit waits neither for the disk nor for standbys: others see it at once, and a crash of the server may undo it. */
   readonly mayBeLost?: boolean | undefined;
 }
 
-const NO_LIMITS = '; SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0';
+const NO_LIMITS =
+  "; SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = '60s'";
 const NO_WAIT = '; SET LOCAL synchronous_commit = off';
 
 const FIRST_PAUSE_MS = 5;
@@ -51,7 +52,7 @@ export class PostgresDatabase {
   readonly #unanswered = new Map<PostgresConnection, Promise<unknown>>();
 
   /** Opens no connection yet. Throws Problem `config_invalid`. `known` is for databases that `apart` makes. */
-  constructor(settings: PostgresSettings, known = new KnownPrimary(settings.onPrimary)) {
+  constructor(settings: PostgresSettings, known = new KnownPrimary(settings)) {
     checkPostgresSettings(settings);
     this.schema = settings.schema ?? DEFAULT_SCHEMA;
     this.#timeouts = timeoutsOf(settings);

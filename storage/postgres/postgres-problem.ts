@@ -9,6 +9,8 @@ const CONFLICTS = /^40(001|P01)$/;
 const CONNECTION_LOST = /^(08|57P0[1-5])/;
 /** read_only_sql_transaction: the server became a standby. */
 const READ_ONLY = '25006';
+/** idle_in_transaction_session_timeout, transaction_timeout: the server ended the session, and rolled its transaction back. */
+const TRANSACTION_ENDED = /^25P0[34]/;
 /** The server lacks something now, or was asked to stop waiting: insufficient resources, lock_not_available, query_canceled, I/O. */
 const TRANSIENT = /^(53|55P03|57014|58)/;
 const ACCESS_REFUSED = /^(28|3D000|42501)/;
@@ -46,12 +48,12 @@ export function isConnectionLost(error: unknown): boolean {
   return error instanceof Error && !(error instanceof Problem || isAboutValue(error));
 }
 
-/** The server refused the statement because of the connection, without any effect. */
+/** The statement had no effect, because of its connection: the server refused it, or had ended the transaction before. */
 export function isConnectionStale(error: unknown): boolean {
   if (!(error instanceof pg.DatabaseError)) return false;
   // A statement that was prepared before a migration; a new connection prepares it anew.
   const isOldPlan = error.code === '0A000' && error.routine === 'RevalidateCachedQuery';
-  return isOldPlan || error.code === READ_ONLY;
+  return isOldPlan || error.code === READ_ONLY || TRANSACTION_ENDED.test(error.code ?? '');
 }
 
 /** unique_violation; with the name of the constraint or index, of that one alone. */

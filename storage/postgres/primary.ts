@@ -4,7 +4,8 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { Problem } from '@rollcall/protocol';
 import { PostgresConnection, ReadOnlyServer } from './connection.ts';
 import { postgresProblem } from './postgres-problem.ts';
-import type { PostgresHost, PostgresSettings } from './settings.ts';
+import { isSameHost, type PostgresHost, type PostgresSettings } from './settings.ts';
+import { StalledConnections } from './stalled-connections.ts';
 
 /** No host is the primary now. */
 export class NoPrimary extends Problem {
@@ -18,14 +19,20 @@ const OF_THE_PRIMARY = /^database_(settings_refused|server_unsupported)$/;
 /** How long the last primary is asked alone, ms: another one is asked earlier than a host that is gone has timed out. */
 const HEAD_START_MS = 500;
 
+const TIMEOUTS_OF_QUESTIONS = { connect: 1_000, statement: 1_000 };
+
 /** What all connections of one process know of the primary. */
 export class KnownPrimary {
   readonly #onPrimary: ((address: PostgresHost) => void) | undefined;
   readonly #connections = new Set<PostgresConnection>();
+  readonly #stalled: StalledConnections;
   #address: PostgresHost | undefined;
 
-  constructor(onPrimary?: (address: PostgresHost) => void) {
-    this.#onPrimary = onPrimary;
+  constructor(settings: PostgresSettings) {
+    this.#onPrimary = settings.onPrimary;
+    const timeouts = { ...settings.timeouts, ...TIMEOUTS_OF_QUESTIONS };
+    const open = ({ address }: PostgresConnection) => PostgresConnection.open(address, { ...settings, timeouts });
+    this.#stalled = new StalledConnections({ open });
   }
 
   /** Where the last connection went. */
@@ -37,18 +44,15 @@ export class KnownPrimary {
   add(connection: PostgresConnection): void {
     const { address } = connection;
     this.#connections.add(connection);
+    this.#stalled.add(connection);
     connection.onLost(() => this.#connections.delete(connection));
-    if (this.#address !== undefined && isSame(address, this.#address)) return;
+    if (this.#address !== undefined && isSameHost(address, this.#address)) return;
     this.#address = address;
     for (const other of this.#connections) {
-      if (!isSame(other.address, address)) other.destroy();
+      if (!isSameHost(other.address, address)) other.destroy();
     }
     this.#onPrimary?.(address);
   }
-}
-
-function isSame(one: PostgresHost, other: PostgresHost): boolean {
-  return one.host === other.host && one.port === other.port;
 }
 
 export class PrimaryFinder {
@@ -63,7 +67,7 @@ export class PrimaryFinder {
   /** `NoPrimary` names each host and why it is not the primary; refusals of access or settings come as their own. */
   async connect(): Promise<PostgresConnection> {
     const { hosts } = this.#settings;
-    const last = hosts.find((host) => this.#known.address !== undefined && isSame(host, this.#known.address));
+    const last = hosts.find((host) => this.#known.address !== undefined && isSameHost(host, this.#known.address));
     let found: PostgresConnection | undefined;
     const first = last === undefined ? undefined : this.#open(last);
     const headStart =

@@ -22,7 +22,7 @@ describe('the standbys that synchronous_standby_names demands', () => {
 
 it('a server before version 15 is refused', () => {
   const found = {
-    version: '140012',
+    ...{ version: '140012', process: 1 },
     read_only: 'off',
     synchronous_commit: 'on',
     fsync: 'on',

@@ -11,6 +11,8 @@ const OLDEST_VERSION = 150_000;
 /** A row of `SERVER_SETTINGS`. An engine that lacks a setting has null. */
 export interface ServerSettings {
   readonly version: string;
+  /** Of the session that asks. */
+  readonly process: number;
   readonly read_only: string;
   readonly synchronous_commit: string;
   readonly fsync: string | null;
@@ -19,6 +21,7 @@ export interface ServerSettings {
 }
 
 export const SERVER_SETTINGS = `SELECT current_setting('server_version_num') AS version,
+  pg_backend_pid() AS process,
   current_setting('transaction_read_only') AS read_only,
   current_setting('synchronous_commit') AS synchronous_commit,
   current_setting('fsync', true) AS fsync,

@@ -55,6 +55,11 @@ export interface PostgresTimeouts {
   readonly statement: number;
   /** For the wait for one lock, by the server. */
   readonly lock: number;
+  /**
+   * For the next statement of a transaction, by the server, which then ends the session: shorter than the wait for a lock, so that others
+   * wait out a client that is cut off.
+   */
+  readonly idle: number;
   /** Until the server confirms a COMMIT: it waits while the quorum of standbys is lost. The outcome is unknown after that. */
   readonly commit: number;
   /** For all tries of a transaction that failed before its COMMIT was sent, and for the wait for a connection. */
@@ -65,6 +70,7 @@ export const DEFAULT_TIMEOUTS: PostgresTimeouts = {
   connect: 3_000,
   statement: 30_000,
   lock: 5_000,
+  idle: 2_000,
   commit: 30_000,
   retry: 10_000,
 };
@@ -117,6 +123,10 @@ export function checkPostgresSettings({ hosts, tls, schema, connections }: Postg
   if (connections !== undefined && !(Number.isInteger(connections) && connections >= 1 && connections <= 1000)) {
     throw invalid('expected 1 to 1000 connections');
   }
+}
+
+export function isSameHost(one: PostgresHost, other: PostgresHost): boolean {
+  return one.host === other.host && one.port === other.port;
 }
 
 export function isUnixSocket(host: string): boolean {
