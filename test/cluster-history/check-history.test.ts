@@ -144,6 +144,29 @@ describe('the checker of histories finds', () => {
     expect(violations(sentLater, storedKeys('2'))).toEqual(['after a proof: dev-1 2 acknowledged by a']);
   });
 
+  it('a node that was cut off, when the proof does not say until when, and when its connection is open after that', () => {
+    const proof = (state: 'confirmed' | 'deaf', closedBy?: number): readonly HistoryEvent[] => [
+      { type: 'revocation ordered', device: 'dev-1', node: 'b', cut: ['a'] },
+      {
+        ...{ type: 'proof', device: 'dev-1', node: 'b', confirmed: 1 },
+        nodes: [{ name: 'a', state, ...(closedBy !== undefined && { closedBy }) }],
+      },
+    ];
+    const closed: HistoryEvent = { type: 'closed', ...on(1, 'a') };
+    const late: HistoryEntry = { at: 9_000, type: 'claim read', device: 'dev-1', node: 'b', askedAt: 8_999 };
+    const found = (...events: readonly HistoryEvent[]) =>
+      violations([...history(...connect(1, 'a'), ...events), late], storedKeys());
+    expect(found(...proof('deaf', 5_000), closed)).toEqual([]);
+    const unnamed = ['after a proof: dev-1 proof does not say that a is deaf until when'];
+    expect(found(...proof('deaf'), closed)).toEqual(unnamed);
+    expect(found(...proof('confirmed'), closed)).toEqual(unnamed);
+    expect(found(...proof('deaf', 5_000))).toEqual([
+      'after a proof: dev-1 connection of a open after the time in its proof',
+    ]);
+    // It has some time left.
+    expect(found(...proof('deaf', 8_000))).toEqual([]);
+  });
+
   it('a token that was used too often, and a device with a certificate that the database does not know', () => {
     const enrolled = (device: string): HistoryEvent => ({ type: 'enrolled', device, node: 'a', token: 't' });
     const events = history(enrolled('dev-1'), enrolled('dev-2'));

@@ -5,6 +5,8 @@
 
 import type { StoredIdentity } from '@rollcall/device-sdk';
 import { expect, it, onTestFinished } from 'vitest';
+import { areClientsRequired } from '../fixtures/client-programs.ts';
+import { CuttableHosts } from '../fixtures/cuttable-hosts.ts';
 import { describeWithClients } from '../fixtures/real-client.ts';
 import { checkHistory, type Verdict, violationsOf } from './check-history.ts';
 import type { FaultName } from './faults.ts';
@@ -20,7 +22,7 @@ const IGNORE_LOST_QUORUM = new URL('ignore-lost-quorum.ts', import.meta.url);
 const IGNORE_FENCES = new URL('ignore-fences.ts', import.meta.url);
 
 async function verdictOf(
-  options: Pick<ServedClusterOptions, 'nodes' | 'broken'> & { readonly faults: readonly FaultName[] },
+  options: Pick<ServedClusterOptions, 'nodes' | 'broken' | 'ownHosts'> & { readonly faults: readonly FaultName[] },
 ): Promise<Verdict> {
   const faults = [...options.faults];
   const { verdict, stuck } = await runScenario({
@@ -37,6 +39,19 @@ describeWithClients('nodes over a database with two standbys', ['postgres'], () 
   it('lose nothing and store nothing twice when a node and the primary are killed and commits are cancelled', async () => {
     const verdict = await verdictOf({ nodes: ['a', 'b', 'c'], faults: ['kill-node', 'cancel-commits'] });
     expect(violationsOf(verdict)).toEqual([]);
+  });
+
+  it('do nothing for a device that is revoked while its node is cut off, and go on when it is healed', async ({
+    skip,
+  }) => {
+    const missing = CuttableHosts.missing();
+    if (missing !== undefined && !areClientsRequired) return skip(missing);
+    const verdict = await verdictOf({
+      ...{ nodes: ['a', 'b'], ownHosts: true },
+      faults: ['revoke-on-cut-node', 'cut-node'],
+    });
+    expect(violationsOf(verdict)).toEqual([]);
+    return undefined;
   });
 
   it('lose what they acknowledged when they ignore the warning of a lost quorum, and the checker finds it', async () => {

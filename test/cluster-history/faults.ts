@@ -1,6 +1,7 @@
 /** Faults of a cluster: each is injected and ended, and everything runs again when its promise resolves. */
 
 import { setTimeout as passed } from 'node:timers/promises';
+import { cutNode, FROM_ALL, FROM_DATABASE, revokeOnCutNode } from './cut-faults.ts';
 import { cloneDevice, exhaustToken, revokeDevice } from './fleet-events.ts';
 import type { PublishingDevice } from './publishing-device.ts';
 import type { HistoryRecorder } from './recorder.ts';
@@ -12,6 +13,7 @@ export interface FaultContext {
   readonly recorder: HistoryRecorder;
   /** A number of 0 up to 1. */
   readonly random: () => number;
+  progress?(line: string): void;
 }
 
 export type Fault = (context: FaultContext) => Promise<void>;
@@ -81,9 +83,18 @@ export const FAULTS = {
   'stop-standbys': stopStandbys,
   'cancel-commits': (context) => undoCommits(context, 'pg_cancel_backend'),
   'end-commits': (context) => undoCommits(context, 'pg_terminate_backend'),
+  'cut-node': (context) => cutNode(context, FROM_ALL),
+  'cut-node-from-database': (context) => cutNode(context, FROM_DATABASE),
+  'revoke-on-cut-node': (context) => revokeOnCutNode(context, 'it is deaf'),
+  'revoke-on-closed-node': (context) => revokeOnCutNode(context, 'it has closed'),
   'clone-device': cloneDevice,
   'exhaust-token': exhaustToken,
   'revoke-device': revokeDevice,
 } as const satisfies Record<string, Fault>;
 
 export type FaultName = keyof typeof FAULTS;
+
+/** It needs nodes on hosts of their own. */
+export function isOfNetwork(name: FaultName): boolean {
+  return /^cut-|^revoke-on-/.test(name);
+}

@@ -4,7 +4,9 @@ import { setTimeout as passed, setImmediate as turned } from 'node:timers/promis
 import { enrollOnce, memoryIdentityStore } from '@rollcall/device-sdk';
 import { type BootstrapToken, formatBootstrapToken, parseBootstrapToken } from '@rollcall/protocol';
 import type { FaultContext } from './faults.ts';
+import type { PublishingDevice } from './publishing-device.ts';
 import type { HistoryRecorder } from './recorder.ts';
+import type { ServedNode } from './served-node.ts';
 
 const CLONED_MS = 3_000;
 const TOKEN_USES = 3;
@@ -35,17 +37,33 @@ export async function exhaustToken({ cluster, recorder }: FaultContext): Promise
   await Promise.allSettled(enrolling);
 }
 
-/** It goes on publishing and connecting, which has to be of no use. At most half of the devices are revoked. */
-export async function revokeDevice({ cluster, devices, recorder, random }: FaultContext): Promise<void> {
-  const left = devices.filter(({ isRevoked }) => !isRevoked);
-  const device = left[Math.floor(random() * left.length)];
-  if (device === undefined || left.length <= devices.length / 2) return;
-  const { name: node, operator } = cluster.anyNode;
+export async function revokeDevice(context: FaultContext): Promise<void> {
+  const left = context.devices.filter((device) => isRevocable(context, device));
+  const device = left[Math.floor(context.random() * left.length)];
+  if (device !== undefined) await revoke(context, device, context.cluster.anyNode);
+}
+
+/** At most half of the devices are revoked. */
+export function isRevocable({ devices }: FaultContext, { isRevoked }: PublishingDevice): boolean {
+  return !isRevoked && devices.filter((device) => !device.isRevoked).length > devices.length / 2;
+}
+
+/** It goes on publishing and connecting, which has to be of no use. `cut`: nodes that are deaf, as the others know. */
+export async function revoke(
+  { recorder }: FaultContext,
+  device: PublishingDevice,
+  { name: node, operator }: ServedNode,
+  cut: readonly string[] = [],
+): Promise<void> {
   const { id } = device;
   device.isRevoked = true;
-  recorder.record({ type: 'revocation ordered', device: id, node });
-  const { brokersConfirmed: confirmed } = await operator.revokeDevices({ ids: [id], reason: 'keyCompromise' });
-  recorder.record({ type: 'proof', device: id, node, confirmed });
+  recorder.record({ type: 'revocation ordered', device: id, node, cut });
+  const proof = await operator.revokeDevices({ ids: [id], reason: 'keyCompromise' });
+  const nodes = proof.nodes.map(({ name, state, closedBy }) => ({
+    ...{ name, state },
+    ...(closedBy !== undefined && { closedBy: recorder.timeOf(Date.parse(closedBy)) }),
+  }));
+  recorder.record({ type: 'proof', device: id, node, confirmed: proof.brokersConfirmed, nodes });
   await drain(recorder, id);
 }
 

@@ -11,6 +11,13 @@ interface OnConnection {
   readonly connection: number;
 }
 
+export interface NodeInProof {
+  readonly name: string;
+  readonly state: 'confirmed' | 'late' | 'deaf' | 'closed';
+  /** When its sockets are closed, by the clock of the history. */
+  readonly closedBy?: number;
+}
+
 export type HistoryEvent =
   /** The client begins to connect; CONNACK 0 was received; the connection is closed. */
   | ({ readonly type: 'connecting' | 'connected' | 'closed' } & OnConnection)
@@ -21,9 +28,21 @@ export type HistoryEvent =
   | ({ readonly type: 'delivered' } & OnConnection & { readonly key: string })
   /** What the database says of the owner of the device's session. `askedAt`: when it was asked. */
   | { readonly type: 'claim read'; readonly device: string; readonly node: string; readonly askedAt: number }
-  /** The order was given to a node; its answer was received, and so many brokers had confirmed. */
-  | { readonly type: 'revocation ordered'; readonly device: string; readonly node: string }
-  | { readonly type: 'proof'; readonly device: string; readonly node: string; readonly confirmed: number }
+  /** The order was given to a node, while others were cut off and known to be deaf. */
+  | {
+      readonly type: 'revocation ordered';
+      readonly device: string;
+      readonly node: string;
+      readonly cut?: readonly string[];
+    }
+  /** Its answer was received, and so many brokers had confirmed; with what it says of each. */
+  | {
+      readonly type: 'proof';
+      readonly device: string;
+      readonly node: string;
+      readonly confirmed: number;
+      readonly nodes?: readonly NodeInProof[];
+    }
   /** What had reached this process before the proof has been read. */
   | { readonly type: 'drained'; readonly device: string }
   /** The device has received the certificate that it got for this token. */

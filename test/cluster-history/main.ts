@@ -8,8 +8,10 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { parseDecimal } from '@rollcall/protocol';
+import { areClientsRequired } from '../fixtures/client-programs.ts';
+import { CuttableHosts } from '../fixtures/cuttable-hosts.ts';
 import { describeVerdict, violationsOf } from './check-history.ts';
-import { FAULTS, type FaultName } from './faults.ts';
+import { FAULTS, type FaultName, isOfNetwork } from './faults.ts';
 import { runScenario } from './scenario.ts';
 
 const { values } = parseArgs({
@@ -30,13 +32,20 @@ const names = values.faults.split(',').map((name) => {
 });
 const say = (line: string) => process.stdout.write(`${line}\n`);
 say(`seed ${seed}`);
+const missing = names.some(isOfNetwork) ? CuttableHosts.missing() : undefined;
+if (missing !== undefined && areClientsRequired) throw new Error(missing);
+if (missing !== undefined) say(`skipped: faults of the network; ${missing}`);
+const faultNames = names.filter((name) => missing === undefined || !isOfNetwork(name));
+if (faultNames.length === 0) throw new Error('no fault is left');
 const { verdict, faults, stuck } = await runScenario({
   nodes: ['a', 'b', 'c'],
   standbys: 2,
+  ownHosts: faultNames.some(isOfNetwork),
   devices: number('devices', values.devices, 500),
   every: 100,
   seed,
-  nextFault: (random, elapsed) => (elapsed < minutes * 60_000 ? names[Math.floor(random() * names.length)] : undefined),
+  nextFault: (random, elapsed) =>
+    elapsed < minutes * 60_000 ? faultNames[Math.floor(random() * faultNames.length)] : undefined,
   pause: 3_000,
   longest: minutes * 60_000 + 600_000,
   historyFile: values.history,

@@ -71,6 +71,10 @@ export class PublishingDevice {
     return this.#unanswered.size;
   }
 
+  isConnectedTo({ name }: ServedNode): boolean {
+    return [...this.#connections].some(({ node, client }) => node === name && client.connected);
+  }
+
   /** Publishes until `end` is called, or after `settle` until everything is acknowledged. */
   async run(): Promise<void> {
     const { nodes, random } = this.#options;

@@ -28,6 +28,11 @@ export class HistoryRecorder {
     return performance.now() - this.#began;
   }
 
+  /** Of a time of this machine's clock, ms since the epoch. */
+  timeOf(clock: number): number {
+    return clock - Date.now() + this.now();
+  }
+
   record(event: HistoryEvent): void {
     this.#entries.push({ at: this.now(), ...event });
     if (this.#entries.length - this.#written >= LINES_AT_ONCE) this.flush();

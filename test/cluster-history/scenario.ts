@@ -17,6 +17,8 @@ import { ServedCluster } from './served-cluster.ts';
 export interface ScenarioOptions {
   readonly nodes: readonly string[];
   readonly standbys: number;
+  /** Nodes on hosts of their own, for faults of the network. */
+  readonly ownHosts?: boolean | undefined;
   readonly devices: number;
   /** Milliseconds between two messages of a device. */
   readonly every: number;
@@ -67,7 +69,7 @@ export async function runScenario(options: ScenarioOptions): Promise<ScenarioRes
       faults += 1;
       progress?.(`${name}; ${recorder.count('acknowledged')} acknowledged before`);
       recorder.record({ type: 'fault', name });
-      await FAULTS[name]({ cluster, devices, recorder, random });
+      await FAULTS[name]({ cluster, devices, recorder, random, ...(progress && { progress }) });
       recorder.record({ type: 'fault ended', name });
     }
     for (const device of devices) device.settle();
