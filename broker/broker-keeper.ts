@@ -199,7 +199,13 @@ export async function openBrokerKeeper(options: BrokerKeeperOptions): Promise<Br
       return { ...sum, ...storedCounts, event_loop_busy_seconds_total: busySeconds, sessions: clients.size };
     },
     async previewPolicy(scope, document) {
-      return joined(await Promise.all(all().map(({ channel }) => channel.call('previewPolicy', { scope, document }))));
+      const asked = all().map(({ name, channel }) =>
+        channel.call('previewPolicy', { scope, document }).catch((error: unknown) => {
+          if (!channel.hasEnded) throw error;
+          return { sessions: 0, ended: 0, subscriptionsLost: 0, lost: [], missingNodes: [name] };
+        }),
+      );
+      return joined(await Promise.all(asked));
     },
     async drain(drainOptions) {
       keeper.wills.stop(); // All clients of a server that stops connect again.
@@ -230,5 +236,7 @@ function joined(previews: readonly PolicyPreview[]): PolicyPreview {
     sum.ended += ended;
     sum.subscriptionsLost += subscriptionsLost;
   }
-  return { ...sum, lost: previews.flatMap(({ lost }) => lost).slice(0, SHOWN) };
+  const missingNodes = previews.flatMap((preview) => preview.missingNodes ?? []);
+  const lost = previews.flatMap((preview) => preview.lost).slice(0, SHOWN);
+  return { ...sum, lost, ...(missingNodes.length > 0 && { missingNodes }) };
 }

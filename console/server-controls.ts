@@ -62,6 +62,8 @@ export interface PolicyPreview {
   readonly subscriptionsLost: number;
   /** The first of both; without a filter the session would end. */
   readonly lost: readonly { readonly clientId: string; readonly filter?: string }[];
+  /** Nodes that ended meanwhile: their sessions are not counted. */
+  readonly missingNodes?: readonly string[];
 }
 
 /** A root or issuing CA. Times are milliseconds since the epoch. */

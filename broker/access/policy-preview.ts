@@ -15,6 +15,8 @@ export interface PolicyPreview {
   readonly subscriptionsLost: number;
   /** The first of them; without a filter the session would end. */
   readonly lost: readonly { readonly clientId: string; readonly filter?: string }[];
+  /** Nodes that ended meanwhile: their sessions are not counted. */
+  readonly missingNodes?: readonly string[];
 }
 
 const MAX_SHOWN = 100;

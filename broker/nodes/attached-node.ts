@@ -13,7 +13,7 @@ import { retainedBytes } from '../session-store/stored-message.ts';
 import type { ChannelToNode, ClaimedState, EnqueueCall, EnqueueResult, KeeperCalls, NodeClaim } from './node-calls.ts';
 import { NodeClient } from './node-client.ts';
 import type { NodesState } from './nodes-state.ts';
-import { PendingDeliveries } from './pending-deliveries.ts';
+import { PendingDeliveries, type PendingDelivery } from './pending-deliveries.ts';
 import { QueueAnnouncements, QueueCopy } from './queue-copy.ts';
 import { RetainedPages } from './retained-pages.ts';
 
@@ -28,7 +28,7 @@ export class AttachedNode {
   readonly #state: NodesState;
   readonly #log: Logger;
   readonly #claims = new Map<number, NodeClient>();
-  readonly #pending = new PendingDeliveries();
+  readonly #pending: PendingDeliveries;
   readonly #announcements: QueueAnnouncements;
   readonly #retained: RetainedPages;
   #hasEnded = false;
@@ -38,6 +38,7 @@ export class AttachedNode {
     this.channel = channel;
     this.#state = state;
     this.#log = log;
+    this.#pending = new PendingDeliveries({ deliver: (early) => void this.#deliverPending(early) });
     this.#announcements = new QueueAnnouncements(channel);
     this.#retained = new RetainedPages((filter) => state.keeper.sessions.retained(filter));
     this.#answerAboutIdentities();
@@ -298,14 +299,16 @@ export class AttachedNode {
   }
 
   #deliver(input: Input<'deliver'>): Promise<undefined> {
-    const { bus, keeper } = this.#state;
     if ('enqueued' in input) {
       const pending = this.#pending.take(input.enqueued);
-      if (pending === undefined) return Promise.resolve(undefined);
-      return bus.deliverFrom(this.name, pending.message, pending.shares);
+      return pending === undefined ? Promise.resolve(undefined) : this.#deliverPending(pending);
     }
     const message = this.#numbered(input.message);
-    return bus.deliverFrom(this.name, message, keeper.sessions.choose(message));
+    return this.#deliverPending({ message, shares: this.#state.keeper.sessions.choose(message) });
+  }
+
+  #deliverPending({ message, shares }: PendingDelivery): Promise<undefined> {
+    return this.#state.bus.deliverFrom(this.name, message, shares);
   }
 
   /** Members of shared subscriptions are chosen one by one, and need no route. */

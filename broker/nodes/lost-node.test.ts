@@ -1,5 +1,7 @@
 /** A node that is lost with its connections: its sessions are released, and its clients come back to another node. */
 
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import { DEFAULT_DEVICE_POLICY } from '@rollcall/protocol';
 import { afterEach, expect, it } from 'vitest';
 import { payloads } from '../../test/fixtures/broker/received-packets.ts';
 import { device, TestBroker, type TestBrokerOptions } from '../../test/fixtures/broker/test-broker.ts';
@@ -96,6 +98,44 @@ it('a claim whose node is lost while it waits is released, and made again by ano
   await testBroker.broker.send({ topic: command, payload: Buffer.from('x'), qos: 1 });
   expect(await again.nextOf('publish')).toMatchObject({ payload: Buffer.from('x') });
   expect(testBroker.broker.sessions()).toHaveLength(1);
+});
+
+it('a client whose message waits for the delivery to a node goes on when that node is lost', async () => {
+  await start({ limits: { inflight: 1 } });
+  const listener = await testBroker.session(testBroker.enroll(device('dev-1')), persistent, 0);
+  await listener.subscribe({ ...commands, qos: 0 });
+  const credentials = testBroker.enroll({ kind: 'service', name: 'commander' as never });
+  const commander = await testBroker.session(credentials, { clientId: 'commander' }, 1);
+  const held = testBroker.nodes.channels[0]?.hold('deliver', { isDone: false });
+  await commander.publish(command, '1', { qos: 1, messageId: 1 });
+  expect(await commander.nextOf('puback')).toMatchObject({ messageId: 1 });
+  await waitUntil(() => held?.inputs.length === 1);
+  await commander.publish(command, '2', { qos: 1, messageId: 2 });
+  for (let turn = 0; turn < 50; turn += 1) await nextTurn();
+  expect(commander.packets.filter(({ cmd }) => cmd === 'puback')).toHaveLength(1);
+  await testBroker.nodes.lose(0);
+  expect(await commander.nextOf('puback')).toMatchObject({ messageId: 2 });
+  held?.release();
+});
+
+it('the preview of a policy counts the sessions of the other nodes, and names the one that is lost meanwhile', async () => {
+  await start();
+  const ids = ['dev-1', 'dev-2'];
+  for (const [node, id] of ids.entries()) {
+    await testBroker.session(testBroker.enroll(device(id)), { clientId: id }, node);
+  }
+  const document = { ...DEFAULT_DEVICE_POLICY, connect: [] };
+  const all = await testBroker.broker.previewPolicy('group/default', document);
+  expect([all.sessions, all.ended, all.missingNodes]).toEqual([2, 2, undefined]);
+  const held = testBroker.nodes.channels[0]?.hold('previewPolicy', { isDone: false });
+  const previewing = testBroker.broker.previewPolicy('group/default', document);
+  await waitUntil(() => held?.inputs.length === 1);
+  await testBroker.nodes.lose(0);
+  expect(await previewing).toEqual({
+    ...{ sessions: 1, ended: 1, subscriptionsLost: 0 },
+    ...{ lost: [{ clientId: 'dev-2' }], missingNodes: ['n1'] },
+  });
+  held?.release();
 });
 
 it('a subscription waits no longer for a node that is lost', async () => {

@@ -55,6 +55,10 @@ const preview = z.object({
   lost: z
     .array(z.object({ client: z.string(), filter: z.string().optional() }))
     .describe('the first 100; without a filter the session would end'),
+  missingNodes: z
+    .array(z.string())
+    .optional()
+    .describe('nodes that ended meanwhile: their sessions are not counted; absent: all were'),
 });
 
 const policyVersion = z.object({
