@@ -1,6 +1,6 @@
 import { availableParallelism } from 'node:os';
-import { fileURLToPath } from 'node:url';
 import { defineConfig } from 'vitest/config';
+import { COMPILE_CACHE } from './test/fixtures/process-marks.ts';
 
 /** Suites of broker/ that also run over a keeper with two nodes: state of sessions, routing, access to it, and its end. */
 const OF_SEVERAL_NODES = [
@@ -16,8 +16,10 @@ export default defineConfig({
   test: {
     env: {
       // Processes that tests start share what Node compiled: most of a start is compiling. Node checks that the sources are the same.
-      NODE_COMPILE_CACHE: fileURLToPath(new URL('node_modules/.cache/rollcall-compiled', import.meta.url)),
+      NODE_COMPILE_CACHE: COMPILE_CACHE,
     },
+    setupFiles: ['test/fixtures/end-started-processes.ts'],
+    globalSetup: ['test/fixtures/leftover-processes.ts'],
     pool: 'forks',
     // Vitest's own number is one less than the cores: one on two cores. Most suites start programs and wait for them, for sockets and for
     // timers: a worker uses two thirds of a core.

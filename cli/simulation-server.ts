@@ -1,4 +1,7 @@
-/** A temporary server for a simulation: the real program in a temporary directory, without limits per address. The run may kill and restart it. */
+/**
+ * A temporary server for a simulation: the real program in a temporary directory, without limits per address. The run may kill and restart
+ * it. It ends with the process that started it, however that ends.
+ */
 
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
@@ -41,7 +44,8 @@ export const NO_FLEET_LIMITS = {
   takeoversPerMinute: 0,
 };
 
-const MAIN = fileURLToPath(new URL('./main.ts', import.meta.url));
+/** Ends when the channel to this process closes. */
+const PROGRAM = fileURLToPath(new URL('../bin/child.js', import.meta.url));
 const START_MS = 30_000;
 const STOP_MS = 20_000;
 const OWN_DISK = '48m';
@@ -130,9 +134,10 @@ function baseSettings(
 }
 
 async function startProgram(config: string, log: number): Promise<ChildProcess> {
-  const child = spawn(process.execPath, [MAIN, 'serve', '--config', config, '--json'], {
-    stdio: ['ignore', 'pipe', log],
-    env: { PATH: process.env.PATH, HOME: process.env.HOME },
+  const { PATH, HOME, NODE_COMPILE_CACHE } = process.env;
+  const child = spawn(process.execPath, [PROGRAM, 'serve', '--config', config, '--json'], {
+    stdio: ['ignore', 'pipe', log, 'ipc'],
+    env: { PATH, HOME, ...(NODE_COMPILE_CACHE && { NODE_COMPILE_CACHE }) },
   });
   const lines = createInterface({ input: child.stdout as NodeJS.ReadableStream });
   const timeout = setTimeout(() => child.kill('SIGKILL'), START_MS);

@@ -1,15 +1,15 @@
-import { execFile, spawnSync } from 'node:child_process';
+import { spawnSync } from 'node:child_process';
 import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { connect as tlsConnect } from 'node:tls';
-import { promisify } from 'node:util';
 import { pino } from 'pino';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createRequestLimits } from '../limits/index.ts';
 import { NO_REQUEST_LIMITS } from '../limits/request-limits.ts';
 import { makeCertificate, openTestConsole, send, type TestConsole } from '../test/fixtures/console/test-console.ts';
 import { describeWithClients } from '../test/fixtures/real-client.ts';
+import { outputOf } from '../test/fixtures/started-processes.ts';
 import { openBearerKey } from './bearer-key.ts';
 import { openConsoleClient } from './client.ts';
 import { createConsole } from './console.ts';
@@ -250,8 +250,7 @@ describe('the TCP listener', () => {
 
 describeWithClients('curl', ['curl'], () => {
   it('works with both listeners', async () => {
-    const run = promisify(execFile);
-    const curl = async (...args: string[]) => (await run('curl', ['-sS', '--max-time', '10', ...args])).stdout;
+    const curl = (...args: string[]) => outputOf('curl', ['-sS', '--max-time', '10', ...args]);
     const viaSocket = await curl('--unix-socket', fixture.options.socketPath, 'http://localhost/v1/health');
     expect(JSON.parse(viaSocket)).toMatchObject({ status: 'ok' });
     const ca = join(fixture.dir, 'console.pem');

@@ -1,14 +1,14 @@
 /** The package as applications get it: built, packed by npm, unpacked, and run by the Nodes that devices have. */
 
-import { execFile, execFileSync } from 'node:child_process';
+import { execFileSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { promisify } from 'node:util';
 import { afterAll, beforeAll, expect } from 'vitest';
 import { deviceNode } from '../test/fixtures/device-node.ts';
 import { testsWithClients } from '../test/fixtures/real-client.ts';
 import { type ScriptedFleet, startScriptedFleet } from '../test/fixtures/scripted-fleet.ts';
+import { outputOf } from '../test/fixtures/started-processes.ts';
 import { buildPackage } from './build-package.ts';
 
 const { describe, it } = testsWithClients('device-sdk/build-package.test.ts', ['openssl']);
@@ -37,9 +37,8 @@ afterAll(async () => {
 /** Runs a script that gets the token on its standard input; resolves with what it printed when it ended by itself. */
 async function runOnDevice(name: string, script: string): Promise<unknown> {
   writeFileSync(join(consumer, name), script);
-  const running = promisify(execFile)(deviceNode(), [name], { cwd: consumer, env: {} });
-  running.child.stdin?.end(JSON.stringify({ token: fleet.est.token(), dataDir: join(consumer, `${name}.identity`) }));
-  return JSON.parse((await running).stdout);
+  const input = JSON.stringify({ token: fleet.est.token(), dataDir: join(consumer, `${name}.identity`) });
+  return JSON.parse(await outputOf(deviceNode(), [name], { cwd: consumer, env: {}, input }));
 }
 
 const SCRIPT = `

@@ -1,14 +1,14 @@
-import { execFile, execFileSync } from 'node:child_process';
+import { execFileSync } from 'node:child_process';
 import { createPrivateKey, createPublicKey, generateKeyPairSync, sign } from 'node:crypto';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { promisify } from 'node:util';
 import { afterAll, afterEach, expect } from 'vitest';
 import { PKCS11_ENGINES, SOFTHSM_MODULE } from '../test/fixtures/client-programs.ts';
 import { describeWithClients, testsWithClients } from '../test/fixtures/real-client.ts';
 import { makeScriptedAuthority } from '../test/fixtures/scripted-authority.ts';
 import { startScriptedBroker } from '../test/fixtures/scripted-broker.ts';
 import { startScriptedEstServer } from '../test/fixtures/scripted-est-server.ts';
+import { outputOf } from '../test/fixtures/started-processes.ts';
 import { temporaryDirectory } from '../test/fixtures/temporary.ts';
 import { buildSingleFile } from './build.ts';
 import { Device } from './device.ts';
@@ -145,9 +145,8 @@ describeWithClients('a key in a PKCS#11 token', ['openssl-pkcs11', 'softhsm2-uti
     writeFileSync(join(directory, 'device.cjs'), SCRIPT);
     const device = { dataDir: join(directory, 'identity'), token: est.token(), renewal: 'manual' };
     const runDevice = async (token: string) => {
-      const running = promisify(execFile)(process.execPath, ['device.cjs'], { env, cwd: directory });
-      running.child.stdin?.end(JSON.stringify({ engine: ENGINE, token, device }));
-      return (await running).stdout.trim();
+      const input = JSON.stringify({ engine: ENGINE, token, device });
+      return (await outputOf(process.execPath, ['device.cjs'], { env, cwd: directory, input })).trim();
     };
     expect(await runDevice('dev')).toBe('acknowledged');
     expect(readFileSync(join(device.dataDir, 'key.pem'), 'utf8')).toBe('imported');

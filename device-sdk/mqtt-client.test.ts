@@ -1,4 +1,3 @@
-import { spawn } from 'node:child_process';
 import dns from 'node:dns';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
@@ -10,6 +9,7 @@ import { testsWithClients } from '../test/fixtures/real-client.ts';
 import { makeScriptedAuthority } from '../test/fixtures/scripted-authority.ts';
 import { type BrokerScript, nextMessage, startScriptedBroker } from '../test/fixtures/scripted-broker.ts';
 import { startScriptedEstServer } from '../test/fixtures/scripted-est-server.ts';
+import { startProcess } from '../test/fixtures/started-processes.ts';
 import { Device } from './device.ts';
 import { DeviceError } from './device-error.ts';
 import type { DeviceOptions } from './device-options.ts';
@@ -397,15 +397,13 @@ async function startOpensslServer(): Promise<string> {
     writeFileSync(join(directory, name), text);
   }
   const args = ['-key', 'key.pem', '-cert', 'cert.pem', '-cert_chain', 'cert.pem', '-CAfile', 'ca.pem'];
-  const server = spawn(
+  const server = startProcess(
     'openssl',
     ['s_server', '-accept', '127.0.0.1:0', ...args, '-Verify', '2', '-verify_return_error'],
-    { cwd: directory, stdio: ['pipe', 'pipe', 'ignore'] },
+    { cwd: directory },
   );
-  cleanups.push(() => {
-    server.kill();
-    rmSync(directory, { recursive: true, force: true });
-  });
+  server.stderr.resume();
+  cleanups.push(() => rmSync(directory, { recursive: true, force: true }));
   for await (const line of createInterface({ input: server.stdout })) {
     const port = /^ACCEPT .*:(\d+)$/.exec(line)?.[1];
     if (port !== undefined) return `mqtts://localhost:${port}`;

@@ -1,15 +1,15 @@
 /** The package as applications get it: built, packed by npm, unpacked, and run by the oldest Node that it supports. */
 
-import { execFile, execFileSync } from 'node:child_process';
+import { execFileSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { promisify } from 'node:util';
 import { Device, memoryIdentityStore } from '@rollcall/device-sdk';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { deviceNode } from '../test/fixtures/device-node.ts';
 import { startFleet, type TestFleet } from '../test/fixtures/fleet.ts';
 import { issueServiceDirectory } from '../test/fixtures/service.ts';
+import { outputOf } from '../test/fixtures/started-processes.ts';
 import { buildPackage } from './build-package.ts';
 
 const repository = fileURLToPath(new URL('..', import.meta.url));
@@ -56,7 +56,7 @@ describe('the built package', () => {
     writeFileSync(join(consumer, file), script);
     const name = file.replace('.', '-');
     const directory = await issueServiceDirectory(fleet, name);
-    const { stdout } = await promisify(execFile)(deviceNode(), [file, directory], { cwd: consumer, env: {} });
+    const stdout = await outputOf(deviceNode(), [file, directory], { cwd: consumer, env: {} });
     expect(JSON.parse(stdout)).toEqual(['pong', 'pong', name]);
   });
 

@@ -4,15 +4,14 @@
  * undefined in the program.
  */
 
-import { execFile } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { promisify } from 'node:util';
 import { parseAst } from 'rolldown/parseAst';
 import { describe, expect, it } from 'vitest';
 import { installed } from './fixtures/client-programs.ts';
 import { sourceFiles } from './fixtures/source-files.ts';
+import { outputOf } from './fixtures/started-processes.ts';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const WORKSPACES = ['device-sdk', 'output', 'protocol', 'service-sdk'];
@@ -155,8 +154,8 @@ const FIND_MISSING = `
 async function missing(uses: readonly Use[], modules: readonly string[] = []): Promise<readonly string[]> {
   const distinct = [...new Map(uses.map((use) => [`${use.package} ${use.path.join('.')}`, use])).values()];
   const args = ['--input-type=module', '--eval', FIND_MISSING, JSON.stringify({ uses: distinct, modules })];
-  const { stdout } = await promisify(execFile)(process.execPath, args, { cwd: root, env: { PATH: process.env.PATH } });
-  return JSON.parse(stdout) as string[];
+  const options = { cwd: root, env: { PATH: process.env.PATH } };
+  return JSON.parse(await outputOf(process.execPath, args, options)) as string[];
 }
 
 /** The program's own files. Only tests and builds load the others; the pages are bundled with what they import. */

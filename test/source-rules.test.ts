@@ -123,6 +123,17 @@ describe('the sources', () => {
     expect(wrong.map((file) => file.path)).toEqual([]);
   });
 
+  it('start programs beside a test only with test/fixtures/started-processes.ts, which ends them', () => {
+    const starting = /import \{[^}]*\b(spawn|exec|execFile|fork)\b[^}]*\} from 'node:child_process'/;
+    // Programs of their own, which no test imports.
+    const scripts = /^test\/(bench|several-nodes)\/(?!.*\.test\.ts$)|^test\/compatibility\/make-older-fleet\.ts$/;
+    const wrong = files.filter(
+      ({ path, text }) =>
+        isTest(path) && !scripts.test(path) && path !== 'test/fixtures/started-processes.ts' && starting.test(text),
+    );
+    expect(wrong.map((file) => file.path)).toEqual([]);
+  });
+
   it('use no enum, no default export, no star export', () => {
     const wrong = inModules.filter((file) =>
       /^\s*(export\s+)?(const\s+)?enum\s|^export default|^export \*/m.test(file.text),

@@ -15,11 +15,16 @@ export interface ChildOptions extends Pick<SpawnOptions, 'cwd' | 'env' | 'gid' |
 /** In a process group of its own: Ctrl-C in a terminal reaches the whole group of this process. */
 export function spawnChild(program: string, args: readonly string[], options: ChildOptions): ChildProcess {
   const { atParentsDeath, ...rest } = options;
-  const isTied = existsSync(SETPRIV);
-  const command = isTied
-    ? [SETPRIV, '--pdeathsig', atParentsDeath.replace('SIG', ''), program, ...args]
-    : [program, ...args];
-  return spawn(command[0] as string, command.slice(1), { ...rest, detached: true });
+  const [first, ...others] = tiedToParent([program, ...args], atParentsDeath);
+  return spawn(first, others, { ...rest, detached: true });
+}
+
+/** A command whose process gets the signal when the one that starts it ends, in any way; where the system cannot do that, the command itself. */
+export function tiedToParent(
+  command: readonly [string, ...string[]],
+  signal: NodeJS.Signals,
+): readonly [string, ...string[]] {
+  return existsSync(SETPRIV) ? [SETPRIV, '--pdeathsig', signal.replace('SIG', ''), ...command] : command;
 }
 
 export function isRunning(child: ChildProcess | undefined): child is ChildProcess {

@@ -1,13 +1,12 @@
 /** The package as an operator gets it: built, installed by npm into an empty directory without a registry, and used from there. */
 
-import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
-import { promisify } from 'node:util';
 import { afterAll, beforeAll, expect, it } from 'vitest';
+import { outputOf, startProcess } from '../../test/fixtures/started-processes.ts';
 import { buildPackage, REPOSITORY } from './build-package.ts';
 import { runtimePackages } from './runtime-packages.ts';
 
@@ -19,8 +18,7 @@ const environment = {
   HOME: directory,
   npm_config_cache: join(directory, 'cache'),
 };
-const run = (file: string, args: readonly string[]) =>
-  promisify(execFile)(file, args, { cwd: directory, env: environment });
+const run = (file: string, args: readonly string[]) => outputOf(file, args, { cwd: directory, env: environment });
 
 beforeAll(async () => {
   const tarball = await buildPackage(directory);
@@ -39,29 +37,25 @@ function filesIn(folder: string): readonly string[] {
 it('a server from the package enrolls a device and makes an image with the agent', async () => {
   const ports = ['--enroll-port', '0', '--mqtt-port', '0', '--console-port', '0'];
   const threads = ['--workers', '2']; // Their program is a file of the package.
-  const server = spawn(program, ['serve', '--json', ...ports, ...threads], { cwd: directory, env: environment });
+  const options = { cwd: directory, env: environment, endsBy: 'SIGTERM' } as const;
+  const server = startProcess(program, ['serve', '--json', ...ports, ...threads], options);
   server.stderr.resume();
-  try {
-    const [ready] = (await once(createInterface({ input: server.stdout }), 'line')) as [string];
-    expect(JSON.parse(ready)).toMatchObject({ event: 'ready', socket: join(directory, 'data/console.sock') });
-    const { stdout: token } = await run(program, ['token', 'create']);
-    await run(program, ['device', 'enroll', '--token', token.trim(), '--id', 'press-1', '--out', 'press-1']);
-    expect((await run(program, ['device', 'list', '--json'])).stdout).toContain('press-1');
-    const { consoleUrl, trustBundle } = JSON.parse(ready) as {
-      readonly consoleUrl: string;
-      readonly trustBundle: string;
-    };
-    const { stdout: page } = await run('curl', ['--silent', '--cacert', trustBundle, `${consoleUrl}/devices`]);
-    expect(page).toMatch(/<script type="module" [^>]*src="\/assets\/[^"]+\.js"/);
-    // Makes a query, which a worker thread answers.
-    await run(program, ['telemetry', 'query', '--device', 'press-1']);
-    await run(program, ['image', 'make', '--uses', '1', '--out', 'image', '--allow-loopback']);
-    expect((await run(program, ['image', 'verify', 'image', '--allow-loopback'])).stdout).toBe('the image is valid\n');
-    expect((await run(join(directory, 'image/rollcall-device.cjs'), ['--help'])).stdout).toContain('rollcall-device');
-  } finally {
-    server.kill('SIGTERM');
-    await once(server, 'exit');
-  }
+  const [ready] = (await once(createInterface({ input: server.stdout }), 'line')) as [string];
+  expect(JSON.parse(ready)).toMatchObject({ event: 'ready', socket: join(directory, 'data/console.sock') });
+  const token = await run(program, ['token', 'create']);
+  await run(program, ['device', 'enroll', '--token', token.trim(), '--id', 'press-1', '--out', 'press-1']);
+  expect(await run(program, ['device', 'list', '--json'])).toContain('press-1');
+  const { consoleUrl, trustBundle } = JSON.parse(ready) as {
+    readonly consoleUrl: string;
+    readonly trustBundle: string;
+  };
+  const page = await run('curl', ['--silent', '--cacert', trustBundle, `${consoleUrl}/devices`]);
+  expect(page).toMatch(/<script type="module" [^>]*src="\/assets\/[^"]+\.js"/);
+  // Makes a query, which a worker thread answers.
+  await run(program, ['telemetry', 'query', '--device', 'press-1']);
+  await run(program, ['image', 'make', '--uses', '1', '--out', 'image', '--allow-loopback']);
+  expect(await run(program, ['image', 'verify', 'image', '--allow-loopback'])).toBe('the image is valid\n');
+  expect(await run(join(directory, 'image/rollcall-device.cjs'), ['--help'])).toContain('rollcall-device');
 });
 
 it('every file that the program names by a relative path is in the package', () => {

@@ -1,6 +1,5 @@
 /** A server that is killed before any single statement of what it does to issue a certificate. */
 
-import { execFile } from 'node:child_process';
 import { cpSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -10,6 +9,7 @@ import { type DeviceIssuance, issueDeviceCertificates } from '../../test/fixture
 import { openStoredAuthority } from '../../test/fixtures/enroll/stored-authority.ts';
 import { writeTestCsr } from '../../test/fixtures/enroll/test-csr.ts';
 import { testDirectory } from '../../test/fixtures/enroll/test-enrollment.ts';
+import { runProcess } from '../../test/fixtures/started-processes.ts';
 
 const killed = fileURLToPath(new URL('../../test/fixtures/enroll/killed-issuance.ts', import.meta.url));
 const deviceId = 'dev-7' as DeviceId;
@@ -21,15 +21,11 @@ interface Life {
 }
 
 /** Resolves when the process has ended, however it did. */
-function live(data: string, step: number, order: DeviceIssuance): Promise<Life> {
-  return new Promise((resolve, reject) => {
-    const args = [killed, data, String(step), JSON.stringify(order)];
-    execFile(process.execPath, args, (error, stdout, stderr) => {
-      const signal = (error?.signal ?? undefined) as string | undefined;
-      if (error !== null && signal !== 'SIGKILL') reject(new Error(stderr));
-      else resolve({ answers: stdout.split('\n').filter(Boolean), signal });
-    });
-  });
+async function live(data: string, step: number, order: DeviceIssuance): Promise<Life> {
+  const args = [killed, data, String(step), JSON.stringify(order)];
+  const { code, signal, stdout, stderr } = await runProcess(process.execPath, args);
+  if (code !== 0 && signal !== 'SIGKILL') throw new Error(stderr);
+  return { answers: stdout.split('\n').filter(Boolean), signal: signal ?? undefined };
 }
 
 /** A server before its first device, to be copied, and the one order that all lives get. */

@@ -1,10 +1,10 @@
-import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { promisify } from 'node:util';
 import { describe, expect, it } from 'vitest';
 import { findBun } from '../../cli/bun.ts';
+import type { Ended } from '../fixtures/child-process.ts';
+import { runProcess, startProcess } from '../fixtures/started-processes.ts';
 import { temporaryDirectory } from '../fixtures/temporary.ts';
 import { ROWS } from './options.ts';
 import { markdown, type Report } from './report.ts';
@@ -15,8 +15,8 @@ const WITHIN_MS = 120_000;
 /** Figures of loads as small as this mean nothing; the bench runs all the same. */
 const TINY = ['--quick', '--only', 'connect', '--scale', '0.2'];
 
-async function runBench(...args: readonly string[]): Promise<{ readonly stdout: string; readonly stderr: string }> {
-  return promisify(execFile)(process.execPath, [BENCH, ...args], { timeout: WITHIN_MS });
+function runBench(...args: readonly string[]): Promise<Ended> {
+  return runProcess(process.execPath, [BENCH, ...args], { timeout: WITHIN_MS });
 }
 
 /** Command lines of running programs that name a directory. */
@@ -37,7 +37,8 @@ describe.runIf(process.platform === 'linux')('the bench', () => {
   it(
     'measures Rollcall beside its peers and prints the goals',
     async () => {
-      const { stdout } = await runBench(...TINY, '--json');
+      const { code, stdout, stderr } = await runBench(...TINY, '--json');
+      expect(code, stderr).toBe(0);
       const report = JSON.parse(stdout) as Report;
 
       const [connect, ...others] = report.results;
@@ -66,9 +67,10 @@ describe.runIf(process.platform === 'linux')('the bench', () => {
     'leaves neither processes nor files when it is interrupted',
     async () => {
       const directory = temporaryDirectory();
-      const bench = spawn(process.execPath, [BENCH, ...TINY], {
+      const bench = startProcess(process.execPath, [BENCH, ...TINY], {
         env: { ...process.env, TMPDIR: directory },
         stdio: ['ignore', 'ignore', 'pipe'],
+        endsBy: 'SIGTERM',
       });
       const ended = once(bench, 'exit');
       for await (const words of bench.stderr) if (String(words).includes('measuring')) break;
@@ -84,7 +86,7 @@ describe.runIf(process.platform === 'linux')('the bench', () => {
   );
 
   it('refuses unknown rows, and lists the known ones', async () => {
-    await expect(runBench('--only', 'conect')).rejects.toMatchObject({
+    expect(await runBench('--only', 'conect')).toMatchObject({
       code: 2,
       stderr: expect.stringContaining(`expected rows of ${ROWS.join(', ')}, found "conect"`),
     });

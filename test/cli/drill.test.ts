@@ -1,6 +1,5 @@
 /** The drill as operators start it: the real program, which starts a second server on a copy of the data. */
 
-import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { readdirSync, readFileSync, renameSync } from 'node:fs';
 import { join } from 'node:path';
@@ -8,6 +7,7 @@ import { fileURLToPath } from 'node:url';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import type { DrillReport, Projection } from '../../simulator/index.ts';
 import { startFleet } from '../fixtures/fleet.ts';
+import { runProcess } from '../fixtures/started-processes.ts';
 import { temporaryDirectory } from '../fixtures/temporary.ts';
 
 const MAIN = fileURLToPath(new URL('../../cli/main.ts', import.meta.url));
@@ -18,16 +18,12 @@ type Result = DrillReport & {
   readonly fleet?: Projection;
 };
 
-function drill(args: readonly string[]): Promise<{ readonly code: number; readonly said: string }> {
-  return new Promise((resolve) => {
-    const options = {
-      env: { PATH: process.env.PATH, HOME: process.env.HOME, NODE_COMPILE_CACHE: process.env.NODE_COMPILE_CACHE },
-      timeout: TIMEOUT_MS,
-    };
-    execFile(process.execPath, [MAIN, 'drill', 'ca-compromise', ...args], options, (error, stdout, stderr) => {
-      resolve({ code: error === null ? 0 : Number(error.code ?? -1), said: `${stdout}\n${stderr}` });
-    });
+async function drill(args: readonly string[]): Promise<{ readonly code: number | null; readonly said: string }> {
+  const { code, stdout, stderr } = await runProcess(process.execPath, [MAIN, 'drill', 'ca-compromise', ...args], {
+    env: { PATH: process.env.PATH, HOME: process.env.HOME, NODE_COMPILE_CACHE: process.env.NODE_COMPILE_CACHE },
+    timeout: TIMEOUT_MS,
   });
+  return { code, said: `${stdout}\n${stderr}` };
 }
 
 describe('rollcall drill ca-compromise', () => {

@@ -1,16 +1,15 @@
 /** Standard output that fails: a closed pipe ends a command silently, a full disk with one error. */
 
-import { execFile } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { promisify } from 'node:util';
 import { enrollOnce, memoryIdentityStore } from '@rollcall/device-sdk';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { fullDisk, pipeWithoutReader } from '../fixtures/descriptors.ts';
 import { openMqtt } from '../fixtures/mqtt.ts';
 import { type RunningServer, rollcall, serve } from '../fixtures/program.ts';
+import { runProcess } from '../fixtures/started-processes.ts';
 import { temporaryDirectory } from '../fixtures/temporary.ts';
 
 const PROGRAM = fileURLToPath(new URL('../../bin/rollcall', import.meta.url));
@@ -113,8 +112,8 @@ describe('rollcall', () => {
   )('%s gives its first line to head, and ends silently', async (_, parts) => {
     const script = '"$@" | head -1; echo "${PIPESTATUS[0]}"';
     const bash = ['--norc', '-c', script, 'bash', process.execPath, PROGRAM, ...parts, '--data', data];
-    const { stdout, stderr } = await promisify(execFile)('bash', bash);
-    expect(stderr).toBe('');
+    const { code, stdout, stderr } = await runProcess('bash', bash);
+    expect([code, stderr]).toEqual([0, '']);
     expect(stdout.trim().split('\n')).toEqual([expect.stringMatching(/dev-1|^position/), String(READER_GONE)]);
   });
 

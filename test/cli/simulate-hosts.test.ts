@@ -1,27 +1,19 @@
 /** A run on several hosts as an operator starts it: a coordinator and two hosts that join, each a program of its own. */
 
-import { type ChildProcess, spawn } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
-import { afterAll, afterEach, describe, expect, it } from 'vitest';
+import { afterAll, describe, expect, it } from 'vitest';
 import { joinRun, type RunResult, resultSchema } from '../../simulator/index.ts';
+import { startProcess } from '../fixtures/started-processes.ts';
 
 const MAIN = fileURLToPath(new URL('../../cli/main.ts', import.meta.url));
 const directory = mkdtempSync(join(tmpdir(), 'rollcall-hosts-'));
 afterAll(() => rmSync(directory, { recursive: true, force: true }));
-
-const running = new Set<ChildProcess>();
-afterEach(async () => {
-  for (const child of running) {
-    child.kill('SIGKILL');
-    if (child.exitCode === null && child.signalCode === null) await once(child, 'exit');
-  }
-  running.clear();
-});
 
 interface Program {
   readonly child: ChildProcess;
@@ -32,11 +24,10 @@ interface Program {
 }
 
 function simulate(args: readonly string[]): Program {
-  const child = spawn(process.execPath, [MAIN, 'simulate', ...args], {
+  const child = startProcess(process.execPath, [MAIN, 'simulate', ...args], {
     env: { PATH: process.env.PATH, HOME: process.env.HOME, NODE_COMPILE_CACHE: process.env.NODE_COMPILE_CACHE },
-    stdio: ['ignore', 'pipe', 'pipe'],
   });
-  running.add(child);
+  child.stdin.end();
   const lines: string[] = [];
   const waiting = new Set<() => void>();
   for (const stream of [child.stdout, child.stderr]) {

@@ -1,12 +1,12 @@
 /** Each built-in scenario in a small size, as a new user runs it: one command, a server of its own, and an exit code. */
 
-import { execFile } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, describe, expect, it } from 'vitest';
 import { builtInScenarios } from '../../cli/simulation-files.ts';
+import { runProcess } from '../fixtures/started-processes.ts';
 
 const MAIN = fileURLToPath(new URL('../../cli/main.ts', import.meta.url));
 const directory = mkdtempSync(join(tmpdir(), 'rollcall-scenarios-'));
@@ -35,16 +35,12 @@ const SIZES: Readonly<Record<string, { readonly scale: number; readonly faster: 
 
 const NEEDS_ROOT = new Set(['disk-full']); // it mounts a small disk
 
-function simulate(args: readonly string[]): Promise<{ readonly code: number; readonly said: string }> {
-  return new Promise((resolve) => {
-    const options = {
-      env: { PATH: process.env.PATH, HOME: process.env.HOME, NODE_COMPILE_CACHE: process.env.NODE_COMPILE_CACHE },
-      timeout: 110_000,
-    };
-    execFile(process.execPath, [MAIN, 'simulate', ...args], options, (error, stdout, stderr) => {
-      resolve({ code: error === null ? 0 : Number(error.code ?? -1), said: `${stdout}\n${stderr}` });
-    });
+async function simulate(args: readonly string[]): Promise<{ readonly code: number | null; readonly said: string }> {
+  const { code, stdout, stderr } = await runProcess(process.execPath, [MAIN, 'simulate', ...args], {
+    env: { PATH: process.env.PATH, HOME: process.env.HOME, NODE_COMPILE_CACHE: process.env.NODE_COMPILE_CACHE },
+    timeout: 110_000,
   });
+  return { code, said: `${stdout}\n${stderr}` };
 }
 
 describe('the built-in scenarios', () => {

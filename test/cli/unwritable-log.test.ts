@@ -1,6 +1,6 @@
 /** A log that cannot be written: the server becomes ready, serves, counts what it drops, and ends at SIGTERM. */
 
-import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
 import { constants, readFileSync, readSync, truncateSync, watch, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -11,6 +11,7 @@ import { collect, ended } from '../fixtures/child-process.ts';
 import { installed } from '../fixtures/client-programs.ts';
 import { fullDisk, fullPipe, openDuringTest, pipeWithoutReader } from '../fixtures/descriptors.ts';
 import { type ProgramOptions, type RunningServer, rollcall, serve, start } from '../fixtures/program.ts';
+import { startProcess } from '../fixtures/started-processes.ts';
 import { temporaryDirectory } from '../fixtures/temporary.ts';
 
 const VERBOSE = { environment: { ROLLCALL_LOG_LEVEL: 'debug' } };
@@ -132,9 +133,8 @@ describe('the logger', () => {
       for (let n = 0; n < 40_000; n += 1) log.info({ filler: '#'.repeat(200) }, 'said');
       const isWritten = await standardError.settled(100);
       process.stdout.write(JSON.stringify({ isWritten, ...standardError.counters() }), () => process.exit());`;
-    const child: ChildProcess = spawn(process.execPath, ['--input-type=module', '-e', script], {
+    const child = startProcess(process.execPath, ['--input-type=module', '-e', script], {
       cwd: new URL('../..', import.meta.url),
-      stdio: ['ignore', 'pipe', 'pipe'],
     });
     const stdout = collect(child.stdout);
     const [code] = await once(child, 'exit');

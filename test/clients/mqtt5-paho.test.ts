@@ -1,17 +1,17 @@
 /** paho-mqtt, the Python client, with MQTT 5 as device and as service (`paho_mqtt5.py`). */
 
-import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import type { DeviceId } from '@rollcall/protocol';
-import { afterAll, beforeAll, expect, it, onTestFinished } from 'vitest';
+import { afterAll, beforeAll, expect, it } from 'vitest';
 import { clientCommand } from '../fixtures/client-programs.ts';
 import { writeCredentials } from '../fixtures/credentials-on-disk.ts';
 import { startFleet, type TestFleet } from '../fixtures/fleet.ts';
 import type { Credentials } from '../fixtures/mqtt.ts';
 import { describeWithClients } from '../fixtures/real-client.ts';
 import { issueService } from '../fixtures/service.ts';
+import { startProcess } from '../fixtures/started-processes.ts';
 import { temporaryDirectory } from '../fixtures/temporary.ts';
 
 const SCRIPT = fileURLToPath(new URL('paho_mqtt5.py', import.meta.url));
@@ -35,13 +35,9 @@ class Paho {
 
   constructor(input: object, directory: string) {
     const [program = '', ...args] = clientCommand('paho');
-    this.#child = spawn(program, [...args, SCRIPT], {
+    this.#child = startProcess(program, [...args, SCRIPT], {
       cwd: directory,
       env: { PATH: process.env.PATH, HOME: directory },
-      stdio: ['pipe', 'pipe', 'inherit'],
-    });
-    onTestFinished(() => {
-      this.#child.kill('SIGKILL');
     });
     this.#lines = createInterface({ input: this.#child.stdout });
     this.#lines.on('line', (line) => this.events.push(JSON.parse(line) as Event));

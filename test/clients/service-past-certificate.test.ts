@@ -3,7 +3,7 @@
  * one in Python with paho beside `rollcall service renew --daemon`. Certificates live for seconds.
  */
 
-import { type ChildProcess, spawn } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
 import { X509Certificate } from 'node:crypto';
 import { once } from 'node:events';
 import { readFileSync, writeFileSync } from 'node:fs';
@@ -18,6 +18,7 @@ import { collect } from '../fixtures/child-process.ts';
 import { clientCommand } from '../fixtures/client-programs.ts';
 import { rollcall, serve, start } from '../fixtures/program.ts';
 import { describeWithClients } from '../fixtures/real-client.ts';
+import { startProcess } from '../fixtures/started-processes.ts';
 import { temporaryDirectory } from '../fixtures/temporary.ts';
 
 const file = (path: string) => fileURLToPath(new URL(`../../${path}`, import.meta.url));
@@ -26,7 +27,6 @@ const [pythonProgram = '', ...pythonArguments] = clientCommand('paho');
 
 /** A program that writes lines of JSON. */
 function reader(child: ChildProcess) {
-  onTestFinished(() => void child.kill('SIGKILL'));
   const stderr = collect(child.stderr);
   const texts = new Set<string>();
   const waiting = new Set<() => void>();
@@ -74,14 +74,13 @@ describeWithClients('a service that runs past the end of its first certificate',
     const endOf = (out: string) => new X509Certificate(readFileSync(join(out, 'cert.pem'))).validToDate.getTime();
 
     const typescript = await issue('board');
-    const first = reader(spawn(process.execPath, [file('service-sdk/examples/dashboard.ts'), typescript]));
+    const first = reader(startProcess(process.execPath, [file('service-sdk/examples/dashboard.ts'), typescript]));
     await first.ready();
     const python = await issue('panel');
     const ends = [typescript, python].map(endOf);
     const daemon = start(['service', 'renew', python, '--daemon'], {}, 120_000);
-    onTestFinished(() => void daemon.kill('SIGKILL'));
     const second = reader(
-      spawn(pythonProgram, [...pythonArguments, file('service-sdk/examples/dashboard.py'), python]),
+      startProcess(pythonProgram, [...pythonArguments, file('service-sdk/examples/dashboard.py'), python]),
     );
     await second.ready();
 

@@ -35,6 +35,8 @@ export class ServedNode {
   readonly #options: ServedNodeOptions;
   #running: { readonly server: RunningServer; readonly operator: ConsoleClient } | undefined;
   #log = '';
+  /** No process of it may start before `start`. */
+  #isEnded = false;
 
   constructor(options: ServedNodeOptions) {
     this.name = options.name;
@@ -68,12 +70,18 @@ export class ServedNode {
 
   /** Resolves when it is ready. Rejects with its output when it ends before. */
   async start(): Promise<void> {
+    this.#isEnded = false;
+    await this.#serve();
+  }
+
+  async #serve(): Promise<void> {
     const { data, environment, below, longest } = this.#options;
     const server = await serve(data, ['--node-name', this.name, ...this.#options.arguments], {
       environment: { ...NO_LIMITS, ...environment },
       longest,
       ...(below && { below }),
     });
+    if (this.#isEnded) return void (await server.end('SIGKILL'));
     const running = { server, operator: openConsoleClient({ socketPath: server.ready.socket }) };
     this.#running = running;
     void server.ended.then(() => {
@@ -90,6 +98,7 @@ export class ServedNode {
   }
 
   async end(signal: NodeJS.Signals): Promise<void> {
+    this.#isEnded = true;
     const server = await this.#forget();
     await server?.end(signal);
   }
@@ -110,9 +119,9 @@ export class ServedNode {
   async #startAgain(): Promise<void> {
     for (;;) {
       await passed(START_AGAIN_AFTER_MS);
-      if (this.#running !== undefined) return;
+      if (this.#running !== undefined || this.#isEnded) return;
       try {
-        await this.start();
+        await this.#serve();
         return;
       } catch (error) {
         this.#log += (error as Error).message;

@@ -1,12 +1,13 @@
 /** The agent on a full disk and on a read-only one: a file system of its own, mounted by root. */
 
-import { spawn, spawnSync } from 'node:child_process';
+import { spawnSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type AgentPlace, type AgentProgram, buildAgentProgram } from '../fixtures/device-agent.ts';
 import { startFleet, type TestFleet } from '../fixtures/fleet.ts';
+import { startProcess } from '../fixtures/started-processes.ts';
 import { temporaryDirectory } from '../fixtures/temporary.ts';
 
 const workshop = mkdtempSync(join(tmpdir(), 'rollcall-disk-'));
@@ -36,10 +37,7 @@ async function disk(id: string, kilobytes: number) {
   const place = configure();
   mkdirSync(place.state, { mode: 0o700 });
   const script = 'mount -t tmpfs -o size="$2"k,mode=700 tmpfs "$1" && echo mounted && exec sleep 600';
-  const holder = spawn('unshare', ['--mount', 'sh', '-c', script, 'sh', place.state, String(kilobytes)]);
-  onTestFinished(() => {
-    holder.kill('SIGKILL');
-  });
+  const holder = startProcess('unshare', ['--mount', 'sh', '-c', script, 'sh', place.state, String(kilobytes)]);
   await new Promise((resolve) => holder.stdout.once('data', resolve));
   const inside = ['nsenter', '--mount', '--target', String(holder.pid), '--'];
   return {
