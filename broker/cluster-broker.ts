@@ -7,6 +7,8 @@ import { formatIdentity } from '@rollcall/protocol';
 import { type BrokerOptions, countFromOne, type NodeBroker } from './broker.ts';
 import { createBrokerContext } from './broker-context.ts';
 import { adoptDead } from './cluster/adoption.ts';
+import { ClaimBatches } from './cluster/claim-batches.ts';
+import { ClaimRequests } from './cluster/claim-requests.ts';
 import { ClusterBus } from './cluster/cluster-bus.ts';
 import { ClusterClaims } from './cluster/cluster-claims.ts';
 import { ClusterRoutes } from './cluster/cluster-routes.ts';
@@ -44,11 +46,11 @@ export async function createClusterBroker(options: ClusterBrokerOptions): Promis
   const { persistentSessions } = stored;
   const local = new LocalRoutes(store, stored.shares);
   const shares = new ClusterShares(stored.shares);
-  const routes = new ClusterRoutes({ nodes, outbox, commits, shares, local });
+  const moving = new MovingSessions();
+  const routes = new ClusterRoutes({ nodes, outbox, commits, shares, local, moving });
   const find = (clientId: string) => live.find(clientId);
   const router = await MessageRouter.open({ ...context, store, routes, find });
   const localBus = new LocalBus({ router, sessions: live });
-  const moving = new MovingSessions();
   const numbers = new ConnectionNumbers(options.nextSequence ?? countFromOne());
   const deliveredKeys = new DeliveredKeysByDevice();
   const rightsOf: Parameters<typeof persistentSessions.load>[0] = (subject) => policies.rightsOf(subject);
@@ -64,21 +66,31 @@ export async function createClusterBroker(options: ClusterBrokerOptions): Promis
       ),
     );
   };
-  /** The rows of these sessions are this node's: messages for them are queued from now on. */
-  const load = async (clientIds: readonly string[]) => {
+  /** The rows of these sessions are this node's: messages for them are queued from now on. Resolves with what makes them sessions. */
+  const read = async (clientIds: readonly string[]) => {
     for (const clientId of clientIds) moving.arriving(clientId);
     const rows = await loadRows(cluster, clientIds);
-    await persistentSessions.adopt(rows, rightsOf);
-    for (const clientId of clientIds) stored.shares.join(clientId, store.subscriptionsOf(clientId));
-    keeper.wills.adopt(clientIds);
-    for (const clientId of clientIds) received.queueEarly(clientId, moving.arrived(clientId));
-    await publishShares();
+    return async () => {
+      await persistentSessions.adopt(rows, rightsOf);
+      for (const clientId of clientIds) stored.shares.join(clientId, store.subscriptionsOf(clientId));
+      keeper.wills.adopt(clientIds);
+      for (const clientId of clientIds) received.queueEarly(clientId, moving.arrived(clientId));
+      await publishShares();
+    };
   };
-  const claims = new ClusterClaims({
-    ...{ database, nodes, outbox, commits },
+  const load = async (clientIds: readonly string[]) => (await read(clientIds))();
+  const requests = new ClaimRequests({
+    ...{ database, nodes, wakes, log },
+    handOver: (request) =>
+      handOverSession(request, { live, claims, keeper, routes, moving, publishShares, telemetrySettled }),
+  });
+  const claims: ClusterClaims = new ClusterClaims({
+    ...{ nodes, outbox, commits, requests, batches: new ClaimBatches(database, nodes.name) },
+    arriving: (clientId) => moving.arriving(clientId),
     adopt: (dead) => adopt(dead),
     adopted: () => adopt.settled(),
-    load: (clientId) => load([clientId]),
+    load: (clientId) => read([clientId]),
+    log,
   });
   const bus = new ClusterBus({
     local: localBus,
@@ -101,8 +113,6 @@ export async function createClusterBroker(options: ClusterBrokerOptions): Promis
     ...{ store, persistence: keeper.persistence, localShares: stored.shares, shares, routes, claims, moving },
     ...{ outbox, router, bus: localBus, log },
     isRevoked: (owner) => revoked.has(owner),
-    handOver: (clientId, to) =>
-      handOverSession(clientId, to, { live, claims, keeper, routes, moving, publishShares, telemetrySettled }),
     nodeGone: (node) => {
       routes.forget(node);
       shares.forget(node);
@@ -127,6 +137,7 @@ export async function createClusterBroker(options: ClusterBrokerOptions): Promis
   };
   await readRoutes();
   await inbox.open();
+  await requests.open();
   const stopLooking = nodes.onLook(() => {
     void inbox.read();
     moving.sweep();
@@ -145,6 +156,7 @@ export async function createClusterBroker(options: ClusterBrokerOptions): Promis
     stopping: () => keeper.wills.stop(), // All clients of a server that stops connect again.
   }).catch((error: unknown) => {
     stopLooking();
+    requests.close();
     inbox.close();
     keeper.stop();
     throw error;
@@ -175,6 +187,7 @@ export async function createClusterBroker(options: ClusterBrokerOptions): Promis
       stopLooking();
       keeper.stop();
       await node.close();
+      requests.close();
       inbox.close();
     },
   };

@@ -5,7 +5,9 @@
 
 import { setTimeout as delay } from 'node:timers/promises';
 import { Problem } from '@rollcall/protocol';
-import type { PostgresDatabase } from '../../storage/postgres/index.ts';
+import type { Logger } from 'pino';
+import type { ClaimBatches } from './claim-batches.ts';
+import type { ClaimRequest, ClaimRequests } from './claim-requests.ts';
 import type { ClusterNodes, KnownNode } from './cluster-nodes.ts';
 import type { NodeMessage } from './node-message.ts';
 import type { Outbox } from './outbox.ts';
@@ -14,7 +16,8 @@ import type { ClusterCommits } from './session-changes.ts';
 export type HandedOver = Extract<NodeMessage, { readonly kind: 'handed over' }>;
 
 export interface ClusterClaimsOptions {
-  readonly database: PostgresDatabase;
+  readonly batches: Pick<ClaimBatches, 'claim' | 'nodeOf'>;
+  readonly requests: Pick<ClaimRequests, 'ask' | 'isOpen' | 'nextNumber' | 'withdraw'>;
   readonly nodes: ClusterNodes;
   readonly outbox: Outbox;
   readonly commits: ClusterCommits;
@@ -22,20 +25,29 @@ export interface ClusterClaimsOptions {
   readonly adopt: (dead: KnownNode) => Promise<void>;
   /** Resolves when no dead node is being taken over: until then its sessions are not loaded. */
   readonly adopted: () => Promise<void>;
-  /** The rows of a session are complete, and are this node's. */
-  readonly load: (clientId: string) => Promise<void>;
+  /** The session is this node's: what its former node forwards from now on is for it. */
+  readonly arriving: (clientId: string) => void;
+  /** Reads the rows of a session, which are complete, and this node's. What it resolves with makes them a session. */
+  readonly load: (clientId: string) => Promise<() => Promise<void>>;
+  readonly log: Logger;
 }
-
-const CLAIM = {
-  name: 'sessions claim',
-  text: 'INSERT INTO session_claims (client_id, node, epoch) VALUES ($1, $2, 1) ON CONFLICT (client_id) DO NOTHING',
-};
-const FIND = { name: 'sessions find claim', text: 'SELECT node FROM session_claims WHERE client_id = $1' };
 
 /** How long a node may take to give up a session before it is asked again, in ms. */
 const ANSWER_MS = 500;
 /** How long a connection waits for the state of its client id, in ms. */
 const PATIENCE_MS = 10_000;
+/** How long an answer may take that no connection waits for any more, in ms. */
+const LATE_MS = 60_000;
+
+/** A request that is not answered. */
+interface Asked {
+  readonly number: number;
+  /** Undefined: no connection waits any more. */
+  answered: ((handedOver: HandedOver) => void) | undefined;
+}
+
+/** What is said of a session that this node has given up. */
+export type Given = Pick<HandedOver, 'isStored' | 'sequence' | 'from'>;
 
 export class ClusterClaims {
   readonly #options: ClusterClaimsOptions;
@@ -44,7 +56,7 @@ export class ClusterClaims {
   readonly #leaving = new Set<string>();
   /** Client ids that are being given to another node. */
   readonly #handingOver = new Set<string>();
-  readonly #handedOver = new Map<string, (handedOver: HandedOver) => void>();
+  readonly #asked = new Map<string, Asked>();
   readonly #turns = new Map<string, Promise<unknown>>();
 
   constructor(options: ClusterClaimsOptions) {
@@ -77,28 +89,51 @@ export class ClusterClaims {
     commits.durable().then(left, left);
   }
 
-  /** Gives a client id to another node, after `give` has ended its connection and forgotten its state. */
-  async handOver(clientId: string, to: string, give: () => Promise<HandedOver>): Promise<void> {
+  /**
+   * Gives a client id to the node that asks for it, after `end` has ended its connection; what that resolves with forgets its state, in the turn
+   * of the answer: messages that are forwarded come after it. What is left of the state, the claim and the answer are one commit, which
+   * begins at once.
+   */
+  async handOver(request: ClaimRequest, end: () => Promise<() => Given>): Promise<void> {
+    const { clientId, node: to, number } = request;
+    const waits = this.#turns.has(clientId);
     await this.inTurn(clientId, async () => {
-      const { commits, nodes, outbox, adopted } = this.#options;
-      if (this.#leaving.has(clientId)) return; // The other node looks again where it is.
-      if (!this.#owned.has(clientId)) await adopted();
+      const { commits, nodes, outbox, requests, adopted } = this.#options;
+      // The other node may have got the session another way, and have given it to this one.
+      if (waits && !(await requests.isOpen(request))) return;
+      if (this.#leaving.has(clientId)) await commits.durable();
+      if (!this.#owned.has(clientId)) {
+        await adopted();
+        await this.#takeUnknown(clientId);
+      }
       this.#handingOver.add(clientId);
       try {
-        const handedOver = this.#owned.has(clientId) ? await give() : nothingToGive(clientId);
-        this.#owned.delete(clientId);
-        commits.add({ name: 'moveClaim', values: [to, clientId, nodes.name] }, clientId.length + 100);
-        outbox.send([to], handedOver);
-        await commits.durable();
+        const isGiven = this.#owned.has(clientId);
+        const give = isGiven ? await end() : () => NOTHING_GIVEN;
+        const given = give();
+        if (this.#owned.delete(clientId)) {
+          commits.add({ name: 'moveClaim', values: [to, clientId, nodes.name] }, clientId.length + 100);
+        }
+        commits.add({ name: 'dropClaimRequest', values: [clientId, to, number] }, clientId.length + 100);
+        outbox.send([to], { kind: 'handed over', clientId, request: number, isGiven, ...given });
+        const stored = commits.durable();
+        void commits.flush();
+        await stored;
       } finally {
         this.#handingOver.delete(clientId);
       }
     });
   }
 
-  /** A message of its former node. */
+  /** An answer of its former node. Applied in the order of that node's messages: those that it forwards follow. */
   received(handedOver: HandedOver): void {
-    this.#handedOver.get(handedOver.clientId)?.(handedOver);
+    const { clientId, request, isGiven, isStored } = handedOver;
+    const asked = this.#asked.get(clientId);
+    if (asked?.number !== request) return;
+    this.#asked.delete(clientId);
+    if (isGiven && isStored) this.#options.arriving(clientId);
+    if (asked.answered !== undefined) asked.answered(handedOver);
+    else if (isGiven) this.#receivedLate(handedOver);
   }
 
   /** Claims and hand-overs of one client id come one after the other. */
@@ -114,61 +149,87 @@ export class ClusterClaims {
   }
 
   async #own(clientId: string): Promise<HandedOver | undefined> {
-    const { database, nodes, commits, adopt } = this.#options;
+    const { batches, nodes, commits, adopt, adopted } = this.#options;
     const until = performance.now() + PATIENCE_MS;
-    while (!this.#owned.has(clientId)) {
-      if (performance.now() > until) {
-        throw new Problem('unavailable', { reason: 'the node that has the session did not give it up' });
-      }
-      if (this.#leaving.has(clientId)) await commits.durable();
-      const { count } = await database.execute(CLAIM, [clientId, nodes.name]);
-      if (count === 1) {
-        this.#owned.add(clientId);
-        return undefined;
-      }
-      const { rows } = await database.query<{ node: string }>(FIND, [clientId]);
-      const owner = rows[0]?.node;
-      if (owner === undefined) continue;
-      if (owner === nodes.name) {
-        await this.#options.adopted();
-        if (this.#owned.has(clientId)) return undefined;
-        // Claimed by this process, without being told so: the connection to the database was lost.
-        this.#owned.add(clientId);
-        await this.#options.load(clientId);
-        return undefined;
-      }
-      const node = nodes.find(owner);
-      if (node?.isAlive === true) {
-        const handedOver = await this.#ask(clientId, owner);
-        if (handedOver !== undefined) return handedOver;
-      } else if (node === undefined) await nodes.look();
-      else await adopt(node);
-    }
-    return undefined;
-  }
-
-  async #ask(clientId: string, owner: string): Promise<HandedOver | undefined> {
-    const { database, nodes, outbox, commits, load } = this.#options;
-    const answer = Promise.withResolvers<HandedOver>();
-    this.#handedOver.set(clientId, answer.resolve);
     try {
-      outbox.send([owner], { kind: 'take over', clientId });
-      await commits.durable();
-      const handedOver = await Promise.race([answer.promise, delay(ANSWER_MS, undefined, { ref: false })]);
-      if (handedOver === undefined) return undefined;
-      // An answer to an earlier request says nothing of now.
-      const { rows } = await database.query<{ node: string }>(FIND, [clientId]);
-      if (rows[0]?.node !== nodes.name) return undefined;
-      this.#owned.add(clientId);
-      await load(clientId);
-      return handedOver;
+      while (!this.#owned.has(clientId)) {
+        if (performance.now() > until) {
+          throw new Problem('unavailable', { reason: 'the node that has the session did not give it up' });
+        }
+        if (this.#leaving.has(clientId)) await commits.durable();
+        const found = await batches.claim(clientId);
+        if (found === undefined) continue;
+        if (found.isNew) this.#owned.add(clientId);
+        else if (found.node === nodes.name) {
+          await adopted();
+          // Claimed by this process, without being told so: the connection to the database was lost.
+          if (!this.#owned.has(clientId)) await this.#take(clientId);
+        } else {
+          const node = nodes.find(found.node);
+          if (node?.isAlive === true) {
+            const handedOver = await this.#ask(clientId, found.node);
+            if (handedOver?.isGiven === true) return handedOver;
+          } else if (node === undefined) await nodes.look();
+          else await adopt(node);
+        }
+      }
+      return undefined;
     } finally {
-      this.#handedOver.delete(clientId);
+      this.#stopAsking(clientId);
     }
+  }
+
+  /** Undefined: no answer came in time. */
+  async #ask(clientId: string, owner: string): Promise<HandedOver | undefined> {
+    const { requests } = this.#options;
+    const answer = Promise.withResolvers<HandedOver>();
+    const asked = this.#asked.get(clientId) ?? { number: requests.nextNumber(), answered: undefined };
+    asked.answered = answer.resolve;
+    this.#asked.set(clientId, asked);
+    await requests.ask(clientId, owner, asked.number);
+    const handedOver = await Promise.race([answer.promise, delay(ANSWER_MS, undefined, { ref: false })]);
+    // Only this node can give it to another one from now on, and does so in its turn.
+    if (handedOver?.isGiven === true) await this.#take(clientId, handedOver.isStored);
+    return handedOver;
+  }
+
+  /** The answer may still come. */
+  #stopAsking(clientId: string): void {
+    const asked = this.#asked.get(clientId);
+    if (asked?.answered === undefined) return;
+    asked.answered = undefined;
+    void this.#options.requests.withdraw(clientId);
+    setTimeout(() => {
+      if (this.#asked.get(clientId) === asked && asked.answered === undefined) this.#asked.delete(clientId);
+    }, LATE_MS).unref();
+  }
+
+  /** What its former node forwards for the session must find it here. */
+  #receivedLate({ clientId, isStored }: HandedOver): void {
+    this.inTurn(clientId, async () => {
+      if (!this.#owned.has(clientId)) await this.#take(clientId, isStored);
+      if (!isStored) this.leave(clientId);
+    }).catch((error: unknown) => this.#options.log.warn({ err: error }, 'a session that came late was not loaded'));
+  }
+
+  /** A claim of this node that it was not told of. */
+  async #takeUnknown(clientId: string): Promise<void> {
+    const { batches, nodes } = this.#options;
+    if (this.#owned.has(clientId) || (await batches.nodeOf(clientId)) !== nodes.name) return;
+    await this.#take(clientId);
+  }
+
+  /** The claim is this node's, and its state is not here yet. */
+  async #take(clientId: string, isStored = true): Promise<void> {
+    const { arriving, load, requests } = this.#options;
+    // An answer that comes later says nothing of now.
+    if (this.#asked.delete(clientId)) void requests.withdraw(clientId);
+    if (isStored) {
+      arriving(clientId);
+      const take = await load(clientId);
+      await take().finally(() => this.#owned.add(clientId));
+    } else this.#owned.add(clientId);
   }
 }
 
-/** For a claim that this node does not know of: it was made, and the connection to the database was lost before it was confirmed. */
-function nothingToGive(clientId: string): HandedOver {
-  return { kind: 'handed over', clientId, sequence: 0, from: undefined };
-}
+const NOTHING_GIVEN: Given = { isStored: false, sequence: 0, from: undefined };

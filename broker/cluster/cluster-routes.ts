@@ -5,6 +5,7 @@ import type { Routes } from '../routing/routes.ts';
 import { FilterTree } from '../session-store/filter-tree.ts';
 import type { ClusterNodes } from './cluster-nodes.ts';
 import type { ClusterShares } from './cluster-shares.ts';
+import type { MovingSessions } from './moving-sessions.ts';
 import type { Outbox } from './outbox.ts';
 import type { ClusterCommits } from './session-changes.ts';
 
@@ -15,6 +16,7 @@ export interface ClusterRoutesOptions {
   readonly shares: Pick<ClusterShares, 'generation' | 'hasMatch'>;
   /** The routes of this node alone. */
   readonly local: Routes;
+  readonly moving: Pick<MovingSessions, 'generation' | 'isEmpty' | 'nodesFor'>;
 }
 
 interface RemoteRoute {
@@ -36,14 +38,16 @@ export class ClusterRoutes implements Routes {
   }
 
   get generation(): number {
-    const { local, shares } = this.#options;
-    return local.generation + shares.generation + this.#remote.generation;
+    const { local, shares, moving } = this.#options;
+    return local.generation + shares.generation + this.#remote.generation + moving.generation;
   }
 
   /** A message for another node is stored there before it is acknowledged, also for sessions that end with their connection. */
   isQueued(topic: string): boolean {
-    const { local, shares } = this.#options;
-    return local.isQueued(topic) || this.#remote.hasMatch(topic) || shares.hasMatch(topic);
+    const { local, shares, moving } = this.#options;
+    if (local.isQueued(topic) || this.#remote.hasMatch(topic) || shares.hasMatch(topic)) return true;
+    // For a session that is another node's by now, of which that node has not told yet.
+    return !moving.isEmpty && moving.nodesFor(topic).size > 0;
   }
 
   hasReceiver(topic: string): boolean {

@@ -65,7 +65,8 @@ export class ClusterSessions implements Sessions {
       if (handedOver.from !== undefined) this.#reportTakeover(claim, handedOver.from);
     }
     const claimed = await embedded.claim(claim);
-    await Promise.all([routes.published(), publishShares()]);
+    // What is sent to the former node of the session is forwarded until every node knows better.
+    await Promise.all([handedOver === undefined ? routes.published() : undefined, publishShares()]);
     const left = () => {
       if (this.#isLast(claim) && !claimed.isStored) claims.leave(clientId);
     };

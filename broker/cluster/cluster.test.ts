@@ -116,6 +116,21 @@ describeWithClients('brokers over one PostgreSQL', ['postgres'], () => {
     expect(await owners()).toEqual([{ node: 'b' }]);
   });
 
+  it('deliver once what is sent to the former node of a session from its CONNACK on', async () => {
+    const { a, b } = await start();
+    const credentials = a.test.enroll(device('dev-1'));
+    const writer = await a.test.connectService('ops');
+    const first = await a.test.session(credentials, { clientId: 'dev-1', clean: false });
+    await first.subscribe(subscription);
+    const second = await b.test.session(credentials, { clientId: 'dev-1', clean: false });
+    for (let n = 1; n <= 3; n += 1) await writer.publish(topic, `m${n}`, { qos: 1, messageId: n });
+    await expect.poll(() => payloads(second.packets)).toEqual(['m1', 'm2', 'm3']);
+    // By then the node has been told of the subscription, and has sent a message to both.
+    await expect.poll(() => a.test.broker.reachability('dev-1', topic)).toBe('stored');
+    await writer.publish(topic, 'm4', { qos: 1, messageId: 4 });
+    await expect.poll(() => payloads(second.packets)).toEqual(['m1', 'm2', 'm3', 'm4']);
+  });
+
   it('give up a claim that they do not know of', async () => {
     const { database, a, b } = await start();
     const credentials = a.test.enroll(device('dev-1'));

@@ -33,7 +33,7 @@ const ALL = {
 
 const TABLES = [
   ...['sessions', 'session_subscriptions', 'session_bodies', 'session_queued', 'session_incoming', 'session_retained'],
-  ...['session_wills', 'session_claims', 'session_nodes'],
+  ...['session_wills', 'session_claims', 'session_requests', 'session_nodes'],
 ];
 
 /** Messages of one node for another that no node has applied. */

@@ -33,17 +33,26 @@ export const MOVING_MS = 60_000;
 export class MovingSessions {
   readonly #departures = new Map<string, Departure>();
   readonly #arrivals = new Map<string, Arrival>();
+  #generation = 0;
+
+  /** Grows with each departure: as `Routes`. */
+  get generation(): number {
+    return this.#generation;
+  }
 
   /** The session is another node's from now on. */
   departed(clientId: string, to: string, filters: readonly string[]): void {
     this.#arrivals.delete(clientId);
     this.#departures.delete(clientId);
-    if (filters.length > 0) this.#departures.set(clientId, { to, filters, until: performance.now() + MOVING_MS });
+    if (filters.length === 0) return;
+    this.#departures.set(clientId, { to, filters, until: performance.now() + MOVING_MS });
+    this.#generation += 1;
   }
 
-  /** The session is this node's from now on; its rows are being read. */
+  /** The session is this node's from now on; its rows are being read. Called again, it forgets nothing of what came since. */
   arriving(clientId: string): void {
     this.#departures.delete(clientId);
+    if (this.#arrivals.get(clientId)?.early !== undefined) return;
     this.#arrivals.set(clientId, { until: performance.now() + MOVING_MS, seen: new Set(), early: [] });
   }
 

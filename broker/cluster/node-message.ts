@@ -23,12 +23,16 @@ export type NodeMessage =
     }
   | { readonly kind: 'routes'; readonly added: readonly string[]; readonly removed: readonly string[] }
   | { readonly kind: 'shares'; readonly shares: readonly ShareState[] }
-  /** The receiver has the session, and is to give it to the sender. */
-  | { readonly kind: 'take over'; readonly clientId: string }
-  /** The sender had the session; its rows are complete, and the claim is that of the receiver. */
+  /** The answer to a request for a session. Messages for it that follow are forwarded ones. */
   | {
       readonly kind: 'handed over';
       readonly clientId: string;
+      /** The number of the request. */
+      readonly request: number;
+      /** The sender had the session, and the claim is that of the receiver; otherwise the receiver looks again whose it is. */
+      readonly isGiven: boolean;
+      /** There are rows of the session, which are complete. */
+      readonly isStored: boolean;
       /** Number of its last connection, and who that was; undefined: it was not connected. */
       readonly sequence: number;
       readonly from: { readonly address: string; readonly serial: string } | undefined;
@@ -44,7 +48,7 @@ export interface ShareState {
 }
 
 const NOTHING = Buffer.alloc(0);
-const KINDS: ReadonlySet<string> = new Set(['routes', 'shares', 'take over', 'handed over', 'node gone']);
+const KINDS: ReadonlySet<string> = new Set(['routes', 'shares', 'handed over', 'node gone']);
 
 export function encodeNodeMessage(sent: NodeMessage): { readonly about: string; readonly payload: Buffer } {
   if (sent.kind !== 'message') return { about: JSON.stringify(sent), payload: NOTHING };

@@ -28,7 +28,6 @@ export interface ReceivedMessagesOptions {
   readonly bus: Bus;
   /** The owner was revoked lately: nothing of it is delivered any more. */
   readonly isRevoked: (owner: string) => boolean;
-  readonly handOver: (clientId: string, to: string) => Promise<void>;
   readonly nodeGone: (node: string) => void;
   readonly log: Logger;
 }
@@ -47,7 +46,7 @@ export class ReceivedMessages {
 
   /** `isAdopted`: it was for a node that is dead, and is for the sessions that were adopted from it alone. */
   apply(sent: NodeMessage, from: string, number: number, isAdopted: boolean): void {
-    const { routes, shares, claims, handOver, nodeGone, log } = this.#options;
+    const { routes, shares, claims, nodeGone } = this.#options;
     if (sent.kind === 'message') {
       this.#message(sent, sent.moved ?? { node: from, number }, isAdopted || sent.moved !== undefined);
       return;
@@ -59,11 +58,6 @@ export class ReceivedMessages {
         break;
       case 'shares':
         shares.apply(from, sent.shares);
-        break;
-      case 'take over':
-        handOver(sent.clientId, from).catch((error: unknown) =>
-          log.warn({ err: error }, 'a session was not handed over'),
-        );
         break;
       case 'handed over':
         claims.received(sent);

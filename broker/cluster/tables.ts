@@ -113,6 +113,20 @@ export const SESSION_TABLES: TableSet = {
         );
       `,
     },
+    {
+      oldest: 2,
+      sql: `
+        -- Claims that a node wants from the one that has them. They are not durable: a node that gets no answer asks again.
+        CREATE TABLE session_requests (
+          client_id TEXT COLLATE "C" NOT NULL,
+          node      TEXT COLLATE "C" NOT NULL,
+          owner     TEXT COLLATE "C" NOT NULL,
+          number    BIGINT NOT NULL,
+          PRIMARY KEY (client_id, node)
+        );
+        CREATE INDEX session_requests_of_owner ON session_requests (owner);
+      `,
+    },
   ],
 };
 
@@ -120,6 +134,7 @@ export const SESSION_TABLES: TableSet = {
 export type ClusterChangeName =
   | 'moveClaim'
   | 'dropClaim'
+  | 'dropClaimRequest'
   | 'putRoute'
   | 'dropRoute'
   | 'putNodeMessage'
@@ -184,6 +199,7 @@ const TEXTS: Readonly<Record<ClusterChange['name'], string>> = {
   dropWill: 'DELETE FROM session_wills WHERE client_id = $1',
   moveClaim: 'UPDATE session_claims SET node = $1, epoch = epoch + 1 WHERE client_id = $2 AND node = $3',
   dropClaim: 'DELETE FROM session_claims WHERE client_id = $1 AND node = $2',
+  dropClaimRequest: 'DELETE FROM session_requests WHERE client_id = $1 AND node = $2 AND number <= $3',
   putRoute: 'INSERT INTO session_routes (node, filter) VALUES ($1, $2) ON CONFLICT DO NOTHING',
   dropRoute: 'DELETE FROM session_routes WHERE node = $1 AND filter = $2',
   putNodeMessage: `INSERT INTO node_messages (to_node, from_node, number, about, payload)
