@@ -199,6 +199,11 @@ export const PROBLEMS = {
   node_removed: { status: 409, sentence: 'an operator removed the node of this name' },
   node_release_too_far: { status: 409, sentence: 'a node is running whose release this one cannot run beside' },
   node_outdated: { status: 409, sentence: 'a newer node wrote something that this release does not know' },
+  database_restored: {
+    status: 503,
+    sentence:
+      'the database lacks what it had confirmed: it went back to an earlier state, and revocations may be missing',
+  },
   node_superseded: { status: 503, sentence: 'other nodes have taken over the sessions of this node' },
   address_in_use: { status: 500, sentence: 'the address is in use' },
   output_failed: { status: 500, sentence: 'the output could not be written' },

@@ -4,7 +4,8 @@ import { randomBytes } from 'node:crypto';
 import type { PolicyScope } from '@rollcall/protocol';
 import type { Logger } from 'pino';
 import { migrate } from '../storage/postgres/index.ts';
-import { auditHead, createAuditStore } from './audit/audit.ts';
+import { auditHead, createAuditStore, hasAuditEntry } from './audit/audit.ts';
+import type { AuditHead } from './audit/audit-chain.ts';
 import { findCertificateStatus } from './certificates/certificate-status.ts';
 import { createExpiryStore } from './certificates/expiry.ts';
 import { createIssuanceStore } from './certificates/issuance-store.ts';
@@ -94,6 +95,9 @@ export interface SharedRegistry extends Registry, NodeStore {
    * Problem `unavailable`, and what the database throws.
    */
   changesHeard(): Promise<void>;
+  auditHead(): Promise<AuditHead>;
+  /** Whether the audit has an entry with this id and hash. */
+  hasAuditEntry(entry: AuditHead): Promise<boolean>;
 }
 
 const CONFIRM_WITHIN_MS = 1_000;
@@ -111,7 +115,13 @@ export async function openPostgresRegistry(options: PostgresRegistryOptions): Pr
   const tables = new PostgresRegistryDatabase(database, changes, now);
   const registry = await registryOn(tables, listeners, options);
   const nodes = createNodeStore(tables, options.randomBytes ?? randomBytes);
-  return { ...registry, ...nodes, changesHeard: () => changes.caughtUp() };
+  return {
+    ...registry,
+    ...nodes,
+    changesHeard: () => changes.caughtUp(),
+    auditHead: () => auditHead(tables),
+    hasAuditEntry: (entry) => hasAuditEntry(tables, entry),
+  };
 }
 
 type ChangeListeners = ReturnType<typeof createListeners>;

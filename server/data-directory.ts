@@ -21,6 +21,8 @@ export interface DataDirectory {
   readonly sinks: string;
   /** Results of simulations that operators started in the console. */
   readonly simulations: string;
+  /** What this node has seen confirmed by the database that it shares with others. */
+  readonly confirmedStateFile: string;
   readonly operatorKeyFile: string;
   /** For `/metrics` alone. */
   readonly metricsKeyFile: string;
@@ -54,6 +56,7 @@ export function dataDirectoryAt(path: string): DataDirectory {
     events: join(root, 'events'),
     sinks: join(root, 'sinks'),
     simulations: join(root, 'simulations'),
+    confirmedStateFile: join(root, 'store-confirmed.json'),
     operatorKeyFile: join(root, 'operator.key'),
     metricsKeyFile: join(root, 'metrics.key'),
     socket: join(root, CONSOLE_SOCKET),

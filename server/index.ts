@@ -1,5 +1,6 @@
 /** A whole server: its modules opened, wired, started and stopped. */
 
+export { type AcceptedRestore, acceptRestored } from './cluster/accept-restored.ts';
 export { askNode } from './cluster/node-client.ts';
 export { type NodeFiles, nodeFilesIn } from './cluster/node-directory.ts';
 export { expectStore } from './cluster/store-check.ts';

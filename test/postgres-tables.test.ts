@@ -5,7 +5,13 @@ import { expect, it } from 'vitest';
 import { SESSION_TABLES } from '../broker/cluster/tables.ts';
 import { openPostgresRegistry } from '../registry/open.ts';
 import { PollingWakes } from '../storage/index.ts';
-import { CURSOR_TABLES, LEASE_TABLES, migrate, NODE_TABLES } from '../storage/postgres/index.ts';
+import {
+  CURSOR_TABLES,
+  LEASE_TABLES,
+  migrate,
+  NODE_TABLES,
+  STORE_GENERATION_TABLES,
+} from '../storage/postgres/index.ts';
 import { openPostgresTelemetry } from '../telemetry/postgres/open.ts';
 import { suitePostgres } from './fixtures/postgres-cluster.ts';
 import { describeWithClients } from './fixtures/real-client.ts';
@@ -20,7 +26,8 @@ describeWithClients('the tables on PostgreSQL', ['postgres'], () => {
     const wakes = new PollingWakes(60_000);
     const registry = await openPostgresRegistry({ database: database.apart({}), wakes, node: 'a', now: Date.now, log });
     const telemetry = await openPostgresTelemetry({ database, journal: 'telemetry', node: 'a', now: Date.now, log });
-    for (const tables of [LEASE_TABLES, NODE_TABLES, CURSOR_TABLES, SESSION_TABLES]) await migrate(database, tables);
+    const sets = [LEASE_TABLES, NODE_TABLES, CURSOR_TABLES, SESSION_TABLES, STORE_GENERATION_TABLES];
+    for (const tables of sets) await migrate(database, tables);
     const { primary } = postgres();
     const found = async (sql: string) => (await primary.ask<{ name: string }>(sql, [schema])).map(({ name }) => name);
     // What is compared or ordered has an index; other texts may have any collation.

@@ -3,6 +3,7 @@ import type { ConsoleClient } from '../../console/client.ts';
 import { durationBetween, rateBetween, runWithServer, withServerOptions } from '../command-line.ts';
 import { note, type OutputForm, printJson, printResult, printTable } from '../terminal.ts';
 
+import { addAcceptRestored } from './node-accept-restored.ts';
 import { addNodeJoin } from './node-join.ts';
 
 type Node = Awaited<ReturnType<ConsoleClient['listNodes']>>[number];
@@ -120,5 +121,6 @@ export function nodeCommand(): Command {
   )
     .option('--force', 'remove it also while it is running')
     .action(remove);
+  addAcceptRestored(node);
   return node;
 }

@@ -116,6 +116,11 @@ export async function auditHead(database: RegistryDatabase): Promise<AuditHead> 
   return database.read(headOf);
 }
 
+/** Whether there is an entry with this id and hash; there always is one before the first. */
+export async function hasAuditEntry(database: RegistryDatabase, { id, hash }: AuditHead): Promise<boolean> {
+  return (await database.read((tx) => hashOf(tx, id))) === hash;
+}
+
 /** Verifies the entries that exist when it starts, a few per turn. */
 async function verifyAudit(database: RegistryDatabase, expected: AuditHead | undefined): Promise<AuditVerification> {
   const check = new AuditChainVerifier(expected);

@@ -24,6 +24,8 @@ export interface ClusterEventsOptions {
   readonly trustDomain: string;
   readonly registry: Pick<Registry, 'exportAudit' | 'listAudit'>;
   readonly retention: Retention;
+  /** As of telemetry. */
+  readonly after?: 'restore' | undefined;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
   readonly log: Logger;
@@ -36,10 +38,10 @@ export interface ClusterEvents extends FleetEvents {
 const AUDIT = 'audit';
 
 export async function openClusterEvents(options: ClusterEventsOptions): Promise<ClusterEvents> {
-  const { cluster, trustDomain, registry, retention, now, log } = options;
+  const { cluster, trustDomain, registry, retention, after, now, log } = options;
   const { database, wakes, node, singletons } = cluster;
   const journal = await openPostgresTelemetry<string>({
-    ...{ database, journal: 'events', node, wakes, retention, now, log },
+    ...{ database, journal: 'events', node, wakes, retention, after, now, log },
     ...{ limits: EVENT_LIMITS, reserved: RESERVED },
   });
   const events = new EventLog({ journal, trustDomain, now, log });

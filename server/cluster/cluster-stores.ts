@@ -34,9 +34,12 @@ export async function openClusterStores(
       throw error;
     }),
   );
+  await cluster.watchAudit(registry);
+  // Positions that were given after the state of the database are not given again.
+  const after = cluster.isRestored ? ('restore' as const) : undefined;
   const telemetry = opened.add(
     await openPostgresTelemetry({
-      ...{ database, node, wakes, journal: 'telemetry' as const },
+      ...{ database, node, wakes, journal: 'telemetry' as const, after },
       ...telemetryRules(context, registry),
       retention: boundOf(context),
       // Others may do this before this node has its sessions, and so could not tell that they took them over.
@@ -46,7 +49,7 @@ export async function openClusterStores(
   );
   const events = opened.add(
     await openClusterEvents({
-      ...{ cluster, registry, now, trustDomain: config.trustDomain, retention: config.events.retention },
+      ...{ cluster, registry, after, now, trustDomain: config.trustDomain, retention: config.events.retention },
       log: log.child({ component: 'events' }),
     }),
   );

@@ -6,6 +6,7 @@
 import { hostname } from 'node:os';
 import { NODE_NAME, NODE_ROLES, Problem } from '@rollcall/protocol';
 import type { Logger } from 'pino';
+import type { SharedRegistry } from '../../registry/open.ts';
 import {
   Heartbeat,
   type Liveness,
@@ -34,13 +35,17 @@ import type { Config } from '../config/config.ts';
 import { EMBEDDED_STORE } from '../config/store-config.ts';
 import { configuredStore } from '../config/store-settings.ts';
 import { wakesSettings } from '../config/wakes-settings.ts';
+import type { DataDirectory } from '../data-directory.ts';
 import { expectUsableSharedStore } from '../migration/usable-store.ts';
+import { databaseRestored } from './confirmed-state.ts';
 import { fleetTables } from './fleet-tables.ts';
 import { Neighbours } from './neighbours.ts';
 import { type NodeCounts, ORDERS, type OrderHandler, OwnRecord } from './own-record.ts';
+import { StoreWatch } from './store-watch.ts';
 
 export interface ClusterOptions {
   readonly config: Pick<Config, 'store' | 'node'>;
+  readonly data: Pick<DataDirectory, 'confirmedStateFile'>;
   /** Its release. */
   readonly version: string;
   /** What its release speaks with other nodes; `FLEET_PROTOCOL` without it. */
@@ -97,6 +102,10 @@ export interface Cluster {
   holderOf(name: string): Promise<string | undefined>;
   /** The database's clock minus that of this node, as it was last measured. */
   skew(): ClockSkew;
+  /** This is its first start since an operator accepted that the database was restored. */
+  readonly isRestored: boolean;
+  /** Compares the audit with what this node has seen of it, and remembers it from now on. Throws Problem `database_restored`. */
+  watchAudit(registry: Pick<SharedRegistry, 'auditHead' | 'hasAuditEntry'>): Promise<void>;
   /** Of this node, for the list of nodes. */
   countWith(counts: () => NodeCounts): void;
   close(): Promise<void>;
@@ -127,11 +136,11 @@ export function nodeNameOf({ node }: Pick<Config, 'node'>, host: string = hostna
 
 /**
  * Waits up to a second for the name when its former process was killed. Throws Problem `node_exists`, `node_removed`, `store_moved`,
- * `store_unfinished`, `store_in_use`, `database_newer`, `upgrade_blocked` or `node_release_too_far`, what the configuration is refused for,
- * and what the database throws.
+ * `store_unfinished`, `store_in_use`, `database_newer`, `upgrade_blocked`, `node_release_too_far` or `database_restored`, what the
+ * configuration is refused for, and what the database throws.
  */
 export async function openCluster(options: ClusterOptions): Promise<Cluster> {
-  const { config, version, protocol = FLEET_PROTOCOL, tables = fleetTables(), now, log } = options;
+  const { config, data, version, protocol = FLEET_PROTOCOL, tables = fleetTables(), now, log } = options;
   const node = nodeNameOf(config);
   const nats = wakesSettings(config.store.wakes, config.store.schema, now);
   const database = new PostgresDatabase({
@@ -140,7 +149,9 @@ export async function openCluster(options: ClusterOptions): Promise<Cluster> {
     onPrimary: ({ host, port }) => log.info({ host, port }, 'connected to the primary of the database'),
   });
   try {
-    return await openNode({ database, nats, node, roles: config.node.roles, version, protocol, tables, now, log });
+    const file = data.confirmedStateFile;
+    const roles = config.node.roles;
+    return await openNode({ database, nats, node, roles, version, protocol, tables, file, now, log });
   } catch (error) {
     await database.close();
     throw error;
@@ -153,10 +164,12 @@ interface NodeOptions extends Required<Pick<ClusterOptions, 'version' | 'protoco
   readonly nats: NatsWakesSettings | undefined;
   readonly node: string;
   readonly roles: Config['node']['roles'];
+  /** What it has seen confirmed. */
+  readonly file: string;
 }
 
 async function openNode(options: NodeOptions): Promise<Cluster> {
-  const { database, nats, node, roles, version, protocol, tables, now, log } = options;
+  const { database, nats, node, roles, version, protocol, tables, file, now, log } = options;
   await database.check();
   const neighbours = new Neighbours({ database, node, protocol, tables });
   await neighbours.prepareLease();
@@ -164,6 +177,7 @@ async function openNode(options: NodeOptions): Promise<Cluster> {
   const records = new NodeRecords(database, node, clock);
   const removed = () => new Problem('node_removed', { reason: `node ${node} was removed` });
   if (await records.isRemoved(node)) throw removed();
+  const watch = await StoreWatch.open({ file, database, node, now, log });
 
   const listeners = new Set<(liveness: Liveness) => void>();
   const lost = Promise.withResolvers<Problem>();
@@ -181,7 +195,12 @@ async function openNode(options: NodeOptions): Promise<Cluster> {
   const lease = await NodeLease.take({
     ...{ database, node, heartbeat, now: clock },
     onFailure: (error) => failing.failed(error, 'the heartbeat of this node was not confirmed'),
-    onLost: () => {
+    onLost: (isRestored) => {
+      if (isRestored) {
+        watch.end();
+        lost.resolve(databaseRestored(`expected more renewals of the lease of ${node} than it had confirmed`));
+        return;
+      }
       const told = (isRemoved: boolean) =>
         lost.resolve(
           isRemoved ? removed() : new Problem('node_exists', { reason: `another process has the lease of ${node}` }),
@@ -259,11 +278,15 @@ async function openNode(options: NodeOptions): Promise<Cluster> {
     isDrained: () => record.drainedSince !== undefined,
     holderOf: async (name) => (await leases.read([`single/${name}`]))[0]?.node,
     skew: () => record.skew,
+    isRestored: watch.isRestored,
+    watchAudit: (registry) =>
+      watch.watch(registry, { clock, heardAt: () => heartbeat.confirmedAt, renewals: () => lease.renewals }),
     countWith: (counts) => {
       record.counts = counts;
     },
     close: async () => {
       record.close();
+      watch.end();
       listeners.clear();
       await singletons.close();
       await wakes.close();

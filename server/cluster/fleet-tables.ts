@@ -6,6 +6,7 @@ import {
   CURSOR_TABLES,
   LEASE_TABLES,
   NODE_TABLES,
+  STORE_GENERATION_TABLES,
   STORE_NOTE_TABLES,
   type TableSet,
 } from '../../storage/postgres/index.ts';
@@ -13,7 +14,7 @@ import { journalTables } from '../../telemetry/index.ts';
 
 export function fleetTables(): readonly TableSet[] {
   return [
-    ...[LEASE_TABLES, NODE_TABLES, CURSOR_TABLES, STORE_NOTE_TABLES],
+    ...[LEASE_TABLES, NODE_TABLES, CURSOR_TABLES, STORE_NOTE_TABLES, STORE_GENERATION_TABLES],
     ...[registryTables(), SESSION_TABLES, journalTables('telemetry'), journalTables('events')],
   ];
 }

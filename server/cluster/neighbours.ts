@@ -10,6 +10,7 @@ import {
   NODE_TABLES,
   type PostgresDatabase,
   readLiveNodes,
+  STORE_GENERATION_TABLES,
   STORE_NOTE_TABLES,
   type TableSet,
   whenNodesSettle,
@@ -24,6 +25,8 @@ export interface NeighboursOptions {
   readonly tables: readonly TableSet[];
 }
 
+const FOR_THE_LEASE = [LEASE_TABLES, NODE_TABLES, STORE_GENERATION_TABLES];
+
 /** Throws Problem `database_newer`, `upgrade_blocked` or `node_release_too_far`, and what the database throws. */
 export class Neighbours {
   readonly #options: NeighboursOptions;
@@ -34,13 +37,13 @@ export class Neighbours {
 
   /** Makes the tables without which a node has no lease. */
   async prepareLease(): Promise<void> {
-    for (const tables of this.#sets(LEASE_TABLES, NODE_TABLES)) await migrate(this.#options.database, tables);
+    for (const tables of this.#sets(...FOR_THE_LEASE)) await migrate(this.#options.database, tables);
   }
 
   /** With the lease: other nodes find this one from now on, and make no tables that it could not use. */
   async prepare(): Promise<void> {
     const { database } = this.#options;
-    await expectUsableTables(database, this.#sets(LEASE_TABLES, NODE_TABLES));
+    await expectUsableTables(database, this.#sets(...FOR_THE_LEASE));
     for (const tables of this.#sets(CURSOR_TABLES, STORE_NOTE_TABLES)) await migrate(database, tables);
   }
 

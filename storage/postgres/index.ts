@@ -41,4 +41,10 @@ export {
   parsePostgresUrl,
 } from './settings.ts';
 export { type Candidate, Singletons, type SingletonsOptions, type SingletonTerm } from './singletons.ts';
+export {
+  addStoreGeneration,
+  readStoreGenerations,
+  STORE_GENERATION_TABLES,
+  type StoreGeneration,
+} from './store-generations.ts';
 export { readStoreNote, removeStoreNote, STORE_NOTE_TABLES, type StoreNote, writeStoreNote } from './store-note.ts';

@@ -32,7 +32,7 @@ describeWithClients('the table of leases', ['postgres'], () => {
   it('gives a lease to one of two processes that take it at once', async () => {
     const { holder, other } = await openTables();
     const taken = await Promise.all([holder, other].map((table) => table.take('work', DURATION, undefined)));
-    expect(taken.filter((lease) => lease !== undefined)).toEqual([{ name: 'work', epoch: 1 }]);
+    expect(taken.filter((lease) => lease !== undefined)).toMatchObject([{ name: 'work', epoch: 1 }]);
   });
 
   it('does not give away a lease that was renewed after it was found silent', async () => {
@@ -40,7 +40,7 @@ describeWithClients('the table of leases', ['postgres'], () => {
     const lease = await holder.take('work', DURATION, undefined);
     const record = await read();
     await expect.poll(async () => (await read()).readAt).toBeGreaterThan(record.renewedAt + 1);
-    expect(await holder.renew([lease ?? { name: '', epoch: 0 }])).toEqual(new Set(['work']));
+    expect(await holder.renew([lease ?? { name: '', epoch: 0 }])).toEqual(new Map([['work', 1]]));
     expect(await other.take('work', DURATION, record)).toBeUndefined();
   });
 

@@ -24,6 +24,7 @@ export const LEASE_TABLES: TableSet = {
       )`,
       oldest: 1,
     },
+    { sql: 'ALTER TABLE leases ADD COLUMN renewals BIGINT NOT NULL DEFAULT 0', oldest: 1 },
   ],
 };
 
@@ -40,6 +41,8 @@ export interface LeaseRecord {
   readonly duration: number;
   /** By the database's clock, ms since the epoch. */
   readonly renewedAt: number;
+  /** How often it was taken or renewed, over all holders. */
+  readonly renewals: number;
   /** The same clock, when this was read. */
   readonly readAt: number;
 }
@@ -50,28 +53,33 @@ export interface HeldLease {
   readonly epoch: number;
 }
 
+export interface TakenLease extends HeldLease {
+  /** As in `LeaseRecord`. */
+  readonly renewals: number;
+}
+
 const READ = {
   name: 'read leases',
-  text: `SELECT name, node, holder, epoch, duration, renewed_at, ${DATABASE_NOW} AS read_at FROM leases WHERE name = ANY($1) ORDER BY name`,
+  text: `SELECT name, node, holder, epoch, duration, renewed_at, renewals, ${DATABASE_NOW} AS read_at FROM leases WHERE name = ANY($1) ORDER BY name`,
 };
 const LIST = {
   name: 'list leases',
-  text: `SELECT name, node, holder, epoch, duration, renewed_at, ${DATABASE_NOW} AS read_at FROM leases WHERE starts_with(name, $1) ORDER BY name`,
+  text: `SELECT name, node, holder, epoch, duration, renewed_at, renewals, ${DATABASE_NOW} AS read_at FROM leases WHERE starts_with(name, $1) ORDER BY name`,
 };
 const CREATE = {
   name: 'create lease',
   text: `INSERT INTO leases (name, node, holder, epoch, duration, renewed_at) VALUES ($1, $2, $3, 1, $4, ${DATABASE_NOW})
-    ON CONFLICT (name) DO NOTHING RETURNING epoch`,
+    ON CONFLICT (name) DO NOTHING RETURNING epoch, renewals`,
 };
 const TAKE = {
   name: 'take lease',
-  text: `UPDATE leases SET node = $2, holder = $3, epoch = epoch + 1, duration = $4, renewed_at = ${DATABASE_NOW}
-    WHERE name = $1 AND epoch = $5 AND renewed_at = $6 RETURNING epoch`,
+  text: `UPDATE leases SET node = $2, holder = $3, epoch = epoch + 1, duration = $4, renewed_at = ${DATABASE_NOW}, renewals = renewals + 1
+    WHERE name = $1 AND epoch = $5 AND renewed_at = $6 RETURNING epoch, renewals`,
 };
 const RENEW = {
   name: 'renew leases',
-  text: `UPDATE leases SET renewed_at = ${DATABASE_NOW} FROM unnest($2::text[], $3::bigint[]) AS held (name, epoch)
-    WHERE leases.name = held.name AND leases.epoch = held.epoch AND leases.holder = $1 RETURNING leases.name`,
+  text: `UPDATE leases SET renewed_at = ${DATABASE_NOW}, renewals = leases.renewals + 1 FROM unnest($2::text[], $3::bigint[]) AS held (name, epoch)
+    WHERE leases.name = held.name AND leases.epoch = held.epoch AND leases.holder = $1 RETURNING leases.name, leases.renewals`,
 };
 const RELEASE = {
   name: 'release leases',
@@ -95,6 +103,7 @@ interface LeaseRow {
   readonly epoch: number;
   readonly duration: number;
   readonly renewed_at: number;
+  readonly renewals: number;
   readonly read_at: number;
 }
 
@@ -160,20 +169,19 @@ export class LeaseTable {
    * Takes a lease that is free, or that has no record yet. Undefined when another process was faster, or the holder has renewed it
    * meanwhile.
    */
-  async take(name: string, duration: number, record: LeaseRecord | undefined): Promise<HeldLease | undefined> {
+  async take(name: string, duration: number, record: LeaseRecord | undefined): Promise<TakenLease | undefined> {
     const values = [name, this.node, this.holder, duration];
     const { rows } =
       record === undefined
-        ? await this.#database.execute<{ epoch: number }>(CREATE, values)
-        : await this.#database.execute<{ epoch: number }>(TAKE, [...values, record.epoch, record.renewedAt]);
-    const epoch = rows[0]?.epoch;
-    return epoch === undefined ? undefined : { name, epoch };
+        ? await this.#database.execute<Omit<TakenLease, 'name'>>(CREATE, values)
+        : await this.#database.execute<Omit<TakenLease, 'name'>>(TAKE, [...values, record.epoch, record.renewedAt]);
+    return rows[0] && { name, ...rows[0] };
   }
 
-  /** Returns the names that this process still holds. */
-  async renew(leases: readonly HeldLease[]): Promise<ReadonlySet<string>> {
-    const { rows } = await this.#database.execute<{ name: string }>(RENEW, this.#held(leases));
-    return new Set(rows.map(({ name }) => name));
+  /** Returns the names that this process still holds, and how often each was renewed. */
+  async renew(leases: readonly HeldLease[]): Promise<ReadonlyMap<string, number>> {
+    const { rows } = await this.#database.execute<{ name: string; renewals: number }>(RENEW, this.#held(leases));
+    return new Map(rows.map(({ name, renewals }) => [name, renewals]));
   }
 
   async release(leases: readonly HeldLease[]): Promise<void> {
@@ -202,13 +210,22 @@ export class LeaseTable {
   #records(rows: readonly LeaseRow[]): readonly LeaseRecord[] {
     const now = this.#now();
     const committedAt = Math.min(now, this.#committedAt());
-    return rows.map(({ name, node, holder, epoch, duration, renewed_at, read_at }) => {
+    return rows.map(({ name, node, holder, epoch, duration, renewed_at, renewals, read_at }) => {
       const state = `${epoch} ${renewed_at}`;
       const seen = this.#seen.get(name);
       const couldBeRenewed = now - committedAt <= duration;
       const isSilent = seen?.state === state && now - seen.last <= duration / 2 && couldBeRenewed;
       this.#seen.set(name, { state, first: isSilent ? seen.first : now, last: now, provenUntil: committedAt });
-      return { name, node: node ?? undefined, holder, epoch, duration, renewedAt: renewed_at, readAt: read_at };
+      return {
+        name,
+        node: node ?? undefined,
+        holder,
+        epoch,
+        duration,
+        renewedAt: renewed_at,
+        renewals,
+        readAt: read_at,
+      };
     });
   }
 }

@@ -36,7 +36,7 @@ async function takeNode(database: PostgresDatabase, node: string) {
     onChange: (liveness) => events.emit(liveness),
   });
   const options = { database, node, heartbeat, now, every: EVERY, duration: DEAF_AFTER };
-  const lease = await NodeLease.take({ ...options, onLost: () => events.emit('lost') });
+  const lease = await NodeLease.take({ ...options, onLost: (isRestored) => events.emit('lost', isRestored) });
   onTestFinished(async () => {
     await lease.release();
     heartbeat.close();
@@ -51,6 +51,19 @@ function startProcess({ hosts, database, user, schema }: PostgresSettings, node:
 
 describeWithClients('the lease of a node', ['postgres'], () => {
   const postgres = suitePostgres();
+
+  it.each([
+    ['counts fewer renewals', 'UPDATE leases SET renewals = renewals - 3'],
+    ['lacks the lease', 'DELETE FROM leases'],
+  ])('ends the node when its database went back to an earlier state, so that it %s', async (_what, change) => {
+    const { database } = await openWithTables(postgres());
+    const { lease, heartbeat, events } = await takeNode(database, 'a');
+    while (lease.renewals < 4) await once(events, 'alive', { signal: AbortSignal.timeout(EVERY) }).catch(() => {});
+    const lost = once(events, 'lost');
+    await database.execute(change);
+    expect(await lost).toEqual([true]);
+    expect(heartbeat.liveness).toBe('expired');
+  });
 
   it('is refused to a second process with the name, and taken by one after the first was killed', async () => {
     const { settings, database } = await openWithTables(postgres());

@@ -7,7 +7,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { Problem } from '@rollcall/protocol';
 import { DEAF_AFTER_MS, type Heartbeat } from '../heartbeat.ts';
 import type { PostgresDatabase } from './database.ts';
-import { type HeldLease, type LeaseRecord, LeaseTable } from './leases.ts';
+import { type LeaseRecord, LeaseTable, type TakenLease } from './leases.ts';
 
 export const NODE_LEASES = 'node/';
 
@@ -24,8 +24,8 @@ export interface NodeLeaseOptions {
   readonly duration?: number | undefined;
   /** A renewal failed; the next one follows. */
   readonly onFailure?: ((error: unknown) => void) | undefined;
-  /** Another process has the name, once. */
-  readonly onLost?: (() => void) | undefined;
+  /** Another process has the name, or the database lacks a renewal that was confirmed, once. */
+  readonly onLost?: ((isRestored: boolean) => void) | undefined;
 }
 
 const EVERY_MS = 250;
@@ -37,10 +37,11 @@ export class NodeLease {
   readonly epoch: number;
   /** Of this process alone. */
   readonly holder: string;
+  #renewals: number;
   readonly #options: NodeLeaseOptions;
   readonly #database: PostgresDatabase;
   readonly #table: LeaseTable;
-  readonly #lease: HeldLease;
+  readonly #lease: TakenLease;
   readonly #ended: Promise<void>;
   #isClosed = false;
 
@@ -76,10 +77,11 @@ export class NodeLease {
     options: NodeLeaseOptions,
     database: PostgresDatabase,
     table: LeaseTable,
-    lease: HeldLease,
+    lease: TakenLease,
     sentAt: number,
   ) {
     this.epoch = lease.epoch;
+    this.#renewals = lease.renewals;
     this.holder = table.holder;
     this.#options = options;
     this.#database = database;
@@ -87,6 +89,11 @@ export class NodeLease {
     this.#lease = lease;
     options.heartbeat.confirm(sentAt);
     this.#ended = this.#renew();
+  }
+
+  /** Of the last renewal that was confirmed, as in `LeaseRecord`. */
+  get renewals(): number {
+    return this.#renewals;
   }
 
   /** Ends the heartbeat, and frees the name at once. */
@@ -98,6 +105,17 @@ export class NodeLease {
     await this.#database.close();
   }
 
+  /** Whether the database lacks what it has confirmed. */
+  async #isBehind(): Promise<boolean> {
+    try {
+      const [record] = await this.#table.read([this.#lease.name]);
+      return record === undefined || record.renewals < this.#renewals;
+    } catch (error) {
+      this.#options.onFailure?.(error);
+      return false; // The next start finds out.
+    }
+  }
+
   async #renew(): Promise<void> {
     const { heartbeat, now, every = EVERY_MS, onFailure, onLost } = this.#options;
     while (!this.#isClosed) {
@@ -105,13 +123,15 @@ export class NodeLease {
       if (this.#isClosed) return;
       const sentAt = now();
       try {
-        const held = await this.#table.renew([this.#lease]);
-        if (held.has(this.#lease.name)) {
+        const renewals = (await this.#table.renew([this.#lease])).get(this.#lease.name);
+        // Each renewal counts one more: a database that counts less has lost one that it had confirmed.
+        if (renewals !== undefined && renewals > this.#renewals) {
+          this.#renewals = renewals;
           heartbeat.confirm(sentAt);
           continue;
         }
         heartbeat.end();
-        onLost?.();
+        onLost?.(renewals !== undefined || (await this.#isBehind()));
         return;
       } catch (error) {
         onFailure?.(error);
