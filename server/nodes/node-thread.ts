@@ -19,8 +19,10 @@ export interface NodeThreadOptions {
 }
 
 /** Milliseconds in which a thread has to answer: after that it is busy, or hangs. */
-const STATUS_MS = 1_000;
+export const STATUS_MS = 1_000;
 const CLOSE_MS = 15_000;
+/** A start takes some seconds, most of them for loading modules. */
+const START_MS = 120_000;
 
 export class NodeThread {
   readonly #worker: Worker;
@@ -43,9 +45,9 @@ export class NodeThread {
     this.#channel.handle('log', (batch) => writeLines(batch));
   }
 
-  /** Resolves when the node listens. `transfer`: the ports in the options, which are plain data otherwise. */
+  /** Resolves when the node listens. `transfer`: the ports in the options, which are plain data otherwise. Rejects after two minutes. */
   start(options: unknown, transfer: readonly MessagePort[]): Promise<NodePorts> {
-    return this.#channel.call('start', options, transfer);
+    return within(START_MS, this.#channel.call('start', options, transfer));
   }
 
   /** Rejects with Problem `unavailable` where the thread does not answer in time. */

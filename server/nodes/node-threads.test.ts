@@ -53,8 +53,9 @@ async function start(
     counted: (name, counters) => counted.set(name, counters),
     sessionsOf: (name) => (name === 'w1' ? 1 : 2),
     drainNode: async (name) => {
-      keepers.get(name)?.postMessage('drain');
-      await once(keepers.get(name) as MessagePort, 'message');
+      const keeper = keepers.get(name) as MessagePort;
+      keeper.postMessage('drain');
+      await Promise.race([once(keeper, 'message'), once(keeper, 'close')]);
     },
     refusalLog: new RefusalLog({ perMinutePerSource: 3, now: () => performance.now() }),
     drainDefaults: { within: 1_000, sessionsPerSecond: 0 },
@@ -223,6 +224,32 @@ it('a node that crashes is started again on the same port while the others serve
     'crashes_total/node=w1': 1,
     'event_loop_busy_seconds_total/node=w2': expect.any(Number),
   });
+});
+
+it('a node that hangs is ended, and started again while the others serve', async () => {
+  const { nodes, detached, logged } = await start({ hangsAfter: 1_500 });
+  const victim = await connectTo(nodes, 'w1');
+  const other = await connectTo(nodes, 'w2');
+  const hangs = logged('the thread of a node hangs, and is ended');
+  const ended = logged('the thread of a node ended; its clients connect again');
+  const again = logged('node listens');
+  const closed = once(victim.socket, 'close');
+  victim.send('hang');
+  expect(await hangs).toMatchObject({ level: 'error', node: 'w1', silentMs: expect.any(Number) });
+  expect(await ended).toMatchObject({ node: 'w1' });
+  await closed;
+  expect(await again).toMatchObject({ node: 'w1' });
+  expect(detached).toEqual(['w1']);
+  other.send('exempt 192.0.2.1');
+  expect(await other.next()).toBe('no');
+  await connectTo(nodes, 'w1');
+});
+
+it('an operator who drains a node that hangs waits no longer than until it is ended', async () => {
+  const { nodes } = await start({ hangsAfter: 500 });
+  (await connectTo(nodes, 'w1')).send('hang');
+  const drained = await nodes.drain('w1', { within: 60_000, sessionsPerSecond: 0, restart: true });
+  expect(drained).toMatchObject({ name: 'w1', state: 'serving', crashes: 1 });
 });
 
 it('a node that cannot be started again is tried until it can', async () => {

@@ -1,6 +1,7 @@
 /**
  * The nodes of one server: threads that listen on the same port. A thread that ends is started again, after a delay that grows while it ends
- * soon. One node can be drained while the others serve. The main thread asks each how it is once a second.
+ * soon. One node can be drained while the others serve. The main thread asks each how it is once a second, and ends one that hangs: whatever
+ * waits for that thread (a claim, a SUBACK, a delivery, an order of an operator) goes on with its end.
  */
 
 import type { MessagePort } from 'node:worker_threads';
@@ -14,9 +15,10 @@ import {
   type RefusalLog,
 } from '../../limits/index.ts';
 import { type LogLevel, logFormatOf } from '../logger.ts';
+import { HangDetector } from './hang-detector.ts';
 import type { NodePorts, NodeStatus } from './node-calls.ts';
 import { writeNodeLines } from './node-log.ts';
-import { NodeThread } from './node-thread.ts';
+import { NodeThread, STATUS_MS } from './node-thread.ts';
 
 export interface NodeThreadsOptions {
   readonly count: number;
@@ -45,6 +47,8 @@ export interface NodeThreadsOptions {
   readonly now: () => number;
   /** Milliseconds until a thread that ended is started again; `crashes`: how often it ended soon after its start, 1 for the first. */
   readonly restartDelay?: (crashes: number) => number;
+  /** Milliseconds after which a thread that answers nothing is ended. */
+  readonly hangsAfter?: number;
   /** That of the server. */
   readonly log: Logger;
 }
@@ -74,6 +78,7 @@ interface NodeLoad {
   at: number;
   /** 0 to 1, between the last two. */
   busy: number | undefined;
+  readonly hang: HangDetector;
 }
 
 /** Why no node can join. */
@@ -116,7 +121,7 @@ export class NodeThreads implements NodeControl {
       startedAt: 0,
       timer: undefined,
       detaching: undefined,
-      load: { endedSeconds: 0, status: undefined, at: 0, busy: undefined },
+      load: { endedSeconds: 0, status: undefined, at: 0, busy: undefined, hang: new HangDetector(options.hangsAfter) },
     }));
   }
 
@@ -177,13 +182,17 @@ export class NodeThreads implements NodeControl {
     await Promise.all(this.#nodes.map((node) => node.thread && this.#ask(node, node.thread)));
   }
 
-  async #ask({ name, load }: Node, thread: NodeThread): Promise<void> {
+  async #ask(node: Node, thread: NodeThread): Promise<void> {
+    const { name, load } = node;
+    const asked = performance.now();
     const status = await thread.status().catch(() => undefined);
     const now = performance.now();
     if (status === undefined) {
       load.busy = undefined;
+      this.#unanswered(node, thread, asked);
       return;
     }
+    load.hang.reset();
     if (load.status !== undefined && now > load.at) {
       const busy = ((status.busySeconds - load.status.busySeconds) * 1_000) / (now - load.at);
       load.busy = Math.min(1, Math.max(0, busy));
@@ -192,6 +201,16 @@ export class NodeThreads implements NodeControl {
     load.at = now;
     this.#options.refusalLog.addOmitted(status.refusalsOmitted);
     this.#options.counted(name, status.counters);
+  }
+
+  /** The thread has not answered in time. Before it serves it loads modules, and at its end it is ended anyway. */
+  #unanswered(node: Node, thread: NodeThread, asked: number): void {
+    const { name, state, load } = node;
+    if (node.thread !== thread || (state !== 'serving' && state !== 'draining')) return;
+    const silentMs = load.hang.unanswered({ asked, now: performance.now(), limit: STATUS_MS });
+    if (silentMs === undefined) return;
+    this.#log.error({ node: name, silentMs: Math.round(silentMs) }, 'the thread of a node hangs, and is ended');
+    void thread.terminate();
   }
 
   setLogLevel(level: LogLevel): void {
@@ -364,6 +383,7 @@ export class NodeThreads implements NodeControl {
     node.load.endedSeconds += node.load.status?.busySeconds ?? 0;
     node.load.status = undefined;
     node.load.busy = undefined;
+    node.load.hang.reset();
     forgetConnections(this.#memory, node.index);
     node.detaching = this.#options.detached(node.name).catch((error: unknown) => {
       this.#log.error({ node: node.name, err: error }, 'sessions of a node that ended were not released');
