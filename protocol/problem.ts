@@ -195,6 +195,7 @@ export const PROBLEMS = {
   backup_unauthenticated: { status: 422, sentence: 'the backup is not authenticated as written by its fleet' },
   private_key_exposed: { status: 500, sentence: 'a private key can be read by others than its owner' },
   authority_unusable: { status: 500, sentence: 'the keys and certificates of the authority cannot be used' },
+  node_certificate_expired: { status: 500, sentence: 'the certificate of this node has expired' },
   node_exists: { status: 409, sentence: 'another process runs as the node of this name' },
   node_removed: { status: 409, sentence: 'an operator removed the node of this name' },
   node_release_too_far: { status: 409, sentence: 'a node is running whose release this one cannot run beside' },

@@ -64,6 +64,7 @@ export {
   type CreatedNodeToken,
   certificateName,
   type JoinedNode,
+  type NodeCertificateRecord,
   type NodeStore,
   type NodeTokenRecord,
 } from './nodes.ts';

@@ -39,6 +39,14 @@ export interface JoinedNode {
   readonly databaseRole: string;
 }
 
+export interface NodeCertificateRecord {
+  readonly name: string;
+  readonly serial: string;
+  /** Milliseconds since the epoch. */
+  readonly notBefore: number;
+  readonly notAfter: number;
+}
+
 export interface NodeJoin extends JoinedNode {
   readonly token: PresentedNodeToken;
   readonly certificate: IssuedCertificate;
@@ -62,6 +70,8 @@ export interface NodeStore {
   commitNode(join: NodeJoin): Promise<{ readonly formerRole: string | undefined }>;
   /** The node whose certificate this is; undefined unless it is good now. */
   findNodeByCertificate(serial: string): Promise<JoinedNode | undefined>;
+  /** The newest certificate of each node that joined by a token and was not removed. */
+  listNodeCertificates(): Promise<readonly NodeCertificateRecord[]>;
   /** Revokes the certificates of a node. Returns what it had; undefined for one that joined by no token. */
   removeNode(name: string, actor: Actor): Promise<JoinedNode | undefined>;
 }
@@ -97,9 +107,17 @@ export function createNodeStore(database: RegistryDatabase, randomBytes: (size: 
     },
     commitNode: async (join) => database.write((tx) => commitNode(tx, join)),
     findNodeByCertificate: async (serial) => database.read((tx) => findByCertificate(tx, serial)),
+    listNodeCertificates: async () => database.read((tx) => tx.all<NodeCertificateRecord>(LIST_CERTIFICATES, {})),
     removeNode: async (name, actor) => database.write((tx) => removeNode(tx, name, actor)),
   };
 }
+
+const LIST_CERTIFICATES = `SELECT n.name AS name, c.serial AS serial, c.not_before AS "notBefore", c.not_after AS "notAfter"
+  FROM joined_nodes AS n JOIN certificates AS c ON c.server_name = 'node/' || n.name
+  WHERE n.removed_at IS NULL AND c.revoked_at IS NULL AND NOT EXISTS (
+    SELECT 1 FROM certificates AS later
+    WHERE later.server_name = c.server_name AND later.revoked_at IS NULL AND later.not_after > c.not_after)
+  ORDER BY n.name`;
 
 interface TokenRow {
   readonly id: string;

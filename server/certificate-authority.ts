@@ -13,6 +13,7 @@ import {
 } from '../enroll/index.ts';
 import type { RequestLimits } from '../limits/index.ts';
 import type { Registry } from '../registry/index.ts';
+import type { SharedRegistry } from '../registry/open.ts';
 import { NodeCredentials } from './cluster/node-credentials.ts';
 import type { Config } from './config/config.ts';
 import type { ServerContext } from './context.ts';
@@ -53,7 +54,7 @@ export async function openCertificateAuthority(context: ServerContext, registry:
         credentialsDirectory: environment.CREDENTIALS_DIRECTORY,
       },
       serverFiles: serverFilesOf(config),
-      nodeCertificate: node && (() => node.certificate),
+      nodeCertificates: cluster && (() => (registry as SharedRegistry).listNodeCertificates()),
       remote: isKeyless ? remoteOf(node) : undefined,
       sharesRegistry: cluster !== undefined,
       lifetimes: {

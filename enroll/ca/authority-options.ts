@@ -4,7 +4,7 @@ import type { X509Certificate } from 'node:crypto';
 import { isIP } from 'node:net';
 import { isTrustDomain, Problem } from '@rollcall/protocol';
 import type { Logger } from 'pino';
-import type { IssuerStore, PublishedStatusStore, Registry } from '../../registry/index.ts';
+import type { IssuerStore, NodeStore, PublishedStatusStore, Registry } from '../../registry/index.ts';
 import type { Lifetimes, RandomBytes, StatusUrls } from '../x509/profile.ts';
 import type { CredentialFiles } from './credential-files.ts';
 import type { KeySettings } from './key-store.ts';
@@ -26,8 +26,8 @@ export interface AuthorityOptions {
   readonly registry: IssuerStore &
     PublishedStatusStore &
     Pick<Registry, 'recordServerCertificate' | 'nextCrlNumber' | 'recordAction'>;
-  /** Of a host that joined a fleet: its own certificate, for what expires. */
-  readonly nodeCertificate?: (() => X509Certificate) | undefined;
+  /** Of a fleet with nodes that joined: their certificates, for what expires. */
+  readonly nodeCertificates?: NodeStore['listNodeCertificates'] | undefined;
   /** Of a node without keys of the CAs: it issues nothing, and another node issues the certificates of these servers. */
   readonly remote?: RemoteAuthority | undefined;
   /** Other nodes change CAs as well: the key of a new one may be on another node, and all trust it before it signs. */

@@ -5,7 +5,7 @@
  */
 
 import { randomBytes, type X509Certificate } from 'node:crypto';
-import type { IssuerRecord } from '../../registry/index.ts';
+import type { IssuerRecord, NodeCertificateRecord } from '../../registry/index.ts';
 import { createNodeCertificates, type NodeCertificates } from '../nodes/node-certificates.ts';
 import { createStatusPublication, type StatusPublication } from '../status/status-publication.ts';
 import { type AuthorityExport, exportAuthority } from './authority-export.ts';
@@ -33,8 +33,8 @@ export interface Authority {
   readonly serverCertificates: ServerCertificates;
   /** CRLs, OCSP responses and CA certificates for third parties. */
   readonly status: StatusPublication;
-  /** Of a host that joined a fleet. */
-  nodeCertificate(): X509Certificate | undefined;
+  /** Of the hosts that joined the fleet. */
+  nodeCertificates(): Promise<readonly NodeCertificateRecord[]>;
   /** It has no keys of CAs: another node publishes what devices trust. */
   readonly isKeyless: boolean;
   /** The steps by which CAs are replaced. */
@@ -121,7 +121,7 @@ export async function openAuthority(options: AuthorityOptions): Promise<Authorit
   return {
     hosts,
     isKeyless: remote !== undefined,
-    nodeCertificate: () => options.nodeCertificate?.(),
+    nodeCertificates: async () => (await options.nodeCertificates?.()) ?? [],
     get cas() {
       return cas();
     },

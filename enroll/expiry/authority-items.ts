@@ -4,20 +4,19 @@
  */
 
 import { X509Certificate } from 'node:crypto';
-import type { ExpiringItem } from '../../registry/index.ts';
+import type { ExpiringItem, NodeCertificateRecord } from '../../registry/index.ts';
 import type { Authority } from '../ca/authority.ts';
 import { type CaSet, caId, type KnownCa } from '../ca/ca-set.ts';
 import { certificateSerial, readIssuer } from '../x509/certificate-check.ts';
 
 export type ExpiringParts = Pick<Authority, 'cas' | 'serverCertificates' | 'status'> &
-  Partial<Pick<Authority, 'nodeCertificate'>>;
+  Partial<Pick<Authority, 'nodeCertificates'>>;
 
 export async function listAuthorityItems(parts: ExpiringParts): Promise<ExpiringItem[]> {
   const { cas, serverCertificates, status } = parts;
   const { roots, issuing, allCrossCertificates } = cas;
-  const ofNode = parts.nodeCertificate?.();
   return [
-    ...(ofNode === undefined ? [] : [nodeItem(ofNode)]),
+    ...((await parts.nodeCertificates?.()) ?? []).map(nodeItem),
     ...serverCertificates.list().map(
       ({ name, serial, notBefore, notAfter, file }): ExpiringItem => ({
         ...{ kind: 'server', name, id: serial, notBefore, expiresAt: notAfter },
@@ -40,10 +39,11 @@ export async function listAuthorityItems(parts: ExpiringParts): Promise<Expiring
   ];
 }
 
-function nodeItem({ raw, validFromDate, validToDate }: X509Certificate): ExpiringItem {
+/** Also of a node that does not run: once it has ended, its host has to join again. */
+function nodeItem({ name, serial, notBefore, notAfter }: NodeCertificateRecord): ExpiringItem {
   return {
-    ...{ kind: 'server', name: 'node', id: certificateSerial(raw), renewedBy: 'server', action: 'the node' },
-    ...{ notBefore: validFromDate.getTime(), expiresAt: validToDate.getTime() },
+    ...{ kind: 'server', name: `node/${name}`, id: serial, notBefore, expiresAt: notAfter },
+    ...{ renewedBy: 'server', action: `the node ${name}, while it runs` },
   };
 }
 

@@ -10,6 +10,7 @@ const VERSIONS: readonly { readonly file: string; readonly oldest: number }[] = 
   { file: '0002_changes.sql', oldest: 2 },
   { file: '0003_confirmation_times.sql', oldest: 2 },
   { file: '0004_nodes.sql', oldest: 2 },
+  { file: '0005_node_certificates.sql', oldest: 2 },
 ];
 
 export function registryTables(): TableSet {

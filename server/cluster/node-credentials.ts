@@ -102,6 +102,7 @@ export class NodeCredentials {
 
   async #ask(purpose: NodeCertificateRequest['purpose']): Promise<NodeCertificateAnswer & { privateKey: KeyObject }> {
     const { name, enrollUrl, pem, ca } = this.#identity;
+    expectValid(this.certificate, name, this.#options.now());
     const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
     const body: NodeCertificateRequest = { purpose, csr: await writeNodeCsr(privateKey, name) };
     const credential = { key: pem, cert: pem };
@@ -110,6 +111,18 @@ export class NodeCredentials {
     });
     return { ...answer, privateKey };
   }
+}
+
+/** No node answers for a certificate that has ended. */
+function expectValid({ validToDate }: X509Certificate, node: string, now: number): void {
+  if (now < validToDate.getTime()) return;
+  const [ended, here] = [validToDate.toISOString(), new Date(now).toISOString()];
+  throw new Problem('node_certificate_expired', {
+    reason: `that of ${node} ended ${ended}, and the clock of this host has ${here}: it was off, or reached no node with the role enroll, for too long`,
+    hint:
+      'set the clock if it is wrong; otherwise make a token on another node with "rollcall node token", and run "rollcall node join" here with a ' +
+      'new data directory',
+  });
 }
 
 function renewalOf({ validFromDate, validToDate }: X509Certificate): number {

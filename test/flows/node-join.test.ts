@@ -102,7 +102,10 @@ describeWithClients('a host that joins', ['postgres'], () => {
       await (await connectMqtt({ ...pump, mqttUrl: b.ready.mqttUrl })).endAsync();
 
       const expiring = await rollcall(['certificates', 'expiring', '--within', '60d', '--data', data, '--json']);
-      expect(expiring.stdout).toContain('"name":"node"');
+      expect(expiring.stdout).toContain('"name":"node/b"');
+      // Also on a node that goes on while this one does not run.
+      const onOther = await onA('certificates', 'expiring', '--within', '60d');
+      expect(onOther.stdout).toMatch(/server .*node\/b .*the node b, while it runs/);
 
       // Its console knows who issues.
       const onB = (...words: readonly string[]) => rollcall([...words, '--data', data]);
@@ -132,6 +135,19 @@ describeWithClients('a host that joins', ['postgres'], () => {
       expect(new X509Certificate(renewed).serialNumber).not.toBe(new X509Certificate(identity).serialNumber);
       const { certificate } = await credentials.obtain('broker', () => true);
       expect(certificate.keyUsage).toEqual(['1.3.6.1.5.5.7.3.1']);
+
+      // Its host was off for too long.
+      await again.end('SIGKILL');
+      const environment = {
+        NODE_OPTIONS: `--import=${new URL('../fixtures/shifted-clock.ts', import.meta.url)}`,
+        ROLLCALL_TEST_CLOCK_SHIFT: String(60 * 86_400_000),
+      };
+      const late = await rollcall(['serve', '--config', join(data, 'rollcall.yaml'), '--data', data], { environment });
+      expect(late).toMatchObject({
+        code: 1,
+        stderr: expect.stringMatching(/the certificate of this node has expired: that of b ended/),
+      });
+      expect(late.stderr).toContain('rollcall node join');
 
       expect(await onA('node', 'remove', 'b', '--force')).toMatchObject({ code: 0 });
       await expect(credentials.obtain('console', () => false)).rejects.toMatchObject({ code: 'certificate_rejected' });

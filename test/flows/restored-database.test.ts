@@ -9,7 +9,7 @@ import { postgresCluster } from '../fixtures/postgres-cluster.ts';
 import { rollcall } from '../fixtures/program.ts';
 import { describeWithClients } from '../fixtures/real-client.ts';
 
-const STARTS_MS = 120_000;
+const STARTS_MS = 180_000;
 /** With its owner, which PostgreSQL insists on. */
 const copy = (from: string, to: string) => execFileSync('cp', ['-a', from, to]);
 
