@@ -15,6 +15,8 @@ export interface BalancedNodesOptions {
   readonly store: NodeStore;
   /** As in rollcall.example.yaml, over what the nodes of one machine need. */
   readonly settings?: Settings;
+  /** `cli/main.ts` of another release. */
+  readonly main?: string;
   /** A sentence about what happened. */
   readonly onChange: (text: string) => void;
   /** Called between the steps of the start, which ends with what it throws. */
@@ -27,13 +29,13 @@ export class BalancedNodes {
   readonly balancer: TcpBalancer;
 
   static async start(options: BalancedNodesOptions): Promise<BalancedNodes> {
-    const { directory, onChange, store, settings, checkStopped = () => {} } = options;
+    const { directory, onChange, store, settings, main, checkStopped = () => {} } = options;
     const nodes: NodeProcess[] = [];
     try {
       let watch: NodeWatch | undefined;
       for (let number = 1; number <= options.nodes; number++) {
         const node: NodeProcess = await NodeProcess.prepare({
-          ...{ name: `node-${number}`, directory, store, settings },
+          ...{ name: `node-${number}`, directory, store, settings, main },
           onEnd: (how) => {
             watch?.ended(node);
             onChange(`${node.name} ended by ${how}; it is started again`);

@@ -29,6 +29,8 @@ export interface NodeProcessOptions {
   readonly store: NodeStore;
   /** As in rollcall.example.yaml, over those that it has here. */
   readonly settings?: Settings | undefined;
+  /** `cli/main.ts` of another release. */
+  readonly main?: string | undefined;
   /** Called when it ends without `close`: `SIGKILL`, or `code 1`. */
   readonly onEnd: (how: string) => void;
   readonly onRestarted: () => void;
@@ -48,6 +50,8 @@ export class NodeProcess {
   /** Of `/readyz`. */
   readonly healthPort: number;
   readonly operator: ConsoleClient;
+  /** The program of its next start. */
+  main: string;
   readonly #options: NodeProcessOptions;
   readonly #config: string;
   #child: ChildProcess | undefined;
@@ -67,6 +71,7 @@ export class NodeProcess {
     const { name, directory, store } = options;
     this.#options = options;
     this.name = name;
+    this.main = options.main ?? MAIN;
     this.data = join(directory, name);
     this.mqttPort = ports.mqtt;
     this.enrollPort = ports.enroll;
@@ -100,7 +105,7 @@ export class NodeProcess {
     const { PATH, HOME, NODE_COMPILE_CACHE } = process.env;
     const file = join(directory, `${name}.log`);
     const log = openSync(file, 'a', 0o600);
-    const child = spawnChild(process.execPath, [MAIN, 'serve', '--config', this.#config, '--json'], {
+    const child = spawnChild(process.execPath, [this.main, 'serve', '--config', this.#config, '--json'], {
       stdio: ['ignore', 'pipe', log],
       env: { PATH, HOME, ...(NODE_COMPILE_CACHE && { NODE_COMPILE_CACHE }) },
       atParentsDeath: 'SIGTERM',

@@ -16,6 +16,7 @@ import { mergedSettings } from '../../cli/merged-settings.ts';
 import { MetricSamples } from '../../cli/top/metric-samples.ts';
 import { BEHIND_HAPROXY } from './haproxy.ts';
 import { LoadedNodes } from './loaded-nodes.ts';
+import { restartNode } from './restarted-node.ts';
 import { describeStored, isWhole } from './stored-messages.ts';
 
 const DRAIN_PER_SECOND = 10;
@@ -24,8 +25,6 @@ const DRAIN_WITHIN_MS = 10_000;
 const HANDSHAKES = 2 * DRAIN_PER_SECOND;
 /** A device waits up to a second before it connects again, and up to two more when its first try met a node that stops. */
 const DEVICE_DELAY_MS = 3_000;
-const SAMPLE_MS = 50;
-const GIVEN_UP_AFTER_MS = 120_000;
 
 const { values } = parseArgs({ options: { devices: { type: 'string', default: '120' } } });
 const devices = parseDecimal(values.devices, 3, 5_000);
@@ -59,7 +58,10 @@ try {
   for (const node of nodes) {
     const others = nodes.filter((other) => other !== node);
     const before = await refusedHandshakes(others);
-    const { sessions, plan, took, pending } = await restart(loaded, node);
+    const { sessions, plan, took, pending } = await restartNode(loaded, node, {
+      within: DRAIN_WITHIN_MS,
+      perSecond: DRAIN_PER_SECOND,
+    });
     const refused = (await refusedHandshakes(others)) - before;
     const line =
       `${node.name}: ${sessions} sessions, drain plan ${seconds(plan)}; all devices connected again ${seconds(took)} after SIGTERM, ` +
@@ -77,46 +79,6 @@ try {
   await loaded?.close();
   await postgres?.close();
   rmSync(directory, { recursive: true, force: true });
-}
-
-interface Restart {
-  readonly sessions: number;
-  /** Milliseconds in which the drain tells the last session. */
-  readonly plan: number;
-  /** Milliseconds from SIGTERM until every device is connected. */
-  readonly took: number;
-  /** The most pending connections that another node had. */
-  readonly pending: number;
-}
-
-/** Resolves when the node takes devices again. */
-async function restart({ cluster, fleet }: LoadedNodes, node: NodeProcess): Promise<Restart> {
-  const sessions = await sessionsOf(node);
-  const plan = Math.min(DRAIN_WITHIN_MS, (sessions * 1_000) / DRAIN_PER_SECOND);
-  const others = cluster.nodes.filter((other) => other !== node);
-  const { pid } = node;
-  const begun = performance.now();
-  process.kill(pid as number, 'SIGTERM');
-  let pending = 0;
-  let took: number | undefined;
-  while (took === undefined || !cluster.watch.isReady(node) || node.pid === pid) {
-    await delay(SAMPLE_MS);
-    const found = await Promise.all(others.map(pendingConnections));
-    pending = Math.max(pending, ...found);
-    const isLeft = node.pid !== pid || (await sessionsOf(node).catch(() => 0)) === 0;
-    const passed = performance.now() - begun;
-    if (took === undefined && isLeft && fleet.counts().connected === fleet.counts().devices) took = passed;
-    if (passed > GIVEN_UP_AFTER_MS) throw new Error(`${node.name} did not come back, or devices did not`);
-  }
-  return { sessions, plan, took, pending };
-}
-
-async function sessionsOf({ operator }: NodeProcess): Promise<number> {
-  return new MetricSamples(await operator.metrics()).value('rollcall_sessions');
-}
-
-async function pendingConnections({ operator }: NodeProcess): Promise<number> {
-  return new MetricSamples(await operator.metrics()).value('rollcall_pending_connections');
 }
 
 async function refusedHandshakes(nodes: readonly NodeProcess[]): Promise<number> {
