@@ -24,6 +24,12 @@ export interface PoolUsage {
 /** Connections that writes leave to reads; half of them where there are few. */
 const READERS = 2;
 
+/**
+ * Connections that are opened at once. After the network was mended every node needs all of its connections anew: TLS and passwords of a
+ * hundred at once take so long that each would time out, and be tried again.
+ */
+const OPENING_AT_MOST = 4;
+
 export type Use = 'read' | 'write';
 
 interface Waiting {
@@ -110,7 +116,7 @@ export class ConnectionPool {
       if (next.use === 'write') this.#writing.add(connection);
       next.resolve(connection);
     }
-    const wanted = this.#waiting.read.length + this.#writersToServe();
+    const wanted = Math.min(this.#waiting.read.length + this.#writersToServe(), OPENING_AT_MOST);
     while (!this.#isClosed && this.#opening < wanted && this.#all.size + this.#opening < this.#options.size) {
       this.#opening += 1;
       void this.#openOne();
@@ -118,6 +124,7 @@ export class ConnectionPool {
   }
 
   async #openOne(): Promise<void> {
+    const begun = this.#requests;
     try {
       const connection = await this.#options.open();
       this.#opening -= 1;
@@ -125,8 +132,20 @@ export class ConnectionPool {
       this.release(connection);
     } catch (error) {
       this.#opening -= 1;
-      this.#takeNext()?.reject(error);
+      this.#rejectUpTo(begun, error);
       this.#serve();
+    }
+  }
+
+  /** All that were waiting for a connection that could be opened, up to this request: none of them is told of a wait for its turn. */
+  #rejectUpTo(order: number, error: unknown): void {
+    const { read, write } = this.#waiting;
+    const failed = [...read, ...write.slice(0, this.#writersToServe())].filter((waiting) => waiting.order <= order);
+    for (const waiting of failed) {
+      const queue = this.#waiting[waiting.use];
+      queue.splice(queue.indexOf(waiting), 1);
+      clearTimeout(waiting.timer);
+      waiting.reject(error);
     }
   }
 
