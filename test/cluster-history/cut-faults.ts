@@ -28,18 +28,23 @@ export async function cutNode(context: FaultContext, networks: readonly NetworkN
 }
 
 /**
- * A device that is connected to the node is revoked at another one, while it still reaches the node, which the database does not.
- * `until`: how long the node is cut off.
+ * A device is revoked at another node while its own is cut off from the database, which the device still reaches. `until`: how long the
+ * node is cut off.
  */
 export async function revokeOnCutNode(context: FaultContext, until: 'it is deaf' | 'it has closed'): Promise<void> {
-  const { cluster, devices } = context;
-  const node = anyOf(context);
+  const { cluster, devices, random } = context;
+  const chosen = await soon(() => {
+    const connected = devices.flatMap((device) => {
+      const node = cluster.nodes.find((one) => device.isConnectedTo(one));
+      return node === undefined || !isRevocable(context, device) ? [] : [{ device, node }];
+    });
+    return connected[Math.floor(random() * connected.length)];
+  }, CONNECTED_WITHIN_MS);
+  const node = chosen?.node ?? anyOf(context);
   const other = cluster.nodes.find((one) => one !== node && one.isRunning);
-  const isChosen = (device: (typeof devices)[number]) => device.isConnectedTo(node) && isRevocable(context, device);
-  const device = await soon(() => devices.find(isChosen), CONNECTED_WITHIN_MS);
   await whileCut(context, node, FROM_DATABASE, async () => {
     await passed(KNOWN_AFTER_MS);
-    if (device !== undefined && other !== undefined) await revoke(context, device, other, [node.name]);
+    if (chosen !== undefined && other !== undefined) await revoke(context, chosen.device, other, [node.name]);
     await passed(until === 'it is deaf' ? KNOWN_AFTER_MS : CLOSED_AFTER_MS - KNOWN_AFTER_MS);
   });
 }

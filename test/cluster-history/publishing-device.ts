@@ -71,6 +71,7 @@ export class PublishingDevice {
     return this.#unanswered.size;
   }
 
+  /** Over a connection that it has not given up, or over one that it has. */
   isConnectedTo({ name }: ServedNode): boolean {
     return [...this.#connections].some(({ node, client }) => node === name && client.connected);
   }
