@@ -3,7 +3,7 @@
  * broker of one process.
  */
 
-import type { PolicyPreview } from './access/policy-preview.ts';
+import { sumOfPreviews } from './access/policy-preview.ts';
 import { scopesOf } from './access/policy-resolver.ts';
 import { type Broker, type BrokerOptions, countFromOne } from './broker.ts';
 import { createBrokerContext } from './broker-context.ts';
@@ -11,13 +11,14 @@ import { keeperOperations, storedCounters } from './keeper/keeper-operations.ts'
 import { loadStoredSessions, openKeeper } from './keeper/open-keeper.ts';
 import { AttachedNode } from './nodes/attached-node.ts';
 import type { ChannelToNode } from './nodes/node-calls.ts';
-import { NodeClients } from './nodes/node-client.ts';
+import { type NodeClient, NodeClients } from './nodes/node-client.ts';
 import { NodesBus } from './nodes/nodes-bus.ts';
 import type { NodesState } from './nodes/nodes-state.ts';
 import { RouteTable } from './nodes/route-table.ts';
 import { DeliveredKeysByDevice } from './routing/delivered-keys.ts';
 import { MessageRouter } from './routing/message-router.ts';
 import { LocalRoutes } from './routing/routes.ts';
+import { firstAfter } from './sessions/session-page.ts';
 import type { DrainOptions } from './sessions/session-shutdown.ts';
 import { createSessionState } from './sessions/session-state.ts';
 import { TakeoverLimit } from './sessions/takeover-limit.ts';
@@ -146,8 +147,10 @@ export async function openBrokerKeeper(options: BrokerKeeperOptions): Promise<Br
     await Promise.all(all().map(({ channel }) => channel.call('close', undefined).catch(() => undefined)));
     await router.close();
   };
+  const operations = keeperOperations({ context, policies, keeper, bus, router, connected: clients });
   return {
-    ...keeperOperations({ context, policies, keeper, bus, router, connected: clients }),
+    ...operations,
+    disconnectEverywhere: operations.disconnect,
     get port() {
       return ports.port;
     },
@@ -187,6 +190,12 @@ export async function openBrokerKeeper(options: BrokerKeeperOptions): Promise<Br
       for (const { channel } of all()) channel.tell('applyLimits', limits);
     },
     sessions: () => [...clients.all()].filter(({ isEnded }) => !isEnded).map((client) => client.describe()),
+    async sessionPage(query) {
+      const known = query.identity === undefined ? clients.all() : clients.ofIdentity(query.identity);
+      const isWanted = ({ isEnded, node }: NodeClient) => !isEnded && (query.node === undefined || query.node === node);
+      const { items, hasMore } = firstAfter(known, (one) => (isWanted(one) ? one.clientId : undefined), query);
+      return { sessions: items.map((one) => ({ ...one.describe(), node: one.node })), hasMore, unanswered: [] };
+    },
     counters() {
       const { expired, stored: storedCounts } = storedCounters(keeper);
       const sum: Record<string, number> = { ...ofGone };
@@ -199,13 +208,15 @@ export async function openBrokerKeeper(options: BrokerKeeperOptions): Promise<Br
       return { ...sum, ...storedCounts, event_loop_busy_seconds_total: busySeconds, sessions: clients.size };
     },
     async previewPolicy(scope, document) {
+      const unanswered: string[] = [];
       const asked = all().map(({ name, channel }) =>
         channel.call('previewPolicy', { scope, document }).catch((error: unknown) => {
           if (!channel.hasEnded) throw error;
-          return { sessions: 0, ended: 0, subscriptionsLost: 0, lost: [], missingNodes: [name] };
+          unanswered.push(name);
+          return [];
         }),
       );
-      return joined(await Promise.all(asked));
+      return { ...sumOfPreviews((await Promise.all(asked)).flat()), unanswered };
     },
     async drain(drainOptions) {
       keeper.wills.stop(); // All clients of a server that stops connect again.
@@ -225,18 +236,4 @@ const STATES = new Set(['sessions', 'pending_connections', 'sessions_not_read', 
 
 function isTotal(counter: string): boolean {
   return !STATES.has(counter);
-}
-
-const SHOWN = 100;
-
-function joined(previews: readonly PolicyPreview[]): PolicyPreview {
-  const sum = { sessions: 0, ended: 0, subscriptionsLost: 0 };
-  for (const { sessions, ended, subscriptionsLost } of previews) {
-    sum.sessions += sessions;
-    sum.ended += ended;
-    sum.subscriptionsLost += subscriptionsLost;
-  }
-  const missingNodes = previews.flatMap((preview) => preview.missingNodes ?? []);
-  const lost = previews.flatMap((preview) => preview.lost).slice(0, SHOWN);
-  return { ...sum, lost, ...(missingNodes.length > 0 && { missingNodes }) };
 }

@@ -5,7 +5,7 @@ import type { TerminationReport } from '../registry/index.ts';
 import type { PolicyVerb, Subject } from './access/acl.ts';
 import type { CloneSuspicion } from './access/clone-detector.ts';
 import type { CertificateStatusDirectory } from './access/connection-authorizer.ts';
-import type { PolicyPreview } from './access/policy-preview.ts';
+import type { FleetPolicyPreview } from './access/policy-preview.ts';
 import type { PolicyDirectory } from './access/policy-resolver.ts';
 import { createBrokerContext } from './broker-context.ts';
 import type { BrokerLimits, LiveLimits } from './broker-limits.ts';
@@ -24,6 +24,7 @@ import { LocalRoutes } from './routing/routes.ts';
 import type { TelemetryIntake } from './routing/telemetry-intake.ts';
 import type { SessionStore } from './session-store/session-store.ts';
 import type { LiveSession } from './sessions/live-sessions.ts';
+import { MAIN_NODE, type SessionPage, type SessionQuery } from './sessions/session-page.ts';
 import type { DrainOptions } from './sessions/session-shutdown.ts';
 import { createSessionState } from './sessions/session-state.ts';
 
@@ -86,6 +87,8 @@ export interface Broker {
    * also deletes what is stored for it. Resolves when all of them are finished.
    */
   disconnect(identity: Identity, reason: DisconnectReason): Promise<TerminationReport>;
+  /** As {@link disconnect}, on all nodes, for what no change of the registry tells them. Nodes that do not answer in time are left out. */
+  disconnectEverywhere(identity: Identity, reason: DisconnectReason): Promise<TerminationReport>;
   /** Ends the sessions that use this certificate, at once and without a will. Stored state stays. */
   disconnectCertificate(identity: Identity, serial: string): Promise<TerminationReport>;
   /** Applies a new group, new labels or a quarantine to an identity. Resolves with the sessions that ended. */
@@ -107,12 +110,18 @@ export interface Broker {
    * to `owner`. Throws what `next` throws, and Problem `body_too_large` or `unavailable`.
    */
   replaceRetained(topic: string, owner: Identity, next: (present: Buffer | undefined) => Buffer): Promise<void>;
+  /** Those of this server alone. */
   sessions(): readonly LiveSession[];
+  /**
+   * Sessions of all nodes that share the state of sessions, in the order of their client ids. A page may have fewer than the limit, and not
+   * be the last one.
+   */
+  sessionPage(query: SessionQuery): Promise<SessionPage>;
   /** Identities with stored state. */
   owners(): readonly Identity[];
   counters(): Readonly<Record<string, number>>;
-  /** What this policy would do to live sessions if it were set for the scope. */
-  previewPolicy(scope: PolicyScope, document: PolicyDocument): Promise<PolicyPreview>;
+  /** What this policy would do to live sessions of all nodes if it were set for the scope. */
+  previewPolicy(scope: PolicyScope, document: PolicyDocument): Promise<FleetPolicyPreview>;
   explain(subject: Subject, verb: PolicyVerb, topic: string): Promise<PolicyExplanation>;
   /** Applies these limits to new connections at once. */
   applyLimits(limits: LiveLimits): void;
@@ -179,10 +188,14 @@ export async function createBroker(options: BrokerOptions): Promise<NodeBroker> 
     return applied;
   };
   const { apply: _, ...operations } = node;
+  const ofKeeper = keeperOperations({ context, policies, keeper, bus, router, connected: sessions });
   return {
     ...operations,
-    ...keeperOperations({ context, policies, keeper, bus, router, connected: sessions }),
+    ...ofKeeper,
+    disconnectEverywhere: ofKeeper.disconnect,
     sessions: () => sessions.describe(),
+    sessionPage: async (query) => ({ ...sessions.page(query, MAIN_NODE), unanswered: [] }),
+    previewPolicy: async (scope, document) => ({ ...(await node.previewPolicy(scope, document)), unanswered: [] }),
     counters() {
       const { expired, stored: storedCounts } = storedCounters(keeper);
       const own = node.counters();

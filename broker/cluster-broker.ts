@@ -4,6 +4,7 @@
  */
 
 import { formatIdentity } from '@rollcall/protocol';
+import { sumOfPreviews } from './access/policy-preview.ts';
 import { type BrokerOptions, countFromOne, type NodeBroker } from './broker.ts';
 import { createBrokerContext } from './broker-context.ts';
 import { adoptDead } from './cluster/adoption.ts';
@@ -15,9 +16,11 @@ import { ClusterRoutes } from './cluster/cluster-routes.ts';
 import { ClusterSessions } from './cluster/cluster-sessions.ts';
 import { ClusterShares } from './cluster/cluster-shares.ts';
 import { ConnectionNumbers } from './cluster/connection-numbers.ts';
+import { readFleetSessions } from './cluster/fleet-sessions.ts';
 import { handOverSession } from './cluster/hand-over.ts';
 import { Inbox } from './cluster/inbox.ts';
 import { MovingSessions } from './cluster/moving-sessions.ts';
+import { NodeRequests } from './cluster/node-requests.ts';
 import { loadRows, type OpenCluster } from './cluster/open-cluster.ts';
 import { ReceivedMessages } from './cluster/received-messages.ts';
 import { RevokedOwners } from './cluster/revoked-owners.ts';
@@ -28,17 +31,21 @@ import { DeliveredKeysByDevice } from './routing/delivered-keys.ts';
 import { LocalBus } from './routing/local-bus.ts';
 import { MessageRouter } from './routing/message-router.ts';
 import { LocalRoutes } from './routing/routes.ts';
+import type { SessionQuery } from './sessions/session-page.ts';
 import { createSessionState } from './sessions/session-state.ts';
 
 export interface ClusterBrokerOptions extends Omit<BrokerOptions, 'sessions'> {
   readonly cluster: OpenCluster;
 }
 
+/** How long other nodes may take for the preview of a policy, for which they examine all their sessions, in ms. */
+const PREVIEW_MS = 5_000;
+
 /** Throws Problem `address_in_use`, and what the database throws. */
 export async function createClusterBroker(options: ClusterBrokerOptions): Promise<NodeBroker> {
   const { cluster, telemetry, log } = options;
   const { store, commits, nodes, outbox } = cluster;
-  const { database, wakes, telemetrySettled } = cluster.options;
+  const { database, wakes, telemetrySettled, answering } = cluster.options;
   const context = createBrokerContext(options);
   const state = createSessionState(context, options);
   const { sessions: live, policies, reporter } = state;
@@ -109,9 +116,10 @@ export async function createClusterBroker(options: ClusterBrokerOptions): Promis
   });
   const sessions = keeper.sessions as ClusterSessions;
   const revoked = new RevokedOwners();
+  const nodeRequests = new NodeRequests({ outbox, commits, answering, log });
   const received: ReceivedMessages = new ReceivedMessages({
     ...{ store, persistence: keeper.persistence, localShares: stored.shares, shares, routes, claims, moving },
-    ...{ outbox, router, bus: localBus, log },
+    ...{ outbox, router, bus: localBus, requests: nodeRequests, log },
     isRevoked: (owner) => revoked.has(owner),
     nodeGone: (node) => {
       routes.forget(node);
@@ -169,6 +177,20 @@ export async function createClusterBroker(options: ClusterBrokerOptions): Promis
   };
   const { apply: _, ...operations } = node;
   const ofKeeper = keeperOperations({ context, policies, keeper, bus, router, connected: live });
+  const ownPage = (query: SessionQuery) => live.page(query, nodes.name);
+  nodeRequests.answerWith({
+    sessions: ownPage,
+    previewPolicy: ({ scope, document }) => node.previewPolicy(scope, document),
+    disconnect: ({ identity, reason }) => ofKeeper.disconnect(identity, reason),
+  });
+  const heard = () => nodes.others().flatMap(({ name, isAlive }) => (isAlive ? [name] : []));
+  /** The nodes that may have sessions of a query. */
+  const concerned = async ({ identity, node: only }: SessionQuery) => {
+    if (only !== undefined) return only === nodes.name ? [] : [only];
+    if (identity?.kind !== 'device') return heard();
+    const owner = await claims.nodeOf(identity.id); // The client id of a device is its name.
+    return heard().filter((name) => name === owner);
+  };
   return {
     ...operations,
     ...ofKeeper,
@@ -178,6 +200,25 @@ export async function createClusterBroker(options: ClusterBrokerOptions): Promis
       return own === 'away' && routes.nodesFor(topic).size > 0 ? 'stored' : own;
     },
     sessions: () => live.describe(),
+    sessionPage: async (query) =>
+      readFleetSessions(query, { own: ownPage, others: await concerned(query), requests: nodeRequests }),
+    async previewPolicy(scope, document) {
+      const others = heard();
+      const [own, answers] = await Promise.all([
+        node.previewPolicy(scope, document),
+        nodeRequests.ask(others, 'previewPolicy', { scope, document }, PREVIEW_MS),
+      ]);
+      const unanswered = others.filter((name) => !answers.has(name));
+      return { ...sumOfPreviews([own, ...answers.values()]), unanswered };
+    },
+    async disconnectEverywhere(identity, reason) {
+      const [own, answers] = await Promise.all([
+        ofKeeper.disconnect(identity, reason),
+        nodeRequests.ask(heard(), 'disconnect', { identity, reason }),
+      ]);
+      const closed = [...answers.values()].reduce((sum, { sessionsClosed }) => sum + sessionsClosed, 0);
+      return { ...own, sessionsClosed: own.sessionsClosed + closed };
+    },
     counters() {
       const { expired, stored: storedCounts } = storedCounters(keeper);
       const own = node.counters();

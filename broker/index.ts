@@ -3,7 +3,7 @@
 export type { DenialReason, Subject } from './access/acl.ts';
 export type { CloneSuspicion } from './access/clone-detector.ts';
 export { checkPolicy, type PolicyFault, policyFaults } from './access/policy-faults.ts';
-export type { PolicyPreview } from './access/policy-preview.ts';
+export type { FleetPolicyPreview } from './access/policy-preview.ts';
 export { type Broker, createBroker, type NodeBroker } from './broker.ts';
 export { type BrokerKeeper, type BrokerKeeperOptions, type NodeReport, openBrokerKeeper } from './broker-keeper.ts';
 export { type BrokerNode, type BrokerNodeOptions, createBrokerNode } from './broker-node.ts';
@@ -18,3 +18,4 @@ export { digestOfRows, type SessionsDigest } from './session-store/copied-sessio
 export { type OpenSessionStore, openSessionStore } from './session-store/open-session-store.ts';
 export { inspectSessionFile } from './session-store/session-file.ts';
 export type { SessionRows } from './session-store/session-rows.ts';
+export { type FleetSession, MAIN_NODE, type SessionPage, type SessionQuery } from './sessions/session-page.ts';

@@ -106,8 +106,8 @@ async function connectedNow(data: string): Promise<number | undefined> {
   if (!existsSync(socketPath)) return undefined;
   const server = openConsoleClient({ socketPath });
   try {
-    const sessions = await everyPage<{ readonly identity: string; readonly clientId: string }>((end) =>
-      server.listSessions(end === undefined ? {} : { after: end.clientId }),
+    const sessions = await everyPage<{ readonly identity: string; readonly clientId: string }>(
+      async (end) => (await server.listSessions(end === undefined ? {} : { after: end.clientId })).sessions,
     );
     return sessions.filter(({ identity }) => parseIdentity(identity)?.kind === 'device').length;
   } catch {

@@ -245,10 +245,11 @@ describe('the server', () => {
 
   it('lists live sessions', async () => {
     fixture.sessions.push(liveSession('dev-3'));
-    expect(await fixture.client.listSessions()).toEqual([
+    expect((await fixture.client.listSessions()).sessions).toEqual([
       {
         identity: 'device/dev-3',
         clientId: 'dev-3',
+        node: 'w1',
         address: '127.0.0.1',
         serial: '1a',
         connectedAt: at(START),

@@ -27,7 +27,7 @@ export {
   type RefusalQuery,
   type RefusedParty,
 } from './refusals.ts';
-export type { CaControl, ClockState, LiveSession } from './server-controls.ts';
+export type { CaControl, ClockState, LiveSession, SessionPage, SessionQuery } from './server-controls.ts';
 export type { RefusedCounts, ServerHistory, ServerOverview, ServerRates } from './server-overview.ts';
 export type {
   ReadyScenario,

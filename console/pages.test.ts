@@ -3,7 +3,7 @@
 import { type IncomingMessage, request } from 'node:http';
 import { text } from 'node:stream/consumers';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { openTestConsole, START, type TestConsole } from '../test/fixtures/console/test-console.ts';
+import { liveSession, openTestConsole, type TestConsole } from '../test/fixtures/console/test-console.ts';
 import { pageOf } from './paging.ts';
 
 let fixture: TestConsole;
@@ -22,7 +22,8 @@ async function page(path: string): Promise<{
   });
   const body = await text(response);
   const link = /^<([^>]+)>; rel="next"$/.exec(String(response.headers.link))?.[1];
-  return { items: JSON.parse(body), next: link, bytes: Buffer.byteLength(body) };
+  const found: Record<string, unknown>[] | { sessions: Record<string, unknown>[] } = JSON.parse(body);
+  return { items: 'sessions' in found ? found.sessions : found, next: link, bytes: Buffer.byteLength(body) };
 }
 
 async function allOf(path: string, name: string): Promise<unknown[]> {
@@ -40,7 +41,7 @@ describe('a list continues by its links, without gaps and without repeats', () =
     for (const n of [3, 1, 5, 2, 4]) {
       const clientId = `dev-${n}`;
       const identity = { kind: 'device', id: clientId } as never;
-      fixture.sessions.push({ identity, clientId, address: '::1', serial: '1a', connectedAt: START, notAfter: START });
+      fixture.sessions.push({ ...liveSession(clientId), identity });
     }
     expect(await allOf('/v1/sessions?limit=2', 'clientId')).toEqual(['dev-1', 'dev-2', 'dev-3', 'dev-4', 'dev-5']);
   });

@@ -49,7 +49,7 @@ it('a preview says whom a policy or its removal would affect, and refuses one th
     members: 2,
     sessions: 1,
     subscriptionsLost: 2,
-    missingNodes: ['w2'],
+    unanswered: ['w2'],
   });
   expect((await client.previewPolicy(scope)).subscriptionsLost).toBeGreaterThan(2);
   const refused = client.previewPolicy({ ...scope, policy: { publish: ['bad/#/filter'] } });

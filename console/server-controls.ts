@@ -8,18 +8,38 @@ import type { RefusalControl } from './refusals.ts';
 import type { ServerHistory, ServerOverview } from './server-overview.ts';
 import type { SimulationControl } from './simulation-control.ts';
 
-/** An MQTT session that is connected now. Times are milliseconds since the epoch. */
 /** `behind`: it was set back behind the newest entry of the audit. `skewed`: it is more than a second off that of the store's database. */
 export type ClockState = 'ok' | 'behind' | 'skewed';
 
+/** An MQTT session that is connected now. Times are milliseconds since the epoch. */
 export interface LiveSession {
   readonly identity: Identity;
   readonly clientId: string;
+  /** That has its connection. */
+  readonly node: string;
   readonly address: string;
   readonly serial: string;
   readonly connectedAt: number;
   /** End of its certificate, when it will be disconnected. */
   readonly notAfter: number;
+}
+
+export interface SessionQuery {
+  /** The page of client ids greater than this one. Empty: the first page. */
+  readonly after: string;
+  readonly limit: number;
+  /** Sessions of this identity alone. */
+  readonly identity?: Identity | undefined;
+  /** Sessions that are connected to this node alone. */
+  readonly node?: string | undefined;
+}
+
+export interface SessionPage {
+  readonly sessions: readonly LiveSession[];
+  /** There are sessions after the last one. */
+  readonly hasMore: boolean;
+  /** Nodes that did not answer in time: their sessions are missing. */
+  readonly unanswered: readonly string[];
 }
 
 export interface ServiceRequest {
@@ -62,8 +82,8 @@ export interface PolicyPreview {
   readonly subscriptionsLost: number;
   /** The first of both; without a filter the session would end. */
   readonly lost: readonly { readonly clientId: string; readonly filter?: string }[];
-  /** Nodes that ended meanwhile: their sessions are not counted. */
-  readonly missingNodes?: readonly string[];
+  /** Nodes that did not answer in time: their sessions are missing. */
+  readonly unanswered: readonly string[];
 }
 
 /** A root or issuing CA. Times are milliseconds since the epoch. */
@@ -207,7 +227,8 @@ export interface ServerControls {
   policyFaults(document: PolicyDocument): readonly PolicyFault[];
   previewPolicy(scope: PolicyScope, document: PolicyDocument): Promise<PolicyPreview>;
   explain(identity: Identity, verb: 'publish' | 'subscribe' | 'receive', topic: string): Promise<PolicyExplanation>;
-  sessions(): readonly LiveSession[];
+  /** Of all nodes of the fleet, in the order of their client ids. A page may have fewer than the limit, and not be the last one. */
+  sessions(query: SessionQuery): Promise<SessionPage>;
   /** Writes the presence that was reported so far into the registry, or as much of it as can be written now. */
   writePresence(): Promise<void>;
   /** In the text format of Prometheus. */

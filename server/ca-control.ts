@@ -2,31 +2,38 @@
 
 import { Problem } from '@rollcall/protocol';
 import type { Broker } from '../broker/index.ts';
-import type { CaControl } from '../console/index.ts';
+import type { CaControl, SessionPage } from '../console/index.ts';
 import type { Authority, RenewalSchedule } from '../enroll/index.ts';
 import type { IssuerRecord, Registry } from '../registry/index.ts';
 import { expectPlausibleClock } from './clock.ts';
+
+const SESSIONS_AT_ONCE = 250;
 
 export function createCaControl(deps: {
   readonly authority: Authority;
   readonly registry: Registry;
   readonly renewals: RenewalSchedule;
-  readonly broker: Pick<Broker, 'sessions' | 'disconnect'>;
+  readonly broker: Pick<Broker, 'sessionPage' | 'disconnectEverywhere'>;
   readonly now: () => number;
 }): CaControl {
   const { authority, registry, renewals, broker, now } = deps;
   const { rotation } = authority;
 
-  /** Ends sessions whose identity has no valid certificate of another CA. */
+  /** Ends sessions, on all nodes, whose identity has no valid certificate of another CA. */
   const disconnectStranded = async (id: string): Promise<void> => {
     const valid = new Set(authority.cas.issuing.map((ca) => ca.id));
-    for (const { identity, serial } of broker.sessions()) {
-      if ((await registry.publishedStatus(id, serial)).state === 'unknown') continue;
-      const held = await registry.listCertificates(identity);
-      const hasOther = held.some(
-        ({ issuerId, revokedAt, notAfter }) => valid.has(issuerId ?? '') && revokedAt === undefined && notAfter > now(),
-      );
-      if (!hasOther) await broker.disconnect(identity, 'operator');
+    let page: SessionPage = { sessions: [], hasMore: true, unanswered: [] };
+    while (page.hasMore) {
+      page = await broker.sessionPage({ after: page.sessions.at(-1)?.clientId ?? '', limit: SESSIONS_AT_ONCE });
+      for (const { identity, serial } of page.sessions) {
+        if ((await registry.publishedStatus(id, serial)).state === 'unknown') continue;
+        const held = await registry.listCertificates(identity);
+        const hasOther = held.some(
+          ({ issuerId, revokedAt, notAfter }) =>
+            valid.has(issuerId ?? '') && revokedAt === undefined && notAfter > now(),
+        );
+        if (!hasOther) await broker.disconnectEverywhere(identity, 'operator');
+      }
     }
   };
 

@@ -16,6 +16,7 @@ import type { SharedRegistry } from '../registry/open.ts';
 import { fleetEventOfBroker, fleetEventOfEst } from './broker-events.ts';
 import { createCaControl } from './ca-control.ts';
 import { respondToClone, respondToFork } from './clone-response.ts';
+import { withDeaf } from './cluster/deaf-nodes.ts';
 import { NodeJoins } from './cluster/node-joins.ts';
 import { clientCertificateSettings } from './config/client-certificates.ts';
 import { oidcSettings } from './config/oidc-config.ts';
@@ -214,7 +215,7 @@ function serverControls(
     clock,
   }: ConsoleParts,
 ): Parameters<typeof createConsole>[0]['controls'] {
-  const { config, metrics, readiness, now } = context;
+  const { config, cluster, metrics, readiness, now } = context;
   const { registry, events, sessions } = stores;
   const { trust, issuer } = authority;
   const commands = new DeviceCommands({ broker, registry, now });
@@ -250,7 +251,7 @@ function serverControls(
       }),
     refusals: createRefusalControl(events.log),
     diagnoseDevice: (order) =>
-      diagnoseDevice(order, { registry, events: events.log, sessions: () => broker.sessions(), now }),
+      diagnoseDevice(order, { registry, events: events.log, sessions: (query) => broker.sessionPage(query), now }),
     formatToken: ({ record, secret }) =>
       formatBootstrapToken({ id: record.id, secret, rootSha256: trust.rootSha256, enrollUrl }),
     expiring: (filter) => expiryList.list(filter),
@@ -263,9 +264,9 @@ function serverControls(
     trustBundlePem: () => trust.pem,
     checkPolicy,
     policyFaults: (document) => [...policyFaults(document)],
-    previewPolicy: (scope, document) => broker.previewPolicy(scope, document),
+    previewPolicy: async (scope, document) => withDeaf(await broker.previewPolicy(scope, document), cluster),
     explain: async (identity, verb, topic) => broker.explain(await subjectOf(identity, registry), verb, topic),
-    sessions: () => broker.sessions(),
+    sessions: async (query) => withDeaf(await broker.sessionPage(query), cluster),
     writePresence: () => presence.flush(),
     metrics: () => metrics.text(),
   };

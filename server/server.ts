@@ -5,7 +5,7 @@
 
 import { lifecycleTopic, type Problem, serverUrl, UNKNOWN_NAME } from '@rollcall/protocol';
 import type { Logger } from 'pino';
-import type { Broker } from '../broker/index.ts';
+import { type Broker, MAIN_NODE } from '../broker/index.ts';
 import { type ClockState, type Console, createConsole, createProbeServer } from '../console/index.ts';
 import {
   type Authority,
@@ -100,9 +100,6 @@ interface Servers {
   readonly mqttUrl: string;
   readonly enrollUrl: string;
 }
-
-/** One broker serves a data directory. Its name is not the host's, which can change between two starts. */
-const MAIN_NODE = 'main';
 
 /** Closes the parts that are open and throws the Problem of the first part that cannot be opened. */
 export async function startFleetServer(options: FleetServerOptions): Promise<FleetServer> {

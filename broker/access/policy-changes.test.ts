@@ -122,7 +122,7 @@ describe('the preview of a policy', () => {
       subscribe: ['devices/${device.id}/twin/desired'],
     };
     const { lost, ...counts } = await broker.previewPolicy('group/default', document);
-    expect(counts).toEqual({ sessions: 2, ended: 1, subscriptionsLost: 1 });
+    expect(counts).toEqual({ sessions: 2, ended: 1, subscriptionsLost: 1, unanswered: [] });
     expect([...lost].sort((a, b) => a.clientId.localeCompare(b.clientId))).toEqual([
       { clientId: 'dev-1', filter: 'devices/dev-1/commands/+/+' },
       { clientId: 'dev-2' },

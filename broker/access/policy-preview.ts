@@ -15,8 +15,12 @@ export interface PolicyPreview {
   readonly subscriptionsLost: number;
   /** The first of them; without a filter the session would end. */
   readonly lost: readonly { readonly clientId: string; readonly filter?: string }[];
-  /** Nodes that ended meanwhile: their sessions are not counted. */
-  readonly missingNodes?: readonly string[];
+}
+
+/** Over all nodes. */
+export interface FleetPolicyPreview extends PolicyPreview {
+  /** Nodes that ended meanwhile or did not answer in time: their sessions are not counted. */
+  readonly unanswered: readonly string[];
 }
 
 const MAX_SHOWN = 100;
@@ -51,4 +55,15 @@ export async function previewPolicy(
     }
   }
   return { ...found, lost };
+}
+
+/** What several nodes found out. */
+export function sumOfPreviews(previews: readonly PolicyPreview[]): PolicyPreview {
+  const sum = { sessions: 0, ended: 0, subscriptionsLost: 0 };
+  for (const { sessions, ended, subscriptionsLost } of previews) {
+    sum.sessions += sessions;
+    sum.ended += ended;
+    sum.subscriptionsLost += subscriptionsLost;
+  }
+  return { ...sum, lost: previews.flatMap(({ lost }) => lost).slice(0, MAX_SHOWN) };
 }

@@ -67,6 +67,12 @@ export class ClusterClaims {
     return this.#owned.has(clientId);
   }
 
+  /** The node that has the client id, whether it is connected or not. */
+  async nodeOf(clientId: string): Promise<string | undefined> {
+    if (this.#owned.has(clientId)) return this.#options.nodes.name;
+    return this.#options.batches.nodeOf(clientId);
+  }
+
   /** What was claimed by an earlier process of this node, or by a node that is dead. */
   owned(clientIds: Iterable<string>): void {
     for (const clientId of clientIds) this.#owned.add(clientId);

@@ -38,7 +38,11 @@ export type NodeMessage =
       readonly from: { readonly address: string; readonly serial: string } | undefined;
     }
   /** The sender has adopted what a dead node had. */
-  | { readonly kind: 'node gone'; readonly node: string };
+  | { readonly kind: 'node gone'; readonly node: string }
+  /** The sender asks what the receiver knows of its own sessions, or has it do something to them. */
+  | { readonly kind: 'request'; readonly call: string; readonly input: unknown }
+  /** To the request of this number. Without an output: the receiver cannot answer it. */
+  | { readonly kind: 'response'; readonly request: number; readonly output?: unknown };
 
 /** Members of one shared subscription on one node. */
 export interface ShareState {
@@ -48,7 +52,7 @@ export interface ShareState {
 }
 
 const NOTHING = Buffer.alloc(0);
-const KINDS: ReadonlySet<string> = new Set(['routes', 'shares', 'handed over', 'node gone']);
+const KINDS: ReadonlySet<string> = new Set(['routes', 'shares', 'handed over', 'node gone', 'request', 'response']);
 
 export function encodeNodeMessage(sent: NodeMessage): { readonly about: string; readonly payload: Buffer } {
   if (sent.kind !== 'message') return { about: JSON.stringify(sent), payload: NOTHING };

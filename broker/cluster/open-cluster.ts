@@ -24,6 +24,8 @@ export interface ClusterOptions extends ClusterNodesOptions {
   readonly telemetrySettled: () => Promise<void>;
   /** Another node sent something that this release does not know: this node has to end. Called once. */
   readonly onOutdated?: ((problem: Problem) => void) | undefined;
+  /** Names of nodes whose release knows requests of others; all of them when it is left out. */
+  readonly answering?: (() => Promise<ReadonlySet<string>>) | undefined;
   readonly limits?: Partial<SessionStoreLimits>;
   /** Milliseconds since the epoch. */
   readonly now: () => number;

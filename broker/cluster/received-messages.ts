@@ -13,6 +13,7 @@ import type { ClusterRoutes } from './cluster-routes.ts';
 import type { ClusterShares } from './cluster-shares.ts';
 import type { EarlyMessage, MovingSessions } from './moving-sessions.ts';
 import type { NodeMessage, Origin } from './node-message.ts';
+import type { NodeRequests } from './node-requests.ts';
 import type { Outbox } from './outbox.ts';
 
 export interface ReceivedMessagesOptions {
@@ -29,6 +30,7 @@ export interface ReceivedMessagesOptions {
   /** The owner was revoked lately: nothing of it is delivered any more. */
   readonly isRevoked: (owner: string) => boolean;
   readonly nodeGone: (node: string) => void;
+  readonly requests: Pick<NodeRequests, 'requested' | 'responded'>;
   readonly log: Logger;
 }
 
@@ -46,7 +48,7 @@ export class ReceivedMessages {
 
   /** `isAdopted`: it was for a node that is dead, and is for the sessions that were adopted from it alone. */
   apply(sent: NodeMessage, from: string, number: number, isAdopted: boolean): void {
-    const { routes, shares, claims, nodeGone } = this.#options;
+    const { routes, shares, claims, nodeGone, requests } = this.#options;
     if (sent.kind === 'message') {
       this.#message(sent, sent.moved ?? { node: from, number }, isAdopted || sent.moved !== undefined);
       return;
@@ -64,6 +66,12 @@ export class ReceivedMessages {
         break;
       case 'node gone':
         nodeGone(sent.node);
+        break;
+      case 'request':
+        void requests.requested(from, number, sent);
+        break;
+      case 'response':
+        requests.responded(from, sent);
     }
   }
 

@@ -126,14 +126,14 @@ it('the preview of a policy counts the sessions of the other nodes, and names th
   }
   const document = { ...DEFAULT_DEVICE_POLICY, connect: [] };
   const all = await testBroker.broker.previewPolicy('group/default', document);
-  expect([all.sessions, all.ended, all.missingNodes]).toEqual([2, 2, undefined]);
+  expect([all.sessions, all.ended, all.unanswered]).toEqual([2, 2, []]);
   const held = testBroker.nodes.channels[0]?.hold('previewPolicy', { isDone: false });
   const previewing = testBroker.broker.previewPolicy('group/default', document);
   await waitUntil(() => held?.inputs.length === 1);
   await testBroker.nodes.lose(0);
   expect(await previewing).toEqual({
     ...{ sessions: 1, ended: 1, subscriptionsLost: 0 },
-    ...{ lost: [{ clientId: 'dev-2' }], missingNodes: ['n1'] },
+    ...{ lost: [{ clientId: 'dev-2' }], unanswered: ['n1'] },
   });
   held?.release();
 });

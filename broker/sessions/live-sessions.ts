@@ -2,6 +2,7 @@
 
 import { formatIdentity, type Identity } from '@rollcall/protocol';
 import type { Session } from './session.ts';
+import { firstAfter, type NodeSessions, type SessionQuery } from './session-page.ts';
 import { TakeoverLimit } from './takeover-limit.ts';
 
 /** A connected session, as the broker describes it to other modules. */
@@ -44,9 +45,15 @@ export class LiveSessions {
   }
 
   describe(): readonly LiveSession[] {
-    return [...this.#byClientId.values()]
-      .filter((session) => !session.isEnded)
-      .map(({ eventFields, facts: { connectedAt, notAfter } }) => ({ ...eventFields, connectedAt, notAfter }));
+    return [...this.#byClientId.values()].filter((session) => !session.isEnded).map(describe);
+  }
+
+  /** Of the node of this name. */
+  page(query: SessionQuery, node: string): NodeSessions {
+    if (query.node !== undefined && query.node !== node) return { sessions: [], hasMore: false };
+    const all = query.identity === undefined ? this.#byClientId.values() : this.ofIdentity(query.identity);
+    const { items, hasMore } = firstAfter(all, (one) => (one.isEnded ? undefined : one.facts.clientId), query);
+    return { sessions: items.map((session) => ({ ...describe(session), node })), hasMore };
   }
 
   add(session: Session): void {
@@ -75,4 +82,8 @@ export class LiveSessions {
   sweep(now: number): void {
     this.#takeovers.sweep(now);
   }
+}
+
+function describe({ eventFields, facts: { connectedAt, notAfter } }: Session): LiveSession {
+  return { ...eventFields, connectedAt, notAfter };
 }

@@ -80,9 +80,10 @@ function appliedLines({ lastChange }: Device): readonly string[] {
   return [`applied   ${first}`, ...unconfirmedTexts(nodes).map((text) => `          ${text}`)];
 }
 
-function sessionText({ session, online, broker, lastAddress, connectedAt }: Device): string {
-  if (session !== undefined) return `from ${session.address} since ${session.connectedAt}`;
-  return online ? `on ${broker}, from ${lastAddress} since ${connectedAt}` : 'not connected';
+function sessionText({ session, unanswered, online, broker, lastAddress, connectedAt }: Device): string {
+  if (session !== undefined) return `on ${session.node}, from ${session.address} since ${session.connectedAt}`;
+  const silent = unanswered.length === 0 ? '' : `; no answer from ${unanswered.join(', ')}`;
+  return (online ? `on ${broker}, from ${lastAddress} since ${connectedAt}` : 'not connected') + silent;
 }
 
 function seen({ online, connectedAt, lastSeenAt, lastAddress }: Device): string {

@@ -63,8 +63,8 @@ export class NodeWatch {
       if (node.pid !== undefined) this.#onChange(`${node.name} ${isReady ? 'takes' : 'takes no'} devices`);
     }
     if (!isReady) return;
-    const sessions = await within(ANSWER_MS, node.operator.listSessions({ limit: 1 }));
-    if (sessions !== undefined) this.#devices.set(node, sessions[0]?.clientId);
+    const page = await within(ANSWER_MS, node.operator.listSessions({ node: node.name, limit: 1 }));
+    if (page !== undefined) this.#devices.set(node, page.sessions[0]?.clientId);
   }
 }
 

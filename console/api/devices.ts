@@ -6,7 +6,7 @@ import { auditView } from './audit.ts';
 import { deviceCount, deviceCountQuery, deviceQuery, deviceView, listedDevice } from './device-list.ts';
 import type { Endpoint } from './endpoint.ts';
 import { nodeOutcome } from './node-outcome-schema.ts';
-import { deviceId, groupName, reason, time } from './schemas.ts';
+import { deviceId, groupName, reason, time, unanswered } from './schemas.ts';
 import { sessionView } from './sessions.ts';
 
 const deviceParams = z.strictObject({ id: deviceId });
@@ -47,9 +47,8 @@ const deviceDetail = deviceView.extend({
   children: z.array(z.string()).describe('devices with the label gateway=ID, the first 100'),
   audit: z.array(auditView).describe('what was done to the device, the newest 50 entries, newest first'),
   certificates: z.array(certificateView).describe('the newest 1,000, oldest first'),
-  session: sessionView
-    .optional()
-    .describe('absent while the device is not connected to the node that answers; broker names the one that has it'),
+  session: sessionView.optional().describe('absent while the device is not connected'),
+  unanswered,
   lastChange: lastChange
     .optional()
     .describe('for an hour, where several nodes share a store: the last operation or change of settings'),

@@ -76,7 +76,7 @@ export const diagnosisEndpoints = {
       revokedAt: time.optional(),
       revocationReason: reason.optional(),
       certificate: certificateView.optional().describe('the newest one'),
-      session: sessionView.optional().describe('absent while the device is not connected to the node that answers'),
+      session: sessionView.optional().describe('absent while the device is not connected'),
       online: z.boolean().describe('connected to any node, as of a second ago'),
       broker: z.string().optional().describe('the node that has its session, or had the last one'),
       connectedAt: time.optional().describe('begin of the newest session'),

@@ -3,9 +3,7 @@
 import { z } from 'zod';
 import { NODE_STATES } from '../node-control.ts';
 import type { Endpoint } from './endpoint.ts';
-import { checkedText, time } from './schemas.ts';
-
-const NODE_NAME = /^[a-z0-9][a-z0-9.-]{0,62}$/;
+import { nodeName, time } from './schemas.ts';
 
 const nodeView = z.object({
   name: z
@@ -53,9 +51,7 @@ const drainRequest = z.strictObject({
     ),
 });
 
-const nodeParams = z.strictObject({
-  name: checkedText((text) => (NODE_NAME.test(text) ? text : undefined), 'the name of a node, such as w1'),
-});
+const nodeParams = z.strictObject({ name: nodeName });
 
 export const nodeEndpoints = {
   listNodes: {

@@ -3,7 +3,7 @@
 import { type Identity, NAME_RULE, type PolicyScope, parseGroupName, parseIdentity } from '@rollcall/protocol';
 import { z } from 'zod';
 import type { Endpoint } from './endpoint.ts';
-import { checkedText, decimal, longPageLimit, pageLimit, time } from './schemas.ts';
+import { checkedText, decimal, longPageLimit, pageLimit, time, unanswered } from './schemas.ts';
 
 const policyParams = z
   .strictObject({ kind: z.enum(['group', 'service', 'quarantine']), name: z.string() })
@@ -55,10 +55,7 @@ const preview = z.object({
   lost: z
     .array(z.object({ client: z.string(), filter: z.string().optional() }))
     .describe('the first 100; without a filter the session would end'),
-  missingNodes: z
-    .array(z.string())
-    .optional()
-    .describe('nodes that ended meanwhile: their sessions are not counted; absent: all were'),
+  unanswered,
 });
 
 const policyVersion = z.object({

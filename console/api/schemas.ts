@@ -33,6 +33,11 @@ export const deviceId: z.ZodType<DeviceId, string> = checkedText(parseDeviceId, 
 
 export const groupName: z.ZodType<GroupName, string> = checkedText(parseGroupName, `a group name of ${NAME_RULE}`);
 
+export const nodeName = checkedText(
+  (text) => (/^[a-z0-9][a-z0-9.-]{0,62}$/.test(text) ? text : undefined),
+  'the name of a node, such as w1',
+);
+
 export const tokenId = checkedText(
   (text) => (/^[0-9a-f]{16}$/.test(text) ? text : undefined),
   'a bootstrap token id of 16 lower-case hexadecimal digits',
@@ -61,6 +66,11 @@ export const pageLimit = decimal(1, 10_000).default(100);
 export const longPageLimit = decimal(1, 10_000)
   .default(10_000)
   .describe('how many at most; fewer come where they would hold more than 16 MiB, and an empty answer is the end');
+
+/** Of an answer that several nodes give together. */
+export const unanswered = z
+  .array(z.string())
+  .describe('nodes that ended meanwhile or did not answer in time: what they know is missing here');
 
 export const labels = z.record(z.string().max(32), z.string().max(64));
 

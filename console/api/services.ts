@@ -4,7 +4,7 @@ import { NAME_RULE, parseServiceName, type ServiceName } from '@rollcall/protoco
 import { z } from 'zod';
 import { certificateView } from './devices.ts';
 import type { Endpoint } from './endpoint.ts';
-import { checkedText, longPageLimit, reason, time } from './schemas.ts';
+import { checkedText, longPageLimit, reason, time, unanswered } from './schemas.ts';
 import { sessionView } from './sessions.ts';
 
 const serviceName: z.ZodType<ServiceName, string> = checkedText(parseServiceName, `a service name of ${NAME_RULE}`);
@@ -77,7 +77,8 @@ export const serviceEndpoints = {
       decidedBy: z.string().describe('the scope whose policy applies, or "built-in"'),
       certificates: z.array(certificateView).describe('the newest 1,000, oldest first'),
       sessions: z.array(sessionView).describe('the first 100, in the order of their client ids'),
-      sessionCount: z.int(),
+      sessionCount: z.int().describe('of all nodes, at most 10,000'),
+      unanswered,
     }),
   },
   revokeService: {

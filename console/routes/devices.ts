@@ -59,7 +59,8 @@ export function addDeviceRoutes(app: FastifyInstance, { registry, controls, now 
     if (record === undefined) throw new Problem('device_unknown');
     const holder: Identity = { kind: 'device', id: params.id };
     const certificates = await registry.listCertificates(holder, MAX_CERTIFICATES);
-    const session = controls.sessions().find(({ identity }) => identity.kind === 'device' && identity.id === params.id);
+    const { sessions, unanswered } = await controls.sessions({ after: '', limit: 1, identity: holder });
+    const [session] = sessions;
     const at = now();
     const [, tokenId] = /^token\/(.+)$/.exec(record.enrolledBy) ?? [];
     const token = tokenId === undefined ? undefined : await registry.findToken(tokenId);
@@ -73,6 +74,7 @@ export function addDeviceRoutes(app: FastifyInstance, { registry, controls, now 
       audit: audit.map(viewAudit),
       certificates: certificates.map((certificate) => viewCertificate(certificate, at)),
       session: session && viewSession(session),
+      unanswered: [...unanswered],
       lastChange: lastChange && {
         act: lastChange.operation,
         at: isoTime(lastChange.at),

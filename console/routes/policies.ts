@@ -61,12 +61,12 @@ export function addPolicyRoutes(app: FastifyInstance, { registry, controls }: Ro
     const scope = scopeOf(params);
     const policy = body.policy ?? (await fallbackPolicy(registry, scope)).policy;
     controls.checkPolicy(policy);
-    const { lost, missingNodes, ...counts } = await controls.previewPolicy(scope, policy);
+    const { lost, unanswered, ...counts } = await controls.previewPolicy(scope, policy);
     return {
       members: await countMembers(registry, scope),
       ...counts,
       lost: lost.map(({ clientId, filter }) => ({ client: clientId, ...(filter !== undefined && { filter }) })),
-      ...(missingNodes !== undefined && { missingNodes: [...missingNodes] }),
+      unanswered: [...unanswered],
     };
   });
   addEndpoint(app, endpoints.explainPolicy, ({ body }) => controls.explain(body.identity, body.verb, body.topic));

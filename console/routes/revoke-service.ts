@@ -7,6 +7,9 @@ import type { ServerControls } from '../server-controls.ts';
 
 type RevokeAnswer = Answer<typeof serviceEndpoints.revokeService>;
 
+/** Sessions of one holder. */
+export const MOST_COUNTED = 10_000;
+
 /** Revokes, waits until the live sessions are closed, and counts them. */
 export async function revoke(
   controls: ServerControls,
@@ -14,16 +17,18 @@ export async function revoke(
   now: () => number,
   act: () => Promise<readonly Revocation[]>,
 ): Promise<RevokeAnswer> {
-  const names = new Set(holders.map(formatIdentity));
-  const countSessions = () => controls.sessions().filter(({ identity }) => names.has(formatIdentity(identity))).length;
-  const before = countSessions();
+  const countSessions = async () => {
+    const pages = holders.map((identity) => controls.sessions({ after: '', limit: MOST_COUNTED, identity }));
+    return (await Promise.all(pages)).reduce((sum, { sessions }) => sum + sessions.length, 0);
+  };
+  const before = await countSessions();
   const start = performance.now();
   const revocations = await act();
   const tookMs = Math.round((performance.now() - start) * 1000) / 1000;
   return {
     revocations: revocations.map(viewRevocation),
     revokedAt: isoTime(revocations.reduce((latest, { revokedAt }) => Math.max(latest, revokedAt), 0) || now()),
-    sessionsClosed: Math.max(0, before - countSessions()),
+    sessionsClosed: Math.max(0, before - (await countSessions())),
     tookMs,
   };
 }

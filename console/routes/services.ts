@@ -1,6 +1,6 @@
 /** Services over the registry: issued a certificate, listed, revoked. */
 
-import { Problem } from '@rollcall/protocol';
+import { type Identity, Problem } from '@rollcall/protocol';
 import type { FastifyInstance } from 'fastify';
 import type { ServiceRecord } from '../../registry/index.ts';
 import type { Answer } from '../api/endpoint.ts';
@@ -10,7 +10,7 @@ import { isoTime, isoTimeIfAny } from '../iso-time.ts';
 import { pageOf } from '../paging.ts';
 import { MAX_CERTIFICATES, viewCertificate } from './devices.ts';
 import { effectivePolicy } from './policies.ts';
-import { revoke } from './revoke-service.ts';
+import { MOST_COUNTED, revoke } from './revoke-service.ts';
 import type { RoutesOptions } from './routes.ts';
 import { viewSession } from './sessions.ts';
 
@@ -30,17 +30,16 @@ export function addServiceRoutes(app: FastifyInstance, { registry, controls, now
   addEndpoint(app, endpoints.showService, async ({ params: { name } }) => {
     const service = (await registry.listServices()).find((each) => each.name === name);
     if (service === undefined) throw new Problem('service_unknown');
-    const own = controls
-      .sessions()
-      .filter(({ identity }) => identity.kind === 'service' && identity.name === name)
-      .sort((one, other) => (one.clientId < other.clientId ? -1 : 1));
-    const certificates = await registry.listCertificates({ kind: 'service', name }, MAX_CERTIFICATES);
+    const identity: Identity = { kind: 'service', name };
+    const { sessions, unanswered } = await controls.sessions({ after: '', limit: MOST_COUNTED, identity });
+    const certificates = await registry.listCertificates(identity, MAX_CERTIFICATES);
     return {
       ...viewService(service),
       decidedBy: (await effectivePolicy(registry, `service/${name}`)).decidedBy,
       certificates: certificates.map((certificate) => viewCertificate(certificate, now())),
-      sessions: own.slice(0, SHOWN_SESSIONS).map(viewSession),
-      sessionCount: own.length,
+      sessions: sessions.slice(0, SHOWN_SESSIONS).map(viewSession),
+      sessionCount: sessions.length,
+      unanswered: [...unanswered],
     };
   });
   addEndpoint(app, endpoints.revokeService, ({ params, body, actor }) =>

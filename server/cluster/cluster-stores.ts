@@ -3,6 +3,7 @@
 import { Problem } from '@rollcall/protocol';
 import { openCluster } from '../../broker/index.ts';
 import { openPostgresRegistry } from '../../registry/open.ts';
+import { ANSWERS_REQUESTS } from '../../storage/postgres/index.ts';
 import type { Retention, SinkSettings } from '../../telemetry/index.ts';
 import { openPostgresTelemetry } from '../../telemetry/index.ts';
 import type { ServerContext } from '../context.ts';
@@ -74,6 +75,10 @@ export async function openClusterStores(
     await openCluster({
       ...{ database, wakes, node, monotonic: cluster.clock, heardAt: cluster.heardAt, onSuperseded: cluster.lose },
       onOutdated: cluster.lose,
+      answering: async () => {
+        const known = (await cluster.nodes()).filter(({ protocol }) => protocol.number >= ANSWERS_REQUESTS);
+        return new Set(known.map(({ name }) => name));
+      },
       telemetrySettled: () => telemetry.settled(),
       fenceOff: (transaction, dead) => telemetry.fenceOff(transaction, dead),
       ...sessionRules(context),

@@ -1,6 +1,7 @@
 /** Why a device cannot enroll, connect or renew: what the registry, the sessions and the events say about it, in one answer. */
 
-import type { DeviceDiagnosis, DiagnosisOrder, LiveSession } from '../../console/index.ts';
+import type { Identity } from '@rollcall/protocol';
+import type { DeviceDiagnosis, DiagnosisOrder, SessionPage, SessionQuery } from '../../console/index.ts';
 import type { Registry } from '../../registry/index.ts';
 import type { EventLog } from '../events/event-log.ts';
 import { refusalsOf } from './refusals.ts';
@@ -8,7 +9,7 @@ import { refusalsOf } from './refusals.ts';
 export interface DiagnosisDeps {
   readonly registry: Pick<Registry, 'findDevice' | 'listCertificates' | 'listTokens'>;
   readonly events: Pick<EventLog, 'newest'>;
-  readonly sessions: () => readonly LiveSession[];
+  readonly sessions: (query: SessionQuery) => Promise<SessionPage>;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
 }
@@ -21,9 +22,10 @@ export async function diagnoseDevice(
   { registry, events, sessions, now }: DiagnosisDeps,
 ): Promise<DeviceDiagnosis> {
   const record = await registry.findDevice(device);
-  const certificates = await registry.listCertificates({ kind: 'device', id: device }, CERTIFICATES_MAX);
+  const identity: Identity = { kind: 'device', id: device };
+  const certificates = await registry.listCertificates(identity, CERTIFICATES_MAX);
   const tokens = (await registry.listTokens()).filter((one) => one.device === device || one.id === token);
-  const session = sessions().find(({ identity }) => identity.kind === 'device' && identity.id === device);
+  const [session] = (await sessions({ after: '', limit: 1, identity })).sessions;
   const newest = certificates.at(-1);
   const address = session?.address ?? record?.presence?.address ?? newest?.address;
   const refusals = await refusalsOf(

@@ -24,7 +24,10 @@ export interface FleetProtocol {
 }
 
 /** Of this release. Releases before 0.2.0 publish no number and speak 1. */
-export const FLEET_PROTOCOL: FleetProtocol = { number: 1, oldest: 1 };
+export const FLEET_PROTOCOL: FleetProtocol = { number: 2, oldest: 1 };
+
+/** From this number on a node knows messages that ask it something, and their responses. */
+export const ANSWERS_REQUESTS = 2;
 
 /** In this time a node that starts has published its record, and one that stops has released its lease. */
 const SETTLES_WITHIN_MS = 1_500;

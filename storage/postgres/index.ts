@@ -5,7 +5,13 @@ export { CURSOR_TABLES, CursorRow, type CursorRowOptions, readCursors, writeCurs
 export { PostgresDatabase, type PostgresTransaction, type TransactionOptions } from './database.ts';
 export { type ClockSkew, DATABASE_NOW, measureClockSkew } from './database-clock.ts';
 export { examinePostgres, type PostgresExamination } from './examination.ts';
-export { expectNeighbours, FLEET_PROTOCOL, type FleetProtocol, whenNodesSettle } from './fleet-protocol.ts';
+export {
+  ANSWERS_REQUESTS,
+  expectNeighbours,
+  FLEET_PROTOCOL,
+  type FleetProtocol,
+  whenNodesSettle,
+} from './fleet-protocol.ts';
 export { type HeldLease, LEASE_TABLES, type LeaseRecord, LeaseTable } from './leases.ts';
 export { type LiveNode, readLiveNodes } from './live-nodes.ts';
 export {

@@ -120,7 +120,7 @@ async function rotationUnderLoad({ sizes, servers, load }: Bench): Promise<reado
   const operator = openConsoleClient({ socketPath: rollcall.socketPath });
   await load.order({ kind: 'open', as, port: rollcall.mqttPort, count: sizes.publishers });
   const sessions = async () =>
-    new Map((await operator.listSessions()).map(({ clientId, connectedAt }) => [clientId, connectedAt]));
+    new Map((await operator.listSessions()).sessions.map(({ clientId, connectedAt }) => [clientId, connectedAt]));
   const before = await sessions();
   const publishing = load.order({ kind: 'publish', as, topic: 'telemetry', count: sizes.messages * 10, inFlight: 1 });
   const started = performance.now();

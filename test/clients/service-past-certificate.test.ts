@@ -102,7 +102,7 @@ describeWithClients('a service that runs past the end of its first certificate',
     expect([first.stderr(), second.stderr()]).toEqual(['', '']);
     const refused = await operator.listEvents({ type: 'presence.connect_failed' });
     expect(refused).toEqual([]);
-    const sessions = await operator.listSessions();
+    const { sessions } = await operator.listSessions();
     for (const name of ['board', 'panel'])
       expect(Date.parse(sessions.find(({ clientId }) => clientId === name)?.notAfter as string)).toBeGreaterThan(
         Date.now(),

@@ -29,7 +29,7 @@ describeWithClients('a fleet whose CA signs in a token', ['softhsm2-util', 'pkcs
     token.unplug();
     await expect(fleet.enroll('dev-2')).rejects.toMatchObject({ code: 'signer_unavailable', status: 503 });
     await publish();
-    expect(await fleet.operator.listSessions()).toHaveLength(1);
+    expect((await fleet.operator.listSessions()).sessions).toHaveLength(1);
 
     token.plugIn();
     await connectMqtt(await fleet.enroll('dev-2'));

@@ -97,7 +97,7 @@ describe('the issuing CA of a connected fleet', () => {
     });
     await fleet.operator.retireCa({ id: first?.id as string, strand: 3 });
     await Promise.all(gone);
-    expect(await fleet.operator.listSessions()).toHaveLength(5);
+    expect((await fleet.operator.listSessions()).sessions).toHaveLength(5);
     for (const client of clients) expect(client.connected).toBe(true);
   });
 

@@ -38,14 +38,14 @@ describe('the revocation of one certificate', () => {
       brokersConfirmed: 1,
     });
     await gone;
-    expect(await fleet.operator.listSessions()).toEqual([]);
+    expect((await fleet.operator.listSessions()).sessions).toEqual([]);
     await expect(connectMqtt(old)).rejects.toThrow();
     await expect(requestRenewal(memoryIdentityStore(), old)).rejects.toMatchObject({ code: 'device_revoked' });
 
     const again = await connectMqtt(next, { clean: false });
     await again.publishAsync('devices/press-1/telemetry/t', '1', { qos: 1 });
     expect(await fleet.operator.showDevice({ id: 'press-1' as never })).toMatchObject({ status: 'active' });
-    expect((await fleet.operator.listSessions()).map(({ serial }) => serial)).toEqual([serialOf(next)]);
+    expect((await fleet.operator.listSessions()).sessions.map(({ serial }) => serial)).toEqual([serialOf(next)]);
     // No will was published, and the persistent session still exists.
     const told = await fleet.operator.queryTelemetry({ device: 'press-1' as never });
     expect(told.map(({ stream }) => stream)).toEqual(['t']);

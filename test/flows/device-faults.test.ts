@@ -65,9 +65,9 @@ describe('a network connection', () => {
     await device.drained();
     expect(await stored('silent-1')).toEqual([1, 2, 3]);
     expect(proxy.opened).toBe(2);
-    expect((await fleet.operator.listSessions()).filter(({ identity }) => identity === 'device/silent-1')).toHaveLength(
-      1,
-    );
+    expect(
+      (await fleet.operator.listSessions()).sessions.filter(({ identity }) => identity === 'device/silent-1'),
+    ).toHaveLength(1);
   });
 });
 

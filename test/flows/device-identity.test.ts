@@ -42,7 +42,7 @@ function connected(client: MqttClient): Promise<void> {
 }
 
 async function sessionSerial(id: string): Promise<bigint> {
-  const [session] = (await fleet.operator.listSessions()).filter(({ clientId }) => clientId === id);
+  const [session] = (await fleet.operator.listSessions()).sessions.filter(({ clientId }) => clientId === id);
   return BigInt(`0x${session?.serial}`);
 }
 

@@ -52,7 +52,7 @@ describe('a device', () => {
     const answer = await fleet.operator.revokeDevices({ ids: ['press-1'], reason: 'keyCompromise' });
     expect(answer.sessionsClosed).toBe(1);
     expect(await refused).toBe('connection_refused');
-    expect(await fleet.operator.listSessions()).toHaveLength(1); // the dashboard
+    expect((await fleet.operator.listSessions()).sessions).toHaveLength(1); // the dashboard
     await device.close();
   });
 

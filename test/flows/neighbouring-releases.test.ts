@@ -2,7 +2,7 @@
 
 import { beforeEach, expect, it } from 'vitest';
 import { fleetTables } from '../../server/cluster/fleet-tables.ts';
-import type { PostgresDatabase, TableSet } from '../../storage/postgres/index.ts';
+import { FLEET_PROTOCOL, type PostgresDatabase, type TableSet } from '../../storage/postgres/index.ts';
 import { type ClusterNode, type SharedStore, sharedStore } from '../fixtures/cluster-node.ts';
 import { closed, connectMqtt } from '../fixtures/mqtt.ts';
 import { publishNode, upgrade, withColumn } from '../fixtures/next-release.ts';
@@ -74,8 +74,8 @@ describeWithClients('a node of this release', ['postgres'], () => {
           .split('\n')
           .map((line) => JSON.parse(line) as unknown),
       ).toMatchObject([
-        { name: 'a', state: 'serving', server: { version: '0.1.0', protocol: 1 } },
-        { name: 'b', state: 'serving', server: { version: '0.1.0', protocol: 1 } },
+        { name: 'a', state: 'serving', server: { version: '0.1.0', protocol: FLEET_PROTOCOL.number } },
+        { name: 'b', state: 'serving', server: { version: '0.1.0', protocol: FLEET_PROTOCOL.number } },
       ]);
 
       // One of another release: a node carries out no order that it does not know, and does not go on after such a change.

@@ -267,7 +267,7 @@ describe('a service that renews', () => {
     await sending;
     await progress.until(() => sent.every((text) => heard.has(text)));
     expect(serialIn(directory)).not.toBe(before);
-    const sessions = await fleet.operator.listSessions();
+    const { sessions } = await fleet.operator.listSessions();
     const own = sessions.filter(({ clientId }) => clientId.startsWith('steady'));
     expect(own.map(({ clientId }) => clientId).sort()).toEqual(['steady', 'steady-requests']);
     for (const { serial } of own) expect(BigInt(`0x${serial}`)).toBe(BigInt(`0x${serialIn(directory)}`));

@@ -66,7 +66,7 @@ async function connectTo(node: string, identity: Identity, options: Parameters<t
 }
 
 const sessionsOf = (identity: Pick<Identity, 'deviceId'>) => async () =>
-  (await fleet.operator.listSessions()).filter(({ clientId }) => clientId === identity.deviceId).length;
+  (await fleet.operator.listSessions()).sessions.filter(({ clientId }) => clientId === identity.deviceId).length;
 
 /** The thread of a node. */
 function threadOf(node: string): Worker {

@@ -8,6 +8,7 @@ import { ProblemNotice } from '../parts/problem-notice.tsx';
 import { Subject } from '../parts/subject.tsx';
 import { Table } from '../parts/table.tsx';
 import { Time } from '../parts/time.tsx';
+import { Unanswered } from '../parts/unanswered.tsx';
 import { UntrustedText } from '../parts/untrusted-text.tsx';
 import { useQueryState } from '../query-state.ts';
 import { useEvery, useResource } from '../resource.ts';
@@ -86,7 +87,7 @@ export function Service() {
 }
 
 function Details({ service }: { readonly service: ServiceDetail }) {
-  const { name, status, decidedBy, certificates, sessions, sessionCount } = service;
+  const { name, status, decidedBy, certificates, sessions, sessionCount, unanswered } = service;
   return (
     <>
       <Panel title="Service">
@@ -101,6 +102,7 @@ function Details({ service }: { readonly service: ServiceDetail }) {
           ]}
         />
       </Panel>
+      <Unanswered nodes={unanswered} />
       <Panel title={`Live sessions: ${sessionCount}`} bare>
         {sessions.length === 0 ? (
           <EmptyState title="It is not connected" />
@@ -133,6 +135,7 @@ function policyText(decidedBy: string): string {
 
 const SESSION_COLUMNS = [
   { title: 'Client id', cell: ({ clientId }: Session) => <UntrustedText text={clientId} /> },
+  { title: 'Node', cell: ({ node }: Session) => node },
   { title: 'Address', cell: ({ address }: Session) => <span class="mono">{address}</span> },
   { title: 'Connected', cell: ({ connectedAt }: Session) => <Time at={connectedAt} relative /> },
   { title: 'Until at most', cell: ({ notAfter }: Session) => <Time at={notAfter} relative /> },

@@ -3,6 +3,7 @@ import { NodeOutcomes } from '../../parts/node-outcomes.tsx';
 import { Panel } from '../../parts/panel.tsx';
 import { ProblemNotice } from '../../parts/problem-notice.tsx';
 import { Time } from '../../parts/time.tsx';
+import { Unanswered } from '../../parts/unanswered.tsx';
 import { UntrustedText } from '../../parts/untrusted-text.tsx';
 import { PresenceText, StatusBadge } from '../devices/device-state.tsx';
 import type { DeviceDetail } from './device-detail.ts';
@@ -20,6 +21,7 @@ export function OverviewTab({ device, events }: { readonly device: DeviceDetail;
   const all = events.events.value;
   return (
     <>
+      <Unanswered nodes={device.unanswered} />
       <div class="columns">
         <Panel title="Identity">
           <Facts
@@ -48,7 +50,7 @@ export function OverviewTab({ device, events }: { readonly device: DeviceDetail;
               ['Presence', <PresenceText device={device} />],
               ['Connected', onlineSince === undefined ? undefined : <Time at={onlineSince} />],
               ['Address', device.lastAddress === undefined ? undefined : <code>{device.lastAddress}</code>],
-              ['Broker', device.broker],
+              ['Node', session?.node ?? device.broker],
               ['Certificate', session === undefined ? undefined : <code>{session.serial}</code>],
               ['MQTT', device.mqttVersion],
               ['SDK', device.sdkVersion === undefined ? undefined : <UntrustedText text={device.sdkVersion} />],

@@ -82,7 +82,7 @@ export function ReviewPolicy(props: {
 const NAMED = 8;
 
 function Effect({ preview }: { readonly preview: Preview }) {
-  const { members, sessions, ended, subscriptionsLost, lost, missingNodes = [] } = preview;
+  const { members, sessions, ended, subscriptionsLost, lost, unanswered } = preview;
   const isHarmful = ended + subscriptionsLost > 0;
   return (
     <div class={`notice ${isHarmful ? 'warn' : 'good'}`} role="status">
@@ -113,9 +113,7 @@ function Effect({ preview }: { readonly preview: Preview }) {
           No live session would end or lose a subscription. What may be published applies from the next message on.
         </span>
       )}
-      {missingNodes.length > 0 && (
-        <span>Without the sessions of {missingNodes.join(', ')}, which ended meanwhile.</span>
-      )}
+      {unanswered.length > 0 && <span>No answer from {unanswered.join(', ')}: its sessions are not counted.</span>}
     </div>
   );
 }
