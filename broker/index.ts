@@ -7,7 +7,12 @@ export type { FleetPolicyPreview } from './access/policy-preview.ts';
 export { type Broker, createBroker, type NodeBroker } from './broker.ts';
 export { type BrokerKeeper, type BrokerKeeperOptions, type NodeReport, openBrokerKeeper } from './broker-keeper.ts';
 export { type BrokerNode, type BrokerNodeOptions, createBrokerNode } from './broker-node.ts';
-export { hasSharedSessions, readSharedSessions, writeSharedSessions } from './cluster/copied-sessions.ts';
+export {
+  countSharedSessions,
+  hasSharedSessions,
+  readSharedSessions,
+  writeSharedSessions,
+} from './cluster/copied-sessions.ts';
 export { type ClusterOptions, type OpenCluster, openCluster } from './cluster/open-cluster.ts';
 export { SESSION_TABLES } from './cluster/tables.ts';
 export { type ClusterBrokerOptions, createClusterBroker } from './cluster-broker.ts';

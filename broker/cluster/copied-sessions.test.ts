@@ -9,7 +9,13 @@ import { temporaryDirectory } from '../../test/fixtures/temporary.ts';
 import { readSessionFile, writeSessionFile } from '../session-store/copied-session-file.ts';
 import { digestOfRows } from '../session-store/copied-sessions.ts';
 import { MOST_NODES } from './cluster-nodes.ts';
-import { hasSharedSessions, readSharedSessions, takeMovedSessions, writeSharedSessions } from './copied-sessions.ts';
+import {
+  countSharedSessions,
+  hasSharedSessions,
+  readSharedSessions,
+  takeMovedSessions,
+  writeSharedSessions,
+} from './copied-sessions.ts';
 
 describeWithClients('sessions that are moved', ['postgres'], () => {
   const postgres = suitePostgres();
@@ -47,13 +53,15 @@ describeWithClients('sessions that are moved', ['postgres'], () => {
     expect(new Set(rows.map(({ node }) => node)).size).toBe(1);
   });
 
-  it('are not moved while messages for them wait for a node that does not run', async () => {
+  it('are not moved while messages for them wait for a node that does not run, but counted', async () => {
     const database = await postgres().open();
     await hasSharedSessions(database);
     await writeSharedSessions(database, ROWS);
     const about = '{"kind":"message","message":{}}';
     await database.execute('INSERT INTO node_messages VALUES ($1, $2, 5, $3, $4)', ['b', 'a', about, Buffer.alloc(0)]);
     await expect(readSharedSessions(database)).rejects.toMatchObject({ code: 'store_in_use' });
+    const { sessions, queued } = await countSharedSessions(database);
+    expect([sessions, queued]).toEqual([ROWS.sessions.length, ROWS.queued.length]);
     await database.execute('INSERT INTO node_cursors VALUES ($1, $2, 5)', ['b', 'a']);
     expect(digestOfRows(await readSharedSessions(database))).toEqual(digestOfRows(ROWS));
   });

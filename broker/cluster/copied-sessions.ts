@@ -4,7 +4,7 @@
  */
 
 import { Problem } from '@rollcall/protocol';
-import { migrate, type PostgresDatabase } from '../../storage/postgres/index.ts';
+import { hasTables, migrate, type PostgresDatabase } from '../../storage/postgres/index.ts';
 import { changesOfRows, clientsOf } from '../session-store/copied-sessions.ts';
 import type { SessionRows } from '../session-store/session-rows.ts';
 import { MOST_NODES } from './cluster-nodes.ts';
@@ -30,6 +30,10 @@ const ALL = {
   wills: `SELECT client_id, about, topic, payload, qos, retain, properties, message_expiry, delay, due_at
     FROM session_wills`,
 } as const satisfies Record<keyof SessionRows, string>;
+
+/** What a person counts. */
+const COUNTED = ['sessions', 'subscriptions', 'queued', 'incoming', 'retained', 'wills'] as const;
+type Counted = (typeof COUNTED)[number];
 
 const TABLES = [
   ...['sessions', 'session_subscriptions', 'session_bodies', 'session_queued', 'session_incoming', 'session_retained'],
@@ -97,6 +101,19 @@ export async function readSharedSessions(database: PostgresDatabase): Promise<Se
     },
     { isolation: 'repeatable read', isUnlimited: true },
   );
+}
+
+/** As many as `readSharedSessions` returns, while nodes run. Changes nothing. */
+export async function countSharedSessions(database: PostgresDatabase): Promise<Readonly<Record<Counted, number>>> {
+  const counts = { sessions: 0, subscriptions: 0, queued: 0, incoming: 0, retained: 0, wills: 0 };
+  if (!(await hasTables(database, SESSION_TABLES))) return counts;
+  for (const name of COUNTED) {
+    const { rows } = await database.query<{ readonly rows: number }>(
+      `SELECT count(*) AS rows FROM (${ALL[name]}) AS found`,
+    );
+    counts[name] = rows[0]?.rows ?? 0;
+  }
+  return counts;
 }
 
 /** The first node that starts after a move has its sessions, before it listens. */

@@ -18,9 +18,15 @@ export class PostgresRegistryRows {
   readonly #database: PostgresDatabase;
   readonly #types: ColumnTypes;
 
-  /** Makes the tables where there are none. Throws Problem `database_newer`, and what the database throws. */
-  static async open(database: PostgresDatabase): Promise<PostgresRegistryRows> {
-    await migrate(database, registryTables());
+  /**
+   * `to write`: makes the tables where there are none, and brings them to the newest version. `to count`: changes nothing. Throws Problem
+   * `database_newer`, and what the database throws.
+   */
+  static async open(
+    database: PostgresDatabase,
+    access: 'to write' | 'to count' = 'to write',
+  ): Promise<PostgresRegistryRows> {
+    if (access === 'to write') await migrate(database, registryTables());
     const { rows } = await database.query<Readonly<Record<'table_name' | 'column_name' | 'data_type', string>>>(
       COLUMNS,
       [database.schema],
@@ -56,7 +62,9 @@ export class PostgresRegistryRows {
     return count === 0;
   }
 
+  /** 0 of a table that is not there. */
   async count({ name }: CopiedTable): Promise<number> {
+    if (!this.#types.has(name)) return 0;
     const { rows } = await this.#database.query<{ readonly rows: number }>(`SELECT count(*) AS rows FROM ${name}`);
     return rows[0]?.rows ?? 0;
   }

@@ -14,12 +14,17 @@ export interface NodeRequest {
   /** PEM, of a node. */
   readonly credential?: { readonly key: string; readonly cert: string };
   readonly body: unknown;
+  /** Ends the request. */
+  readonly stopped?: AbortSignal;
+  /** The longest time until the whole answer is there, ms. */
+  readonly within?: number;
 }
 
-const TIMEOUT_MS = 30_000;
+const WITHIN_MS = 30_000;
 
 /** Throws the Problem of the answer, `server_unreachable`, or `answer_invalid` for one that is none. */
-export async function askNode<Answer>({ url, path, rootsPem, login, credential, body }: NodeRequest): Promise<Answer> {
+export async function askNode<Answer>(order: NodeRequest): Promise<Answer> {
+  const { url, path, rootsPem, login, credential, body, stopped, within = WITHIN_MS } = order;
   const text = JSON.stringify(body);
   const headers: Record<string, string> = {
     'content-type': 'application/json',
@@ -39,7 +44,6 @@ export async function askNode<Answer>({ url, path, rootsPem, login, credential, 
           ca: rootsPem,
           ...credential,
           agent: false,
-          timeout: TIMEOUT_MS,
           minVersion: 'TLSv1.2',
         },
         (incoming) => {
@@ -56,8 +60,19 @@ export async function askNode<Answer>({ url, path, rootsPem, login, credential, 
           );
         },
       );
-      outgoing.once('timeout', () => outgoing.destroy(new Error(`no answer within ${TIMEOUT_MS} ms`)));
+      const end = (reason: string) => {
+        reject(new Error(reason));
+        outgoing.destroy();
+      };
+      const stop = () => end('the request was ended');
+      const late = setTimeout(() => end(`no answer within ${within} ms`), within);
+      stopped?.addEventListener('abort', stop);
       outgoing.once('error', reject);
+      outgoing.once('close', () => {
+        clearTimeout(late);
+        stopped?.removeEventListener('abort', stop);
+      });
+      if (stopped?.aborted === true) stop();
       outgoing.end(text);
     },
   ).catch((error: unknown) => {

@@ -28,6 +28,7 @@ export class NodeCredentials {
   readonly #timer: NodeJS.Timeout;
   #identity: NodeIdentity;
   #renewing: Promise<void> | undefined;
+  readonly #closing = new AbortController();
 
   /** Undefined when this host has joined no fleet. Throws as `readNodeIdentity`, and Problem `config_invalid` for another name. */
   static open(options: NodeCredentialsOptions, node: string): NodeCredentials | undefined {
@@ -45,9 +46,10 @@ export class NodeCredentials {
     this.#options = options;
     this.#identity = identity;
     const check = () =>
-      this.renewDue().catch((error: unknown) =>
-        options.log.error({ err: error }, 'the certificate of this node could not be renewed'),
-      );
+      this.renewDue().catch((error: unknown) => {
+        if (this.#closing.signal.aborted) return;
+        options.log.error({ err: error }, 'the certificate of this node could not be renewed');
+      });
     void check();
     this.#timer = setInterval(() => void check(), CHECK_EVERY_MS).unref();
   }
@@ -96,8 +98,11 @@ export class NodeCredentials {
     return new X509Certificate(this.#identity.pem);
   }
 
+  /** Nothing is asked for, and nothing written, when it resolves. */
   async close(): Promise<void> {
     clearInterval(this.#timer);
+    this.#closing.abort();
+    await this.#renewing?.catch(() => {});
   }
 
   async #ask(purpose: NodeCertificateRequest['purpose']): Promise<NodeCertificateAnswer & { privateKey: KeyObject }> {
@@ -108,6 +113,7 @@ export class NodeCredentials {
     const credential = { key: pem, cert: pem };
     const answer = await askNode<NodeCertificateAnswer>({
       ...{ url: enrollUrl, path: NODE_PATHS.certificate, rootsPem: ca, credential, body },
+      stopped: this.#closing.signal,
     });
     return { ...answer, privateKey };
   }

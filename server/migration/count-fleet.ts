@@ -1,14 +1,14 @@
-/** What a migration would move. Changes nothing, and needs no lock: servers may use the store. */
+/** What a migration would move. Changes nothing, and needs no lock: servers may use the store, also those of an earlier release. */
 
 import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Problem } from '@rollcall/protocol';
-import { peekSessionFile, readSharedSessions } from '../../broker/index.ts';
+import { countSharedSessions, peekSessionFile } from '../../broker/index.ts';
 import { PostgresRegistryRows, SqliteRegistryRows } from '../../registry/open.ts';
 import { loadJournalCopies } from '../../telemetry/index.ts';
 import { dataDirectoryAt } from '../data-directory.ts';
-import { countName, type MigrationOptions, type MigrationReport, sessionCounts } from './migration.ts';
+import { countName, type MigrationOptions, type MigrationReport, namedCounts, sessionCounts } from './migration.ts';
 import { connectSharedStore, sharedStoreName } from './shared-store-access.ts';
 import { directoryName, JOURNALS } from './to-shared-store.ts';
 
@@ -47,11 +47,11 @@ export async function countSharedStore({ config, now }: MigrationOptions): Promi
   try {
     await database.check();
     const counts: Record<string, number> = {};
-    const shared = await PostgresRegistryRows.open(database);
+    const shared = await PostgresRegistryRows.open(database, 'to count');
     const tables = new SqliteRegistryRows(join(scratch, 'registry.db'));
     for (const table of tables.tables()) counts[countName(table.name)] = await shared.count(table);
     tables.close();
-    Object.assign(counts, sessionCounts(await readSharedSessions(database)));
+    Object.assign(counts, namedCounts(await countSharedSessions(database)));
     const { countLaneMessages } = await loadJournalCopies();
     for (const journal of JOURNALS) counts[journal] = await countLaneMessages(database, journal);
     const to = directoryName(dataDirectoryAt(config.data).path);

@@ -153,6 +153,26 @@ describeWithClients('a migration', ['postgres'], () => {
     await usable(database);
   });
 
+  it('counts nothing in a store without a fleet, and makes no tables in it', async () => {
+    const { database, options } = await setUp(dataDirectoryAt(temporaryDirectory()));
+    const { counts } = await countFleet('to the data directory', options);
+    expect(Object.values(counts).filter((count) => count !== 0)).toEqual([]);
+    const tables = 'SELECT table_name FROM information_schema.tables WHERE table_schema = $1';
+    expect((await database.query(tables, [database.schema])).rows).toEqual([]);
+  });
+
+  it('that was interrupted while it set former stores aside goes on when it is run again', async () => {
+    const data = await filledDirectory();
+    const { options } = await setUp(data);
+    await there(options);
+    const now = Date.now();
+    const aside = join(data.path, `moved-${new Date(now).toISOString().replaceAll(':', '-')}`);
+    mkdirSync(join(aside, 'sessions.db', 'in the way'), { recursive: true });
+    await expect(back({ ...options, now: () => now })).rejects.toThrow('sessions.db');
+    expect(await back(options)).toMatchObject({ state: 'moved' });
+    expectUsableDirectory(data.path);
+  });
+
   it('that was killed leaves the source in use, and is done by running it again', async () => {
     const data = await filledDirectory();
     const { database, options, passwordFile } = await setUp(data);
@@ -160,11 +180,14 @@ describeWithClients('a migration', ['postgres'], () => {
     await hasSharedSessions(database);
     const released = Promise.withResolvers<void>();
     const locked = Promise.withResolvers<void>();
-    const holding = database.transaction(async (transaction) => {
-      await transaction.query('LOCK TABLE session_wills');
-      locked.resolve();
-      await released.promise;
-    });
+    const holding = database.transaction(
+      async (transaction) => {
+        await transaction.query('LOCK TABLE session_wills');
+        locked.resolve();
+        await released.promise;
+      },
+      { isUnlimited: true },
+    );
     await locked.promise;
     const child = start(['migrate', '--data', data.path, '--to', options.config.store.url], {
       environment: { ROLLCALL_STORE_SCHEMA: database.schema, ROLLCALL_STORE_PASSWORD_FILE: passwordFile },

@@ -2,7 +2,7 @@
 
 import { Problem } from '@rollcall/protocol';
 import type { Logger } from 'pino';
-import { digestOfRows, type SessionRows } from '../../broker/index.ts';
+import { type countSharedSessions, digestOfRows, type SessionRows } from '../../broker/index.ts';
 import { auditFault, type CopiedTable, digestRegistry, type PostgresRegistryRows } from '../../registry/open.ts';
 import type { Config } from '../config/config.ts';
 
@@ -64,15 +64,22 @@ export function compareSessions(source: SessionRows, target: SessionRows): Reado
   return sessionCounts(source);
 }
 
-export function sessionCounts(rows: SessionRows): Readonly<Record<string, number>> {
-  const { sessions, subscriptions, queued, incoming, retained, wills } = rows;
+export function sessionCounts({ sessions, subscriptions, queued, incoming, retained, wills }: SessionRows) {
+  return namedCounts({
+    ...{ sessions: sessions.length, subscriptions: subscriptions.length, queued: queued.length },
+    ...{ incoming: incoming.length, retained: retained.length, wills: wills.length },
+  });
+}
+
+/** As a person reads them. */
+export function namedCounts(counts: Awaited<ReturnType<typeof countSharedSessions>>): Readonly<Record<string, number>> {
   return {
-    'persistent sessions': sessions.length,
-    subscriptions: subscriptions.length,
-    'queued messages': queued.length,
-    'QoS 2 messages in progress': incoming.length,
-    'retained messages': retained.length,
-    wills: wills.length,
+    'persistent sessions': counts.sessions,
+    subscriptions: counts.subscriptions,
+    'queued messages': counts.queued,
+    'QoS 2 messages in progress': counts.incoming,
+    'retained messages': counts.retained,
+    wills: counts.wills,
   };
 }
 

@@ -135,12 +135,12 @@ async function isFormerStore(
   }
 }
 
-/** They stay until the operator deletes them. */
+/** They stay until the operator deletes them. The registry is the last: it says whose stores they are, when this is done again. */
 function setAside(data: DataDirectory, stores: readonly string[], now: number): void {
   const aside = join(data.path, `moved-${new Date(now).toISOString().replaceAll(':', '-')}`);
   mkdirSync(aside, { recursive: true, mode: 0o700 });
-  for (const store of stores) {
-    for (const file of readdirSync(data.path)) {
+  for (const store of stores.toReversed()) {
+    for (const file of readdirSync(data.path).sort().reverse()) {
       if (file === store || file === `${store}-wal` || file === `${store}-shm`) {
         renameSync(join(data.path, file), join(aside, file));
       }
@@ -164,6 +164,7 @@ function activate(data: DataDirectory): void {
       renameSync(join(sinks, sink, file), join(data.sinks, sink, file));
     }
     syncDirectory(join(data.sinks, sink));
+    syncDirectory(data.sinks);
   }
   syncDirectory(data.path);
   removeDirectoryNote(data.path);

@@ -17,6 +17,7 @@ export { type LiveNode, readLiveNodes } from './live-nodes.ts';
 export {
   expectNoNewerTables,
   expectUsableTables,
+  hasTables,
   type Migration,
   migrate,
   type TableSet,

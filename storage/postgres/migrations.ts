@@ -100,14 +100,18 @@ export async function expectNoNewerTables(database: PostgresDatabase, sets: read
   }
 }
 
+/** For a reader that makes nothing. Throws what the database throws. */
+export async function hasTables(database: PostgresDatabase, { name }: Pick<TableSet, 'name'>): Promise<boolean> {
+  return (await hasVersions(database)) && (await versionOf(database, name)).version > 0;
+}
+
 /** The version of the code of this release for each of them, as its nodes publish it. */
 export function versionsOf(sets: readonly TableSet[]): Readonly<Record<string, number>> {
   return Object.fromEntries(sets.map(({ name, migrations }) => [name, migrations.length]));
 }
 
 async function createVersions(database: PostgresDatabase): Promise<void> {
-  const { rows } = await database.query(`SELECT to_regclass('table_versions') AS found`);
-  if (rows[0]?.found !== null) return;
+  if (await hasVersions(database)) return;
   for (;;) {
     try {
       await database.transaction(async (transaction) => {
@@ -121,6 +125,11 @@ async function createVersions(database: PostgresDatabase): Promise<void> {
       if (!MADE_MEANWHILE.test(sqlstateOf(error))) throw error;
     }
   }
+}
+
+async function hasVersions(database: PostgresDatabase): Promise<boolean> {
+  const { rows } = await database.query(`SELECT to_regclass('table_versions') AS found`);
+  return rows[0]?.found !== null;
 }
 
 async function versionOf(

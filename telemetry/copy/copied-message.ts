@@ -37,8 +37,8 @@ export interface JournalDigest {
 export type Sameness = 'positions' | 'order';
 
 /**
- * Reads both to their ends. Throws Problem `store_differs` where a message of the source is not in the target, or not as it was; what
- * the messages have that are in both.
+ * Reads both to their ends. Throws Problem `store_differs` where a message of the source is not in the target, or not as it was. Returns
+ * the digest of the source.
  */
 export async function compareJournals(
   source: CopiedPages,

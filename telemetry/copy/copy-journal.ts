@@ -1,10 +1,10 @@
 /** Copies a journal from a data directory to a shared store, and back. */
 
 import { Problem } from '@rollcall/protocol';
-import type { PostgresDatabase } from '../../storage/postgres/index.ts';
+import { hasTables, type PostgresDatabase } from '../../storage/postgres/index.ts';
 import type { Cursor } from '../cursor.ts';
 import { positionOf } from '../position.ts';
-import type { JournalName } from '../postgres/tables.ts';
+import { type JournalName, journalTables, named } from '../postgres/tables.ts';
 import { compareJournals, type JournalDigest } from './copied-message.ts';
 import { FileJournalSource, FileJournalTarget } from './file-journal.ts';
 import { isOfFirstLane, LaneSource } from './lane-source.ts';
@@ -118,9 +118,11 @@ export async function compareLanesWithJournal(copy: JournalCopy): Promise<Journa
   }
 }
 
-/** As the days have counted them. */
+/** As the days have counted them. Changes nothing. */
 export async function countLaneMessages(database: PostgresDatabase, journal: JournalName): Promise<number> {
-  return (await LaneSource.open(database, journal)).messages();
+  if (!(await hasTables(database, journalTables(journal)))) return 0;
+  const sql = named('SELECT coalesce(sum(messages), 0)::bigint AS messages FROM NAME_days', journal);
+  return (await database.query<{ readonly messages: number }>(sql)).rows[0]?.messages ?? 0;
 }
 
 /** Of a journal in a data directory, which a server may write. */

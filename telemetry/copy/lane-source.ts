@@ -37,12 +37,6 @@ export class LaneSource {
     this.#sources = new Sources(database, name);
   }
 
-  /** How many there are, as the days have counted them. */
-  async messages(): Promise<number> {
-    const sql = named('SELECT coalesce(sum(messages), 0)::bigint AS messages FROM NAME_days', this.#name);
-    return (await this.#database.query<{ readonly messages: number }>(sql)).rows[0]?.messages ?? 0;
-  }
-
   /** The newest number of lane 0; 0 without one. */
   async newestOfFirstLane(): Promise<number> {
     const lanes = await readLaneStates(this.#database, this.#name);
