@@ -14,8 +14,9 @@ import type { DeadLetters } from './dead-letters.ts';
 import { EventDigest } from './event-digest.ts';
 import type { SinkMessageFilter } from './filter.ts';
 import type { JournalHead } from './journal-head.ts';
-import type { SinkMessage } from './target.ts';
-import { type RefusedMessage, type Target, TargetDown, TargetUntrusted } from './target.ts';
+import { MissedMessages } from './missed-messages.ts';
+import { type SinkCondition, SinkState, type SinkStateView } from './sink-state.ts';
+import { type RefusedMessage, type SinkMessage, type Target, TargetDown } from './target.ts';
 
 export interface BatchLimits {
   readonly messages: number;
@@ -54,15 +55,7 @@ export interface ForwarderOptions {
 }
 
 /** Counts are since the start of the server. */
-export interface ForwarderStatus {
-  /** `idle`: everything is forwarded. `down`: the target does not take what it is offered. */
-  readonly state: 'starting' | 'forwarding' | 'idle' | 'down' | 'stopped';
-  /** Why it is down. */
-  readonly reason: string | undefined;
-  /** It is down because a certificate is not accepted, the target's or ours. An operator has to act. */
-  readonly isUntrusted: boolean;
-  /** Since when, in ms since the epoch. */
-  readonly since: number;
+export interface ForwarderStatus extends SinkStateView {
   /** Everything up to here is forwarded, not wanted, or a dead letter. */
   readonly position: Cursor;
   readonly lagMessages: number;
@@ -75,10 +68,6 @@ export interface ForwarderStatus {
   readonly deadLettered: number;
   /** Removed from the journal before the target had them. */
   readonly missed: number;
-  /** What was last found out about the target: that its file was moved or deleted, and what that means. */
-  readonly notice: { readonly at: number; readonly text: string } | undefined;
-  /** How often messages that the target had were found to be gone there. */
-  readonly losses: number;
 }
 
 /** A digest says nothing about older events. */
@@ -98,18 +87,11 @@ export class Forwarder {
   /** After the last message that is in memory. */
   #pageEnd = Cursor.BEGIN;
   #oldestAt: number | undefined;
-  #state: ForwarderStatus['state'] = 'starting';
-  #since: number;
-  #reason: string | undefined;
-  #isUntrusted = false;
+  readonly #state: SinkState;
+  readonly #missed: MissedMessages;
   #forwarded = 0;
   #filtered = 0;
   #retries = 0;
-  #missed = 0;
-  #notice: ForwarderStatus['notice'];
-  #losses = 0;
-  /** Missing messages are reported up to here; undefined: what is missing now is not reported. */
-  #missedUpTo: Cursor | undefined = Cursor.BEGIN;
   #jump: { readonly to: Cursor; readonly done: () => void } | undefined;
   #skip: ((message: SinkMessage | undefined) => void) | undefined;
   /** Ends the current wait of the loop. */
@@ -121,8 +103,9 @@ export class Forwarder {
     this.#options = options;
     this.#position = options.cursor.read() ?? Cursor.BEGIN;
     this.#saved = this.#position;
-    this.#since = options.now();
-    if (options.cursor.read() === undefined) this.#missedUpTo = undefined;
+    this.#state = new SinkState(options);
+    this.#missed = new MissedMessages(options.log);
+    if (options.cursor.read() === undefined) this.#missed.forgetOlder();
   }
 
   start(): void {
@@ -134,10 +117,7 @@ export class Forwarder {
     const lagMessages = this.#position.distanceTo(head.end);
     const isBehind = lagMessages > 0 && this.#oldestAt !== undefined;
     return {
-      state: this.#state,
-      reason: this.#reason,
-      isUntrusted: this.#isUntrusted,
-      since: this.#since,
+      ...this.#state.view(),
       position: this.#position,
       lagMessages,
       lagMs: isBehind ? Math.max(0, now() - (this.#oldestAt as number)) : 0,
@@ -145,9 +125,7 @@ export class Forwarder {
       filtered: this.#filtered,
       retries: this.#retries,
       deadLettered: this.#options.deadLetters.count,
-      missed: this.#missed,
-      notice: this.#notice,
-      losses: this.#losses,
+      missed: this.#missed.count,
     };
   }
 
@@ -163,7 +141,7 @@ export class Forwarder {
 
   /** Makes the message that its target doesn't take now a dead letter; undefined when the target isn't down. */
   skip(): Promise<SinkMessage | undefined> {
-    if (this.#state !== 'down' || this.#skip !== undefined) return Promise.resolve(undefined);
+    if (!this.#state.isDown || this.#skip !== undefined) return Promise.resolve(undefined);
     return new Promise((resolve) => {
       this.#skip = resolve;
       this.#wake();
@@ -173,14 +151,14 @@ export class Forwarder {
   /** Counts what retention removed before the target had it, also while the target is down. */
   async checkRetention(): Promise<void> {
     const begin = await this.#options.head.begin();
-    this.#noteMissing(this.#position.and(this.#pageEnd), begin);
+    this.#missed.note(this.#position.and(this.#pageEnd), begin);
   }
 
   /** Checks whether the target still has what was delivered, also while there is nothing to forward. */
   async checkTarget(): Promise<void> {
     if (this.#isClosing) return;
     await this.#options.target.check?.();
-    this.#readNotice();
+    this.#state.readNotice();
   }
 
   /** Gives the current delivery `graceMs` to finish, saves the position, and closes the target. */
@@ -208,7 +186,7 @@ export class Forwarder {
         }
         // The journal could not be read, or the cursor not be saved.
         const reason = error instanceof Error ? error.message : String(error);
-        if (this.#state !== 'down') log.error({ err: error }, 'sink could not continue');
+        if (!this.#state.isDown) log.error({ err: error }, 'sink could not continue');
         this.#enter('down', reason);
         this.#retries += 1;
         await this.#wait(backoff.next());
@@ -266,7 +244,7 @@ export class Forwarder {
     }
     if (digest.outdated > 0) {
       const text = `${digest.outdated} events were older than a day, and nothing was sent about them`;
-      this.#notice = { at: now(), text };
+      this.#state.note(text);
     }
     if (digest.total > 0) {
       await this.#deliver(digest.messages, digest);
@@ -294,10 +272,10 @@ export class Forwarder {
     const last = page.at(-1) as SinkMessage;
     this.#pageEnd = after.after(last.position);
     head.advanceTo(last.position);
-    this.#missedUpTo ??= await head.begin();
-    this.#noteMissing(after, Cursor.before((page[0] as SinkMessage).position));
+    await this.#missed.beginAt(head);
+    this.#missed.note(after, Cursor.before((page[0] as SinkMessage).position));
     this.#oldestAt = page[0]?.receivedAt;
-    if (this.#state !== 'down') this.#enter('forwarding');
+    if (!this.#state.isDown) this.#enter('forwarding');
     const wanted = await filter.select(page);
     this.#filtered += page.length - wanted.length;
     return wanted;
@@ -328,11 +306,12 @@ export class Forwarder {
       let refused: readonly RefusedMessage[];
       try {
         refused = await this.#unlessStopped(target.deliver(batch, this.#stop.signal, digest));
-        this.#readNotice();
+        this.#state.readNotice();
       } catch (error) {
-        this.#readNotice();
+        this.#state.readNotice();
         if (this.#isClosing) throw new Interrupted();
-        this.#failed(error);
+        this.#retries += 1;
+        this.#state.failed(error);
         await this.#wait(backoff.next(error instanceof TargetDown ? error.retryAfter : undefined));
         batch = await this.#skipFirst(batch);
         continue;
@@ -364,43 +343,9 @@ export class Forwarder {
     return rest;
   }
 
-  #readNotice(): void {
-    const { target, log, now } = this.#options;
-    const notice = target.takeNotice?.();
-    if (notice === undefined) return;
-    this.#notice = { at: now(), text: notice.text };
-    if (notice.isLoss) {
-      this.#losses += 1;
-      log.error({ notice: notice.text }, 'the target of the sink lost messages');
-    } else log.warn({ notice: notice.text }, 'the target of the sink changed');
-  }
-
-  #failed(error: unknown): void {
-    this.#retries += 1;
-    const reason = error instanceof Error ? error.message : String(error);
-    const isUntrusted = error instanceof TargetUntrusted;
-    if (isUntrusted && !this.#isUntrusted)
-      this.#options.log.error({ reason }, 'sink is down: a certificate is not accepted');
-    else if (this.#state !== 'down') this.#options.log.warn({ reason }, 'sink is down');
-    this.#enter('down', reason);
-    this.#isUntrusted = isUntrusted;
-  }
-
   #succeeded(): void {
     this.#options.backoff.succeeded();
-    if (this.#state !== 'down') return;
-    this.#options.log.info({ downFor: this.#options.now() - this.#since }, 'sink is back');
-    this.#enter('forwarding');
-  }
-
-  /** What a reader at `upTo` has beside one that is at `after` is not in the journal any more. */
-  #noteMissing(after: Cursor, upTo: Cursor): void {
-    if (this.#missedUpTo === undefined) return;
-    const missed = after.and(this.#missedUpTo).distanceTo(upTo);
-    this.#missedUpTo = this.#missedUpTo.and(upTo);
-    if (missed === 0) return;
-    this.#missed += missed;
-    this.#options.log.error({ missed, upTo }, 'messages were removed before the sink had them');
+    this.#state.succeeded();
   }
 
   async #applyReplay(): Promise<void> {
@@ -409,7 +354,7 @@ export class Forwarder {
     this.#jump = undefined;
     this.#options.target.replaying?.();
     this.#position = jump.to;
-    this.#missedUpTo = undefined;
+    this.#missed.forgetOlder();
     await this.#save();
     jump.done();
   }
@@ -440,13 +385,9 @@ export class Forwarder {
     });
   }
 
-  #enter(state: ForwarderStatus['state'], reason?: string): void {
-    this.#reason = reason;
-    this.#isUntrusted = false;
-    if (state === this.#state) return;
-    this.#state = state;
-    this.#since = this.#options.now();
-    if (state === 'idle') this.#oldestAt = undefined;
+  #enter(state: SinkCondition, reason?: string): void {
+    if (state === 'idle' && this.#state.view().state !== 'idle') this.#oldestAt = undefined;
+    this.#state.enter(state, reason);
   }
 }
 
