@@ -7,7 +7,7 @@ import { MessageChannel, Worker } from 'node:worker_threads';
 import { Problem } from '@rollcall/protocol';
 import { expect, it, onTestFinished } from 'vitest';
 import { temporaryDirectory } from '../test/fixtures/temporary.ts';
-import { Channel, Transferring } from './channel.ts';
+import { AnswerSoon, Channel, Transferring } from './channel.ts';
 
 interface Calls {
   readonly add: { readonly input: { readonly a: number; readonly b: number }; readonly output: number };
@@ -100,6 +100,17 @@ it('what may wait is posted with the next entry, in order, or by itself after a 
   caller.tellSoon('note', 'fourth');
   caller.close();
   await expect.poll(() => seen).toEqual(['first', 'second', 'third', 'fourth']);
+});
+
+it('an answer that nobody waits for comes with the next entry, or by itself after a while', async () => {
+  const { caller, answerer } = twoEnds();
+  answerer.handle('note', (input) => (input === 'soon' ? new AnswerSoon(input) : input));
+  const answers: unknown[] = [];
+  const soon = caller.call('note', 'soon').then((answer) => answers.push(answer));
+  await caller.call('note', 'now').then((answer) => answers.push(answer));
+  expect(answers).toEqual(['soon', 'now']);
+  await soon;
+  expect(await caller.call('note', 'soon')).toBe('soon');
 });
 
 it('a Problem keeps its code, sentence, reason, hint and time across a channel', async () => {

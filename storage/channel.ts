@@ -42,7 +42,17 @@ export class Transferring<Output> {
   }
 }
 
-type HandlerResult<Output> = Output | Transferring<Output> | Promise<Output | Transferring<Output>>;
+/** The output of a handler that nobody waits for: it crosses as {@link Channel.tellSoon} does. */
+export class AnswerSoon<Output> {
+  readonly value: Output;
+
+  constructor(value: Output) {
+    this.value = value;
+  }
+}
+
+type Answered<Output> = Output | Transferring<Output> | AnswerSoon<Output>;
+type HandlerResult<Output> = Answered<Output> | Promise<Answered<Output>>;
 
 /** Where the output is undefined, a handler may be a function or an async function without a result. */
 export type ChannelHandler<Call extends ChannelCall> = (
@@ -147,9 +157,7 @@ export class Channel<Theirs extends ChannelCalls<Theirs>, Ours extends ChannelCa
    * entries.
    */
   tellSoon<Name extends keyof Theirs & string>(name: Name, input: Theirs[Name]['input']): void {
-    if (this.#ended !== undefined) return;
-    this.#entries.push(TELL, 0, name, bytesToSend(input, []));
-    this.#soon ??= setTimeout(() => this.#flush(), SOON_MS);
+    this.#sendSoon(TELL, 0, name, input);
   }
 
   /** Posts what was sent, and ends a message port. A worker is ended by its owner. */
@@ -170,6 +178,12 @@ export class Channel<Theirs extends ChannelCalls<Theirs>, Ours extends ChannelCa
       this.#isInTurn = false;
       this.#flush();
     });
+  }
+
+  #sendSoon(kind: number, id: number, name: string, value: unknown): void {
+    if (this.#ended !== undefined) return;
+    this.#entries.push(kind, id, name, bytesToSend(value, []));
+    this.#soon ??= setTimeout(() => this.#flush(), SOON_MS);
   }
 
   #flush(): void {
@@ -245,6 +259,7 @@ export class Channel<Theirs extends ChannelCalls<Theirs>, Ours extends ChannelCa
 
   #answer(id: number, name: string, output: unknown): void {
     if (output instanceof Transferring) this.#send(ANSWER, id, name, output.value, output.transfer);
+    else if (output instanceof AnswerSoon) this.#sendSoon(ANSWER, id, name, output.value);
     else this.#send(ANSWER, id, name, output, []);
   }
 

@@ -1,6 +1,7 @@
 /** Storage that knows no domain: how SQLite files are opened, worker calls, and the append-only journal. */
 
 export {
+  AnswerSoon,
   Channel,
   type ChannelCall,
   type ChannelCalls,

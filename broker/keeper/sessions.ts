@@ -57,6 +57,8 @@ export interface ReleasedSession {
   readonly publishesWill: boolean;
   /** Keys of the last messages that were delivered, for the node of the next connection. */
   readonly recentKeys?: readonly string[] | undefined;
+  /** False: the client left by itself, and nobody waits until the release is done. */
+  readonly isAwaited?: boolean;
 }
 
 /** A message for a session that its own node adds to its queue. */

@@ -6,6 +6,7 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { type Identity, isShared, Problem } from '@rollcall/protocol';
 import type { Logger } from 'pino';
+import { AnswerSoon } from '../../storage/index.ts';
 import { waitAtMost } from '../deadline.ts';
 import { type ClaimRefusal, NoRoomError } from '../keeper/sessions.ts';
 import type { Message } from '../mqtt/message.ts';
@@ -124,7 +125,10 @@ export class AttachedNode {
       await this.#recordOf(claim).durable();
       return undefined;
     });
-    channel.handle('release', (input) => this.#release(input));
+    channel.handle('release', async (input) => {
+      await this.#release(input);
+      return input.isAwaited === false ? new AnswerSoon(undefined) : undefined;
+    });
     channel.handle('behind', ({ claim, isBehind }) => {
       const client = this.#claims.get(claim);
       if (client !== undefined) client.isBehind = isBehind;
@@ -253,9 +257,9 @@ export class AttachedNode {
     return undefined;
   }
 
-  async #release({ claim, undelivered, ...end }: Input<'release'>): Promise<undefined> {
+  async #release({ claim, undelivered, ...end }: Input<'release'>): Promise<void> {
     const client = this.#claims.get(claim);
-    if (client === undefined) return undefined;
+    if (client === undefined) return;
     this.#forget(client);
     const { clientId } = client;
     for (const key of end.recentKeys ?? []) this.#state.deliveredKeys.add(key);
@@ -263,7 +267,6 @@ export class AttachedNode {
       this.#state.keeper.redelivery.memberGone(this.#numbered(message), share, { clientId });
     }
     await client.record?.release(end);
-    return undefined;
   }
 
   /** The connection of a session is lost with its node, or may not be used any more. */

@@ -172,7 +172,8 @@ export class SessionStarter {
     router.removeSession(session);
     if (!session.isClaimed) return; // Its state could not be claimed.
     const publishesWill = wasAccepted && !suppressesWill;
-    await session.record.release({ sessionExpiryInterval, publishesWill, recentKeys });
+    const isAwaited = session.reason !== 'client_disconnected' && session.reason !== 'connection_lost';
+    await session.record.release({ sessionExpiryInterval, publishesWill, recentKeys, isAwaited });
   }
 }
 
