@@ -3,7 +3,7 @@
 import { Problem } from '@rollcall/protocol';
 import type { RegistryDatabase } from '../database.ts';
 import type { Actor } from '../registry.ts';
-import type { SqlParameters, Steps, Transaction } from '../transaction.ts';
+import type { SqlValue, Steps, Transaction } from '../transaction.ts';
 import {
   AuditChainVerifier,
   type AuditHead,
@@ -192,7 +192,7 @@ const HEAD_TO_APPEND = 'SELECT id, hash FROM audit ORDER BY id DESC LIMIT 1 /* t
 /** Returns the id of the last one; 0 for a refusal over the limit. */
 function* append(tx: Transaction, unchained: readonly UnchainedEntry[]): Steps<number> {
   let head = (yield* tx.get<AuditHead>(HEAD_TO_APPEND, {})) ?? { id: 0, hash: CHAIN_START };
-  const entries: SqlParameters[] = [];
+  const entries: AuditRow[] = [];
   let last = 0;
   for (const line of unchained) {
     last = 0;
@@ -202,12 +202,39 @@ function* append(tx: Transaction, unchained: readonly UnchainedEntry[]): Steps<n
     entries.push({ ...entry, hash: head.hash });
     last = entry.id;
   }
-  yield* tx.runEach(
-    `INSERT INTO audit (id, at, actor, action, subject, outcome, details, hash)
-     VALUES (@id, @at, @actor, @action, @subject, @outcome, @details, @hash)`,
-    entries,
-  );
+  yield* insert(tx, entries);
   return last;
+}
+
+/** Entries of one statement: revocations of many devices have some hundred. */
+const TOGETHER = [50, 10, 1];
+
+function* insert(tx: Transaction, entries: readonly AuditRow[]): Steps<void> {
+  let from = 0;
+  for (const size of TOGETHER) {
+    for (; entries.length - from >= size; from += size) {
+      const values: Record<string, SqlValue> = {};
+      for (const [index, entry] of entries.slice(from, from + size).entries()) {
+        for (const column of COLUMNS) values[nameOf(column, size - 1 - index)] = entry[column];
+      }
+      yield* tx.run(insertText(size), values);
+    }
+  }
+}
+
+const COLUMNS = ['id', 'at', 'actor', 'action', 'subject', 'outcome', 'details', 'hash'] as const;
+
+/** `fromLast`: entries that follow in the statement. The head of the chain becomes `@id` and `@hash`, those of the last. */
+function nameOf(column: (typeof COLUMNS)[number], fromLast: number): string {
+  return fromLast === 0 ? column : `${column}${fromLast}`;
+}
+
+function insertText(size: number): string {
+  const rows = Array.from({ length: size }, (_, index) => {
+    const names = COLUMNS.map((column) => `@${nameOf(column, size - 1 - index)}`);
+    return `(${names.join(', ')})`;
+  });
+  return `INSERT INTO audit (${COLUMNS.join(', ')}) VALUES ${rows.join(', ')}`;
 }
 
 /** A time in the details of an entry, ISO 8601, for human readers. */

@@ -27,27 +27,28 @@ export function* revokeHolder(
   request: RevocationRequest,
 ): Steps<Revocation> {
   const serials = yield* unrevokedSerialsOf(tx, holder);
-  const subject = formatIdentity(holder);
-  recordDone(tx, {
-    actor: request.actor,
-    action,
-    subject,
-    details: { reason: request.reason, certificates: serials.length },
-  });
+  const revocation = recordRevocation(tx, holder, action, { ...request, serials });
   yield* tx.runEach(
     'UPDATE certificates SET revoked_at = @now, revocation_reason = @reason WHERE serial = @serial',
     serials.map((serial) => ({ serial, now: tx.now, reason: request.reason })),
   );
-  for (const serial of serials) {
-    recordDone(tx, {
-      actor: request.actor,
-      action: 'certificate.revoked',
-      subject,
-      details: { serial, reason: request.reason },
-    });
-  }
   if (holder.kind === 'device') yield* updateCertificateEnd(tx, holder.id);
-  return { holder, serials, reason: request.reason, revokedAt: tx.now };
+  return revocation;
+}
+
+/** Of all these certificates, which the caller revokes. */
+export function recordRevocation(
+  tx: Transaction,
+  holder: Identity,
+  action: string,
+  { serials, reason, actor }: RevocationRequest & { readonly serials: readonly string[] },
+): Revocation {
+  const subject = formatIdentity(holder);
+  recordDone(tx, { actor, action, subject, details: { reason, certificates: serials.length } });
+  for (const serial of serials) {
+    recordDone(tx, { actor, action: 'certificate.revoked', subject, details: { serial, reason } });
+  }
+  return { holder, serials, reason, revokedAt: tx.now };
 }
 
 /** The revocation that was committed earlier: repeating a revocation ends live sessions again, and writes nothing. */

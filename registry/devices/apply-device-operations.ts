@@ -18,7 +18,7 @@ import type {
   TerminationReport,
   TerminationSummary,
 } from './device-operation-types.ts';
-import { applyToDevice, type CommittedOperation, findOperationProblem } from './device-status-changes.ts';
+import { applyToDevices, type CommittedOperation, findOperationProblem } from './device-status-changes.ts';
 
 /** Devices per transaction: a commit is one fsync, and a hundred devices are some ten milliseconds of statements. */
 const DEVICES_PER_TRANSACTION = 100;
@@ -54,12 +54,8 @@ export async function applyDeviceOperation(
           'holder',
           some.map((id) => `device/${id}`),
         );
-        const applied: CommittedOperation[] = [];
-        for (const id of some) {
-          const one = yield* applyToDevice(tx, id, operation, actor);
-          publishOperation(tx, listeners, one);
-          applied.push(one);
-        }
+        const applied = yield* applyToDevices(tx, some, operation, actor);
+        for (const one of applied) publishOperation(tx, listeners, one);
         return applied;
       });
       const at = performance.now();

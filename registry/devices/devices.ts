@@ -32,6 +32,16 @@ export function* findDevice(tx: Transaction, id: DeviceId): Steps<DeviceRecord |
   return row && readDevice(row);
 }
 
+/** Those that there are. */
+export function* findDevices(tx: Transaction, ids: readonly DeviceId[]): Steps<ReadonlyMap<DeviceId, DeviceRecord>> {
+  const rows = yield* tx.all<DeviceRow>(
+    `SELECT devices.* FROM json_each(@ids) AS wanted CROSS JOIN devices ON devices.id = wanted.value
+     WHERE deleted_at IS NULL`,
+    { ids: JSON.stringify(ids) },
+  );
+  return new Map(rows.map((row) => [row.id, readDevice(row)]));
+}
+
 /** Reads at most so many entries of the index for each status. */
 export function* countDevices(tx: Transaction, most: number): Steps<Readonly<Record<DeviceStatus, number>>> {
   const counts: Partial<Record<DeviceStatus, number>> = {};

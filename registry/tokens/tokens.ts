@@ -122,18 +122,6 @@ export async function revokeToken(
   });
 }
 
-/** Revokes the tokens that could still enroll exactly this device, because the device was revoked: it needs a new token. */
-export function* revokeTokensFor(tx: Transaction, device: DeviceId, actor: Actor): Steps<void> {
-  const open = yield* tx.all<{ id: string }>(
-    'SELECT id FROM tokens WHERE device_id = @device AND uses < max_uses AND voided_at IS NULL ORDER BY id',
-    { device },
-  );
-  for (const { id } of open) {
-    yield* tx.run('UPDATE tokens SET voided_at = @now WHERE id = @id', { id, now: tx.now });
-    recordDone(tx, { actor, action: 'token.voided', subject: `token/${id}`, details: { device } });
-  }
-}
-
 export function* findToken(tx: Transaction, id: string): Steps<TokenRecord | undefined> {
   const row = yield* findTokenRow(tx, id);
   return row && readToken(row, tx.now);
