@@ -2,7 +2,7 @@
 
 import type { Logger } from 'pino';
 import type { GroupCommit, Wakes } from '../../storage/index.ts';
-import type { PostgresDatabase } from '../../storage/postgres/index.ts';
+import type { PostgresDatabase, PreparedStatement } from '../../storage/postgres/index.ts';
 import { createSessionCommits, SESSION_COMMIT_LIMITS } from '../session-store/session-commits.ts';
 import type { ClusterNodes } from './cluster-nodes.ts';
 import { type ClusterChange, STATEMENTS } from './tables.ts';
@@ -38,13 +38,44 @@ export function createClusterCommits({ database, nodes, wakes, ...options }: Clu
       await database.transaction(async (transaction) => {
         // Sent together; the transaction waits for all of them.
         const fenced = nodes.fence(transaction);
-        for (const { name, values } of changes)
-          void transaction.query(STATEMENTS[name], values.map(toColumn)).catch(ignore);
+        for (const { statement, values } of statementsOf(changes)) {
+          void transaction.query(statement, values).catch(ignore);
+        }
         await fenced;
       });
       wakeReaders(changes, nodes, wakes);
     },
   });
+}
+
+const DROP_CLAIMS = {
+  name: 'sessions drop claims',
+  text: 'DELETE FROM session_claims WHERE client_id = ANY($1::text[]) AND node = $2',
+};
+
+interface SentStatement {
+  readonly statement: PreparedStatement;
+  readonly values: readonly unknown[];
+}
+
+/** Claims of sessions that end one after the other are one statement. */
+function* statementsOf(changes: readonly ClusterChange[]): Iterable<SentStatement> {
+  let dropped: string[] = [];
+  let node: unknown;
+  const drops = function* (): Iterable<SentStatement> {
+    if (dropped.length > 0) yield { statement: DROP_CLAIMS, values: [dropped, node] };
+    dropped = [];
+  };
+  for (const { name, values } of changes) {
+    if (name === 'dropClaim') {
+      dropped.push(String(values[0]));
+      node = values[1];
+      continue;
+    }
+    yield* drops();
+    yield { statement: STATEMENTS[name], values: values.map(toColumn) };
+  }
+  yield* drops();
 }
 
 /** As `pg` takes it. */
