@@ -65,7 +65,7 @@ const serve = run<ServeOptions>(async ({ options, form }) => {
         });
       const { server, signal } = await runUntilStopped({ config, stopped, start, log }, async (started, isFirst) => {
         if (isFirst) {
-          log.info({ version, runtime: `${runtime.name} ${runtime.version}` }, 'started');
+          log.info({ version, runtime: `${runtime.name} ${runtime.version}`, workers: config.mqtt.workers }, 'started');
           announce(started, config, form);
           await inviteFirstOperator(started, config, form);
           warnOfLoopbackName(config, started, log);
