@@ -1,6 +1,7 @@
 /** Operations of operators on certificate authorities: each step of a rotation, with its consequences for renewals and sessions. */
 
 import { Problem } from '@rollcall/protocol';
+import type { Logger } from 'pino';
 import type { Broker } from '../broker/index.ts';
 import type { CaControl, SessionPage } from '../console/index.ts';
 import type { Authority, RenewalSchedule } from '../enroll/index.ts';
@@ -14,9 +15,12 @@ export function createCaControl(deps: {
   readonly registry: Registry;
   readonly renewals: RenewalSchedule;
   readonly broker: Pick<Broker, 'sessionPage' | 'disconnectEverywhere'>;
+  /** Of the nodes that run, those that answer enrollments and lack the key of an issuing CA. */
+  readonly nodesWithoutKey?: ((id: string) => Promise<readonly string[]>) | undefined;
   readonly now: () => number;
+  readonly log: Logger;
 }): CaControl {
-  const { authority, registry, renewals, broker, now } = deps;
+  const { authority, registry, renewals, broker, nodesWithoutKey, now, log } = deps;
   const { rotation } = authority;
 
   /** Ends sessions, on all nodes, whose identity has no valid certificate of another CA. */
@@ -77,7 +81,12 @@ export function createCaControl(deps: {
       expectPlausibleClock(now());
       return rotation.prepare(role, actor);
     },
-    activate: (id, strand, actor) => rotation.activate(id, strand, actor),
+    activate: async (id, strand, actor) => {
+      const lacking = await nodesWithoutKey?.(id);
+      await rotation.activate(id, strand, actor);
+      if (lacking === undefined || lacking.length === 0) return;
+      log.warn({ ca: id, nodes: lacking }, 'these nodes issue nothing: the key of the active issuing CA is not there');
+    },
     taint: async (id, withinMs, actor) => {
       await rotation.taint(id, actor);
       return renewals.pull({ issuerId: id, withinMs, reason: 'ca_rotation', actor });

@@ -14,6 +14,7 @@ import {
 import type { RequestLimits } from '../limits/index.ts';
 import type { Registry } from '../registry/index.ts';
 import type { SharedRegistry } from '../registry/open.ts';
+import type { Cluster } from './cluster/cluster.ts';
 import { NodeCredentials } from './cluster/node-credentials.ts';
 import type { Config } from './config/config.ts';
 import type { ServerContext } from './context.ts';
@@ -73,7 +74,7 @@ export async function openCertificateAuthority(context: ServerContext, registry:
     throw error;
   }
   const opened = authority;
-  const stopChecking = cluster !== undefined ? checkCas(opened, log) : () => {};
+  const stopChecking = cluster !== undefined ? checkCas(opened, cluster, log) : () => {};
   return {
     authority: opened,
     statusUrl,
@@ -95,7 +96,7 @@ function remoteOf(node: NodeCredentials): RemoteAuthority {
   };
 }
 
-function checkCas(authority: Authority, log: Logger): () => void {
+function checkCas(authority: Authority, cluster: Pick<Cluster, 'tellCaKeys'>, log: Logger): () => void {
   let isChecking = false;
   let isFailing = false;
   const check = async (): Promise<void> => {
@@ -103,6 +104,8 @@ function checkCas(authority: Authority, log: Logger): () => void {
     isChecking = true;
     try {
       await authority.checkCas();
+      const here = authority.cas.issuing.filter(({ signer }) => signer !== undefined);
+      cluster.tellCaKeys(here.map(({ id }) => id));
       isFailing = false;
     } catch (error) {
       // Once: without the database each check fails.
@@ -112,6 +115,7 @@ function checkCas(authority: Authority, log: Logger): () => void {
       isChecking = false;
     }
   };
+  void check();
   const timer = setInterval(() => void check(), CHECK_CAS_EVERY_MS).unref();
   return () => clearInterval(timer);
 }

@@ -16,6 +16,7 @@ import type { SharedRegistry } from '../registry/open.ts';
 import { fleetEventOfBroker, fleetEventOfEst } from './broker-events.ts';
 import { createCaControl } from './ca-control.ts';
 import { respondToClone, respondToFork } from './clone-response.ts';
+import { nodesWithoutKey } from './cluster/ca-keys.ts';
 import { withDeaf } from './cluster/deaf-nodes.ts';
 import { NodeJoins } from './cluster/node-joins.ts';
 import { clientCertificateSettings } from './config/client-certificates.ts';
@@ -222,7 +223,10 @@ function serverControls(
   const twins = new DeviceTwins({ broker, registry, packetBytes: config.mqtt.limits.packet });
   const expiryList = createExpiryList({ registry, authority, now });
   return {
-    ca: createCaControl({ authority, registry, renewals, broker, now }),
+    ca: createCaControl({
+      ...{ authority, registry, renewals, broker, now, log: context.log.child({ component: 'enroll' }) },
+      nodesWithoutKey: cluster && (async (id) => nodesWithoutKey(await cluster.nodes(), id)),
+    }),
     isReady: () => readiness.isReady(),
     certificates: () => certificateHealth(authority.serverCertificates),
     clock,

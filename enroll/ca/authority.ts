@@ -112,7 +112,8 @@ export async function openAuthority(options: AuthorityOptions): Promise<Authorit
     const states = (records: readonly IssuerRecord[]) =>
       records.map(({ id, state, chain }) => [id, state, chain]).join();
     const isChanged = states(await registry.listIssuers()) !== states(cas().records);
-    const hasKeyNow = !isChanged && remote === undefined && !cas().isKeyHere && (await current.findKey());
+    const lacksKey = remote === undefined && cas().issuing.some(({ signer }) => signer === undefined);
+    const hasKeyNow = !isChanged && lacksKey && (await current.findKeys());
     if (isChanged || hasKeyNow) await onCasChanged();
   };
   const rotation = createRotation({ ...parts, cas, rootKeys, onChanged: onCasChanged });

@@ -17,8 +17,8 @@ export interface CurrentCas {
   /** A snapshot; another object after each change. */
   get(): CaSet;
   reload(): Promise<void>;
-  /** Whether the key of the active issuing CA is on this machine by now. */
-  findKey(): Promise<boolean>;
+  /** Whether the key of an issuing CA is on this machine by now that was not when the snapshot was made. */
+  findKeys(): Promise<boolean>;
 }
 
 export interface CurrentCasOptions extends CaOptions {
@@ -45,9 +45,9 @@ export async function openCurrentCas(options: CurrentCasOptions): Promise<Curren
   let current = await read(isKeyless);
   return {
     get: () => current,
-    findKey: async () => {
+    findKeys: async () => {
       await signers.openNew();
-      return signers.byId.has(current.active.id);
+      return current.issuing.some(({ id, signer }) => signer === undefined && signers.byId.has(id));
     },
     reload: async () => {
       // A CA that another node made and activated.

@@ -102,6 +102,8 @@ export interface Cluster {
   holderOf(name: string): Promise<string | undefined>;
   /** The database's clock minus that of this node, as it was last measured. */
   skew(): ClockSkew;
+  /** Ids of the issuing CAs whose keys this node has. Told to the others. */
+  tellCaKeys(ids: readonly string[]): void;
   /** This is its first start since an operator accepted that the database was restored. */
   readonly isRestored: boolean;
   /** Compares the audit with what this node has seen of it, and remembers it from now on. Throws Problem `database_restored`. */
@@ -278,6 +280,7 @@ async function openNode(options: NodeOptions): Promise<Cluster> {
     isDrained: () => record.drainedSince !== undefined,
     holderOf: async (name) => (await leases.read([`single/${name}`]))[0]?.node,
     skew: () => record.skew,
+    tellCaKeys: (ids) => record.tellCaKeys(ids),
     isRestored: watch.isRestored,
     watchAudit: (registry) =>
       watch.watch(registry, { clock, heardAt: () => heartbeat.confirmedAt, renewals: () => lease.renewals }),

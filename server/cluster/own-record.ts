@@ -47,6 +47,7 @@ const SAMPLE_MS = 1_000;
 export class OwnRecord {
   skew: ClockSkew = { skew: 0, uncertainty: 0 };
   drainedSince: number | undefined;
+  caKeys: readonly string[] | undefined;
   counts: () => NodeCounts = () => ({ sessions: 0, connections: 0 });
   readonly #options: OwnRecordOptions;
   readonly #startedAt: number;
@@ -73,6 +74,13 @@ export class OwnRecord {
     this.#options = options;
     this.#startedAt = options.now();
     this.#done = orders;
+  }
+
+  /** Others are told at once when they have changed. */
+  tellCaKeys(ids: readonly string[]): void {
+    if (this.caKeys?.join() === ids.join()) return;
+    this.caKeys = ids;
+    void this.save().catch(this.#options.failed);
   }
 
   onOrder(handler: OrderHandler): void {
@@ -108,7 +116,7 @@ export class OwnRecord {
         skew: this.skew.skew,
         host: hostname(),
       },
-      ...{ ...this.counts(), drainedSince: this.drainedSince, ordersDone: this.#done },
+      ...{ ...this.counts(), drainedSince: this.drainedSince, ordersDone: this.#done, caKeys: this.caKeys },
     });
     if (order !== undefined && this.#working !== order.number) void this.#carryOut(order.number, order);
   }

@@ -3,6 +3,7 @@
 import { isLoopbackHost, serverUrl, urlHost } from '@rollcall/protocol';
 import type { ClockState, Finding, NodeControl, ServerExamination } from '../../console/index.ts';
 import type { Authority, createExpiryList } from '../../enroll/index.ts';
+import { nodesWithoutKey } from '../cluster/ca-keys.ts';
 import type { ServerContext } from '../context.ts';
 import { runtimeText } from '../runtime.ts';
 import type { Stores } from '../store-options.ts';
@@ -54,6 +55,7 @@ export async function examineServer(parts: ExaminationParts): Promise<ServerExam
     ...listenerFindings(parts),
     ...(await storeFindings(parts)),
     nodeFinding(await parts.nodes.list()),
+    ...(await caught('CA keys', () => caKeyFindings(parts))),
     ...(await caught('certificates', async () => certificateFindings(authority))),
     ...(await caught('expiry', () => expiryFindings(parts))),
     ...(await caught('disk', async () => [await diskFinding(data.path)])),
@@ -80,6 +82,24 @@ const CLOCK_BEHIND = failed(
 
 async function storeFindings({ context: { cluster, config, now } }: ExaminationParts): Promise<readonly Finding[]> {
   return cluster === undefined ? [] : sharedStoreFindings(cluster.database, config, now);
+}
+
+/** Of nodes that share a store. */
+async function caKeyFindings({ context: { cluster }, authority }: ExaminationParts): Promise<readonly Finding[]> {
+  if (cluster === undefined) return [];
+  const nodes = await cluster.nodes();
+  const lacking = authority.cas.issuing
+    .filter(({ record }) => record.state === 'active' || record.state === 'prepared')
+    .map(({ id, record }) => ({ id, state: record.state, names: nodesWithoutKey(nodes, id) }))
+    .filter(({ names }) => names.length > 0);
+  if (lacking.length === 0) return [ok('CA keys', 'every node with the role enroll that runs has those that it needs')];
+  const fix = 'copy issuing-* from ca/ of the node that made it (docs/grow-beyond-one-machine.md#keys-of-the-ca)';
+  return lacking.map(({ id, state, names }) => {
+    const text = `the key of the ${state} issuing CA ${id} is not on ${names.join(', ')}`;
+    return state === 'active'
+      ? failed('CA keys', `${text}: enrollments and renewals there are answered with 503`, fix)
+      : warning('CA keys', text, `${fix}, before it is activated`);
+  });
 }
 
 async function caught(check: string, examine: () => Promise<readonly Finding[]>): Promise<readonly Finding[]> {

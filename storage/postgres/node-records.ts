@@ -47,6 +47,12 @@ export const NODE_TABLES: TableSet = {
         ADD COLUMN tables          TEXT NOT NULL DEFAULT '{}'`,
       oldest: 1,
     },
+    {
+      sql: `ALTER TABLE nodes
+        -- Ids of the issuing CAs whose keys it has, separated by commas; NULL: it has not said.
+        ADD COLUMN ca_keys TEXT`,
+      oldest: 1,
+    },
   ],
 };
 
@@ -89,6 +95,8 @@ export interface NodeRecord {
   readonly drainedSince: number | undefined;
   /** Of the orders that operators gave it, how many it has carried out. */
   readonly ordersDone: number;
+  /** Ids of the issuing CAs whose keys it has; undefined until it has said so. */
+  readonly caKeys: readonly string[] | undefined;
   /** An operator removed it: it is refused until it joins again. */
   readonly removedAt: number | undefined;
 }
@@ -128,6 +136,7 @@ interface NodeRow extends OrderRow {
   readonly drained_since: number | null;
   readonly protocol: number;
   readonly protocol_oldest: number;
+  readonly ca_keys: string | null;
 }
 
 interface OrderRow {
@@ -137,15 +146,15 @@ interface OrderRow {
 }
 
 const COLUMNS =
-  'name, roles, version, started_at, sessions, skew, host, connections, busy, drained_since, orders_done, protocol, protocol_oldest';
+  'name, roles, version, started_at, sessions, skew, host, connections, busy, drained_since, orders_done, protocol, protocol_oldest, ca_keys';
 const SAVE = {
   name: 'save node',
-  text: `INSERT INTO nodes (${COLUMNS}, tables) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
+  text: `INSERT INTO nodes (${COLUMNS}, tables) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
     ON CONFLICT (name) DO UPDATE SET roles = excluded.roles, version = excluded.version,
       started_at = excluded.started_at, sessions = excluded.sessions, skew = excluded.skew, host = excluded.host,
       connections = excluded.connections, busy = excluded.busy, drained_since = excluded.drained_since,
       orders_done = excluded.orders_done, protocol = excluded.protocol, protocol_oldest = excluded.protocol_oldest,
-      tables = excluded.tables
+      ca_keys = excluded.ca_keys, tables = excluded.tables
     RETURNING orders, orders_done, last_order`,
 };
 const LIST = {
@@ -176,11 +185,11 @@ export class NodeRecords {
   async save(record: SavedRecord): Promise<NumberedOrder | undefined> {
     const { name, roles, version, startedAt, sessions, skew, host, connections, busy, drainedSince, ordersDone } =
       record;
-    const { protocol, tables } = record;
+    const { protocol, tables, caKeys } = record;
     const { rows } = await this.#database.execute<OrderRow>(SAVE, [
       ...[name, roles.join(','), version, startedAt, sessions, Math.round(skew), host ?? null, connections],
       ...[busy === undefined ? null : Math.round(busy * 100), drainedSince ?? null, ordersDone],
-      ...[protocol.number, protocol.oldest, JSON.stringify(tables)],
+      ...[protocol.number, protocol.oldest, caKeys?.join(',') ?? null, JSON.stringify(tables)],
     ]);
     return rows[0] && openOrder(rows[0]);
   }
@@ -217,6 +226,7 @@ export class NodeRecords {
         drainedSince: row.drained_since ?? undefined,
         protocol: { number: row.protocol, oldest: row.protocol_oldest },
         ordersDone: row.orders_done,
+        caKeys: row.ca_keys?.split(',').filter((id) => id !== ''),
         removedAt: row.removed_at ?? undefined,
         order: openOrder(row),
         liveness: lease === undefined ? { state: 'gone', since: row.started_at } : livenessOf(lease),
