@@ -72,4 +72,24 @@ describeWithClients('a database that was restored from a backup', ['postgres'], 
     },
     STARTS_MS,
   );
+
+  it(
+    'is found too when a standby becomes the primary that did not receive the last commits',
+    async () => {
+      // No commit waits for the standby.
+      const cluster = await postgresCluster({ standbys: 1, settings: ['synchronous_standby_names='] });
+      const store = await sharedStore(cluster);
+      const a = await store.node('a');
+      await a.enroll('pump-1');
+      const [standby] = cluster.standbys;
+      standby?.freeze();
+      await a.operator.revokeDevices({ ids: ['pump-1'], reason: 'keyCompromise' });
+      await cluster.primary.kill();
+      standby?.thaw();
+      await standby?.promote();
+      const lacks = /the database lacks what it had confirmed/;
+      expect(await a.server.ended).toMatchObject({ code: 1, stderr: expect.stringMatching(lacks) });
+    },
+    STARTS_MS,
+  );
 });
