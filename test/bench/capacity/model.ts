@@ -3,13 +3,17 @@
  * (`measured.ts`). CPU in microseconds of one core, memory in KiB and MiB resident. Pure functions without a clock.
  */
 
+import { type BatchTimes, batchesPerSecond } from './batches.ts';
+
 /** CPU of one kind of process, microseconds. */
 export interface Work {
   /** At rest, for one second. */
   readonly restMicros: number;
-  /** Each, above what the process does at rest. */
+  /** Each, above what the process does at rest. A connect is one of many at once. */
   readonly enrollmentMicros: number;
   readonly connectMicros: number;
+  /** What a connect that comes alone costs more, for each batch of events that it shares with no other. */
+  readonly presenceMicros: number;
   readonly messageMicros: number;
   readonly commitMicros: number;
   readonly revocationMicros: number;
@@ -17,15 +21,18 @@ export interface Work {
 
 export interface Costs {
   readonly node: Work;
-  /** 0 for a server with a store of its own. */
+  /** What each other node does meanwhile, above its rest. 0 for a server with a store of its own, as are the next two. */
+  readonly other: Work;
   readonly primary: Work;
   /** Of each. */
   readonly standby: Work;
-  /** A node that has stored messages, without what its devices add; and what a connected device adds. */
+  /** A new node with its first devices, without what these add; and what a connected device adds. After a collection of garbage. */
   readonly baseMiB: number;
   readonly deviceKiB: number;
-  /** A batch of messages gathers, and is written, in this time. */
-  readonly batchMs: number;
+  readonly messages: BatchTimes;
+  readonly presence: BatchTimes;
+  /** At which `connectMicros` were measured. */
+  readonly stormPerSecond: number;
   /** Of one device in an order for many, until the proof is there. */
   readonly revocationMs: number;
 }
@@ -36,11 +43,17 @@ export interface Load {
   /** Connected. */
   readonly devices: number;
   readonly seconds: number;
+  readonly enrollments: number;
   readonly connects: number;
+  /** In which they came, evenly. */
+  readonly connectSeconds: number;
   readonly messages: number;
+  /** Messages came at multiples of this time alone; 0: at any time. */
+  readonly grainMs: number;
 }
 
 export interface Forecast {
+  /** Of messages. */
   readonly commits: number;
   /** CPU seconds of all nodes, of the primary, and of each standby. */
   readonly nodesSeconds: number;
@@ -55,26 +68,34 @@ export interface Run extends Load, Forecast {
   readonly unacknowledged: number;
 }
 
-export function forecast(costs: Costs, { nodes, devices, seconds, connects, messages }: Load): Forecast {
-  const commits = nodes * seconds * commitsPerSecond(messages / nodes / seconds, costs.batchMs);
-  const secondsOf = (work: Work) =>
-    (work.restMicros * seconds * nodes +
-      work.connectMicros * connects +
-      work.messageMicros * messages +
-      work.commitMicros * commits) /
-    1e6;
+export function forecast(costs: Costs, load: Load): Forecast {
+  const { nodes, devices, seconds, enrollments, connects, connectSeconds, messages, grainMs } = load;
+  const commits = nodes * seconds * batchesPerSecond(messages / nodes / seconds, costs.messages, grainMs);
+  const presence = connects === 0 ? 0 : connects * loneliness(costs, connects / nodes / connectSeconds);
+  const above = (work: Work) =>
+    work.enrollmentMicros * enrollments +
+    work.connectMicros * connects +
+    work.presenceMicros * presence +
+    work.messageMicros * messages +
+    work.commitMicros * commits;
+  const atRest = (work: Work) => work.restMicros * seconds * nodes;
+  const secondsOf = (work: Work) => (atRest(work) + above(work)) / 1e6;
   return {
     commits,
-    nodesSeconds: secondsOf(costs.node),
+    nodesSeconds: secondsOf(costs.node) + ((nodes - 1) * above(costs.other)) / 1e6,
     primarySeconds: secondsOf(costs.primary),
     standbySeconds: secondsOf(costs.standby),
     residentMiB: costs.baseMiB + (devices / nodes) * (costs.deviceKiB / 1024),
   };
 }
 
-/** The first message of a batch begins it; what comes while it gathers and is written shares a commit. */
-export function commitsPerSecond(messagesPerSecond: number, batchMs: number): number {
-  return messagesPerSecond / (1 + (messagesPerSecond * batchMs) / 1000);
+/** Batches of events for each connect at a rate, beyond those that connects of a storm have. */
+export function loneliness(
+  { presence, stormPerSecond }: Pick<Costs, 'presence' | 'stormPerSecond'>,
+  perSecond: number,
+): number {
+  const each = (rate: number) => batchesPerSecond(rate, presence) / rate;
+  return Math.max(0, each(perSecond) - each(stormPerSecond));
 }
 
 export interface Fleet {
@@ -102,6 +123,8 @@ export interface Plan {
   readonly cells: number;
   /** Of all cells. */
   readonly nodes: number;
+  /** What fewer nodes would not have enough of. */
+  readonly bound: Bound;
   readonly hosts: number;
   /** Busy in daily work, of each cell; 0 without a database. */
   readonly primaryCores: number;
@@ -113,67 +136,85 @@ export interface Plan {
   readonly revocationSeconds: number;
 }
 
+export type Bound = 'memory' | 'CPU for connects' | 'CPU for messages' | 'one node';
+
 const MOST_REVOKED = 1_000_000;
 
 /** One server with a store of its own on one host: a thread serves MQTT. */
 export function planHost(costs: Costs, fleet: Fleet, machines: Machines): Plan {
-  return planOf(costs, fleet, machines, { cells: 1, nodes: 1, hosts: 1 });
+  return planOf(costs, fleet, machines, { cells: 1, nodes: 1, bound: 'one node' });
 }
 
 /** The fewest cells whose primaries carry the fleet, each with the fewest nodes. */
 export function planCells(costs: Costs, fleet: Fleet, machines: Machines): Plan {
   for (let cells = Math.ceil(fleet.devices / machines.cellDevices); ; cells += 1) {
-    const own = { ...fleet, devices: fleet.devices / cells };
-    const nodes = nodesFor(costs, own, machines);
-    const hosts = Math.ceil(nodes / (machines.hostCores - 1)) * cells;
-    const plan = planOf(costs, fleet, machines, { cells, nodes: nodes * cells, hosts });
-    const stormCores = (own.devices * costs.primary.connectMicros) / 1e6 / fleet.backWithin;
-    const isDaily = plan.primaryCores <= machines.primaryCores * machines.busyAtMost;
-    const isStorm = stormCores <= machines.primaryCores * machines.busyInStorm;
-    if (isDaily && isStorm) return plan;
+    const found = nodesFor(costs, { ...fleet, devices: fleet.devices / cells }, machines);
+    if (found === undefined) continue;
+    const plan = planOf(costs, fleet, machines, { cells, ...found });
+    if (plan.primaryCores <= machines.primaryCores * machines.busyAtMost) return plan;
   }
 }
 
 /** Whether one server with a store of its own carries the fleet. */
 export function fitsHost(costs: Costs, fleet: Fleet, machines: Machines): boolean {
   // It has all of the memory.
-  return nodesFor(costs, fleet, { ...machines, hostCores: 2 }) === 1;
+  return nodesFor(costs, fleet, { ...machines, hostCores: 2 })?.nodes === 1;
 }
 
-function nodesFor(costs: Costs, fleet: Fleet, { busyAtMost, busyInStorm, hostCores, hostMiB }: Machines): number {
+/** Of one cell; more nodes each read what more others do. */
+const MOST_NODES = 200;
+
+/** The fewest that carry a cell; undefined where none do. */
+function nodesFor(
+  costs: Costs,
+  fleet: Fleet,
+  machines: Machines,
+): { readonly nodes: number; readonly bound: Bound } | undefined {
+  const { busyAtMost, hostCores, hostMiB } = machines;
   const nodeMiB = hostMiB / (hostCores - 1);
-  const byStorm = (fleet.devices * costs.node.connectMicros) / 1e6 / fleet.backWithin / busyInStorm;
   const byMemory = (fleet.devices * costs.deviceKiB) / 1024 / (nodeMiB - costs.baseMiB);
-  for (let nodes = Math.max(1, Math.ceil(Math.max(byStorm, byMemory))); ; nodes += 1) {
-    if (dailyOf(costs, fleet, nodes).nodesSeconds / nodes <= busyAtMost) return nodes;
+  let bound: Bound = byMemory > 1 ? 'memory' : 'one node';
+  for (let nodes = Math.max(1, Math.ceil(byMemory)); nodes <= MOST_NODES; nodes += 1) {
+    const isDaily = dailyOf(costs, fleet, nodes).nodesSeconds / nodes <= busyAtMost;
+    const isStorm = fleet.devices / connectsPerSecond(costs, nodes, machines) <= fleet.backWithin;
+    if (isDaily && isStorm) return { nodes, bound };
+    bound = isStorm ? 'CPU for messages' : 'CPU for connects';
   }
+  return undefined;
+}
+
+/** Of one cell while devices come back all at once: what its nodes carry, and its primary. */
+function connectsPerSecond(costs: Costs, nodes: number, { busyInStorm, primaryCores }: Machines): number {
+  const { node, other, primary } = costs;
+  const byNodes = (nodes * busyInStorm * 1e6) / (node.connectMicros + (nodes - 1) * other.connectMicros);
+  return Math.min(byNodes, (primaryCores * busyInStorm * 1e6) / primary.connectMicros);
 }
 
 function planOf(
   costs: Costs,
   fleet: Fleet,
-  { busyInStorm, primaryCores }: Machines,
-  { cells, nodes, hosts }: Pick<Plan, 'cells' | 'nodes' | 'hosts'>,
+  machines: Machines,
+  { cells, nodes, bound }: Pick<Plan, 'cells' | 'nodes' | 'bound'>,
 ): Plan {
-  const { devices, messageEvery } = fleet;
-  const daily = dailyOf(costs, fleet, nodes);
-  const byNodes = (devices * costs.node.connectMicros) / 1e6 / nodes / busyInStorm;
-  const byPrimaries = (devices * costs.primary.connectMicros) / 1e6 / cells / primaryCores / busyInStorm;
-  const backSeconds = Math.max(byNodes, byPrimaries);
+  const own = { ...fleet, devices: fleet.devices / cells };
+  const daily = dailyOf(costs, own, nodes);
+  const handshakesPerSecond = connectsPerSecond(costs, nodes, machines) * cells;
   return {
-    messagesPerSecond: devices / messageEvery,
+    messagesPerSecond: fleet.devices / fleet.messageEvery,
     cells,
-    nodes,
-    hosts,
-    primaryCores: daily.primarySeconds / cells,
-    memoryGiB: (daily.residentMiB * nodes) / 1024,
-    handshakesPerSecond: devices / backSeconds,
-    backSeconds,
-    revocationSeconds: (Math.min(MOST_REVOKED, devices) * costs.revocationMs) / 1000 / cells,
+    nodes: nodes * cells,
+    bound,
+    hosts: Math.ceil(nodes / (machines.hostCores - 1)) * cells,
+    primaryCores: daily.primarySeconds,
+    memoryGiB: (daily.residentMiB * nodes * cells) / 1024,
+    handshakesPerSecond,
+    backSeconds: fleet.devices / handshakesPerSecond,
+    revocationSeconds: (Math.min(MOST_REVOKED, fleet.devices) * costs.revocationMs) / 1000 / cells,
   };
 }
 
-/** One second of it. */
+/** One second of one cell. */
 function dailyOf(costs: Costs, { devices, messageEvery }: Fleet, nodes: number): Forecast {
-  return forecast(costs, { nodes, devices, seconds: 1, connects: 0, messages: devices / messageEvery });
+  const nothing = { enrollments: 0, connects: 0, connectSeconds: 0, grainMs: 0 };
+  return forecast(costs, { ...nothing, nodes, devices, seconds: 1, messages: devices / messageEvery });
 }

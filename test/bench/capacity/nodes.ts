@@ -3,6 +3,7 @@
 import { cpSync, mkdirSync, mkdtempSync, writeFileSync } from 'node:fs';
 import { request } from 'node:http';
 import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { PostgresCluster } from '../../fixtures/postgres-servers.ts';
 import { PASSWORD, USER } from '../../fixtures/postgres-template.ts';
@@ -11,6 +12,11 @@ import { cpuOf, cpuOfFamily, residentOf } from '../process-meter.ts';
 import { WITHOUT_RATE_LIMITS } from '../servers.ts';
 
 export const PROGRAM = fileURLToPath(new URL('../../../cli/main.ts', import.meta.url));
+const SERVER_PRELOAD = new URL('../server-preload.ts', import.meta.url).href;
+/** SIGUSR2 collects garbage. */
+const NODE_OPTIONS = ['--expose-gc', '--import', SERVER_PRELOAD];
+/** In which garbage is collected, and memory given back. */
+const COLLECTED_WITHIN_MS = 1_000;
 
 export interface CapacityNode {
   readonly data: string;
@@ -22,7 +28,9 @@ export interface CapacityNode {
 
 /** Microseconds of CPU since the start. */
 export interface Usage {
-  readonly nodes: number;
+  /** Of the first node, and of all others together. */
+  readonly first: number;
+  readonly others: number;
   /** Of the primary, and of each standby; 0 without a database. */
   readonly primary: number;
   readonly standby: number;
@@ -31,10 +39,10 @@ export interface Usage {
 export interface Fleet {
   readonly nodes: readonly CapacityNode[];
   usage(): Usage;
-  /** Bytes, of the first node. */
-  resident(): number;
-  /** Commits of telemetry on all nodes since the start. */
-  commits(): Promise<number>;
+  /** Bytes of each node, after a collection of garbage. */
+  resident(): Promise<readonly number[]>;
+  /** A counter or gauge of `/metrics`, of all nodes together. */
+  metric(name: string): Promise<number>;
   stop(): Promise<void>;
 }
 
@@ -63,7 +71,11 @@ export async function startFleet(borrowed: BenchResources, count: number): Promi
     const ports = ['--enroll-port', '0', '--mqtt-port', '0', '--console-port', '0', '--workers', '1'];
     const own = cluster === undefined ? [] : ['--node-name', `node-${index + 1}`];
     const args = [PROGRAM, 'serve', '--config', config, '--data', data, '--json', ...ports, ...store, ...own];
-    const child = borrowed.start({ name: `node-${index + 1}`, program: process.execPath, args });
+    const child = borrowed.start({
+      name: `node-${index + 1}`,
+      program: process.execPath,
+      args: [...NODE_OPTIONS, ...args],
+    });
     children.push(child);
     const ready = JSON.parse(await child.firstLine()) as Record<'enrollUrl' | 'mqttUrl' | 'socket', string>;
     const { mqttUrl, socket: socketPath } = ready;
@@ -71,18 +83,26 @@ export async function startFleet(borrowed: BenchResources, count: number): Promi
   }
   return {
     nodes,
-    usage: () => ({
-      nodes: nodes.reduce((sum, { pid }) => sum + cpuOf(pid), 0),
-      primary: cluster === undefined ? 0 : cpuOfFamily(cluster.primary.pid as number),
-      standby:
-        cluster === undefined
-          ? 0
-          : cluster.standbys.reduce((sum, { pid }) => sum + cpuOfFamily(pid as number), 0) / STANDBYS,
-    }),
-    resident: () => residentOf(nodes[0]?.pid as number),
-    commits: async () => {
+    usage: () => {
+      const [first = 0, ...others] = nodes.map(({ pid }) => cpuOf(pid));
+      return {
+        first,
+        others: others.reduce((sum, micros) => sum + micros, 0),
+        primary: cluster === undefined ? 0 : cpuOfFamily(cluster.primary.pid as number),
+        standby:
+          cluster === undefined
+            ? 0
+            : cluster.standbys.reduce((sum, { pid }) => sum + cpuOfFamily(pid as number), 0) / STANDBYS,
+      };
+    },
+    resident: async () => {
+      for (const { pid } of nodes) process.kill(pid, 'SIGUSR2');
+      await delay(COLLECTED_WITHIN_MS);
+      return nodes.map(({ pid }) => residentOf(pid));
+    },
+    metric: async (name) => {
       let sum = 0;
-      for (const { socketPath } of nodes) sum += await counterOf(socketPath, 'rollcall_telemetry_commits_total');
+      for (const { socketPath } of nodes) sum += await metricOf(socketPath, name);
       return sum;
     },
     stop: async () => {
@@ -105,7 +125,7 @@ async function storeOf(cluster: PostgresCluster, directory: string): Promise<rea
   return ['--store', `postgres://${USER}@${addresses}/rollcall`];
 }
 
-function counterOf(socketPath: string, name: string): Promise<number> {
+function metricOf(socketPath: string, name: string): Promise<number> {
   return new Promise((resolve, reject) => {
     request({ socketPath, path: '/metrics', agent: false }, async (response) => {
       const chunks: Buffer[] = [];
@@ -114,7 +134,7 @@ function counterOf(socketPath: string, name: string): Promise<number> {
         .toString()
         .split('\n')
         .find((text) => text.startsWith(`${name} `));
-      if (line === undefined) reject(new Error(`expected the counter ${name}, found none`));
+      if (line === undefined) reject(new Error(`expected the metric ${name}, found none`));
       else resolve(Number(line.slice(name.length)));
     })
       .once('error', reject)

@@ -1,7 +1,17 @@
-/** The tables of docs/capacity.md, made from the model and from what was measured; and the page with them in place. */
+/** What docs/capacity.md has of figures, in tables and in sentences: made from the model and from what was measured. */
 
-import { COSTS, RUNS } from './measured.ts';
-import { type Costs, type Fleet, fitsHost, forecast, type Machines, type Plan, planCells, planHost } from './model.ts';
+import type { Measurements } from './measured.ts';
+import {
+  type Fleet,
+  fitsHost,
+  forecast,
+  type Machines,
+  type Plan,
+  planCells,
+  planHost,
+  type Run,
+  type Work,
+} from './model.ts';
 
 /** As the page describes them. */
 export const MACHINES: Machines = {
@@ -18,91 +28,142 @@ const FLEETS = [1_000, 10_000, 100_000, 300_000, 1_000_000, 3_000_000, 10_000_00
 
 type Row = readonly string[];
 
-const TABLES: Readonly<Record<string, () => readonly Row[]>> = {
-  costs: costRows,
-  runs: runRows,
-  host: hostRows,
-  cells: cellRows,
-};
-
-/** The page with each of its tables as the model has it now. Throws for a table that the page has no place for. */
-export function withTables(page: string): string {
-  return Object.entries(TABLES).reduce((text, [name, rows]) => {
-    const place = new RegExp(`(<!-- table: ${name} -->\n)[\\s\\S]*?(\n<!-- end -->)`);
-    if (!place.test(text)) throw new Error(`expected a place for the table ${name}, found none`);
-    return text.replace(place, (_, begin: string, end: string) => `${begin}\n${markdown(rows())}\n${end}`);
+/** The page with each of its tables and sentences as the model has it now. Throws for one that the page has no place for. */
+export function withTables(page: string, measured: Measurements): string {
+  const tables = Object.entries(tablesOf(measured)).map(([name, rows]) => [name, markdown(rows)] as const);
+  const parts = [...tables, ...Object.entries(sentencesOf(measured))];
+  return parts.reduce((text, [name, part]) => {
+    const place = new RegExp(`(<!-- measured: ${name} -->\n)[\\s\\S]*?(<!-- end -->)`);
+    if (!place.test(text)) throw new Error(`expected a place for ${name}, found none`);
+    return text.replace(place, (_, begin: string, end: string) => `${begin}\n${part}\n\n${end}`);
   }, page);
 }
 
-function costRows(): readonly Row[] {
-  const { embedded, shared } = COSTS;
-  const kinds = [embedded.node, shared.node, shared.primary, shared.standby];
-  const micros = (name: string, pick: (work: Costs['node']) => number): Row => [
-    name,
-    ...kinds.map((work) => round(pick(work))),
-  ];
+export function tablesOf(measured: Measurements) {
+  return {
+    costs: costRows(measured),
+    runs: runRows(measured),
+    host: hostRows(measured),
+    cells: cellRows(measured),
+  } satisfies Readonly<Record<string, readonly Row[]>>;
+}
+
+/** How far a figure of a run may be from the model's. */
+export const GOAL = 0.2;
+
+function sentencesOf(measured: Measurements): Readonly<Record<string, string>> {
+  const { machine, costs } = measured;
+  const { node, revocationMs } = costs.shared;
+  const million = duration((1_000_000 * revocationMs) / 1000);
+  const distances = distancesOf(measured);
+  const within = distances.filter(({ ratio }) => Math.abs(ratio - 1) <= GOAL).length;
+  const far = (one: Distance) => Math.abs(Math.log(one.ratio));
+  const farthest = distances.toSorted((one, other) => far(other) - far(one))[0];
+  return {
+    machine: `All of it ran on one machine: ${machine}. PostgreSQL 15 with two standbys and the load ran on the same cores.`,
+    checked: `The goal is 20 %, and ${within} of ${distances.length} figures are within it. The farthest is ${farthest?.what}: ${times(farthest?.ratio ?? 1)} the model's.`,
+    connects: `On a node with PostgreSQL a connect is as much work as ${round(node.connectMicros / node.messageMicros)} messages of many that share a commit.`,
+    revocation: `With ${fixed(revocationMs)} ms for each, a million in one cell take ${million}; a server with a store of its own has ${fixed(costs.embedded.revocationMs)} ms.`,
+  };
+}
+
+export interface Distance {
+  /** For people. */
+  readonly what: string;
+  /** Measured to modeled. */
+  readonly ratio: number;
+}
+
+/** How far each figure of the runs is from the model's. */
+export function distancesOf({ costs, runs }: Measurements): readonly Distance[] {
+  return runs.flatMap((run) => {
+    const expected = expectedOf(costs, run);
+    const ratio = (pick: (of: typeof expected) => number) => pick(run) / pick(expected);
+    const on = run.nodes === 0 ? 'one server' : `${run.nodes} ${run.nodes === 1 ? 'node' : 'nodes'}`;
+    return [
+      { what: `the CPU of ${on}`, ratio: ratio(({ nodesSeconds }) => nodesSeconds) },
+      ...(run.nodes === 0
+        ? []
+        : [{ what: `the CPU of the primary of ${on}`, ratio: ratio(({ primarySeconds }) => primarySeconds) }]),
+      { what: `the memory of ${on}`, ratio: ratio(({ residentMiB }) => residentMiB) },
+    ];
+  });
+}
+
+function expectedOf({ embedded, shared }: Measurements['costs'], run: Run) {
+  return forecast(run.nodes === 0 ? embedded : shared, { ...run, nodes: Math.max(1, run.nodes) });
+}
+
+function costRows({ costs: { embedded, shared } }: Measurements): readonly Row[] {
+  const kinds = [embedded.node, shared.node, shared.other, shared.primary, shared.standby];
+  const micros = (name: string, pick: (work: Work) => number): Row => [name, ...kinds.map((work) => round(pick(work)))];
+  const rest = micros('a second at rest', ({ restMicros }) => restMicros).with(3, '');
   return [
-    ['CPU, µs', 'one server', 'a node with PostgreSQL', 'its primary', 'each standby'],
-    micros('a second at rest', ({ restMicros }) => restMicros),
+    ['CPU, µs', 'one server', 'a node with PostgreSQL', 'each other node', 'its primary', 'each standby'],
+    rest,
     micros('an enrollment', ({ enrollmentMicros }) => enrollmentMicros),
-    micros('a connect', ({ connectMicros }) => connectMicros),
+    micros('a connect, of many at once', ({ connectMicros }) => connectMicros),
+    micros('more where it comes alone', ({ presenceMicros }) => presenceMicros),
     micros('a message', ({ messageMicros }) => messageMicros),
-    micros('a commit of messages', ({ commitMicros }) => commitMicros),
+    micros('a commit that messages share', ({ commitMicros }) => commitMicros),
     micros('a revocation, of many in one order', ({ revocationMicros }) => revocationMicros),
     ['**other**'],
     ['a connected device, KiB', round(embedded.deviceKiB), round(shared.deviceKiB)],
     ['a node without its devices, MiB', round(embedded.baseMiB), round(shared.baseMiB)],
-    ['a batch gathers and is written in, ms', fixed(embedded.batchMs), fixed(shared.batchMs)],
+    ['messages gather, ms', fixed(embedded.messages.gatherMs), fixed(shared.messages.gatherMs)],
+    ['between two commits, at least, ms', fixed(embedded.messages.cycleMs), fixed(shared.messages.cycleMs)],
     ['a revocation takes, of many in one order, ms', fixed(embedded.revocationMs), fixed(shared.revocationMs)],
-  ].map((row) => [...row, ...Array<string>(5 - row.length).fill('')]);
+  ].map((row) => [...row, ...Array<string>(6 - row.length).fill('')]);
 }
 
-function runRows(): readonly Row[] {
-  const rows = RUNS.map((run): Row => {
+function runRows({ costs, runs }: Measurements): readonly Row[] {
+  const rows = runs.map((run): Row => {
     const { nodes, devices, messages, seconds } = run;
-    const costs = nodes === 0 ? COSTS.embedded : COSTS.shared;
-    const expected = forecast(costs, { ...run, nodes: Math.max(1, nodes) });
+    const expected = expectedOf(costs, run);
     const cell = (pick: (of: typeof expected) => number) =>
       `${fixed(pick(run))} / ${times(pick(run) / pick(expected))}`;
     return [
       nodes === 0 ? 'one server' : `${nodes}`,
       `${devices}`,
       `${messages} in ${round(seconds)} s`,
+      cell(({ commits }) => commits),
       cell(({ nodesSeconds }) => nodesSeconds),
       nodes === 0 ? '' : cell(({ primarySeconds }) => primarySeconds),
       cell(({ residentMiB }) => residentMiB),
     ];
   });
-  return [['nodes', 'devices', 'messages', 'CPU s of the nodes', 'CPU s of the primary', 'MiB of a node'], ...rows];
+  const columns = ['commits', 'CPU s of the nodes', 'CPU s of the primary', 'MiB of a node'];
+  return [['nodes', 'devices', 'messages', ...columns], ...rows];
 }
 
-function hostRows(): readonly Row[] {
+function hostRows({ costs: { embedded } }: Measurements): readonly Row[] {
   const rows = FLEETS.map(fleetOf)
-    .filter((fleet) => fitsHost(COSTS.embedded, fleet, MACHINES))
+    .filter((fleet) => fitsHost(embedded, fleet, MACHINES))
     .map((fleet): Row => {
-      const plan = planHost(COSTS.embedded, fleet, MACHINES);
+      const plan = planHost(embedded, fleet, MACHINES);
       return [count(fleet.devices), ...amounts(plan)];
     });
   return [['devices', ...AMOUNTS], ...rows];
 }
 
-function cellRows(): readonly Row[] {
+function cellRows({ costs: { shared } }: Measurements): readonly Row[] {
   const rows = FLEETS.filter((devices) => devices >= 10_000)
     .map(fleetOf)
     .map((fleet): Row => {
-      const plan = planCells(COSTS.shared, fleet, MACHINES);
-      const { cells, nodes, hosts, primaryCores } = plan;
+      const plan = planCells(shared, fleet, MACHINES);
+      const { cells, nodes, bound, hosts, primaryCores } = plan;
       return [
         count(fleet.devices),
         count(cells),
         count(nodes),
+        bound,
         `${count(hosts)} + ${3 * cells}`,
         fixed(primaryCores),
         ...amounts(plan),
       ];
     });
   return [
-    ['devices', 'cells', 'nodes', 'hosts of nodes + PostgreSQL', 'cores busy in each primary', ...AMOUNTS],
+    ['devices', 'cells', 'nodes', 'bound by', 'hosts of nodes + PostgreSQL', 'cores busy in each primary', ...AMOUNTS],
     ...rows,
   ];
 }
@@ -152,7 +213,7 @@ function duration(seconds: number): string {
   return seconds < 7200 ? `${(seconds / 60).toFixed(0)} min` : `${(seconds / 3600).toFixed(1)} h`;
 }
 
-function markdown([head, ...rows]: readonly Row[]): string {
+export function markdown([head, ...rows]: readonly Row[]): string {
   const columns = head ?? [];
   return [columns, columns.map(() => '---'), ...rows].map((cells) => `| ${cells.join(' | ')} |`).join('\n');
 }

@@ -1,8 +1,5 @@
-/** Writes the tables of docs/capacity.md anew: `node bin/pinned.js test/bench/capacity/write-page.ts`, after `measured.ts` or the model changed. */
+/** Writes the tables and figures of docs/capacity.md anew: `node bin/pinned.js test/bench/capacity/write-page.ts`, after the model changed. */
 
-import { readFileSync, writeFileSync } from 'node:fs';
-import { withTables } from './tables.ts';
+import { writePage } from './page.ts';
 
-const PAGE = new URL('../../../docs/capacity.md', import.meta.url);
-
-writeFileSync(PAGE, withTables(readFileSync(PAGE, 'utf8')));
+writePage();

@@ -4,6 +4,7 @@
  */
 
 import { once } from 'node:events';
+import { setTimeout as delay } from 'node:timers/promises';
 import { openConsoleClient } from '../../../console/client.ts';
 import { burst, measured } from './burst.ts';
 import { type LoadDevice, newApplicant, newDevice } from './devices.ts';
@@ -16,6 +17,8 @@ type Order<Kind extends LoadOrder['kind']> = Extract<LoadOrder, { kind: Kind }>;
 
 /** Handshakes at once while sessions are only being prepared. */
 const OPENING = 16;
+const OPEN_TRIES = 5;
+const OPEN_AGAIN_MS = 2_000;
 
 const devices: LoadDevice[] = [];
 const open = new Map<string, OpenSession[]>();
@@ -72,8 +75,20 @@ async function openAll(order: Order<'open'>): Promise<LoadReport> {
     throw new Error(`expected ${first + order.count} devices, found ${devices.length}`);
   }
   return burst({ count: order.count, inFlight: OPENING }, async (index) => {
-    sessions.push(await openSession(devices[first + index] as LoadDevice, order.port, order.version));
+    sessions.push(await openAtLast(devices[first + index] as LoadDevice, order));
   });
+}
+
+/** A node that is not heard for a moment refuses connections. */
+async function openAtLast(device: LoadDevice, { port, version }: Order<'open'>): Promise<OpenSession> {
+  for (let tries = 1; ; tries += 1) {
+    try {
+      return await openSession(device, port, version);
+    } catch (error) {
+      if (tries === OPEN_TRIES) throw error;
+      await delay(OPEN_AGAIN_MS);
+    }
+  }
 }
 
 function publish(order: Order<'publish'>): Promise<LoadReport> {

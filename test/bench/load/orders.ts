@@ -42,6 +42,8 @@ export type LoadOrder =
       readonly topic: Topic;
       readonly count: number;
       readonly perSecond: number;
+      /** At random times with this rate on average; evenly without it. */
+      readonly spacing?: 'random';
     }
   /** A device connects to one port and then to the next one, `count` times. Samples: from the second CONNECT to its CONNACK. */
   | { readonly kind: 'takeOver'; readonly ports: readonly number[]; readonly count: number }

@@ -11,7 +11,7 @@ const TICK_MS = 1;
 export function paceOn(
   sessions: readonly OpenSession[],
   ringOf: (session: OpenSession) => PublishRing,
-  { count, perSecond }: { readonly count: number; readonly perSecond: number },
+  { count, perSecond, spacing }: { readonly count: number; readonly perSecond: number; readonly spacing?: 'random' },
 ): Promise<readonly number[]> {
   return new Promise((resolve, reject) => {
     const samples: number[] = [];
@@ -20,6 +20,7 @@ export function paceOn(
     const late: number[] = [];
     let due = 0;
     const start = performance.now();
+    const dueTimes = dueTimesOf(count, perSecond, spacing).map((after) => start + after);
     const stop = () => {
       clearInterval(timer);
       for (const { socket } of sessions) {
@@ -54,12 +55,22 @@ export function paceOn(
     }
     const timer = setInterval(() => {
       const now = performance.now();
-      for (; due < count && start + (due * 1000) / perSecond <= now; due += 1) {
+      for (; due < count && (dueTimes[due] as number) <= now; due += 1) {
         const session = free.shift();
-        const dueAt = start + (due * 1000) / perSecond;
+        const dueAt = dueTimes[due] as number;
         if (session === undefined) late.push(dueAt);
         else send(session, dueAt);
       }
     }, TICK_MS);
+  });
+}
+
+/** Milliseconds after the start. `random`: as many devices send that know nothing of each other; evenly without it. */
+function dueTimesOf(count: number, perSecond: number, spacing: 'random' | undefined): number[] {
+  if (spacing === undefined) return Array.from({ length: count }, (_, index) => (index * 1000) / perSecond);
+  let at = 0;
+  return Array.from({ length: count }, () => {
+    at -= (Math.log(1 - Math.random()) * 1000) / perSecond;
+    return at;
   });
 }
