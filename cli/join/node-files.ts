@@ -21,7 +21,7 @@ export interface NodeSettings {
 export interface PreparedNode {
   readonly key: string;
   readonly password: string;
-  /** Returns the path of the configuration. */
+  /** Returns the path of the configuration. Throws Problem `usage` for files that cannot be written: the fleet knows the node by then. */
   complete(joined: JoinedFleet, settings: NodeSettings): string;
   /** Removes what was made, after a refusal. */
   discard(): void;
@@ -49,7 +49,8 @@ export function prepareNode(data: string): PreparedNode {
     write(files.databasePassword, `${password}\n`, 0o600);
     return {
       ...{ key, password },
-      complete: (joined, settings) => withWriteErrors(root, () => complete(root, files, key, joined, settings)),
+      complete: (joined, settings) =>
+        withWriteErrors(root, () => complete(root, files, key, joined, settings), joinAgain(settings.name)),
       discard: () => {
         rmSync(files.directory, { recursive: true, force: true });
         if (isNew) rmSync(root, { recursive: true, force: true });
@@ -104,12 +105,16 @@ function write(path: string, text: string, mode: number): void {
   writeFileSync(path, text, { mode, flag: 'wx', flush: true });
 }
 
-function withWriteErrors<T>(path: string, work: () => T): T {
+function joinAgain(name: string): string {
+  return `run "rollcall node remove ${name}" at another node, then join with a new token and an empty directory`;
+}
+
+function withWriteErrors<T>(path: string, work: () => T, hint?: string): T {
   try {
     return work();
   } catch (error) {
     const { code, path: at = path } = error as NodeJS.ErrnoException;
     if (error instanceof Problem || code === undefined) throw error;
-    throw new Problem('usage', { reason: `${at} could not be written: ${code}` });
+    throw new Problem('usage', { reason: `${at} could not be written: ${code}`, ...(hint !== undefined && { hint }) });
   }
 }
