@@ -13,14 +13,20 @@ const EVERY_MS = 50;
 const COMMANDS_PER_CONNECTION = 200;
 const UNANSWERED_AT_MOST = 20;
 
+type Service = Awaited<ReturnType<typeof issueService>>;
+
+export function issueCommander({ anyNode: { operator } }: ServedCluster): Promise<Service> {
+  return issueService({ operator, mqttUrl: '' }, 'commander');
+}
+
 export async function sendCommands(
+  identity: Service,
   cluster: ServedCluster,
   devices: readonly PublishingDevice[],
   recorder: HistoryRecorder,
   random: () => number,
   signal: AbortSignal,
 ): Promise<void> {
-  const identity = await issueService({ operator: cluster.anyNode.operator, mqttUrl: '' }, 'commander');
   let count = 0;
   for (; !signal.aborted; await passed(EVERY_MS)) {
     const node = cluster.nodes[Math.floor(random() * cluster.nodes.length)];

@@ -76,10 +76,29 @@ async function undoCommits(
   await postgres.rejoin(primary);
 }
 
+/** As the loss of its power. Patroni makes a standby the primary, and the host comes back. */
+async function losePrimaryHost({ cluster: { patroni }, random }: FaultContext): Promise<void> {
+  const former = await patroni.untilPrimary();
+  patroni.killHost(former);
+  await patroni.untilPrimary(former);
+  await aWhile(random);
+  patroni.startHost(former);
+  await patroni.untilWhole();
+}
+
+/** Patroni starts it again, or makes a standby the primary. */
+async function killPostgres({ cluster: { patroni } }: FaultContext): Promise<void> {
+  patroni.killPostgres(await patroni.untilPrimary());
+  await patroni.untilAnswered();
+  await patroni.untilWhole();
+}
+
 export const FAULTS = {
   'kill-node': killNode,
   'freeze-node': freezeNode,
   'kill-primary': killPrimary,
+  'lose-primary-host': losePrimaryHost,
+  'kill-postgres': killPostgres,
   'stop-standbys': stopStandbys,
   'cancel-commits': (context) => undoCommits(context, 'pg_cancel_backend'),
   'end-commits': (context) => undoCommits(context, 'pg_terminate_backend'),
@@ -94,7 +113,9 @@ export const FAULTS = {
 
 export type FaultName = keyof typeof FAULTS;
 
-/** It needs nodes on hosts of their own. */
-export function isOfNetwork(name: FaultName): boolean {
-  return /^cut-|^revoke-on-/.test(name);
+/** What it needs: nodes on hosts of their own, a database under Patroni, or one that a script fails over. */
+export function needOf(name: FaultName): 'hosts' | 'patroni' | 'script' | undefined {
+  if (/^cut-|^revoke-on-/.test(name)) return 'hosts';
+  if (/^(lose-primary-host|kill-postgres)$/.test(name)) return 'patroni';
+  return /-(primary|standbys|commits)$/.test(name) ? 'script' : undefined;
 }

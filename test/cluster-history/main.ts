@@ -1,7 +1,7 @@
 /**
- * The long run: `.ci/cluster [--minutes N] [--devices N] [--seed S] [--faults NAME,NAME] [--history FILE] [--logs
- * DIRECTORY]`; 5 minutes, 30 devices, a seed of
- * the time, and all faults if not said. Exit code 1 when the checker finds a violation or a device does not come back.
+ * The long run: `.ci/cluster [--patroni] [--minutes N] [--devices N] [--seed S] [--faults NAME,NAME] [--history FILE] [--logs DIRECTORY]`;
+ * 5 minutes, 30 devices, a seed of the time, and all faults that the database and this machine allow, if not said. Exit code 1 when the
+ * checker finds a violation or a device does not come back.
  */
 
 import { writeFileSync } from 'node:fs';
@@ -11,7 +11,7 @@ import { parseDecimal } from '@rollcall/protocol';
 import { areClientsRequired } from '../fixtures/client-programs.ts';
 import { CuttableHosts } from '../fixtures/cuttable-hosts.ts';
 import { describeVerdict, violationsOf } from './check-history.ts';
-import { FAULTS, type FaultName, isOfNetwork } from './faults.ts';
+import { FAULTS, type FaultName, needOf } from './faults.ts';
 import { runScenario } from './scenario.ts';
 
 const { values } = parseArgs({
@@ -19,28 +19,23 @@ const { values } = parseArgs({
     minutes: { type: 'string', default: '5' },
     devices: { type: 'string', default: '30' },
     seed: { type: 'string', default: String(Date.now() % 1_000_000) },
-    faults: { type: 'string', default: Object.keys(FAULTS).join() },
+    faults: { type: 'string' },
+    patroni: { type: 'boolean', default: false },
     history: { type: 'string' },
     logs: { type: 'string' },
   },
 });
 const minutes = number('minutes', values.minutes, 120);
 const seed = number('seed', values.seed, 2 ** 31);
-const names = values.faults.split(',').map((name) => {
-  if (!Object.hasOwn(FAULTS, name)) throw new Error(`expected one of ${Object.keys(FAULTS).join()}, found ${name}`);
-  return name as FaultName;
-});
+const { patroni } = values;
 const say = (line: string) => process.stdout.write(`${line}\n`);
 say(`seed ${seed}`);
-const missing = names.some(isOfNetwork) ? CuttableHosts.missing() : undefined;
-if (missing !== undefined && areClientsRequired) throw new Error(missing);
-if (missing !== undefined) say(`skipped: faults of the network; ${missing}`);
-const faultNames = names.filter((name) => missing === undefined || !isOfNetwork(name));
-if (faultNames.length === 0) throw new Error('no fault is left');
+const faultNames = chosenFaults();
 const { verdict, faults, stuck } = await runScenario({
   nodes: ['a', 'b', 'c'],
   standbys: 2,
-  ownHosts: faultNames.some(isOfNetwork),
+  patroni,
+  ownHosts: faultNames.some((name) => needOf(name) === 'hosts'),
   devices: number('devices', values.devices, 500),
   every: 100,
   seed,
@@ -56,6 +51,26 @@ for (const line of violationsOf(verdict).slice(0, 50)) say(line);
 if (stuck.length > 0) say(`not everything is acknowledged: ${stuck.join(', ')}`);
 say(`${minutes} minutes, seed ${seed}, ${faults} faults: ${describeVerdict(verdict)}, stuck devices ${stuck.length}`);
 process.exitCode = violationsOf(verdict).length + stuck.length > 0 ? 1 : 0;
+
+function chosenFaults(): readonly FaultName[] {
+  const isPossible = (name: FaultName) => {
+    const need = needOf(name);
+    return patroni ? need === undefined || need === 'patroni' : need !== 'patroni';
+  };
+  const named = values.faults?.split(',').map((name) => {
+    if (!Object.hasOwn(FAULTS, name)) throw new Error(`expected one of ${Object.keys(FAULTS).join()}, found ${name}`);
+    if (!isPossible(name as FaultName)) throw new Error(`${name} is no fault ${patroni ? 'of' : 'without'} --patroni`);
+    return name as FaultName;
+  });
+  const names = named ?? (Object.keys(FAULTS) as FaultName[]).filter(isPossible);
+  const missing = names.some((name) => needOf(name) === 'hosts') ? CuttableHosts.missing() : undefined;
+  if (missing === undefined) return names;
+  if (areClientsRequired) throw new Error(missing);
+  say(`skipped: faults of the network; ${missing}`);
+  const left = names.filter((name) => needOf(name) !== 'hosts');
+  if (left.length === 0) throw new Error('no fault is left');
+  return left;
+}
 
 function number(name: string, text: string, most: number): number {
   const found = parseDecimal(text, 1, most);

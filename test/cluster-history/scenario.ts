@@ -7,7 +7,7 @@ import { setTimeout as passed } from 'node:timers/promises';
 import type { DeviceId } from '@rollcall/protocol';
 import { seededRandom } from '../../simulator/seeded-random.ts';
 import { checkHistory, type Verdict } from './check-history.ts';
-import { sendCommands } from './commanding-service.ts';
+import { issueCommander, sendCommands } from './commanding-service.ts';
 import { FAULTS, type FaultName } from './faults.ts';
 import type { StoredState } from './history.ts';
 import { PublishingDevice, STREAM } from './publishing-device.ts';
@@ -17,6 +17,7 @@ import { ServedCluster } from './served-cluster.ts';
 export interface ScenarioOptions {
   readonly nodes: readonly string[];
   readonly standbys: number;
+  readonly patroni?: boolean | undefined;
   /** Nodes on hosts of their own, for faults of the network. */
   readonly ownHosts?: boolean | undefined;
   readonly devices: number;
@@ -56,9 +57,10 @@ export async function runScenario(options: ScenarioOptions): Promise<ScenarioRes
   const cluster = await ServedCluster.start(options);
   try {
     const devices = await enrollDevices(cluster, recorder, options);
+    const commander = await issueCommander(cluster);
     const stopped = new AbortController();
     const reading = readClaims(cluster, recorder, stopped.signal);
-    const commanding = sendCommands(cluster, devices, recorder, seededRandom(seed + 1_000), stopped.signal);
+    const commanding = sendCommands(commander, cluster, devices, recorder, seededRandom(seed + 1_000), stopped.signal);
     const running = devices.map((device) => device.run());
     const began = recorder.now();
     let faults = 0;

@@ -1,21 +1,23 @@
 /**
  * Nodes as processes over a real PostgreSQL with standbys, for a history: started together, ended and removed together. On request each
- * node is on a host of its own that can be cut off.
+ * node is on a host of its own that can be cut off, or the database is one under Patroni.
  */
 
-import { cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, cpSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { enrollOnce, memoryIdentityStore, type StoredIdentity } from '@rollcall/device-sdk';
 import { CuttableHosts } from '../fixtures/cuttable-hosts.ts';
-import { makeDatedAuthority } from '../fixtures/dated-authority.ts';
 import { freePort } from '../fixtures/postgres-programs.ts';
-import { PostgresCluster } from '../fixtures/postgres-servers.ts';
-import { PASSWORD, USER } from '../fixtures/postgres-template.ts';
+import type { PostgresCluster } from '../fixtures/postgres-servers.ts';
+import type { PatroniCluster } from '../several-nodes/patroni-cluster.ts';
+import { type ServedDatabase, startPatroni, startPostgres } from './served-database.ts';
 import { ServedNode } from './served-node.ts';
 
 export interface ServedClusterOptions {
   readonly standbys: number;
+  /** Two standbys under Patroni, with etcd, in place of `standbys`; its addresses are those of this machine alone. */
+  readonly patroni?: boolean | undefined;
   readonly nodes: readonly string[];
   /** Each node in a network namespace of its own (`CuttableHosts.missing`). */
   readonly ownHosts?: boolean | undefined;
@@ -30,26 +32,23 @@ interface Ports {
   readonly enroll: number;
 }
 
-interface Database {
-  readonly postgres: PostgresCluster;
-  /** PEM of its authority, where it is reached over a network. */
-  readonly caPem: string | undefined;
-}
-
 const SCHEMA = 'rollcall';
-const DAY_MS = 86_400_000;
 
 export class ServedCluster {
-  readonly postgres: PostgresCluster;
   readonly nodes: readonly ServedNode[];
   /** Of the nodes, by their names; undefined where they are on this one. */
   readonly hosts: CuttableHosts | undefined;
+  readonly #database: ServedDatabase;
   readonly #directory: string;
 
   static async start(options: ServedClusterOptions): Promise<ServedCluster> {
     const directory = mkdtempSync(join(tmpdir(), 'rollcall-cluster-'));
     const hosts = options.ownHosts === true ? CuttableHosts.open(options.nodes) : undefined;
-    const database = await startDatabase(options.standbys, hosts).catch((error: unknown) => {
+    // The user of PostgreSQL enters it.
+    chmodSync(directory, 0o711);
+    const starting =
+      options.patroni === true ? startPatroni(directory) : startPostgres(options.standbys, hosts, directory);
+    const database = await starting.catch((error: unknown) => {
       hosts?.close();
       throw error;
     });
@@ -70,28 +69,16 @@ export class ServedCluster {
   }
 
   private constructor(
-    { postgres, caPem }: Database,
+    database: ServedDatabase,
     hosts: CuttableHosts | undefined,
     directory: string,
-    { standbys, nodes, broken, longest }: ServedClusterOptions,
+    { nodes, broken, longest }: ServedClusterOptions,
     ports: readonly Ports[],
   ) {
-    this.postgres = postgres;
     this.hosts = hosts;
+    this.#database = database;
     this.#directory = directory;
-    const password = join(directory, 'password');
-    writeFileSync(password, PASSWORD, { mode: 0o600 });
-    const address = hosts?.addresses.database ?? '127.0.0.1';
-    const servers = postgres.nodes.map(({ port }) => `${address}:${port}`).join();
-    const ca = join(directory, 'database-ca.pem');
-    if (caPem !== undefined) writeFileSync(ca, caPem);
-    const environment = {
-      ROLLCALL_STORE_URL: `postgres://${USER}@${servers}/rollcall`,
-      ...(caPem !== undefined && { ROLLCALL_STORE_CA_FILE: ca }),
-      ROLLCALL_STORE_PASSWORD_FILE: password,
-      ROLLCALL_STORE_STANDBYS: String(Math.min(1, standbys)),
-      ...(broken && { NODE_OPTIONS: `--import ${broken}` }),
-    };
+    const environment = { ...database.environment, ...(broken && { NODE_OPTIONS: `--import ${broken}` }) };
     this.nodes = nodes.map((name, index) => {
       const { mqtt, enroll } = ports[index] as Ports;
       const data = join(directory, name);
@@ -102,6 +89,20 @@ export class ServedCluster {
       if (own !== undefined) args.push('--host', own, '--public-host', own);
       return new ServedNode({ name, data, arguments: args, environment, longest, below: host?.entrance });
     });
+  }
+
+  /** Throws under Patroni. */
+  get postgres(): PostgresCluster {
+    const { postgres } = this.#database;
+    if (postgres === undefined) throw new Error('expected a database that a script fails over, found Patroni');
+    return postgres;
+  }
+
+  /** Throws without Patroni. */
+  get patroni(): PatroniCluster {
+    const { patroni } = this.#database;
+    if (patroni === undefined) throw new Error('expected Patroni');
+    return patroni;
   }
 
   /** The first that runs. */
@@ -121,23 +122,13 @@ export class ServedCluster {
 
   /** In the schema of the nodes, as the database's superuser. Throws while the primary does not answer. */
   ask<Row extends Record<string, unknown>>(sql: string, values: readonly unknown[] = []): Promise<readonly Row[]> {
-    return this.postgres.primary.ask<Row>(sql.replaceAll('SCHEMA.', `${SCHEMA}.`), values);
+    return this.#database.ask<Row>(sql.replaceAll('SCHEMA.', `${SCHEMA}.`), values);
   }
 
   async dispose(): Promise<void> {
     await Promise.all(this.nodes.map((node) => node.end('SIGKILL')));
-    await this.postgres.dispose();
+    await this.#database.dispose();
     this.hosts?.close();
     rmSync(this.#directory, { recursive: true, force: true });
   }
-}
-
-/** Over TLS where nodes reach it over a network. */
-async function startDatabase(standbys: number, hosts: CuttableHosts | undefined): Promise<Database> {
-  if (hosts === undefined) return { postgres: await PostgresCluster.start({ standbys }), caPem: undefined };
-  const address = hosts.addresses.database;
-  const authority = await makeDatedAuthority();
-  const server = await authority.server(Date.now() - DAY_MS, Date.now() + DAY_MS, [{ type: 'ip', value: address }]);
-  const tls = { server, network: { subnet: hosts.subnets.database, address } };
-  return { postgres: await PostgresCluster.start({ standbys, tls }), caPem: authority.rootPem };
 }

@@ -5,6 +5,7 @@ import { chownSync, mkdirSync, openSync, readFileSync, writeFileSync } from 'nod
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { parseDecimal } from '@rollcall/protocol';
+import pg from 'pg';
 import { endChild, spawnChild } from '../../cli/demo/child-processes.ts';
 import { findPostgres, postgresOwner } from '../../cli/demo/postgres-programs.ts';
 import { documentedConfig, withReplaced } from '../fixtures/documented-config.ts';
@@ -31,6 +32,8 @@ export class PatroniCluster {
     readonly passwordFile: string;
     readonly standbys: 1;
   };
+  /** The last one that was asked. */
+  #asked: Host | undefined;
   readonly #bin = findPostgres(process.env.PATH);
   readonly #owner = postgresOwner();
 
@@ -83,6 +86,40 @@ export class PatroniCluster {
       return found !== undefined && found !== former;
     });
     return found as Host;
+  }
+
+  /** Resolves when a primary answers. */
+  async untilAnswered(): Promise<void> {
+    await this.#until('an answer of a primary', () =>
+      this.ask('SELECT 1').then(
+        () => true,
+        () => false,
+      ),
+    );
+  }
+
+  /** One statement in the database of the nodes, as superuser, on a connection of its own. Throws while there is no primary. */
+  async ask<Row extends pg.QueryResultRow>(sql: string, values: readonly unknown[] = []): Promise<readonly Row[]> {
+    this.#asked ??= await this.primary();
+    if (this.#asked === undefined) throw new Error('there is no primary');
+    const client = new pg.Client({
+      ...{ host: this.#asked.address, database: 'rollcall', user: 'postgres', password: SUPERUSER_PASSWORD },
+      ssl: { ca: readFileSync(this.store.caFile) },
+      connectionTimeoutMillis: 2_000,
+      query_timeout: 10_000,
+    });
+    client.on('error', () => {});
+    try {
+      await client.connect();
+      const { rows } = await client.query<{ standby: boolean }>('SELECT pg_is_in_recovery() AS standby');
+      if (rows[0]?.standby !== false) throw new Error('the primary is another host');
+      return (await client.query<Row>(sql, [...values])).rows;
+    } catch (error) {
+      this.#asked = undefined;
+      throw error;
+    } finally {
+      await client.end().catch(() => {});
+    }
   }
 
   /** As the loss of its power: etcd, Patroni and all processes of PostgreSQL. */
