@@ -48,6 +48,13 @@ export interface Fleet {
 
 const STANDBYS = 2;
 
+/** Databases that run now: an interrupted run ends them. */
+const databases = new Set<PostgresCluster>();
+
+export async function endDatabases(): Promise<void> {
+  await Promise.all([...databases].map((database) => database.dispose()));
+}
+
 /** `count` nodes with a database, or one with a store of its own: 0. */
 export async function startFleet(borrowed: BenchResources, count: number): Promise<Fleet> {
   const directory = mkdtempSync(join(borrowed.directory, 'fleet-'));
@@ -60,6 +67,7 @@ export async function startFleet(borrowed: BenchResources, count: number): Promi
           standbys: STANDBYS,
           settings: ['shared_buffers=256MB', 'max_wal_size=4GB', 'max_connections=200'],
         });
+  if (cluster !== undefined) databases.add(cluster);
   const store = cluster === undefined ? [] : await storeOf(cluster, directory);
   const children: { stop(): Promise<void> }[] = [];
   const nodes: CapacityNode[] = [];
@@ -107,6 +115,7 @@ export async function startFleet(borrowed: BenchResources, count: number): Promi
     },
     stop: async () => {
       for (const child of children) await child.stop();
+      if (cluster !== undefined) databases.delete(cluster);
       await cluster?.dispose();
     },
   };

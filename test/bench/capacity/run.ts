@@ -16,7 +16,7 @@ import { BenchResources } from '../children.ts';
 import { calibrate, measureMemory, memoryCosts } from './calibrate.ts';
 import { MEASURED_FILE, type Measurements, readMeasured } from './measured.ts';
 import type { Costs, Run } from './model.ts';
-import { type Fleet, startFleet } from './nodes.ts';
+import { endDatabases, type Fleet, startFleet } from './nodes.ts';
 import { writePage } from './page.ts';
 import { simulate } from './simulate.ts';
 import { distancesOf, GOAL, markdown, tablesOf } from './tables.ts';
@@ -41,7 +41,7 @@ const borrowed = new BenchResources();
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
   process.on(signal, () => {
     borrowed.giveBackNow();
-    process.exit(130);
+    void endDatabases().finally(() => process.exit(130));
   });
 }
 
