@@ -24,6 +24,7 @@ const MADE = [
   'registry 4: 91624c9b0a3fbb59, for code of version 2 or newer',
   'registry 5: 08432a6dacb2f7e0, for code of version 2 or newer',
   'sessions 1: ac0e7ce8f3797571, for code of version 1 or newer',
+  'sessions 2: e40c582db8984a1a, for code of version 2 or newer',
   'telemetry_journal 1: b5bf04c6a6be0fa0, for code of version 1 or newer',
   'events_journal 1: 0b1213eb985ce707, for code of version 1 or newer',
 ];

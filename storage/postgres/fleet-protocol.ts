@@ -23,7 +23,7 @@ export interface FleetProtocol {
   readonly oldest: number;
 }
 
-/** Of this release. Releases before 0.2.0 publish no number and speak 1. */
+/** Of this release. 1: of a node that publishes no number. What changed before the first release is in the versions of tables alone. */
 export const FLEET_PROTOCOL: FleetProtocol = { number: 2, oldest: 1 };
 
 /** From this number on a node knows messages that ask it something, and their responses. */

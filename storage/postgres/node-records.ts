@@ -40,7 +40,7 @@ export const NODE_TABLES: TableSet = {
     },
     {
       sql: `ALTER TABLE nodes
-        -- What its release speaks with others (fleet-protocol.ts). Releases that write no number speak 1.
+        -- What its release speaks with others (fleet-protocol.ts). Nodes that write no number speak 1.
         ADD COLUMN protocol        INTEGER NOT NULL DEFAULT 1,
         ADD COLUMN protocol_oldest INTEGER NOT NULL DEFAULT 1,
         -- JSON: the version of its code for each set of tables.
