@@ -6,10 +6,12 @@ import {
   NodeRecords,
   PostgresDatabase,
   type PostgresExamination,
+  readStoreNote,
 } from '../../storage/postgres/index.ts';
 import { isSkewed, nodeNameOf } from '../cluster/cluster.ts';
 import type { Config } from '../config/config.ts';
 import { configuredStore } from '../config/store-settings.ts';
+import { expectUsable } from '../migration/usable-store.ts';
 import { failed, ok, problemFinding, warning } from './machine-findings.ts';
 
 /** `now`: milliseconds since the epoch. Never rejects because of what it finds. */
@@ -34,7 +36,7 @@ export async function stoppedNodeFindings(config: Pick<Config, 'store' | 'node'>
     database = new PostgresDatabase({ ...configuredStore(config.store, Date.now), applicationName: 'rollcall doctor' });
     const findings = await sharedStoreFindings(database, config, Date.now);
     if (findings.some(({ outcome }) => outcome === 'failed')) return findings;
-    return [...findings, await nameFinding(database, name)];
+    return [...findings, ...(await migrationFindings(database)), await nameFinding(database, name)];
   } catch (error) {
     return [problemFinding('store', error)];
   } finally {
@@ -61,6 +63,17 @@ function storeClockFinding({ clock }: PostgresExamination): Finding {
   const found = `${Math.round(-clock.skew)} ms ahead of the database's, to within ${Math.ceil(clock.uncertainty)} ms`;
   if (!isSkewed(clock)) return ok('store clock', found);
   return warning('store clock', found, 'set the clock (timedatectl set-ntp true), here or on the database');
+}
+
+/** Only of a store whose fleet has moved away, or is being moved into it: a node refuses it. */
+async function migrationFindings(database: PostgresDatabase): Promise<readonly Finding[]> {
+  const note = await readStoreNote(database).catch(() => undefined); // no node has made the tables yet
+  try {
+    expectUsable(note);
+    return [];
+  } catch (error) {
+    return [problemFinding('migration', error)];
+  }
 }
 
 async function nameFinding(database: PostgresDatabase, name: string): Promise<Finding> {

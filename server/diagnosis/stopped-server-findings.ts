@@ -11,6 +11,7 @@ import type { Config } from '../config/config.ts';
 import { sinkSettings } from '../config/sink-settings.ts';
 import { EMBEDDED_STORE } from '../config/store-config.ts';
 import { type DataDirectory, dataDirectoryAt } from '../data-directory.ts';
+import { expectUsableDirectory } from '../migration/usable-store.ts';
 import { storeInspections } from '../store-inspection.ts';
 import {
   clockFinding,
@@ -56,10 +57,21 @@ export async function examineStoppedServer(options: StoppedServerOptions): Promi
   const isShared = config.store.url !== EMBEDDED_STORE;
   if (isShared) findings.push(...(await stoppedNodeFindings(config)));
   if (directory.outcome === 'failed') return findings;
+  if (!isShared) findings.push(...migrationFindings(data.path));
   const lock = lockFinding(data.path);
   findings.push(lock, keyFilesFinding(data), ...authorityFindings(data, now), await diskFinding(data.path));
   if (lock.outcome === 'ok' && !isShared) findings.push(...storeFindings(data, options));
   return findings;
+}
+
+/** Only of a directory whose fleet has moved away, or is being moved into it: a server refuses it. */
+function migrationFindings(path: string): readonly Finding[] {
+  try {
+    expectUsableDirectory(path);
+    return [];
+  } catch (error) {
+    return [problemFinding('migration', error)];
+  }
 }
 
 /** Takes the lock for a moment: a server that starts just then waits for it. */

@@ -95,6 +95,22 @@ describe('beside a server that was killed, the doctor', () => {
     expect(stdout).toMatch(/^lock {9}FAILED {3}.*is locked by process \d+/m);
   });
 
+  it('says that the fleet has moved away, or that a migration was interrupted, and what to do', async () => {
+    const note = join(data, 'migration.json');
+    const found = async (state: 'moved' | 'receiving') => {
+      writeFileSync(note, JSON.stringify({ state, migration: 'm1', other: 'postgres://db/rollcall', at: 0 }));
+      return (await doctor()).stdout;
+    };
+    expect(await found('moved')).toMatch(
+      /^migration {4}FAILED {3}.* moved to another one: to postgres:\/\/db\/rollcall at 1970-01-01T.*\n {22}-> .*store\.url/m,
+    );
+    expect(await found('receiving')).toMatch(
+      /^migration {4}FAILED {3}.* being moved .*\n {22}-> run "rollcall migrate" again/m,
+    );
+    rmSync(note);
+    expect((await doctor()).stdout).not.toMatch(/^migration/m);
+  });
+
   it('finds a store that cannot be opened, and leaves it as it is', async () => {
     writeFileSync(join(data, 'sessions.db'), 'not a database');
     const { code, stdout } = await doctor();

@@ -98,6 +98,9 @@ describeWithClients('a fleet that moves to a shared store and back', ['postgres'
     });
     const refused = await rollcall(['serve', '--json', '--data', data]);
     expect([refused.code, refused.stderr]).toMatchObject([3, expect.stringContaining('store_moved')]);
+    const doctor = (environment: Readonly<Record<string, string>> = {}) =>
+      rollcall(['doctor', '--data', data], { environment });
+    expect((await doctor()).stdout).toMatch(/^migration .*FAILED .*has moved to another one/m);
     const node = await store.node('a', { data, arguments: ['--config', config] });
     const client = await resume(node, press, 3);
     await publish(client, '1.epoch');
@@ -117,6 +120,8 @@ describeWithClients('a fleet that moves to a shared store and back', ['postgres'
     expect(JSON.parse(back.stdout)).toMatchObject({ state: 'moved', counts: { devices: 2, telemetry: 2 } });
     expect(existsSync(join(data, 'migration.json'))).toBe(false);
     expect(readdirSync(data).filter((name) => name.startsWith('moved-'))).toHaveLength(1);
+    const ofStore = { ROLLCALL_STORE_URL: store.url, ...store.settings };
+    expect((await doctor(ofStore)).stdout).toMatch(/^migration .*FAILED .*has moved to another one: to file:/m);
     const last = await alone(data, config);
     const again = await resume(last, press, 4);
     await publish(again, '2.epoch');
