@@ -12,6 +12,7 @@ export {
   type NodeControl,
   type NodeDrainOrder,
   type NodeServerView,
+  type NodeTokenView,
   type NodeView,
   type RemovedNode,
 } from './node-control.ts';

@@ -69,6 +69,15 @@ export interface CreatedNodeToken {
   readonly withCaKeys: boolean;
 }
 
+/** A token by which a host can join now. Times are milliseconds since the epoch. */
+export interface NodeTokenView {
+  readonly id: string;
+  readonly withCaKeys: boolean;
+  readonly createdAt: number;
+  readonly createdBy: Actor;
+  readonly expiresAt: number;
+}
+
 /** The threads of this server, or the servers that share its store. */
 export interface NodeControl {
   list(): readonly NodeView[] | Promise<readonly NodeView[]>;
@@ -93,6 +102,10 @@ export interface NodeControl {
     order: { readonly withCaKeys: boolean; readonly ttlSeconds: number },
     actor: Actor,
   ): Promise<CreatedNodeToken>;
+  /** Those that can be used now, in the order of their ids; a page after one of them. */
+  listTokens(page: { readonly after: string; readonly limit: number }): Promise<readonly NodeTokenView[]>;
+  /** Throws Problem `node_token_unknown`. */
+  revokeToken(id: string, actor: Actor): Promise<NodeTokenView>;
   /** Throws as `remove`. */
   expectRemovable(name: string, force: boolean): void | Promise<void>;
 }

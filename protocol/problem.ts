@@ -131,6 +131,7 @@ export const PROBLEMS = {
   profile_invalid: { status: 400, sentence: 'the profile is not one that can be applied' },
   policy_unknown: { status: 404, sentence: 'no policy was set for this group or service' },
   node_unknown: { status: 404, sentence: 'there is no such node' },
+  node_token_unknown: { status: 404, sentence: 'there is no such node token that can be used' },
   node_busy: { status: 409, sentence: 'the node is not serving' },
   node_heard: { status: 409, sentence: 'the node is running: stop it first, or remove it with force' },
   node_not_removable: { status: 409, sentence: 'this node cannot be removed here' },

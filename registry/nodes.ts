@@ -61,6 +61,10 @@ export interface NodeStore {
     order: { readonly withCaKeys: boolean; readonly ttlSeconds: number },
     actor: Actor,
   ): Promise<CreatedNodeToken>;
+  /** Tokens that can be used now, in the order of their ids; a page after one of them. */
+  listNodeTokens(page: { readonly after: string; readonly limit: number }): Promise<readonly NodeTokenRecord[]>;
+  /** Nobody joins with it any more. Problem `node_token_unknown` for one that cannot be used anyway. */
+  revokeNodeToken(id: string, actor: Actor): Promise<NodeTokenRecord>;
   /** The token, if it can be used now. Problem `token_rejected`, which is audited. */
   admitNodeToken(token: PresentedNodeToken): Promise<NodeTokenRecord>;
   /**
@@ -94,6 +98,23 @@ export function createNodeStore(database: RegistryDatabase, randomBytes: (size: 
       });
       return { record, secret };
     },
+    listNodeTokens: async (page) =>
+      database.read(function* (tx) {
+        const rows = yield* tx.all<TokenRow>(LIST_TOKENS, { ...page, now: tx.now });
+        return rows.map(readToken);
+      }),
+    revokeNodeToken: async (id, actor) =>
+      database.write(function* (tx) {
+        const row = yield* tx.get<TokenRow>('SELECT * FROM node_tokens WHERE id = @id', { id });
+        // This one statement decides against a host that joins at the same moment.
+        const removed = yield* tx.run(
+          'DELETE FROM node_tokens WHERE id = @id AND used_at IS NULL AND expires_at > @now',
+          { id, now: tx.now },
+        );
+        if (row === undefined || removed !== 1) throw new Problem('node_token_unknown');
+        recordDone(tx, { actor, action: 'node.token.revoked', subject: `nodetoken/${id}`, details: {} });
+        return readToken(row);
+      }),
     admitNodeToken: async (token) => {
       const found = await database.read((tx) => findToken(tx, token));
       if (typeof found !== 'string') return found;
@@ -119,6 +140,9 @@ const LIST_CERTIFICATES = `SELECT n.name AS name, c.serial AS serial, c.not_befo
     WHERE later.server_name = c.server_name AND later.revoked_at IS NULL AND later.not_after > c.not_after)
   ORDER BY n.name`;
 
+const LIST_TOKENS = `SELECT * FROM node_tokens
+  WHERE used_at IS NULL AND expires_at > @now AND id > @after ORDER BY id LIMIT @limit`;
+
 interface TokenRow {
   readonly id: string;
   readonly secret_hash: Buffer;
@@ -135,8 +159,11 @@ function* findToken(tx: Transaction, { id, secret }: PresentedNodeToken): Steps<
   if (!timingSafeEqual(row.secret_hash, hashOf(secret))) return 'wrong_secret';
   if (row.used_at !== null) return 'spent';
   if (row.expires_at <= tx.now) return 'expired';
-  const { created_at: createdAt, created_by: createdBy, expires_at: expiresAt } = row;
-  return { id, withCaKeys: row.ca_keys === 1, createdAt, createdBy, expiresAt };
+  return readToken(row);
+}
+
+function readToken({ id, ca_keys, created_at: createdAt, created_by: createdBy, expires_at: expiresAt }: TokenRow) {
+  return { id, withCaKeys: ca_keys === 1, createdAt, createdBy, expiresAt };
 }
 
 interface NodeRow {

@@ -11,6 +11,7 @@ import {
   parseEnrollUrl,
 } from '@rollcall/protocol';
 import { type Command, InvalidArgumentError } from 'commander';
+import type { ConsoleClient } from '../../console/client.ts';
 import {
   durationBetween,
   repeated,
@@ -20,10 +21,11 @@ import {
   withJsonOption,
   withServerOptions,
 } from '../command-line.ts';
+import { everyPage } from '../every-page.ts';
 import { createPrivateFile, isOutputReadableByOthers } from '../new-file.ts';
 import { tokenAdvice } from '../public-names.ts';
 import { readSecretArgument } from '../secret-argument.ts';
-import { note, printJson, printResult } from '../terminal.ts';
+import { note, printJson, printResult, printTable } from '../terminal.ts';
 
 interface TokenOptions {
   readonly ttl: number;
@@ -58,6 +60,31 @@ const token = runWithServer<TokenOptions>(async (server, { options, form }) => {
   }
   const advice = tokenAdvice(text);
   if (advice !== undefined) note(advice);
+});
+
+type NodeTokens = Awaited<ReturnType<ConsoleClient['listNodeTokens']>>;
+
+const listTokens = runWithServer(async (server, { form }) => {
+  const tokens = await everyPage<NodeTokens[number]>((end) =>
+    server.listNodeTokens(end === undefined ? {} : { after: end.id }),
+  );
+  if (form === 'json') return printJson(tokens);
+  printTable(
+    ['TOKEN', 'CA KEYS', 'EXPIRES', 'CREATED', 'BY'],
+    tokens.map(({ id, withCaKeys, expiresAt, createdAt, createdBy }) => [
+      ...[id, withCaKeys ? 'yes' : 'no', expiresAt, createdAt, createdBy],
+    ]),
+    { nothing: 'no host can join now: "rollcall node token" makes a token' },
+  );
+});
+
+const revokeToken = runWithServer(async (server, { args, form }) => {
+  const id = args[0] as string;
+  // A whole token on the command line is in the list of processes: it is not sent, and not repeated.
+  if (id.length > 16) throw new Problem('usage', { reason: 'expected the id of a node token, not the token itself' });
+  const revoked = await server.revokeNodeToken({ id });
+  if (form === 'json') return printJson(revoked);
+  printResult(`node token ${revoked.id} is revoked: no host joins with it`);
 });
 
 interface JoinOptions {
@@ -121,13 +148,23 @@ function publicHost(text: string, list?: readonly string[]): readonly string[] {
 }
 
 export function addNodeJoin(node: Command): void {
-  withServerOptions(
-    node.command('token').description('make a one-time token by which another host joins the fleet as a node'),
-  )
+  const tokens = node
+    .command('token')
+    .description('make a one-time token by which another host joins the fleet as a node; list, revoke');
+  withServerOptions(tokens)
     .option('--ttl <duration>', 'how long it can be used', durationBetween('1m', '1d'), TTL_MS)
     .option('--with-ca-keys', 'its node may have the role enroll, and gets the keys of the issuing CA')
     .option('--out <file>', 'write the token into a new file that only this user can read')
     .action(token);
+  withServerOptions(
+    tokens.command('list').description('list tokens by which a host can join now, without their secrets'),
+  ).action(listTokens);
+  withServerOptions(
+    tokens
+      .command('revoke')
+      .argument('<id>')
+      .description('revoke a node token: no host joins with it; a node that has joined stays'),
+  ).action(revokeToken);
   withJsonOption(
     node
       .command('join')

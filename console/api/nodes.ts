@@ -3,7 +3,7 @@
 import { z } from 'zod';
 import { NODE_STATES } from '../node-control.ts';
 import type { Endpoint } from './endpoint.ts';
-import { nodeName, time } from './schemas.ts';
+import { nodeName, pageLimit, time, tokenId } from './schemas.ts';
 
 const nodeView = z.object({
   name: z
@@ -51,6 +51,14 @@ const drainRequest = z.strictObject({
     ),
 });
 
+const nodeTokenView = z.object({
+  id: z.string(),
+  withCaKeys: z.boolean(),
+  createdAt: time,
+  createdBy: z.string(),
+  expiresAt: time,
+});
+
 const nodeParams = z.strictObject({ name: nodeName });
 
 export const nodeEndpoints = {
@@ -91,6 +99,22 @@ export const nodeEndpoints = {
         .array(z.string())
         .describe('what a superuser of the database has to run so that its role there ends; empty: nothing'),
     }),
+  },
+  listNodeTokens: {
+    method: 'GET',
+    path: '/v1/node-tokens',
+    access: 'admin',
+    summary: 'list tokens by which a host can join the fleet now, in the order of their ids, without their secrets',
+    query: z.strictObject({ after: tokenId.optional().describe('the page after this id'), limit: pageLimit }),
+    answer: z.array(nodeTokenView),
+  },
+  revokeNodeToken: {
+    method: 'POST',
+    path: '/v1/node-tokens/:id/revoke',
+    access: 'admin',
+    summary: 'refuse a node token from now on; a node that has joined with it stays',
+    params: z.strictObject({ id: tokenId }),
+    answer: nodeTokenView,
   },
   createNodeToken: {
     method: 'POST',

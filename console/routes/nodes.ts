@@ -6,7 +6,8 @@ import type { Answer } from '../api/endpoint.ts';
 import { nodeEndpoints as endpoints } from '../api/nodes.ts';
 import { addEndpoint } from '../application.ts';
 import { isoTime, isoTimeIfAny } from '../iso-time.ts';
-import type { NodeView } from '../node-control.ts';
+import type { NodeTokenView, NodeView } from '../node-control.ts';
+import { pageOf } from '../paging.ts';
 import type { RoutesOptions } from './routes.ts';
 
 export function addNodeRoutes(app: FastifyInstance, { registry, controls }: RoutesOptions): void {
@@ -57,10 +58,21 @@ export function addNodeRoutes(app: FastifyInstance, { registry, controls }: Rout
     const { databaseSql, ...node } = removed;
     return { ...viewNode(node), databaseSql: [...databaseSql] };
   });
+  addEndpoint(app, endpoints.listNodeTokens, async ({ query: { after = '', limit }, reply }) => {
+    const tokens = await nodes.listTokens({ after, limit });
+    return pageOf(reply, tokens, { limit, view: viewToken, cursor: ({ id }) => ({ after: id }) });
+  });
+  addEndpoint(app, endpoints.revokeNodeToken, async ({ params: { id }, actor }) =>
+    viewToken(await nodes.revokeToken(id, actor)),
+  );
   addEndpoint(app, endpoints.createNodeToken, async ({ body, actor }) => {
     const { id, secret, expiresAt, withCaKeys } = await controls.nodes.createToken(body, actor);
     return { id, withCaKeys, expiresAt: isoTime(expiresAt), text: controls.formatToken({ record: { id }, secret }) };
   });
+}
+
+function viewToken({ createdAt, expiresAt, ...token }: NodeTokenView): Answer<typeof endpoints.revokeNodeToken> {
+  return { ...token, createdAt: isoTime(createdAt), expiresAt: isoTime(expiresAt) };
 }
 
 function viewNode({ since, eventLoopBusy, server, ...rest }: NodeView): Answer<typeof endpoints.drainNode> {

@@ -10,7 +10,7 @@ import type { NodeJoins } from './node-joins.ts';
 
 export interface FleetNodesOptions {
   readonly cluster: Pick<Cluster, 'node' | 'nodes' | 'order' | 'remove'>;
-  readonly joins: Pick<NodeJoins, 'createToken' | 'remove'>;
+  readonly joins: Pick<NodeJoins, 'createToken' | 'listTokens' | 'revokeToken' | 'remove'>;
   /** Other hosts can join by this node. */
   readonly isEnrolling: boolean;
   readonly drainDefaults: Omit<NodeDrainOrder, 'restart'>;
@@ -102,6 +102,8 @@ export function createFleetNodes({
       if (isEnrolling) return joins.createToken(order, actor);
       throw new Problem('unavailable', { detail: 'hosts join by a node with the role enroll: ask the console of one' });
     },
+    listTokens: (page) => joins.listTokens(page),
+    revokeToken: (id, actor) => joins.revokeToken(id, actor),
     counters: () => ({}),
     busySeconds: () => ({}),
     setLogLevel: () => {},

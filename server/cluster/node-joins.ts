@@ -2,7 +2,7 @@
 
 import { readFileSync } from 'node:fs';
 import { type NodeJoinAnswer, Problem } from '@rollcall/protocol';
-import type { CreatedNodeToken } from '../../console/index.ts';
+import type { CreatedNodeToken, NodeTokenView } from '../../console/index.ts';
 import { type Authority, encryptKeys, type JoinOrder } from '../../enroll/index.ts';
 import type { Actor } from '../../registry/index.ts';
 import type { SharedRegistry } from '../../registry/open.ts';
@@ -13,7 +13,10 @@ import type { Cluster } from './cluster.ts';
 
 export interface NodeJoinsOptions extends Pick<ServerContext, 'config' | 'log'> {
   readonly cluster: Pick<Cluster, 'node' | 'nodes' | 'databaseRoles' | 'admit'>;
-  readonly registry: Pick<SharedRegistry, 'createNodeToken' | 'admitNodeToken' | 'commitNode' | 'removeNode'>;
+  readonly registry: Pick<
+    SharedRegistry,
+    'createNodeToken' | 'listNodeTokens' | 'revokeNodeToken' | 'admitNodeToken' | 'commitNode' | 'removeNode'
+  >;
 }
 
 const USER = /^(postgres(?:ql)?:\/\/)(?:[^@/]*@)?(.*)$/;
@@ -34,6 +37,15 @@ export class NodeJoins {
     await cluster.databaseRoles.expectRights();
     const { record, secret } = await registry.createNodeToken(order, actor);
     return { id: record.id, expiresAt: record.expiresAt, withCaKeys: record.withCaKeys, secret };
+  }
+
+  listTokens(page: { readonly after: string; readonly limit: number }): Promise<readonly NodeTokenView[]> {
+    return this.#options.registry.listNodeTokens(page);
+  }
+
+  /** Throws Problem `node_token_unknown`. */
+  revokeToken(id: string, actor: Actor): Promise<NodeTokenView> {
+    return this.#options.registry.revokeNodeToken(id, actor);
   }
 
   /** Throws Problem `token_rejected`, `request_invalid`, `node_exists`, `database_roles_refused`, `csr_...`. */

@@ -262,6 +262,14 @@ export class NodeThreads implements NodeControl {
     return this.expectRemovable(name);
   }
 
+  async listTokens(): Promise<readonly never[]> {
+    return [];
+  }
+
+  async revokeToken(): Promise<never> {
+    throw new Problem('node_token_unknown');
+  }
+
   async createToken(): Promise<never> {
     throw new Problem('unavailable', { detail: NO_SHARED_STORE });
   }

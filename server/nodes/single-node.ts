@@ -53,6 +53,8 @@ export function createSingleNode({ broker, drainDefaults, now }: SingleNodeOptio
     expectRemovable,
     remove: async (name) => expectRemovable(name),
     createToken: () => Promise.reject(new Problem('unavailable', { detail: NO_SHARED_STORE })),
+    listTokens: async () => [],
+    revokeToken: () => Promise.reject(new Problem('node_token_unknown')),
     counters: () => ({}),
     busySeconds: () => ({}),
     setLogLevel: () => {},

@@ -117,6 +117,7 @@ const LISTS: Readonly<Record<string, readonly string[] | undefined>> = {
   'telemetry series': ['--device', 'dev-1', '--stream', 'heat', '--since', '1h', '--bucket', '1m'],
   'events list': ['--device', 'nobody'],
   'node list': undefined, // has one node at least
+  'node token list': [],
   'sink list': [],
   'audit list': ['--subject', 'device/nobody'],
 };

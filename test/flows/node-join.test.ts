@@ -68,6 +68,19 @@ describeWithClients('a host that joins', ['postgres'], () => {
       expect(readFileSync(join(data, 'rollcall.yaml'), 'utf8')).toMatch(/url: postgres:\/\/rollcall_b_[0-9a-f]{8}@/);
       // It is listed, and can be removed, before it was ever started.
       expect((await onA('node', 'list')).stdout).toMatch(/^b .* gone /m);
+      // A token that an admin revokes is listed no more, and joins no host.
+      const other = await tokenFile();
+      const listed = async () => JSON.parse((await onA('node', 'token', 'list', '--json')).stdout) as { id: string }[];
+      const [open] = await listed();
+      expect(await listed()).toEqual([
+        expect.objectContaining({ withCaKeys: false, createdBy: expect.stringMatching(/^operator/) }),
+      ]);
+      expect(await onA('node', 'token', 'revoke', open?.id as string)).toMatchObject({ code: 0 });
+      expect(await listed()).toEqual([]);
+      const refused = await joinAs('c', 'mqtt', other, join(temporaryDirectory(), 'c'));
+      expect(refused).toMatchObject({ code: 3, stderr: expect.stringMatching(/token/) });
+      const twice = await onA('node', 'token', 'revoke', open?.id as string);
+      expect([twice.code, twice.stderr]).toEqual([3, expect.stringMatching(/no such node token/)]);
       // The token counts once.
       const again = join(temporaryDirectory(), 'c');
       expect(await joinAs('c', 'mqtt', file, again)).toMatchObject({ code: 3, stderr: expect.stringMatching(/token/) });
@@ -84,7 +97,13 @@ describeWithClients('a host that joins', ['postgres'], () => {
       expect(await rolesInDatabase()).toBe(0);
       const actions = (await a.operator.listAudit()).map(({ action }) => action);
       expect(actions).toEqual(
-        expect.arrayContaining(['node.token.created', 'node.joined', 'node.certificate.revoked', 'node.removed']),
+        expect.arrayContaining([
+          'node.token.created',
+          'node.token.revoked',
+          'node.joined',
+          'node.certificate.revoked',
+          'node.removed',
+        ]),
       );
     },
     STARTS_MS,
