@@ -3,6 +3,7 @@
 import type { ConsoleClient } from '../console/client.ts';
 import type { Finding } from '../console/index.ts';
 import { findingText } from './doctor-findings.ts';
+import { onNode } from './node-text.ts';
 
 export type Diagnosis = Awaited<ReturnType<ConsoleClient['diagnoseDevice']>>;
 type Refusal = Diagnosis['refusals'][number];
@@ -66,7 +67,7 @@ function certificateFindings({ certificate, device, serverTime }: Diagnosis): re
 function sessionFinding(diagnosis: Diagnosis): Finding {
   const { session, online, broker, connectedAt, lastSeenAt, lastAddress, lastDisconnect, status } = diagnosis;
   if (session !== undefined) {
-    const found = `connected since ${session.connectedAt} from ${session.address}, with serial ${session.serial}`;
+    const found = `connected since ${session.connectedAt} ${onNode(session.node)}from ${session.address}, with serial ${session.serial}`;
     return { check: 'session', outcome: 'ok', found };
   }
   if (online) {

@@ -4,6 +4,7 @@ import type { Command } from 'commander';
 import type { ConsoleClient } from '../../console/client.ts';
 import { runWithServer } from '../command-line.ts';
 import { confirmedText, unconfirmedTexts } from '../confirmation-text.ts';
+import { onNode } from '../node-text.ts';
 import { printJson, printResult, table } from '../terminal.ts';
 import { disconnectSentence } from './disconnect-sentences.ts';
 
@@ -81,9 +82,9 @@ function appliedLines({ lastChange }: Device): readonly string[] {
 }
 
 function sessionText({ session, unanswered, online, broker, lastAddress, connectedAt }: Device): string {
-  if (session !== undefined) return `on ${session.node}, from ${session.address} since ${session.connectedAt}`;
+  if (session !== undefined) return `${onNode(session.node)}from ${session.address} since ${session.connectedAt}`;
   const silent = unanswered.length === 0 ? '' : `; no answer from ${unanswered.join(', ')}`;
-  return (online ? `on ${broker}, from ${lastAddress} since ${connectedAt}` : 'not connected') + silent;
+  return (online ? `${onNode(broker)}from ${lastAddress} since ${connectedAt}` : 'not connected') + silent;
 }
 
 function seen({ online, connectedAt, lastSeenAt, lastAddress }: Device): string {

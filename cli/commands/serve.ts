@@ -212,7 +212,11 @@ export function serveCommand(): Command {
       integerBetween(0, 65_535),
     )
     .option('--mqtt-port <n>', 'port of the MQTT broker, 0 for any free one (default: 8883)', integerBetween(0, 65_535))
-    .option('--workers <n>', 'threads that serve MQTT, 1 to 64, or auto: one per core, at most 8 (default: 1)', workers)
+    .option(
+      '--workers <n>',
+      'threads that serve MQTT, 1 to 64 (default: auto, one per core, at most 8; 1 on one or two cores)',
+      workers,
+    )
     .option('--console-port <n>', 'port of the console, 0 for any free one (default: 8444)', integerBetween(0, 65_535))
     .addOption(
       new Option('--runtime <name>', 'runtime of the server (default: node); bun is an optional dependency').choices([

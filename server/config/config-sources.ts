@@ -4,7 +4,9 @@ import { readFileSync } from 'node:fs';
 import { Problem } from '@rollcall/protocol';
 import { type Document, isMap, isNode, isScalar, isSeq, LineCounter, parse, parseDocument } from 'yaml';
 import { z } from 'zod';
-import { type Config, configSchema } from './config.ts';
+import { type Config, configSchema, type WrittenConfig } from './config.ts';
+import { EMBEDDED_STORE } from './store-config.ts';
+import { workersOf } from './workers.ts';
 
 const FILE_MAX_BYTES = 1_048_576;
 
@@ -41,12 +43,23 @@ export function loadConfig(sources: ConfigSources): Config {
   }
 
   const checked = configSchema.safeParse(settings);
-  if (checked.success) return checked.data;
+  if (checked.success) return resolved(checked.data);
   const errors = checked.error.issues.flatMap((issue) => describeIssue(issue, origins));
   throw new Problem('config_invalid', {
     reason: errors.join('; '),
     hint: 'rollcall.example.yaml lists every option with its default',
   });
+}
+
+function resolved(config: WrittenConfig): Config {
+  const { mqtt, store, telemetry } = config;
+  const { workers, limits } = mqtt;
+  const isShared = store.url !== EMBEDDED_STORE;
+  const { queuedBytes } = telemetry;
+  return {
+    ...config,
+    mqtt: { ...mqtt, workers: workersOf({ workers, isShared, queuedBytes, packet: limits.packet }) },
+  };
 }
 
 /** Paths of all single settings: `mqtt.limits.packet`, ... */

@@ -150,7 +150,7 @@ export const configSchema = z.strictObject({
   mqtt: section({
     host: listener.prefault('127.0.0.1'),
     port: port.prefault(8883),
-    workers: workersSchema.prefault(1),
+    workers: workersSchema.prefault('auto'),
     proxyProtocol: section({ from: networks }),
     webSocket: section({
       listen: z.boolean().prefault(false),
@@ -256,4 +256,10 @@ export const configSchema = z.strictObject({
   }),
 });
 
-export type Config = z.infer<typeof configSchema>;
+/** As it is written. */
+export type WrittenConfig = z.infer<typeof configSchema>;
+
+/** With a number for each option that is one of this machine. */
+export type Config = Omit<WrittenConfig, 'mqtt'> & {
+  readonly mqtt: Omit<WrittenConfig['mqtt'], 'workers'> & { readonly workers: number };
+};

@@ -1,14 +1,33 @@
 import { expect, it } from 'vitest';
 import { loadConfig } from './config-sources.ts';
-import { automaticWorkers, canShareListener, expectQueueForWorkers } from './workers.ts';
+import { canShareListener, expectQueueForWorkers, type WorkersOptions, workersOf } from './workers.ts';
 
-const workersOf = (workers: unknown) =>
+const configured = (workers: unknown) =>
   loadConfig({ file: undefined, environment: {}, flags: [[['mqtt', 'workers'], workers]] }).mqtt.workers;
 
-it('workers are one without the option, as many as it says, and those of the machine with auto', () => {
-  expect([workersOf(undefined), workersOf(3)]).toEqual([1, 3]);
-  expect(workersOf('auto')).toBe(automaticWorkers());
-  expect(automaticWorkers()).toBeLessThanOrEqual(8);
+const OPTIONS = { workers: 'auto', isShared: false, queuedBytes: 64 * 1_048_576, packet: 262_144 } as const;
+const onCores = (cores: number, options: Partial<WorkersOptions> = {}, canShare = true) =>
+  workersOf({ ...OPTIONS, ...options }, { cores, canShare });
+
+it('workers are as many as the option says', () => {
+  expect(configured(3)).toBe(3);
+});
+
+it('workers are by default one for each core, at most eight, and one on a machine with one or two cores', () => {
+  expect([1, 2, 3, 4, 8, 64].map((cores) => onCores(cores))).toEqual([1, 1, 3, 4, 8, 8]);
+  expect(configured(undefined)).toBe(configured('auto'));
+});
+
+it('workers are by default one where several nodes share the store, and where threads cannot share a port', () => {
+  expect([onCores(8, { isShared: true }), onCores(8, {}, false)]).toEqual([1, 1]);
+  const flags = [[['store', 'url'], 'postgres://rollcall@db/rollcall']] as const;
+  expect(loadConfig({ file: undefined, environment: {}, flags }).mqtt.workers).toBe(1);
+});
+
+it('workers are by default no more than the queue of telemetry has room for', () => {
+  const queuedBytes = 8 * 262_144;
+  expect([onCores(8, { queuedBytes }), onCores(8, { queuedBytes: 262_144 })]).toEqual([3, 1]);
+  expectQueueForWorkers(onCores(8, { queuedBytes }), queuedBytes, 262_144);
 });
 
 it('workers are read from the environment', () => {

@@ -8,6 +8,8 @@ import { runtime } from '../runtime.ts';
 /** More threads than this share one keeper, which they then wait for. */
 const AUTOMATIC_MAX = 8;
 const WORKERS_MAX = 64;
+/** With fewer the main thread and as many nodes as there are cores take more CPU for the same work, and do no more of it. */
+const CORES_MIN = 3;
 
 /** Packets of the largest size that a node can queue before it stops to read. */
 const QUEUED_PACKETS = 2;
@@ -17,15 +19,33 @@ export function canShareListener(platform: string = process.platform, name: stri
   return platform === 'linux' && name === 'node';
 }
 
-/** Of this machine. */
-export function automaticWorkers(): number {
-  return canShareListener() ? Math.min(AUTOMATIC_MAX, availableParallelism()) : 1;
+/** `auto` is a number only when the other options are known: `workersOf`. */
+export const workersSchema = z.union([z.literal('auto'), z.int().min(1).max(WORKERS_MAX)], {
+  error: `expected auto, or 1 to ${WORKERS_MAX}`,
+});
+
+export interface WorkersOptions {
+  readonly workers: number | 'auto';
+  /** Several nodes share the store: each serves MQTT with one thread. */
+  readonly isShared: boolean;
+  /** Bytes: of telemetry that waits in all threads, and of the largest packet. */
+  readonly queuedBytes: number;
+  readonly packet: number;
 }
 
-/** `auto` is read as the number for this machine. */
-export const workersSchema = z
-  .union([z.literal('auto'), z.int().min(1).max(WORKERS_MAX)], { error: `expected auto, or 1 to ${WORKERS_MAX}` })
-  .transform((workers) => (workers === 'auto' ? automaticWorkers() : workers));
+/**
+ * `auto` is one per core, and not so many that the queue of telemetry has no room for their packets. With one or two cores the main thread serves MQTT
+ * by itself: what it does for nodes would take a core of theirs.
+ */
+export function workersOf(
+  { workers, isShared, queuedBytes, packet }: WorkersOptions,
+  { cores = availableParallelism(), canShare = canShareListener() } = {},
+): number {
+  if (workers !== 'auto') return workers;
+  if (isShared || !canShare || cores < CORES_MIN) return 1;
+  const queued = Math.floor(queuedBytes / (QUEUED_PACKETS * packet)) - 1;
+  return Math.max(1, Math.min(AUTOMATIC_MAX, cores, queued));
+}
 
 /**
  * Nodes and the main thread divide `telemetry.queuedBytes`. Throws Problem `config_invalid` when a part has too little room for packets of

@@ -2,13 +2,18 @@
 
 import { availableParallelism } from 'node:os';
 import type { Finding, NodeView } from '../../console/index.ts';
+import { canShareListener } from '../config/workers.ts';
 import { ok, warning } from './machine-findings.ts';
 
 /** A thread that is busier than this part of its time answers late. */
 const BUSY = 0.8;
 
 /** `cores`: of this machine. */
-export function nodeFinding(nodes: readonly NodeView[], cores = availableParallelism()): Finding {
+export function nodeFinding(
+  nodes: readonly NodeView[],
+  cores = availableParallelism(),
+  canShare = canShareListener(),
+): Finding {
   if (nodes.some(({ server }) => server !== undefined)) return fleetFinding(nodes);
   const isSingle = nodes.every(({ kind }) => kind === 'process');
   const busiest = nodes.reduce<NodeView | undefined>(
@@ -30,8 +35,8 @@ export function nodeFinding(nodes: readonly NodeView[], cores = availableParalle
     const names = crashed.map(({ name, crashes }) => `${name} ${crashes} times`).join(', ');
     return warning('workers', `${found}; ended by an error: ${names}`, 'report the error, which is in the log');
   }
-  if ((busiest?.eventLoopBusy ?? 0) > BUSY && cores > nodes.length) {
-    return warning('workers', found, `this machine has ${cores} cores: --workers auto (docs/workers.md)`);
+  if ((busiest?.eventLoopBusy ?? 0) > BUSY && cores > nodes.length && canShare) {
+    return warning('workers', found, `this machine has ${cores} cores: --workers ${cores} (docs/workers.md)`);
   }
   return ok('workers', found);
 }

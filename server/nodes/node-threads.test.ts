@@ -247,7 +247,9 @@ it('a node that hangs is ended, and started again while the others serve', async
 
 it('an operator who drains a node that hangs waits no longer than until it is ended', async () => {
   const { nodes } = await start({ hangsAfter: 500 });
-  (await connectTo(nodes, 'w1')).send('hang');
+  const victim = await connectTo(nodes, 'w1');
+  victim.send('hang');
+  expect(await victim.next()).toBe('hangs');
   const drained = await nodes.drain('w1', { within: 60_000, sessionsPerSecond: 0, restart: true });
   expect(drained).toMatchObject({ name: 'w1', state: 'serving', crashes: 1 });
 });
