@@ -82,10 +82,16 @@ describeWithClients('a database that was restored from a backup', ['postgres'], 
       const a = await store.node('a');
       await a.enroll('pump-1');
       const [standby] = cluster.standbys;
-      standby?.freeze();
+      await standby?.stop();
       await a.operator.revokeDevices({ ids: ['pump-1'], reason: 'keyCompromise' });
+      // What no heartbeat has followed is not compared.
+      const renewals = () => store.ask((schema) => `SELECT renewals FROM ${schema}.leases WHERE name = 'node/a'`);
+      for (let heartbeats = 0; heartbeats < 2; heartbeats += 1) {
+        const before = await renewals();
+        await expect.poll(renewals, { timeout: 10_000 }).not.toEqual(before);
+      }
       await cluster.primary.kill();
-      standby?.thaw();
+      await standby?.start();
       await standby?.promote();
       const lacks = /the database lacks what it had confirmed/;
       expect(await a.server.ended).toMatchObject({ code: 1, stderr: expect.stringMatching(lacks) });
