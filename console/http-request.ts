@@ -5,7 +5,7 @@
  */
 
 import type { ClientRequest, IncomingMessage } from 'node:http';
-import { localhostLookup, Problem, urlHost } from '@rollcall/protocol';
+import { addressOptions, Problem, urlHost } from '@rollcall/protocol';
 
 // An import statement reads every name that `node:http` exports, and one of them loads the undici that is part of Node: 40 ms of CPU.
 const { request: httpRequest } = process.getBuiltinModule('node:http');
@@ -70,7 +70,7 @@ export function sendRequest(address: ConsoleAddress, order: ConsoleRequest): Pro
         ...(operatorKey !== undefined && { authorization: `Bearer ${operatorKey}` }),
       };
       const tls = { ca, ...certificate };
-      request = httpsRequest({ ...options, host, port, ...localhostLookup(host), ...tls, headers }, resolve);
+      request = httpsRequest({ ...options, host, port, ...addressOptions(host), ...tls, headers }, resolve);
     }
     if (order.hasTimeout) {
       request.setTimeout(ANSWER_TIMEOUT_MS, () => {

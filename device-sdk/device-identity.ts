@@ -1,4 +1,4 @@
-import { type DeviceId, localhostLookup, parseDecimal, urlHost } from '@rollcall/protocol';
+import { addressOptions, type DeviceId, parseDecimal, urlHost } from '@rollcall/protocol';
 import { CredentialRenewer } from './credential-renewer.ts';
 import { asDeviceError, type DeviceError } from './device-error.ts';
 import { type DeviceLog, SILENT_LOG } from './device-state.ts';
@@ -104,7 +104,7 @@ export class DeviceIdentity {
       ...(this.#options.keys ?? pemKeys).tls(keyPem),
       ca: rootPem,
       rejectUnauthorized: true,
-      ...localhostLookup(host),
+      ...addressOptions(host),
       ...(more as More),
     };
   }

@@ -16,7 +16,7 @@ import {
   type SecureContext,
   type TLSSocket,
 } from 'node:tls';
-import { localhostLookup, parseDecimal, urlHost } from '@rollcall/protocol';
+import { addressOptions, parseDecimal, urlHost } from '@rollcall/protocol';
 import { parseCertificates } from './certificate-chain.ts';
 import { findPath } from './certification-path.ts';
 import { DeviceError } from './device-error.ts';
@@ -89,7 +89,7 @@ export function openTls({ url, defaultPort, trust, credential, protocols }: TlsC
   const options: ConnectionOptions = {
     host,
     port: parseDecimal(port, 0, 65_535) ?? defaultPort,
-    ...localhostLookup(host),
+    ...addressOptions(host),
     minVersion: 'TLSv1.2',
     rejectUnauthorized: trust !== 'unverified' && trust.dates === 'system',
   };

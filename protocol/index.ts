@@ -43,7 +43,7 @@ export {
   type LifecycleValue,
   UNKNOWN_NAME,
 } from './lifecycle.ts';
-export { isLocalhost, isLoopbackHost, LOOPBACK_ADDRESSES, listenAddress, localhostLookup } from './localhost.ts';
+export { addressOptions, isLocalhost, isLoopbackHost, LOOPBACK_ADDRESSES, listenAddress } from './localhost.ts';
 export { isMediaType } from './media-type.ts';
 export type { MessageProperties, UserProperty } from './message-properties.ts';
 export {

@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import { type AddressInfo, connect, createServer } from 'node:net';
 import { expect, it, onTestFinished } from 'vitest';
-import { isLocalhost, listenAddress, localhostLookup } from './localhost.ts';
+import { addressOptions, isLocalhost, listenAddress } from './localhost.ts';
 
 it('knows localhost and the names below it, in any case, and no other', () => {
   expect(['localhost', 'LocalHost', 'localhost.', 'fleet.localhost'].every(isLocalhost)).toBe(true);
@@ -9,9 +9,15 @@ it('knows localhost and the names below it, in any case, and no other', () => {
 });
 
 it('leaves every other name to the resolver', () => {
-  expect(localhostLookup('fleet.example')).toEqual({});
+  expect(addressOptions('fleet.example').lookup).toBeUndefined();
   expect(listenAddress('fleet.example')).toBe('fleet.example');
   expect(listenAddress('localhost')).toBe('127.0.0.1');
+});
+
+it('waits for one address of several longer than a link by satellite takes', () => {
+  for (const host of ['fleet.example', 'localhost']) {
+    expect(addressOptions(host).autoSelectFamilyAttemptTimeout).toBeGreaterThan(2_000);
+  }
 });
 
 it.each([
@@ -19,7 +25,7 @@ it.each([
   [4, '127.0.0.1'],
   [6, '::1'],
 ])('answers a lookup of family %s with an address of that family', async (family, expected) => {
-  const { lookup } = localhostLookup('localhost');
+  const { lookup } = addressOptions('localhost');
   const found = await new Promise((resolve) => lookup?.('localhost', { family }, (_, address) => resolve(address)));
   expect(found).toBe(expected);
 });
@@ -32,7 +38,7 @@ it('connects to a name that no resolver knows, on whichever loopback address the
     server.listen(0, address);
     const [event] = (await Promise.race([once(server, 'listening'), once(server, 'error')])) as [Error?];
     if (event !== undefined) continue; // a machine without IPv6
-    const socket = connect({ host, port: (server.address() as AddressInfo).port, ...localhostLookup(host) });
+    const socket = connect({ host, port: (server.address() as AddressInfo).port, ...addressOptions(host) });
     await once(socket, 'connect');
     socket.destroy();
   }

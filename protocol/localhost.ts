@@ -1,6 +1,6 @@
 /**
- * Resolves `localhost` to the loopback addresses (RFC 6761, section 6.3), also on a machine where neither /etc/hosts nor a
- * DNS server does.
+ * Addresses of the server that a client connects to. `localhost` is resolved to the loopback addresses (RFC 6761, section 6.3), also on a
+ * machine where neither /etc/hosts nor a DNS server does.
  */
 
 interface LoopbackAddress {
@@ -13,6 +13,9 @@ export const LOOPBACK_ADDRESSES: readonly LoopbackAddress[] = [
   { address: '127.0.0.1', family: 4 },
   { address: '::1', family: 6 },
 ];
+
+/** Milliseconds. After Node's 250, a host with two addresses cannot be reached over a link with a longer round trip, such as by satellite. */
+const ADDRESS_TIMEOUT_MS = 5_000;
 
 interface LookupOptions {
   readonly all?: boolean | undefined;
@@ -30,9 +33,17 @@ export function isLoopbackHost(host: string): boolean {
   return isLocalhost(host) || host === '::1' || /^127\.\d{1,3}\.\d{1,3}\.\d{1,3}$/.test(host);
 }
 
-/** Options for every connection of net, tls, http and https; empty for all other names. */
-export function localhostLookup(host: string): { readonly lookup?: typeof lookupLoopback } {
-  return isLocalhost(host) ? { lookup: lookupLoopback } : {};
+export interface AddressOptions {
+  readonly lookup?: typeof lookupLoopback;
+  readonly autoSelectFamilyAttemptTimeout: number;
+}
+
+/**
+ * Options for every connection of net, tls, http and https: the addresses of localhost, and how long one address of several is waited for
+ * before the next one is tried in its place.
+ */
+export function addressOptions(host: string): AddressOptions {
+  return { autoSelectFamilyAttemptTimeout: ADDRESS_TIMEOUT_MS, ...(isLocalhost(host) && { lookup: lookupLoopback }) };
 }
 
 /** The address on which a server listens for the configured `host`. */

@@ -8,9 +8,9 @@ import { lookup } from 'node:dns/promises';
 import { existsSync, readFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import {
+  addressOptions,
   type BootstrapToken,
   isLocalhost,
-  localhostLookup,
   parseBootstrapToken,
   parseDecimal,
   parseServerTime,
@@ -251,7 +251,7 @@ async function networkFinding(addresses: readonly Address[]): Promise<Finding> {
 
 function reach({ host, port }: Address): Promise<string | undefined> {
   return new Promise((resolve) => {
-    const socket = connect({ host, port, timeout: NETWORK_MS, ...localhostLookup(host) });
+    const socket = connect({ host, port, timeout: NETWORK_MS, ...addressOptions(host) });
     const end = (result: string | undefined) => {
       socket.destroy();
       resolve(result);

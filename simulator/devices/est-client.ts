@@ -7,9 +7,9 @@ import { createPrivateKey, generateKeyPairSync, type KeyObject, X509Certificate 
 import { Agent, request } from 'node:https';
 import { findPath, readCertsOnly, writeCsr } from '@rollcall/device-sdk/building-blocks';
 import {
+  addressOptions,
   EST_MEDIA_TYPES,
   EST_PATHS,
-  localhostLookup,
   MQTT_URL_HEADER,
   parseBootstrapToken,
   parseDecimal,
@@ -177,7 +177,7 @@ function exchange(url: string, { body, ...order }: Exchange): Promise<EstExchang
       {
         host,
         port: parseDecimal(port, 0, 65_535) ?? 443,
-        ...localhostLookup(host),
+        ...addressOptions(host),
         ...order,
         headers: { ...order.headers, ...(body !== undefined && { 'content-length': String(body.length) }) },
       },

@@ -7,7 +7,7 @@
 import { isIP, type SocketConstructorOpts } from 'node:net';
 import { type ConnectionOptions, connect, createSecureContext, type SecureContext, type TLSSocket } from 'node:tls';
 import { leafOf } from '@rollcall/device-sdk/building-blocks';
-import { localhostLookup } from '@rollcall/protocol';
+import { addressOptions } from '@rollcall/protocol';
 
 export interface TlsIdentity {
   readonly keyPem: string;
@@ -78,7 +78,7 @@ export class TlsConnector {
     const options: ConnectionOptions & Pick<SocketConstructorOpts, 'onread'> & { readonly localAddress?: string } = {
       host: target.host,
       port: target.port,
-      ...localhostLookup(target.host),
+      ...addressOptions(target.host),
       secureContext: identity === undefined ? this.#anonymous : this.#contextOf(identity),
       checkServerIdentity: () => undefined, // the chain is checked; parsing the name of one server 10,000 times is not
       onread: {

@@ -5,7 +5,7 @@
 
 import { once } from 'node:events';
 import { connect, createServer, type Server, type Socket } from 'node:net';
-import { localhostLookup } from '@rollcall/protocol';
+import { addressOptions } from '@rollcall/protocol';
 
 interface Place {
   readonly host: string;
@@ -62,7 +62,7 @@ export class DeviceProxy {
       return;
     }
     const target = this.#target();
-    const broker = connect({ ...target, ...localhostLookup(target.host), allowHalfOpen: true });
+    const broker = connect({ ...target, ...addressOptions(target.host), allowHalfOpen: true });
     this.#hold(broker);
     for (const [from, to] of [
       [device, broker],

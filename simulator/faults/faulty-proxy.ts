@@ -4,7 +4,7 @@
  */
 
 import { connect, createServer, type Server, type Socket } from 'node:net';
-import { localhostLookup } from '@rollcall/protocol';
+import { addressOptions } from '@rollcall/protocol';
 import type { NetworkLine } from '../scenario/schema.ts';
 
 export type NetworkConditions = Readonly<{ [Key in keyof NetworkLine]: NetworkLine[Key] | undefined }> & {
@@ -80,7 +80,7 @@ export class FaultyProxy {
 
   #carry(client: Socket): void {
     const { target } = this.#options;
-    const server = connect({ ...target, ...localhostLookup(target.host), allowHalfOpen: true });
+    const server = connect({ ...target, ...addressOptions(target.host), allowHalfOpen: true });
     for (const socket of [client, server]) {
       socket.setNoDelay(true);
       this.#sockets.add(socket);

@@ -7,10 +7,10 @@ import { randomBytes, X509Certificate } from 'node:crypto';
 import { connect } from 'node:net';
 import { encodeConnect, encodePublish, encodeSubscribe, type ReceivedPacket } from '@rollcall/device-sdk/mqtt-codec';
 import {
+  addressOptions,
   commandFilter,
   type DeviceId,
   formatBootstrapToken,
-  localhostLookup,
   parseBootstrapToken,
   TOKEN_SECRET_BYTES,
   telemetryTopic,
@@ -233,7 +233,7 @@ async function probe(victim: Victim, all: readonly Victim[], context: HostileCon
 async function holdHandshake(context: HostileContext): Promise<void> {
   context.counters.count('hostile');
   const { host, port } = context.mqtt;
-  const socket = connect({ host, port, ...localhostLookup(host) });
+  const socket = connect({ host, port, ...addressOptions(host) });
   socket.on('error', () => {});
   socket.once('connect', () => socket.write(Buffer.from([0x16, 3, 1, 2, 0, 1]))); // the head of a ClientHello
   await new Promise((resolve) => {

@@ -6,7 +6,7 @@
 import { once } from 'node:events';
 import { availableParallelism } from 'node:os';
 import { connect, type TLSSocket } from 'node:tls';
-import { localhostLookup, Problem } from '@rollcall/protocol';
+import { addressOptions, Problem } from '@rollcall/protocol';
 import type { FromShard, ToShard } from '../devices/shard-messages.ts';
 import { preciseNow } from '../devices/timer-wheel.ts';
 import { machineCapacity } from '../run/capacity.ts';
@@ -63,7 +63,7 @@ async function reach({ host, port, fingerprint }: JoinOptions): Promise<TLSSocke
   const socket = connect({
     host,
     port,
-    ...localhostLookup(host),
+    ...addressOptions(host),
     minVersion: 'TLSv1.3',
     rejectUnauthorized: false,
   });

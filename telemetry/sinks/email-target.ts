@@ -6,7 +6,7 @@
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import { escapeJson } from '@rollcall/output';
-import { localhostLookup } from '@rollcall/protocol';
+import { addressOptions } from '@rollcall/protocol';
 import { createTransport } from 'nodemailer';
 import { EventDigest } from './event-digest.ts';
 import type { RefusedMessage, Secret, SinkMessage, Target, TargetNotice } from './target.ts';
@@ -63,7 +63,7 @@ export class EmailTarget implements Target {
   async #send(digest: EventDigest, signal: AbortSignal): Promise<string | undefined> {
     const { host, port, from, to, timeout, now, name, trustDomain } = this.#options;
     const deadline = AbortSignal.any([signal, AbortSignal.timeout(timeout)]);
-    const socket = connect({ host, port, ...localhostLookup(host) });
+    const socket = connect({ host, port, ...addressOptions(host) });
     const end = () => socket.destroy();
     deadline.addEventListener('abort', end);
     socket.on('error', () => {}); // the mail client reports it, but has no listener at each moment

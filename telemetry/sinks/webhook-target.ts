@@ -6,7 +6,7 @@
 import { createHmac } from 'node:crypto';
 import { Agent as HttpAgent, request as httpRequest, type IncomingMessage } from 'node:http';
 import { Agent as HttpsAgent, request as httpsRequest } from 'node:https';
-import { localhostLookup, parseDecimal } from '@rollcall/protocol';
+import { addressOptions, parseDecimal } from '@rollcall/protocol';
 import type { EventDigest } from './event-digest.ts';
 import { CLOUDEVENTS_BATCH, toCloudEvent } from './message-json.ts';
 import type { SinkMessage } from './target.ts';
@@ -132,7 +132,7 @@ export class WebhookTarget implements Target {
           agent: this.#connections(),
           headers,
           signal: deadline,
-          ...localhostLookup(new URL(url).hostname),
+          ...addressOptions(new URL(url).hostname),
         },
         (response) => {
           readResponse(response, now).then(resolve, failed);

@@ -4,7 +4,7 @@ import { copyFileSync, existsSync, mkdtempSync, readdirSync, rmSync } from 'node
 import { connect, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { localhostLookup } from '@rollcall/protocol';
+import { addressOptions } from '@rollcall/protocol';
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
 import { deviceNode } from '../fixtures/device-node.ts';
 import { childOf, isGone } from '../fixtures/processes.ts';
@@ -88,7 +88,7 @@ describe('rollcall serve', () => {
       for (const socket of sockets) socket.destroy();
     });
     for (let n = 0; n < 150; n += 1) {
-      const to = { host: hostname, port: Number(port), ...localhostLookup(hostname) };
+      const to = { host: hostname, port: Number(port), ...addressOptions(hostname) };
       sockets.push(connect(to).on('error', () => {}));
     }
     await expect.poll(() => server.log(), { timeout: 8_000 }).toContain('no file descriptor is left');

@@ -5,7 +5,7 @@
 
 import { fileURLToPath } from 'node:url';
 import { enrollOnce, memoryIdentityStore } from '@rollcall/device-sdk';
-import { type DeviceId, localhostLookup, telemetryTopic } from '@rollcall/protocol';
+import { addressOptions, type DeviceId, telemetryTopic } from '@rollcall/protocol';
 import mqtt from 'mqtt';
 import { expect, it, onTestFinished } from 'vitest';
 import { openConsoleClient } from '../../console/client.ts';
@@ -29,7 +29,7 @@ it.each(['announced', 'journalled'])(
     await operator.close();
     const connect = ({ keyPem: key, certificatePem: cert, rootPem: ca }: typeof listener, clientId: string) => {
       const url = `mqtts://localhost:${port}`;
-      const options = { key, cert, ca, clientId, clean: false, reconnectPeriod: 20, ...localhostLookup('localhost') };
+      const options = { key, cert, ca, clientId, clean: false, reconnectPeriod: 20, ...addressOptions('localhost') };
       const client = mqtt.connect(url, options);
       client.on('error', () => {}); // the server is down for a while
       onTestFinished(() => client.endAsync(true));

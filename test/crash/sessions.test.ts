@@ -5,7 +5,7 @@
  */
 
 import { enrollOnce, memoryIdentityStore, type StoredIdentity } from '@rollcall/device-sdk';
-import { type DeviceId, eventTopic, localhostLookup, telemetryTopic, twinTopic } from '@rollcall/protocol';
+import { addressOptions, type DeviceId, eventTopic, telemetryTopic, twinTopic } from '@rollcall/protocol';
 import mqtt, { type IClientOptions, type MqttClient } from 'mqtt';
 import { expect, it, onTestFinished } from 'vitest';
 import { freePort } from '../../cli/free-port.ts';
@@ -33,7 +33,7 @@ type Identity = Credentials & { readonly deviceId: string };
 /** Reconnects by itself, and sends unacknowledged messages again. */
 function client(identity: Identity, options: IClientOptions = {}): MqttClient {
   const { mqttUrl, keyPem: key, certificatePem: cert, rootPem: ca, deviceId: clientId } = identity;
-  const to = { key, cert, ca, clientId, ...localhostLookup(new URL(mqttUrl).hostname) };
+  const to = { key, cert, ca, clientId, ...addressOptions(new URL(mqttUrl).hostname) };
   const opened = mqtt.connect(mqttUrl, { ...to, clean: false, reconnectPeriod: 20, ...options });
   opened.on('error', () => {}); // the server is killed repeatedly
   onTestFinished(() => opened.endAsync(true));

@@ -2,7 +2,7 @@
 
 import { X509Certificate } from 'node:crypto';
 import { connect } from 'node:tls';
-import { localhostLookup } from '@rollcall/protocol';
+import { addressOptions } from '@rollcall/protocol';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { startFleet, type TestFleet } from '../fixtures/fleet.ts';
 import { closed, connectMqtt } from '../fixtures/mqtt.ts';
@@ -51,7 +51,7 @@ function serialAt(url: string): Promise<string> {
   const { hostname, port } = new URL(url);
   return new Promise((resolve, reject) => {
     const socket = connect(
-      { host: hostname, port: Number(port), rejectUnauthorized: false, ...localhostLookup(hostname) },
+      { host: hostname, port: Number(port), rejectUnauthorized: false, ...addressOptions(hostname) },
       () => {
         resolve(new X509Certificate(socket.getPeerCertificate().raw).serialNumber);
         socket.destroy();

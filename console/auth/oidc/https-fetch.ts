@@ -4,7 +4,7 @@
  */
 
 import { request } from 'node:https';
-import { localhostLookup } from '@rollcall/protocol';
+import { addressOptions } from '@rollcall/protocol';
 
 const TIMEOUT_MS = 10_000;
 const MAX_ANSWER_BYTES = 1_048_576;
@@ -27,7 +27,7 @@ export function httpsFetch(ca: string | undefined) {
       agent: false,
       signal: AbortSignal.timeout(TIMEOUT_MS),
       ...(ca !== undefined && { ca }),
-      ...localhostLookup(hostname),
+      ...addressOptions(hostname),
     });
     outgoing.once('error', reject);
     outgoing.once('response', async (incoming) => {
