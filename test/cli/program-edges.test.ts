@@ -91,7 +91,7 @@ describe('rollcall serve', () => {
       const to = { host: hostname, port: Number(port), ...addressOptions(hostname) };
       sockets.push(connect(to).on('error', () => {}));
     }
-    await expect.poll(() => server.log(), { timeout: 8_000 }).toContain('no file descriptor is left');
+    await expect.poll(() => server.log(), { timeout: 20_000 }).toContain('no file descriptor is left');
     const { code, stderr } = await rollcall(['token', 'list', '--data', data]);
     expect(code).toBe(4);
     expect(stderr).toMatch(/^rollcall: error: the server is there, and closed the connection before it answered: /);
