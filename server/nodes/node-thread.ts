@@ -27,6 +27,7 @@ const START_MS = 120_000;
 export class NodeThread {
   readonly #worker: Worker;
   readonly #channel: Channel<NodeCalls, KeeperCalls>;
+  #terminated: Promise<unknown> | undefined;
 
   constructor({ program, settings, attach, writeLines, failed, ended }: NodeThreadOptions) {
     const { port1, port2 } = new MessageChannel();
@@ -68,7 +69,13 @@ export class NodeThread {
 
   /** Ends the thread at once, as a crash does. */
   async terminate(): Promise<void> {
-    await this.#worker.terminate();
+    this.#terminated ??= this.#worker.terminate();
+    await this.#terminated;
+  }
+
+  /** Resolves when the end of a thread that was terminated was reported, and at once where none was. */
+  async terminated(): Promise<void> {
+    await this.#terminated;
   }
 }
 

@@ -237,6 +237,7 @@ export class NodeThreads implements NodeControl {
     begun(this.list()[node.index] as NodeView);
     this.#log.info({ node: name, ...drain, restart }, 'node is drained');
     await this.#options.drainNode(name, drain).catch(() => {}); // The thread ended, and so did its sessions.
+    await thread.terminated(); // One that hung has crashed.
     await this.#end(node, thread);
     this.#log.info({ node: name }, 'node was drained');
     this.#set(node, restart ? 'restarting' : 'stopped');
