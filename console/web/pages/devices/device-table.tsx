@@ -119,6 +119,7 @@ function SelectAll({ ids, selection }: { readonly ids: readonly string[]; readon
         ref={box}
         type="checkbox"
         aria-label="Select all devices that are loaded"
+        disabled={ids.length === 0}
         checked={isAll}
         onChange={() => (isAll ? selection.clear() : selection.set(ids))}
       />
