@@ -104,26 +104,26 @@ interface Servers {
 /** Closes the parts that are open and throws the Problem of the first part that cannot be opened. */
 export async function startFleetServer(options: FleetServerOptions): Promise<FleetServer> {
   const opened = new OpenParts();
-  const standing: Standing = { expectOwn: async () => {}, lost: undefined };
+  const ownership: Ownership = { expectOwn: async () => {}, lost: undefined };
   try {
-    return await start(options, opened, standing);
+    return await start(options, opened, ownership);
   } catch (error) {
     // What fails because others have what this node had says so, whichever part of it failed first.
-    await standing.expectOwn().catch(() => {});
+    await ownership.expectOwn().catch(() => {});
     await opened.close();
-    throw standing.lost ?? error;
+    throw ownership.lost ?? error;
   }
 }
 
 /** Of a node that starts. */
-interface Standing {
+interface Ownership {
   /** Looks whether others have taken over its sessions. */
   expectOwn: () => Promise<void>;
   /** As `FleetServerOptions.lost`. */
   lost: Problem | undefined;
 }
 
-async function start(options: FleetServerOptions, opened: OpenParts, standing: Standing): Promise<FleetServer> {
+async function start(options: FleetServerOptions, opened: OpenParts, ownership: Ownership): Promise<FleetServer> {
   const data = openDataDirectory(options.config.data);
   // The lock is acquired before anything in the directory is opened, and released last.
   const lock = lockDirectory(data.path);
@@ -134,13 +134,13 @@ async function start(options: FleetServerOptions, opened: OpenParts, standing: S
   const healthUrl = await openProbes(alone, opened);
   const context = { ...alone, cluster: isShared(config) ? opened.add(await openCluster(alone)) : undefined };
   context.cluster?.onLost((problem) => {
-    standing.lost = problem;
+    ownership.lost = problem;
   });
 
   const restored = readRestoredNote(data.path);
   const stores = await openStores(context, restored && 'restore', opened);
   const { cluster } = context;
-  standing.expectOwn = async () => stores.shared?.nodes.expectOwn();
+  ownership.expectOwn = async () => stores.shared?.nodes.expectOwn();
   const ownClock = await createClockCheck(stores.registry, { now, log });
   const clock = (): ClockState => (ownClock() === 'ok' && cluster && isSkewed(cluster.skew()) ? 'skewed' : ownClock());
   if (cluster !== undefined) {

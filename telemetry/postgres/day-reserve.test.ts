@@ -1,4 +1,4 @@
-/** Retention by bytes of a journal whose nodes store messages of reserved classes: others are removed before them, whoever stored them. */
+/** Retention by bytes of a journal whose nodes store messages of reserved classes: others are removed before them, whichever node stored them. */
 
 import { expect, it } from 'vitest';
 import { DAY, START } from '../../test/behaviour/telemetry-messages.ts';

@@ -17,7 +17,7 @@ import { MetricSamples } from '../../cli/top/metric-samples.ts';
 import { BEHIND_HAPROXY } from './haproxy.ts';
 import { LoadedNodes } from './loaded-nodes.ts';
 import { restartNode } from './restarted-node.ts';
-import { describeStored, isWhole } from './stored-messages.ts';
+import { concludeScript } from './stored-messages.ts';
 
 const DRAIN_PER_SECOND = 10;
 const DRAIN_WITHIN_MS = 10_000;
@@ -70,11 +70,7 @@ try {
     if (took > plan + DEVICE_DELAY_MS) failures.push(`not back within the drain plan: ${line}`);
     if (refused > 0) failures.push(`refused for the limit of handshakes: ${line}`);
   }
-  const stored = await loaded.compare();
-  say(describeStored(stored));
-  if (!isWhole(stored)) failures.push('not everything that was acknowledged is stored once and in order');
-  for (const failure of failures) say(failure);
-  process.exitCode = failures.length === 0 ? 0 : 1;
+  concludeScript(await loaded.compare(), failures, say);
 } finally {
   await loaded?.close();
   await postgres?.close();

@@ -18,7 +18,7 @@ import { addIncompatibleMigration, type Checkout, checkOut, newestTag, ownTree }
 import { BEHIND_HAPROXY } from './haproxy.ts';
 import { LoadedNodes } from './loaded-nodes.ts';
 import { restartNode } from './restarted-node.ts';
-import { describeStored, isWhole } from './stored-messages.ts';
+import { concludeScript } from './stored-messages.ts';
 
 const DRAIN = { within: 10_000, perSecond: 20 };
 const PUBLISHES_MS = 3_000;
@@ -65,11 +65,7 @@ try {
   await delay(PUBLISHES_MS);
   if (values.incompatible) await beRefused(loaded, older, newer);
   else await upgrade(loaded, older, newer);
-  const stored = await loaded.compare();
-  say(describeStored(stored));
-  if (!isWhole(stored)) failures.push('not everything that was acknowledged is stored once and in order');
-  for (const failure of failures) say(failure);
-  process.exitCode = failures.length === 0 ? 0 : 1;
+  concludeScript(await loaded.compare(), failures, say);
 } finally {
   await loaded?.close();
   await postgres?.close();

@@ -49,6 +49,15 @@ export function isWhole({ acknowledged, lost, storedTwice, misplaced }: StoredMe
   return acknowledged > 0 && lost + storedTwice + misplaced === 0;
 }
 
+/** For a script: prints what was compared and each failure, and sets the exit code. */
+export function concludeScript(stored: StoredMessages, failures: readonly string[], say: (line: string) => void): void {
+  const all = isWhole(stored)
+    ? failures
+    : [...failures, 'not everything that was acknowledged is stored once and in order'];
+  for (const line of [describeStored(stored), ...all]) say(line);
+  process.exitCode = all.length === 0 ? 0 : 1;
+}
+
 /** In the order in which they are stored. */
 async function readSequences(operator: ConsoleClient, device: DeviceId, stream: string): Promise<readonly number[]> {
   const found: number[] = [];
