@@ -73,7 +73,8 @@ describe('a fleet of an earlier version', () => {
   it('has all of its telemetry and its events', async () => {
     const messages = await askLines('telemetry', 'query', '--device', 'press-2', '--stream', 'temperature');
     expect(messages).toMatchObject([1, 2, 3, 4, 5, 6].map((n) => ({ payload: { n } })));
-    expect(await askLines('events', 'list')).toContainEqual(
+    // Without a time it lists those of the last day, and the archive gets older.
+    expect(await askLines('events', 'list', '--since', '2026-11-01T00:00:00Z')).toContainEqual(
       expect.objectContaining({ type: 'fleet.enroll.enrolled', subject: 'devices/press-1' }),
     );
   });
@@ -88,7 +89,7 @@ describe('a fleet of an earlier version', () => {
       },
     });
     await waiting.connected();
-    await expect.poll(() => heard, { timeout: 10_000 }).toEqual(['r-1']);
+    await expect.poll(() => heard).toEqual(['r-1']);
     expect(waiting.twin.reported).toMatchObject({ version: 1, state: { interval: 10 } });
     await waiting.close();
 
@@ -114,7 +115,7 @@ describe('a fleet of an earlier version', () => {
       reconnectPeriod: 0,
     });
     client.on('message', (_topic, payload) => heard.push(payload.toString()));
-    await expect.poll(() => heard, { timeout: 10_000 }).toContain('{"n":6}');
+    await expect.poll(() => heard).toContain('{"n":6}');
     await client.endAsync();
   });
 });
