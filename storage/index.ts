@@ -1,5 +1,6 @@
 /** Storage that knows no domain: how SQLite files are opened, worker calls, and the append-only journal. */
 
+export { type AnswerTogether, BatchedQuestions } from './batched-questions.ts';
 export {
   AnswerSoon,
   Channel,

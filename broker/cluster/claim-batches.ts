@@ -1,18 +1,12 @@
 /** Claims client ids for this node: those that are wanted at the same time with one statement, and so with one commit. */
 
-import { setImmediate as nextTurn } from 'node:timers/promises';
+import { BatchedQuestions } from '../../storage/index.ts';
 import type { PostgresDatabase } from '../../storage/postgres/index.ts';
 
 export interface FoundClaim {
   readonly node: string;
   /** This claim was made now. */
   readonly isNew: boolean;
-}
-
-interface Wanted {
-  readonly clientId: string;
-  readonly resolve: (found: FoundClaim | undefined) => void;
-  readonly reject: (error: unknown) => void;
 }
 
 interface ClaimRow {
@@ -35,14 +29,10 @@ const CLAIM = {
 
 const FIND = { name: 'sessions find claim', text: 'SELECT node FROM session_claims WHERE client_id = $1' };
 
-/** A statement waits for the quorum; so many more may be sent meanwhile. */
-const IN_FLIGHT = 2;
-
 export class ClaimBatches {
   readonly #database: PostgresDatabase;
   readonly #node: string;
-  #wanted: Wanted[] = [];
-  #running = 0;
+  readonly #claims = new BatchedQuestions((clientIds) => this.#claim(clientIds));
 
   constructor(database: PostgresDatabase, node: string) {
     this.#database = database;
@@ -51,10 +41,7 @@ export class ClaimBatches {
 
   /** Undefined: it was another node's, which has given it up meanwhile, or another node's is not confirmed yet. Throws what the database throws. */
   claim(clientId: string): Promise<FoundClaim | undefined> {
-    return new Promise((resolve, reject) => {
-      this.#wanted.push({ clientId, resolve, reject });
-      void this.#run();
-    });
+    return this.#claims.ask(clientId);
   }
 
   /** The node that has it, as far as it is confirmed; undefined: none has. */
@@ -63,30 +50,13 @@ export class ClaimBatches {
     return rows[0]?.node;
   }
 
-  async #run(): Promise<void> {
-    if (this.#running === IN_FLIGHT) return;
-    this.#running += 1;
-    await nextTurn();
-    while (this.#wanted.length > 0) {
-      const wanted = this.#wanted;
-      this.#wanted = [];
-      await this.#claim(wanted);
+  async #claim(clientIds: readonly string[]): Promise<ReadonlyMap<string, FoundClaim>> {
+    const { rows } = await this.#database.execute<ClaimRow>(CLAIM, [clientIds, this.#node]);
+    const found = new Map<string, FoundClaim>();
+    // One that was given up while the statement ran is found as it was, besides the claim that replaced it.
+    for (const { client_id: clientId, node, is_new: isNew } of rows) {
+      if (isNew || !found.has(clientId)) found.set(clientId, { node, isNew });
     }
-    this.#running -= 1;
-  }
-
-  async #claim(wanted: readonly Wanted[]): Promise<void> {
-    try {
-      const ids = [...new Set(wanted.map(({ clientId }) => clientId))];
-      const { rows } = await this.#database.execute<ClaimRow>(CLAIM, [ids, this.#node]);
-      const found = new Map<string, FoundClaim>();
-      // One that was given up while the statement ran is found as it was, besides the claim that replaced it.
-      for (const { client_id: clientId, node, is_new: isNew } of rows) {
-        if (isNew || !found.has(clientId)) found.set(clientId, { node, isNew });
-      }
-      for (const { clientId, resolve } of wanted) resolve(found.get(clientId));
-    } catch (error) {
-      for (const { reject } of wanted) reject(error);
-    }
+    return found;
   }
 }

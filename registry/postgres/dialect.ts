@@ -45,3 +45,10 @@ export function translate(sql: string): TranslatedStatement {
   });
   return { text, parameters };
 }
+
+/** The same for each of several values of its one parameter, which is written `?`: a row begins with the value that it was found for. */
+export function translateForEach(sql: string): string {
+  const found = translate(sql).text.replaceAll('$1', 'wanted.value');
+  return `SELECT wanted.value AS wanted_value, found.*
+    FROM unnest(CAST($1 AS TEXT[])) AS wanted (value) CROSS JOIN LATERAL (${found}) AS found`;
+}

@@ -7,6 +7,7 @@
  */
 
 import { createHash } from 'node:crypto';
+import { BatchedQuestions } from '../../storage/index.ts';
 import { isUniqueViolation, type PostgresDatabase, type PostgresTransaction } from '../../storage/postgres/index.ts';
 import type { RegistryDatabase } from '../database.ts';
 import {
@@ -21,7 +22,7 @@ import {
   type Transaction,
 } from '../transaction.ts';
 import type { ChangeLog, PublishedChange } from './change-log.ts';
-import { translate } from './dialect.ts';
+import { translate, translateForEach } from './dialect.ts';
 
 /** The second run sees what the first one met. */
 const RUNS_AT_MOST = 3;
@@ -54,6 +55,8 @@ export class PostgresRegistryDatabase implements RegistryDatabase {
   readonly #database: PostgresDatabase;
   readonly #now: () => number;
   readonly #prepared = new Map<string, Prepared>();
+  /** By the text of the statement. */
+  readonly #rows = new Map<string, BatchedQuestions<readonly unknown[]>>();
 
   constructor(database: PostgresDatabase, changes: ChangeLog, now: () => number) {
     this.otherNodes = changes;
@@ -97,9 +100,8 @@ export class PostgresRegistryDatabase implements RegistryDatabase {
     parameter: string,
     read: (row: Row | undefined, now: () => number) => Result,
   ): Promise<Result> {
-    const { rows } = await this.#database.query(this.#prepare(sql).statement, [parameter]);
-    const [row] = rows;
-    return read(row && (Object.values(row) as unknown as Row), this.#now);
+    const row = await this.#rowsOf(sql).ask(parameter);
+    return read(row as Row | undefined, this.#now);
   }
 
   async close(): Promise<void> {
@@ -142,6 +144,25 @@ export class PostgresRegistryDatabase implements RegistryDatabase {
       }
     }
     return result;
+  }
+
+  /** Looks up rows that are wanted at the same time with one statement. */
+  #rowsOf(sql: string): BatchedQuestions<readonly unknown[]> {
+    let rows = this.#rows.get(sql);
+    if (rows === undefined) {
+      const statement = { name: `registry for each ${this.#rows.size}`, text: translateForEach(sql) };
+      rows = new BatchedQuestions<readonly unknown[]>(async (wanted) => {
+        const found = await this.#database.query(statement, [wanted]);
+        return new Map(
+          found.rows.map((row) => {
+            const [value, ...columns] = Object.values(row);
+            return [value as string, columns];
+          }),
+        );
+      });
+      this.#rows.set(sql, rows);
+    }
+    return rows;
   }
 
   #prepare(sql: string): Prepared {
