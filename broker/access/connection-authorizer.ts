@@ -172,6 +172,7 @@ export class ConnectionAuthorizer implements PendingConnectionOwner {
       if (refusal !== undefined) return pending.refuse(refusal.reason, refusal.detail);
       if (!(await this.#takeOverSession(pending, peer, clientId))) return;
       const isFirstUse = isUnused && !pending.isRecordedAsUsed;
+      if (this.#isClosedByClient(pending)) return;
       const elsewhere = isFirstUse ? await this.#takeOverElsewhere(pending, peer, subject, clientId) : 0;
       if (elsewhere === undefined) return;
       if (!this.#isAdmissible(pending, subject, elsewhere)) return;
@@ -231,13 +232,16 @@ export class ConnectionAuthorizer implements PendingConnectionOwner {
     return parseIdentityUri(trustDomain, uri) !== undefined && peer.san === `URI:${uri}`;
   }
 
+  /** Then it takes no session over. */
+  #isClosedByClient(pending: PendingConnection): boolean {
+    if (pending.connection.isGone) pending.release();
+    return pending.connection.isGone;
+  }
+
   /** `elsewhere`: sessions of the identity on other nodes, as far as they count before the claim. */
   #isAdmissible(pending: PendingConnection, { identity }: Subject, elsewhere: number): boolean {
     const { sessions, limits } = this.#options;
-    if (pending.connection.isGone) {
-      pending.release();
-      return false;
-    }
+    if (this.#isClosedByClient(pending)) return false;
     if (this.#isClosed) {
       pending.refuse('server_shutdown');
       return false;
@@ -283,6 +287,7 @@ export class ConnectionAuthorizer implements PendingConnectionOwner {
     const { sessions, counters, now } = this.#options;
     const previous = sessions.find(clientId);
     if (previous === undefined) return true;
+    if (this.#isClosedByClient(pending)) return false;
     if (!previous.isEnded) {
       if (!pending.hasTakenOver) this.#reportTakeover(pending, peer, previous);
       if (!pending.hasTakenOver && !pending.isRecordedAsUsed && !sessions.mayTakeOver(clientId, now())) {

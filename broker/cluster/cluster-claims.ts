@@ -3,9 +3,9 @@
  * and everything is stored; what a dead node had is taken from it after its writes were fenced off. So at most one node has it at any time.
  */
 
-import { setTimeout as delay } from 'node:timers/promises';
 import { Problem } from '@rollcall/protocol';
 import type { Logger } from 'pino';
+import type { Claimant } from '../keeper/sessions.ts';
 import type { ClaimBatches } from './claim-batches.ts';
 import type { ClaimRequest, ClaimRequests } from './claim-requests.ts';
 import type { ClusterNodes, KnownNode } from './cluster-nodes.ts';
@@ -36,14 +36,18 @@ export interface ClusterClaimsOptions {
 const ANSWER_MS = 500;
 /** How long a connection waits for the state of its client id, in ms. */
 const PATIENCE_MS = 10_000;
+const LEFT_PER_CALL = 1_000;
+/** Before the rows of a session are read again, in ms. */
+const TAKE_AGAIN_MS = 1_000;
 /** How long an answer may take that no connection waits for any more, in ms. */
 const LATE_MS = 60_000;
 
-/** A request that is not answered. */
+/** A request whose answer is not applied yet. */
 interface Asked {
   readonly number: number;
-  /** Undefined: no connection waits any more. */
-  answered: ((handedOver: HandedOver) => void) | undefined;
+  /** Ends the wait of the connection that asks; undefined: none waits any more. */
+  wake: (() => void) | undefined;
+  answer: HandedOver | undefined;
 }
 
 /** What is said of a session that this node has given up. */
@@ -78,10 +82,10 @@ export class ClusterClaims {
     for (const clientId of clientIds) this.#owned.add(clientId);
   }
 
-  /** Resolves when this node has the client id; with what its former node said of its connection. */
-  async own(clientId: string): Promise<HandedOver | undefined> {
+  /** Resolves when this node has the client id; with what its former node said of its connection. Throws Problem `unavailable`. */
+  async own(clientId: string, claimant?: Claimant): Promise<HandedOver | undefined> {
     if (this.#owned.has(clientId) && !this.#handingOver.has(clientId)) return undefined;
-    return this.inTurn(clientId, () => this.#own(clientId));
+    return this.inTurn(clientId, () => this.#own(clientId, claimant));
   }
 
   /** The session has ended with its connection: any node may have the next one. */
@@ -93,6 +97,17 @@ export class ClusterClaims {
     commits.add({ name: 'dropClaim', values: [clientId, nodes.name] }, clientId.length + 100);
     const left = () => void this.#leaving.delete(clientId);
     commits.durable().then(left, left);
+  }
+
+  /** Gives up claims of client ids that are not connected and have no state any more; a limited number per call. */
+  leaveUnused(isUsed: (clientId: string) => boolean): void {
+    let left = 0;
+    for (const clientId of this.#owned) {
+      if (this.#turns.has(clientId) || isUsed(clientId)) continue;
+      this.leave(clientId);
+      left += 1;
+      if (left === LEFT_PER_CALL) return;
+    }
   }
 
   /**
@@ -136,10 +151,10 @@ export class ClusterClaims {
     const { clientId, request, isGiven, isStored } = handedOver;
     const asked = this.#asked.get(clientId);
     if (asked?.number !== request) return;
-    this.#asked.delete(clientId);
     if (isGiven && isStored) this.#options.arriving(clientId);
-    if (asked.answered !== undefined) asked.answered(handedOver);
-    else if (isGiven) this.#receivedLate(handedOver);
+    asked.answer = handedOver;
+    if (asked.wake !== undefined) asked.wake();
+    else this.#receivedLate(handedOver);
   }
 
   /** Claims and hand-overs of one client id come one after the other. */
@@ -154,11 +169,19 @@ export class ClusterClaims {
     }
   }
 
-  async #own(clientId: string): Promise<HandedOver | undefined> {
+  async #own(clientId: string, claimant: Claimant | undefined): Promise<HandedOver | undefined> {
     const { batches, nodes, commits, adopt, adopted } = this.#options;
     const until = performance.now() + PATIENCE_MS;
     try {
       while (!this.#owned.has(clientId)) {
+        const answer = this.#takeAnswer(clientId);
+        if (answer?.isGiven === true) {
+          // Only this node can give it to another one from now on, and does so in its turn.
+          await this.#take(clientId, answer.isStored);
+          return answer;
+        }
+        // Its client may be connected to another node by now, and that session is not to end.
+        if (claimant?.isGivenUp === true) throw new Problem('unavailable', { reason: 'the connection has ended' });
         if (performance.now() > until) {
           throw new Problem('unavailable', { reason: 'the node that has the session did not give it up' });
         }
@@ -168,52 +191,68 @@ export class ClusterClaims {
         if (found.isNew) this.#owned.add(clientId);
         else if (found.node === nodes.name) {
           await adopted();
-          // Claimed by this process, without being told so: the connection to the database was lost.
-          if (!this.#owned.has(clientId)) await this.#take(clientId);
+          // Claimed by this process, without being told so: the connection to the database was lost. Or the answer came meanwhile.
+          const isUnknown = !this.#owned.has(clientId) && this.#asked.get(clientId)?.answer === undefined;
+          if (isUnknown) await this.#take(clientId);
         } else {
           const node = nodes.find(found.node);
-          if (node?.isAlive === true) {
-            const handedOver = await this.#ask(clientId, found.node);
-            if (handedOver?.isGiven === true) return handedOver;
-          } else if (node === undefined) await nodes.look();
+          if (node?.isAlive === true) await this.#ask(clientId, found.node, claimant);
+          else if (node === undefined) await nodes.look();
           else await adopt(node);
         }
       }
       return undefined;
     } finally {
-      this.#stopAsking(clientId);
+      this.#stopAsking(clientId, claimant);
     }
   }
 
-  /** Undefined: no answer came in time. */
-  async #ask(clientId: string, owner: string): Promise<HandedOver | undefined> {
+  /** Resolves when there is an answer, when none came in time, or when the connection is given up. */
+  async #ask(clientId: string, owner: string, claimant: Claimant | undefined): Promise<void> {
     const { requests } = this.#options;
-    const answer = Promise.withResolvers<HandedOver>();
-    const asked = this.#asked.get(clientId) ?? { number: requests.nextNumber(), answered: undefined };
-    asked.answered = answer.resolve;
+    if (claimant?.isGivenUp === true) return;
+    const { promise: woken, resolve: wake } = Promise.withResolvers<void>();
+    const asked = this.#asked.get(clientId) ?? { number: requests.nextNumber(), wake, answer: undefined };
+    asked.wake = wake;
     this.#asked.set(clientId, asked);
+    if (claimant !== undefined) claimant.onGivenUp = wake;
     await requests.ask(clientId, owner, asked.number);
-    const handedOver = await Promise.race([answer.promise, delay(ANSWER_MS, undefined, { ref: false })]);
-    // Only this node can give it to another one from now on, and does so in its turn.
-    if (handedOver?.isGiven === true) await this.#take(clientId, handedOver.isStored);
-    return handedOver;
+    const timer = setTimeout(wake, ANSWER_MS).unref();
+    await woken;
+    clearTimeout(timer);
   }
 
-  /** The answer may still come. */
-  #stopAsking(clientId: string): void {
+  /** An answer is applied once. */
+  #takeAnswer(clientId: string): HandedOver | undefined {
+    const answer = this.#asked.get(clientId)?.answer;
+    if (answer !== undefined) this.#asked.delete(clientId);
+    return answer;
+  }
+
+  /** The answer may still come, or may have come just now. */
+  #stopAsking(clientId: string, claimant: Claimant | undefined): void {
+    if (claimant !== undefined) claimant.onGivenUp = undefined;
     const asked = this.#asked.get(clientId);
-    if (asked?.answered === undefined) return;
-    asked.answered = undefined;
+    if (asked?.wake === undefined) return;
+    asked.wake = undefined;
+    if (asked.answer !== undefined) {
+      this.#receivedLate(asked.answer);
+      return;
+    }
     void this.#options.requests.withdraw(clientId);
     setTimeout(() => {
-      if (this.#asked.get(clientId) === asked && asked.answered === undefined) this.#asked.delete(clientId);
+      if (this.#asked.get(clientId) === asked && asked.wake === undefined) this.#asked.delete(clientId);
     }, LATE_MS).unref();
   }
 
   /** What its former node forwards for the session must find it here. */
-  #receivedLate({ clientId, isStored }: HandedOver): void {
+  #receivedLate({ clientId, request, isGiven, isStored }: HandedOver): void {
+    if (this.#asked.get(clientId)?.number === request) this.#asked.delete(clientId);
+    if (!isGiven) return;
     this.inTurn(clientId, async () => {
-      if (!this.#owned.has(clientId)) await this.#take(clientId, isStored);
+      // A connection that came meanwhile has found the claim by itself, and may use it.
+      if (this.#owned.has(clientId)) return;
+      await this.#take(clientId, isStored);
       if (!isStored) this.leave(clientId);
     }).catch((error: unknown) => this.#options.log.warn({ err: error }, 'a session that came late was not loaded'));
   }
@@ -230,11 +269,23 @@ export class ClusterClaims {
     const { arriving, load, requests } = this.#options;
     // An answer that comes later says nothing of now.
     if (this.#asked.delete(clientId)) void requests.withdraw(clientId);
-    if (isStored) {
-      arriving(clientId);
-      const take = await load(clientId);
-      await take().finally(() => this.#owned.add(clientId));
-    } else this.#owned.add(clientId);
+    if (!isStored) {
+      this.#owned.add(clientId);
+      return;
+    }
+    arriving(clientId);
+    const take = await load(clientId).catch((error: unknown) => {
+      this.#takeLater(clientId);
+      throw error;
+    });
+    await take().finally(() => this.#owned.add(clientId));
+  }
+
+  /** Messages for it wait for its rows, also when its client does not come back here. */
+  #takeLater(clientId: string): void {
+    setTimeout(() => {
+      this.inTurn(clientId, () => this.#takeUnknown(clientId)).catch(() => this.#takeLater(clientId));
+    }, TAKE_AGAIN_MS).unref();
   }
 }
 

@@ -130,6 +130,7 @@ describe('another group of a device', () => {
     const changing = testBroker.broker.reauthorize({ identity, group: 'locked' as GroupName, labels: {} });
     await waitUntil(() => held.inputs.length === 1);
     const claimed = await node.call('claim', {
+      number: 0,
       clientId: 'dev-1',
       rules: { countsTakeover: true, isLimited: true },
       owner: formatIdentity(identity),

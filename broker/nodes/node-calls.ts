@@ -27,8 +27,11 @@ import type { SessionChange } from '../routing/bus.ts';
 import type { StoredSubscription } from '../session-store/session-subscriptions.ts';
 import type { LiveSession } from '../sessions/live-sessions.ts';
 import type { DrainOptions } from '../sessions/session-shutdown.ts';
+import type { RetainedPiece, RetainedRequest } from './retained-pages.ts';
 
-export interface NodeClaim extends Omit<SessionClaim, 'rights'> {
+export interface NodeClaim extends Omit<SessionClaim, 'rights' | 'claimant'> {
+  /** Names the claim while it waits: different for each of a node. */
+  readonly number: number;
   readonly connection: Pick<LiveSession, 'address' | 'serial' | 'connectedAt' | 'notAfter'>;
   readonly rules: ClaimRules;
 }
@@ -104,6 +107,8 @@ export interface KeeperCalls {
   >;
   /** Ends the session of a client id on another node, and claims it. */
   claim: Call<NodeClaim, ClaimedState | ClaimRefusal>;
+  /** The connection of the claim of this number has ended: a claim that still waits for its turn is rejected then. */
+  giveUpClaim: Call<number>;
   storeWill: Call<{ readonly claim: number; readonly will: WillMessage; readonly subject: Subject }>;
   /** Answered when all nodes know the routes. */
   subscribe: Call<{ readonly claim: number; readonly granted: readonly StoredSubscription[] }>;
@@ -112,11 +117,10 @@ export interface KeeperCalls {
   durable: Call<{ readonly claim: number }>;
   release: Call<ReleasedSession & { readonly claim: number; readonly undelivered: readonly UndeliveredShare[] }>;
   enqueue: Call<EnqueueCall, EnqueueResult>;
-  /** A piece of the retained messages: the first, or the one after. `cursor` undefined: there is no more. */
-  retained: Call<
-    { readonly filter: string; readonly cursor: number | undefined },
-    { readonly messages: readonly Message[]; readonly cursor: number | undefined }
-  >;
+  /** A piece of the retained messages: the first, or the one after. */
+  retained: Call<RetainedRequest, RetainedPiece>;
+  /** No further piece of this cursor is asked for. */
+  retainedEnded: Call<number>;
   /** Delivers a message to other nodes, and answers when they have it. One that was enqueued is named by its number. */
   deliver: Call<{ readonly message: Message } | { readonly enqueued: number }>;
   // One-way messages about a claim.

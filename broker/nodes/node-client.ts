@@ -9,9 +9,12 @@ import type { LiveSession } from '../sessions/live-sessions.ts';
 import type { NodeClaim } from './node-calls.ts';
 import type { QueueCopy } from './queue-copy.ts';
 
+/** What its claim says of it. */
+type NodeClientFacts = Omit<NodeClaim, 'rules' | 'number'>;
+
 export class NodeClient implements ConnectedClient {
   readonly node: string;
-  readonly about: Omit<NodeClaim, 'rules'>;
+  readonly about: NodeClientFacts;
   subject: Subject;
   rights: Rights;
   isEnded = false;
@@ -26,7 +29,7 @@ export class NodeClient implements ConnectedClient {
     { readonly filter: string; readonly qos: Qos; readonly isQueued: boolean }
   >();
 
-  constructor(node: string, about: Omit<NodeClaim, 'rules'>, rights: Rights) {
+  constructor(node: string, about: NodeClientFacts, rights: Rights) {
     this.node = node;
     this.about = about;
     this.subject = about.subject;

@@ -1,9 +1,10 @@
 /** A client id that is claimed on one node and then on another: one session survives, and its queue goes with it. */
 
-import { afterEach, describe, expect, it } from 'vitest';
-import type { RawClient } from '../../test/fixtures/broker/raw-client.ts';
+import { afterEach, describe, expect, it, vi } from 'vitest';
+import { connectPacket, type RawClient } from '../../test/fixtures/broker/raw-client.ts';
 import { payloads } from '../../test/fixtures/broker/received-packets.ts';
 import { device, TestBroker, type TestBrokerOptions } from '../../test/fixtures/broker/test-broker.ts';
+import { waitUntil } from '../../test/fixtures/broker/wait-until.ts';
 
 let testBroker: TestBroker;
 const start = async (options?: TestBrokerOptions) => {
@@ -50,6 +51,29 @@ describe('a client id that connects to two nodes at once', () => {
 });
 
 describe('a session that goes from one node to another', () => {
+  it('is not ended for a connection that was closed while its claim waited', async () => {
+    await start({ nodes: 3 });
+    const { broker, nodes } = testBroker;
+    const credentials = testBroker.enroll(device('dev-1'));
+    const first = await testBroker.session(credentials, persistent, 0);
+    const held = nodes.channels[0]?.hold('takeOver', { isDone: false });
+    const second = await testBroker.open(credentials, undefined, 1);
+    const connecting = second.connect(persistent);
+    await waitUntil(() => held?.inputs.length === 1);
+    const told = vi.spyOn(nodes.channels[2] as (typeof nodes.channels)[0], 'tell');
+    const dying = await testBroker.open(credentials, undefined, 2);
+    dying.send(connectPacket(persistent));
+    await waitUntil(() => nodes.parts[2]?.counters().sessions === 1);
+    dying.socket.destroy();
+    await waitUntil(() => told.mock.calls.some(([name]) => name === 'giveUpClaim'));
+    held?.release();
+    await first.closed;
+    expect(await connecting).toBe(0);
+    await waitUntil(() => nodes.parts[2]?.counters().sessions === 0); // Its claim is decided.
+    expect(await second.subscribe(commands)).toEqual([0]);
+    expect(broker.counters()).toMatchObject({ takeovers: 1, sessions: 1 });
+  });
+
   it('is ended on the first node, and reported once as taken over', async () => {
     await start();
     const credentials = testBroker.enroll(device('dev-1'));

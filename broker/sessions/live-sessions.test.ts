@@ -1,10 +1,12 @@
 /** Sessions: taking over, and how they end. What is kept and what is acknowledged stand in files of their own. */
 
 import { afterEach, describe, expect, it } from 'vitest';
+import { delayCertificateStatus } from '../../test/fixtures/broker/delayed-certificate-status.ts';
 import { manualStorage } from '../../test/fixtures/broker/manual-storage.ts';
 import { connectPacket } from '../../test/fixtures/broker/raw-client.ts';
 import { payloads, pubacks } from '../../test/fixtures/broker/received-packets.ts';
 import { CONFIRMED, device, TestBroker, type TestBrokerOptions } from '../../test/fixtures/broker/test-broker.ts';
+import { waitUntil } from '../../test/fixtures/broker/wait-until.ts';
 
 let testBroker: TestBroker;
 const start = async (options?: TestBrokerOptions) => {
@@ -16,6 +18,21 @@ const telemetry = 'devices/dev-1/telemetry/temp';
 const commands = 'devices/dev-1/commands/+/+';
 
 describe('a device that connects again', () => {
+  it('keeps its session when an earlier connection, which is closed by then, is decided later', async () => {
+    const held = delayCertificateStatus();
+    await start({ certificateStatus: held.certificateStatus });
+    const credentials = testBroker.enroll(device('dev-1'));
+    const early = await testBroker.open(credentials);
+    early.send(connectPacket({ clientId: 'dev-1' }));
+    await held.asked;
+    early.socket.end();
+    await waitUntil(() => testBroker.broker.counters().pending_connections === 0);
+    const live = await testBroker.session(credentials, { clientId: 'dev-1' });
+    held.answer();
+    expect(await live.settled()).toEqual([]);
+    expect(testBroker.broker.counters()).toMatchObject({ takeovers: 0, sessions: 1 });
+  });
+
   it('takes its session over, and the old connection is closed', async () => {
     await start();
     const credentials = testBroker.enroll(device('dev-1'));

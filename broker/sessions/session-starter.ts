@@ -87,7 +87,7 @@ export class SessionStarter {
     const { owner, subject, rights, connectPacket, sessionExpiryInterval } = session;
     const { clientId } = session.facts;
     const { cleanStart, will } = connectPacket;
-    const claim = { clientId, owner, subject, rights, cleanStart, sessionExpiryInterval };
+    const claim = { clientId, owner, subject, rights, cleanStart, sessionExpiryInterval, claimant: session };
     const claimed = await pipeline.sessions.claim(claim);
     if ('refusal' in claimed) {
       if (session.isEnded) return; // The client is gone.

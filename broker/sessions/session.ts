@@ -7,7 +7,7 @@ import { formatIdentity, type Identity } from '@rollcall/protocol';
 import type { Rights, Subject } from '../access/acl.ts';
 import type { DisconnectReason } from '../events.ts';
 import type { ConnectedClient } from '../keeper/connected-clients.ts';
-import type { ClaimedSession, ClaimRules, SessionRecord } from '../keeper/sessions.ts';
+import type { Claimant, ClaimedSession, ClaimRules, SessionRecord } from '../keeper/sessions.ts';
 import { AcknowledgementOrder, type AcknowledgementOrderListener } from '../mqtt/acknowledgement-order.ts';
 import type { MqttConnection } from '../mqtt/connection.ts';
 import { type DisconnectAbout, disconnectPacket } from '../mqtt/disconnect-reasons.ts';
@@ -53,7 +53,7 @@ export interface SessionOptions {
 /** As many as a client may have unacknowledged. */
 const RECENT_KEYS = 100;
 
-export class Session implements AcknowledgementOrderListener, ConnectedClient {
+export class Session implements AcknowledgementOrderListener, Claimant, ConnectedClient {
   facts: SessionFacts;
   readonly connection: MqttConnection;
   readonly connectPacket: ConnectPacket;
@@ -85,6 +85,7 @@ export class Session implements AcknowledgementOrderListener, ConnectedClient {
   holdsPublishes = false;
   /** DISCONNECT was received. */
   sawDisconnect = false;
+  onGivenUp: (() => void) | undefined;
   /** Its will is not published: the client or an operator wants none. */
   suppressesWill = false;
   readonly #listener: SessionListener;
@@ -183,7 +184,7 @@ export class Session implements AcknowledgementOrderListener, ConnectedClient {
     return this.#isAccepted && this.#reason === undefined;
   }
 
-  /** It ended before CONNACK was sent, otherwise than by the client. */
+  /** Before CONNACK was sent: it has ended, and nothing that its client sent is left to process. */
   get isGivenUp(): boolean {
     return this.#isFinishing;
   }
@@ -323,6 +324,7 @@ export class Session implements AcknowledgementOrderListener, ConnectedClient {
   #finish(): void {
     if (this.#isFinishing) return;
     this.#isFinishing = true;
+    this.onGivenUp?.();
     const settled = () => {
       this.#isFinished = true;
       for (const resolve of this.#finished) resolve();
