@@ -3,10 +3,11 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Message } from '../mqtt/message.ts';
 import type { SessionStore } from '../session-store/session-store.ts';
+import { messageBytes } from '../session-store/stored-message.ts';
 import { EmbeddedRecord } from './embedded-record.ts';
 import type { MessagePersistence } from './message-persistence.ts';
 import type { PersistentSessions } from './persistent-sessions.ts';
-import type { ClaimedSession, EnqueueOptions, SessionClaim, Sessions } from './sessions.ts';
+import type { ClaimedSession, EnqueueOptions, RetainedRoom, SessionClaim, Sessions } from './sessions.ts';
 import type { ShareDirectory } from './share-directory.ts';
 import type { SharedRedelivery } from './shared-redelivery.ts';
 import type { ShareChoice } from './shared-subscriptions.ts';
@@ -25,8 +26,10 @@ export interface EmbeddedSessionsOptions {
   readonly nextSequence: () => number;
 }
 
-/** Retained messages in one turn of the event loop. */
+/** Retained messages that are looked at in one turn of the event loop. */
 const PER_TURN = 50;
+/** Bytes of retained messages in one piece, at most, if it has several. */
+const PIECE_BYTES = 64 * 1_024;
 
 export class EmbeddedSessions implements Sessions {
   readonly #options: EmbeddedSessionsOptions;
@@ -81,18 +84,31 @@ export class EmbeddedSessions implements Sessions {
     return this.#options.persistence.mayRetain(topic, bytes, owner);
   }
 
-  async *retained(filter: string): AsyncIterable<readonly Message[]> {
+  async *retained(filter: string, room: () => RetainedRoom): AsyncIterable<readonly Message[]> {
+    const { store, nextNumber } = this.#options;
     // A message that is retained from now on reaches the session by its subscription.
-    const latest = this.#options.nextNumber();
+    const latest = nextNumber();
     let piece: Message[] = [];
+    let free = room();
+    let bytes = 0;
     let seen = 0;
-    for (const message of this.#options.store.retainedMatching(filter)) {
-      if (message.number <= latest) piece.push(message);
+    for (const found of store.retainedMatching(filter)) {
+      let message: Message | undefined = found;
+      const all = bytes + messageBytes(found);
+      if (piece.length > 0 && (piece.length >= free.messages || all > Math.min(free.bytes, PIECE_BYTES))) {
+        yield piece;
+        [piece, free, bytes] = [[], room(), 0];
+        [message] = store.retainedMatching(found.topic); // It may have been replaced meanwhile, or removed.
+      }
+      if (message !== undefined && message.number <= latest) {
+        piece.push(message);
+        bytes += messageBytes(message);
+      }
       seen += 1;
       if (seen % PER_TURN !== 0) continue;
-      yield piece;
-      piece = [];
+      if (piece.length > 0) yield piece;
       await nextTurn();
+      [piece, free, bytes] = [[], room(), 0];
     }
     if (piece.length > 0) yield piece;
   }

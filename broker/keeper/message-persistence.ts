@@ -21,6 +21,8 @@ import type { ShareChoice } from './shared-subscriptions.ts';
 export interface PersistOptions extends Omit<EnqueueOptions, 'received'> {
   /** Another node has stored it as the retained message of its topic; this one only has to know. */
   readonly isReplica?: boolean;
+  /** It is not to become the retained message of its topic. */
+  readonly isForQueuesOnly?: boolean;
   /** Queues it only for these sessions; for all when left out. */
   readonly isFor?: ((clientId: string) => boolean) | undefined;
   /** Makes the changes that have to be on disk together with those of the message, or not at all. */
@@ -40,7 +42,7 @@ const TOO_MANY_CHANGES = {
 };
 
 /** An empty payload removes a retained message [MQTT-3.3.1-6, MQTT-3.3.1-7]. */
-const REMOVAL: Omit<Message, 'topic'> = {
+export const REMOVAL: Omit<Message, 'topic'> = {
   payload: Buffer.alloc(0),
   qos: 0,
   retain: true,
@@ -85,13 +87,13 @@ export class MessagePersistence {
   /** As `Sessions.enqueue`. For a retained message {@link mayRetain} was asked before. */
   persist(
     message: Message,
-    { owner, shares, isInJournal, isReplica = false, isFor, together }: PersistOptions,
+    { owner, shares, isInJournal, isReplica = false, isForQueuesOnly = false, isFor, together }: PersistOptions,
   ): Promise<void> | undefined {
     const { store } = this.#options;
     const receivers = message.qos === 0 ? undefined : this.#receiversOf(message, shares, isFor);
     if (receivers === undefined && !message.retain && together === undefined) return undefined;
     if (!store.hasRoom()) return Promise.reject(new Problem('unavailable', TOO_MANY_CHANGES));
-    if (message.retain) this.#retain(message, owner, isReplica);
+    if (message.retain && !isForQueuesOnly) this.#retain(message, owner, isReplica);
     if (receivers !== undefined) {
       const queued = store.enqueue([...receivers.values()], message);
       for (const choice of shares ?? []) choice.isQueued = queued.includes(choice.member.clientId);
@@ -114,7 +116,7 @@ export class MessagePersistence {
     const { store } = this.#options;
     for (const topic of this.#retained.topicsOf(owner)) {
       this.#retained.delete(topic);
-      store.retain({ ...REMOVAL, topic }, owner);
+      store.removeRetainedOf(topic, owner);
     }
   }
 
@@ -123,13 +125,27 @@ export class MessagePersistence {
     for (const topic of this.#options.store.sweep(now)) this.#retained.delete(topic);
   }
 
+  /** The present owner of the retained message of a topic. */
+  ownerOf(topic: string): string | undefined {
+    return this.#retained.ownerOf(topic);
+  }
+
+  /** Retains a message, or removes one, that is stored already, with this owner. */
+  replicate(message: Message, owner: string): void {
+    this.#options.store.replicate(message, owner);
+    this.#retainedFor(owner, message);
+  }
+
   #retain(message: Message, publisher: string, isReplica: boolean): void {
+    const owner = isServerTopic(message.topic) ? SERVER_OWNER : publisher;
+    if (isReplica) this.replicate(message, owner);
+    else if (this.#options.store.retain(message, owner)) this.#retainedFor(owner, message);
+  }
+
+  #retainedFor(owner: string, message: Message): void {
     const { topic, payload } = message;
-    const owner = isServerTopic(topic) ? SERVER_OWNER : publisher;
-    if (isReplica) this.#options.store.replicate(message, owner);
-    else if (!this.#options.store.retain(message, owner)) return; // The former one stays.
     this.#retained.delete(topic);
-    if (payload.length > 0) this.#retained.set(topic, owner, messageBytes(message));
+    if (payload.length > 0 && owner !== '') this.#retained.set(topic, owner, messageBytes(message));
   }
 
   /** Each persistent session once, with the highest QoS of its matching subscriptions [MQTT-3.3.4-2]; undefined for none. */

@@ -29,6 +29,10 @@ export class RetainedOwners {
     return [...(this.#byOwner.get(owner)?.topics ?? [])];
   }
 
+  ownerOf(topic: string): string | undefined {
+    return this.#byTopic.get(topic)?.owner;
+  }
+
   /** Whether an owner may retain a message of this size under a topic. */
   hasRoom(topic: string, owner: string, bytes: number): boolean {
     if (bytes === 0) return true;

@@ -12,6 +12,14 @@ import type { OutgoingQueue, QueuedMessage } from '../session-store/outgoing-que
 import type { StoredSubscription } from '../session-store/session-subscriptions.ts';
 import type { ShareChoice } from './shared-subscriptions.ts';
 
+/** The connection that makes a claim. */
+export interface Claimant {
+  /** It has ended, and nothing that it sent is left to process: it needs no session. */
+  readonly isGivenUp: boolean;
+  /** Called when that happens; set while the claim waits. */
+  onGivenUp: (() => void) | undefined;
+}
+
 export interface SessionClaim {
   readonly clientId: string;
   readonly owner: string;
@@ -21,6 +29,8 @@ export interface SessionClaim {
   readonly cleanStart: boolean;
   /** Seconds; 0: the session ends with the connection. */
   readonly sessionExpiryInterval: number;
+  /** A claim that waits is given up with its connection, before it takes the session from another one. */
+  readonly claimant?: Claimant | undefined;
 }
 
 export interface ClaimedSession {
@@ -47,6 +57,13 @@ export interface ClaimRules {
 /** The connection is refused; nothing was claimed. */
 export interface ClaimRefusal {
   readonly refusal: 'takeover_limited' | 'too_many_sessions';
+}
+
+/** How much a receiver of retained messages can take now; one message in any case. */
+export interface RetainedRoom {
+  readonly messages: number;
+  /** Of payload and properties. */
+  readonly bytes: number;
 }
 
 /** How the connection of a session has ended. */
@@ -122,6 +139,7 @@ export class RetainRefusedError extends Error {}
 export interface Sessions {
   /** One receiver for each shared subscription that matches. Undefined: none matches, or `enqueue` chooses them elsewhere. */
   choose(message: Message): readonly ShareChoice[] | undefined;
+  /** Rejects with Problem `unavailable`, also when the claim was given up. */
   claim(claim: SessionClaim): Promise<ClaimedSession | ClaimRefusal>;
   /**
    * Stores a message for the persistent sessions that may receive it, and as the retained message of its topic. Undefined: there is nothing
@@ -133,8 +151,8 @@ export interface Sessions {
    * tell, the answer is true, and `enqueue` rejects.
    */
   mayRetain(topic: string, bytes: number, owner: string): boolean;
-  /** Retained messages that match a filter and have not expired, in pieces. */
-  retained(filter: string): AsyncIterable<readonly Message[]>;
+  /** Retained messages that match a filter and have not expired, in pieces that fit into the room at that time. */
+  retained(filter: string, room: () => RetainedRoom): AsyncIterable<readonly Message[]>;
 }
 
 /** The state as the thread has it that owns it: it refuses no claim. */

@@ -6,6 +6,7 @@
 
 import { ReasonCode } from '@rollcall/protocol';
 import type { BrokerCounters } from '../broker-counters.ts';
+import type { RetainedRoom } from '../keeper/sessions.ts';
 import type { OutgoingQueue, QueuedMessage } from '../session-store/outgoing-queue.ts';
 import type { Session } from '../sessions/session.ts';
 import { encodeAcknowledgement, encodePublish } from './codec/packet-encoder.ts';
@@ -88,6 +89,15 @@ export class OutgoingMessages {
       this.#session.connection.writableLength > outgoing / 2 ||
       this.#queue.size >= Math.min(this.#client.receiveMaximum, waiting)
     );
+  }
+
+  /** What the client takes before it is behind. */
+  get room(): RetainedRoom {
+    const { outgoing, waiting } = this.#options.limits;
+    return {
+      messages: Math.min(this.#client.receiveMaximum, waiting) - this.#queue.size,
+      bytes: outgoing / 2 - this.#session.connection.writableLength,
+    };
   }
 
   stop(): void {

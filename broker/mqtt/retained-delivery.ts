@@ -1,11 +1,11 @@
 /**
  * Sends the retained messages of a new subscription: RETAIN 1, with the QoS of the subscription at most. One subscription of a client at a
- * time, in pieces, and at the pace at which the client reads and acknowledges, so that a subscription to a whole fleet neither holds up
- * other clients nor overflows the queue of its own.
+ * time, in pieces of what the client can take, at the pace at which it reads and acknowledges: a subscription to a whole fleet neither holds
+ * up other clients nor overflows the queue of its own. What is read is sent at once: nothing waits here, and gets old.
  */
 
 import { setTimeout as wait } from 'node:timers/promises';
-import type { Sessions } from '../keeper/sessions.ts';
+import type { RetainedRoom, Sessions } from '../keeper/sessions.ts';
 import type { Session } from '../sessions/session.ts';
 import type { Message } from './message.ts';
 import type { Qos } from './packets.ts';
@@ -43,12 +43,15 @@ export class RetainedDelivery {
   }
 
   async #sendAll(session: Session, subscription: Subscription): Promise<void> {
-    for await (const piece of this.#options.sessions.retained(subscription.filter)) {
+    await caughtUp(session);
+    for await (const piece of this.#options.sessions.retained(subscription.filter, () =>
+      roomOf(session, subscription),
+    )) {
       for (const message of piece) {
-        while (session.isOpen && session.outgoing?.isBehind === true) await wait(PAUSE_MS, undefined, { ref: false });
         if (!session.isOpen || !session.subscriptions.isCurrent(subscription)) return;
         this.#sendOne(session, subscription, message);
       }
+      await caughtUp(session);
     }
   }
 
@@ -65,4 +68,14 @@ export class RetainedDelivery {
     session.record.enqueue(message, { qos, retain: true, subscriptionIdentifiers, share: undefined });
     session.outgoing?.wake();
   }
+}
+
+async function caughtUp(session: Session): Promise<void> {
+  while (session.isOpen && session.outgoing?.isBehind === true) await wait(PAUSE_MS, undefined, { ref: false });
+}
+
+/** Messages of QoS 0 are in no queue. */
+function roomOf({ outgoing }: Session, { qos }: Subscription): RetainedRoom {
+  const { messages = 0, bytes = 0 } = outgoing?.room ?? {};
+  return { messages: qos === 0 ? Number.POSITIVE_INFINITY : messages, bytes };
 }

@@ -18,6 +18,7 @@ import { PendingDeliveries, type PendingDelivery } from './pending-deliveries.ts
 import { QueueAnnouncements, QueueCopy } from './queue-copy.ts';
 import { RetainedPages } from './retained-pages.ts';
 
+const CONNECTION_ENDED = { reason: 'the connection has ended while its claim waited' };
 const NODE_ENDED = { reason: 'the node of the connection has ended' };
 
 type Input<Name extends keyof KeeperCalls> = KeeperCalls[Name]['input'];
@@ -29,6 +30,8 @@ export class AttachedNode {
   readonly #state: NodesState;
   readonly #log: Logger;
   readonly #claims = new Map<number, NodeClient>();
+  /** Numbers of claims that wait for their turn. */
+  readonly #waiting = new Set<number>();
   readonly #pending: PendingDeliveries;
   readonly #announcements: QueueAnnouncements;
   readonly #retained: RetainedPages;
@@ -41,7 +44,7 @@ export class AttachedNode {
     this.#log = log;
     this.#pending = new PendingDeliveries({ deliver: (early) => void this.#deliverPending(early) });
     this.#announcements = new QueueAnnouncements(channel);
-    this.#retained = new RetainedPages((filter) => state.keeper.sessions.retained(filter));
+    this.#retained = new RetainedPages((filter, room) => state.keeper.sessions.retained(filter, room));
     this.#answerAboutIdentities();
     this.#answerAboutSessions();
     this.#answerAboutMessages();
@@ -55,7 +58,6 @@ export class AttachedNode {
 
   sweep(): void {
     this.#pending.sweep();
-    this.#retained.sweep();
   }
 
   /** The node is gone, with its connections. Resolves when its sessions are released. */
@@ -110,7 +112,11 @@ export class AttachedNode {
       // A claim that is under way is completed first: its node does not know it by its number before.
       this.#state.clients.inTurn(input.takeover.clientId, () => this.#takeOver(input)),
     );
-    channel.handle('claim', (claim) => this.#state.clients.inTurn(claim.clientId, () => this.#claim(claim)));
+    channel.handle('claim', (claim) => {
+      this.#waiting.add(claim.number);
+      return this.#state.clients.inTurn(claim.clientId, () => this.#claim(claim));
+    });
+    channel.handle('giveUpClaim', (number) => void this.#waiting.delete(number));
     channel.handle('storeWill', async ({ claim, will, subject }) => {
       await this.#recordOf(claim).storeWill(will, subject);
       return undefined;
@@ -140,6 +146,7 @@ export class AttachedNode {
     const { channel } = this;
     channel.handle('enqueue', (input) => this.#enqueue(input));
     channel.handle('retained', (input) => this.#retained.read(input));
+    channel.handle('retainedEnded', (cursor) => this.#retained.end(cursor));
     channel.handle('deliver', (input) => this.#deliver(input));
     channel.handle('memberGone', ({ message, share, clientId }) => {
       this.#state.keeper.redelivery.memberGone(this.#numbered(message), share, { clientId });
@@ -197,7 +204,8 @@ export class AttachedNode {
     return true;
   }
 
-  async #claim({ rules, ...about }: NodeClaim): Promise<ClaimedState | ClaimRefusal> {
+  async #claim({ rules, number, ...about }: NodeClaim): Promise<ClaimedState | ClaimRefusal> {
+    if (!this.#waiting.delete(number)) throw new Problem('unavailable', CONNECTION_ENDED);
     const { clients, policies, keeper, routes, deliveredKeys, streamsOf } = this.#state;
     const { clientId, connection, subject } = about;
     const { identity } = subject;

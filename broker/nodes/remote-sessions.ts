@@ -8,6 +8,7 @@ import {
   type ClaimRules,
   type EnqueueOptions,
   NoRoomError,
+  type RetainedRoom,
   RetainRefusedError,
   type SessionClaim,
   type Sessions,
@@ -18,6 +19,7 @@ import type { Routes } from '../routing/routes.ts';
 import type { SessionStore } from '../session-store/session-store.ts';
 import type { ChannelToKeeper, NodeClaim } from './node-calls.ts';
 import { RemoteRecord } from './remote-record.ts';
+import { RetainedReader } from './retained-reader.ts';
 
 interface ClaimingConnection {
   readonly connectionFacts: NodeClaim['connection'];
@@ -45,10 +47,13 @@ export class RemoteSessions implements Sessions {
   readonly #records = new Map<number, RemoteRecord>();
   /** Numbers of messages that the keeper has stored and that are not delivered yet. */
   readonly #enqueued = new Set<number>();
+  readonly #retained: RetainedReader;
+  #lastClaim = 0;
 
   constructor(options: RemoteSessionsOptions) {
     this.#options = options;
     const { channel, queued } = options;
+    this.#retained = new RetainedReader(channel);
     channel.handle('queued', ({ message, entries }) => {
       for (const { claim, ...entry } of entries) {
         const record = this.#records.get(claim);
@@ -73,13 +78,19 @@ export class RemoteSessions implements Sessions {
     return undefined;
   }
 
-  async claim({ rights: _, ...claim }: SessionClaim): Promise<ClaimedSession | ClaimRefusal> {
+  async claim({ rights: _, claimant, ...claim }: SessionClaim): Promise<ClaimedSession | ClaimRefusal> {
     const { channel, memory, connectionOf, deliveredKeys } = this.#options;
     const connection = connectionOf(claim.clientId);
     if (connection === undefined)
       throw new Problem('internal', { reason: 'expected a connection that makes the claim' });
     const { connectionFacts, claimRules: rules } = connection;
-    const state = await channel.call('claim', { ...claim, connection: connectionFacts, rules });
+    this.#lastClaim += 1;
+    const number = this.#lastClaim;
+    if (claimant !== undefined) claimant.onGivenUp = () => channel.tell('giveUpClaim', number);
+    const calling = channel.call('claim', { ...claim, number, connection: connectionFacts, rules });
+    const state = await calling.finally(() => {
+      if (claimant !== undefined) claimant.onGivenUp = undefined;
+    });
     if ('refusal' in state) return state;
     const { isPresent, isStored, subscriptions, sequence, recentKeys, streams } = state;
     for (const key of recentKeys) deliveredKeys.add(key);
@@ -105,14 +116,8 @@ export class RemoteSessions implements Sessions {
     return true;
   }
 
-  async *retained(filter: string): AsyncIterable<readonly Message[]> {
-    let cursor: number | undefined;
-    do {
-      const piece: { readonly messages: readonly Message[]; readonly cursor: number | undefined } =
-        await this.#options.channel.call('retained', { filter, cursor });
-      cursor = piece.cursor;
-      if (piece.messages.length > 0) yield piece.messages;
-    } while (cursor !== undefined);
+  retained(filter: string, room: () => RetainedRoom): AsyncIterable<readonly Message[]> {
+    return this.#retained.read(filter, room);
   }
 
   /** Whether the keeper has stored this message, so that it delivers it when it is told. Asked once. */
