@@ -7,22 +7,24 @@ import { formatIdentity } from '@rollcall/protocol';
 import { sumOfPreviews } from './access/policy-preview.ts';
 import { type BrokerOptions, countFromOne, type NodeBroker } from './broker.ts';
 import { createBrokerContext } from './broker-context.ts';
+import { AbsentNodes, type Missed } from './cluster/absent-nodes.ts';
 import { adoptDead } from './cluster/adoption.ts';
 import { ClaimBatches } from './cluster/claim-batches.ts';
 import { ClaimRequests } from './cluster/claim-requests.ts';
-import { ClusterBus } from './cluster/cluster-bus.ts';
+import { ClusterBus, ownShares } from './cluster/cluster-bus.ts';
 import { ClusterClaims } from './cluster/cluster-claims.ts';
 import { ClusterRoutes } from './cluster/cluster-routes.ts';
-import { ClusterSessions } from './cluster/cluster-sessions.ts';
+import { ClusterSessions, sendToMembers } from './cluster/cluster-sessions.ts';
 import { ClusterShares } from './cluster/cluster-shares.ts';
 import { ConnectionNumbers } from './cluster/connection-numbers.ts';
 import { readFleetSessions } from './cluster/fleet-sessions.ts';
-import { handOverSession } from './cluster/hand-over.ts';
+import { handOverSession, hasRows } from './cluster/hand-over.ts';
 import { Inbox } from './cluster/inbox.ts';
 import { MovingSessions } from './cluster/moving-sessions.ts';
 import { NodeRequests } from './cluster/node-requests.ts';
 import { loadRows, type OpenCluster } from './cluster/open-cluster.ts';
 import { ReceivedMessages } from './cluster/received-messages.ts';
+import { RetainedReplicas } from './cluster/retained-replicas.ts';
 import { RevokedOwners } from './cluster/revoked-owners.ts';
 import { keeperOperations, storedCounters } from './keeper/keeper-operations.ts';
 import { loadStoredSessions, openKeeper } from './keeper/open-keeper.ts';
@@ -53,8 +55,9 @@ export async function createClusterBroker(options: ClusterBrokerOptions): Promis
   const { persistentSessions } = stored;
   const local = new LocalRoutes(store, stored.shares);
   const shares = new ClusterShares(stored.shares);
-  const moving = new MovingSessions();
-  const routes = new ClusterRoutes({ nodes, outbox, commits, shares, local, moving });
+  const moving = new MovingSessions(outbox);
+  const absent = new AbsentNodes({ nodes, appeared: (node, missed) => tellMissed(node, missed) });
+  const routes = new ClusterRoutes({ nodes, outbox, commits, shares, local, moving, absent });
   const find = (clientId: string) => live.find(clientId);
   const router = await MessageRouter.open({ ...context, store, routes, find });
   const localBus = new LocalBus({ router, sessions: live });
@@ -62,16 +65,10 @@ export async function createClusterBroker(options: ClusterBrokerOptions): Promis
   const deliveredKeys = new DeliveredKeysByDevice();
   const rightsOf: Parameters<typeof persistentSessions.load>[0] = (subject) => policies.rightsOf(subject);
 
+  const heard = () => nodes.others().flatMap(({ name, isAlive }) => (isAlive ? [name] : []));
   const publishShares = async () => {
     const changed = shares.changes();
-    if (changed.length === 0) return;
-    const alive = nodes.others().filter(({ isAlive }) => isAlive);
-    await outbox.applied(
-      outbox.send(
-        alive.map(({ name }) => name),
-        { kind: 'shares', shares: changed },
-      ),
-    );
+    if (changed.length > 0) await outbox.applied(outbox.send(heard(), { kind: 'shares', shares: changed }));
   };
   /** The rows of these sessions are this node's: messages for them are queued from now on. Resolves with what makes them sessions. */
   const read = async (clientIds: readonly string[]) => {
@@ -81,6 +78,7 @@ export async function createClusterBroker(options: ClusterBrokerOptions): Promis
       await persistentSessions.adopt(rows, rightsOf);
       for (const clientId of clientIds) stored.shares.join(clientId, store.subscriptionsOf(clientId));
       keeper.wills.adopt(clientIds);
+      if (!store.hasRoom()) await store.durable(); // What came early has to be stored.
       for (const clientId of clientIds) received.queueEarly(clientId, moving.arrived(clientId));
       await publishShares();
     };
@@ -110,6 +108,14 @@ export async function createClusterBroker(options: ClusterBrokerOptions): Promis
     wrap: (embedded) =>
       new ClusterSessions({
         ...{ embedded, claims, nodes, routes, shares, moving, outbox, numbers, publishShares },
+        hasRoom: () => store.hasRoom(),
+        dropped() {
+          context.counters.messagesDropped += 1;
+        },
+        retains(topic) {
+          replicas.wrote(topic);
+          absent.retained(topic);
+        },
         tookOver: (takeover) => reporter.tookOver(takeover),
         connectionOf: (clientId) => live.find(clientId)?.connectionFacts,
       }),
@@ -117,10 +123,32 @@ export async function createClusterBroker(options: ClusterBrokerOptions): Promis
   const sessions = keeper.sessions as ClusterSessions;
   const revoked = new RevokedOwners();
   const nodeRequests = new NodeRequests({ outbox, commits, answering, log });
+  const isRevoked = (owner: string) => revoked.has(owner);
+  const replicas: RetainedReplicas = new RetainedReplicas({
+    ...{ database, nodes, commits, wakes, outbox, store, isRevoked, now: context.now, log },
+    persistence: keeper.persistence,
+    nextNumber: () => router.nextNumber(),
+    async replaced(message, owner) {
+      const chosen = sessions.choose(message);
+      absent.retained(message.topic);
+      sendToMembers(outbox, message, owner, chosen);
+      const queues = { owner, shares: ownShares(chosen), isInJournal: true, isForQueuesOnly: true };
+      await keeper.persistence.persist(message, queues);
+      await new Promise<void>((resolve) => bus.tell(message, chosen, resolve));
+    },
+  });
+  /** What no table has, and what a process has missed that goes on. */
+  const tellMissed = (node: string, missed: Missed | undefined) => {
+    const known = shares.all();
+    if (known.length > 0) outbox.send([node], { kind: 'shares', shares: known });
+    if (missed === undefined) return;
+    routes.tellMissed(node, missed);
+    replicas.tellMissed(node, missed);
+  };
   const received: ReceivedMessages = new ReceivedMessages({
     ...{ store, persistence: keeper.persistence, localShares: stored.shares, shares, routes, claims, moving },
-    ...{ outbox, router, bus: localBus, requests: nodeRequests, log },
-    isRevoked: (owner) => revoked.has(owner),
+    ...{ outbox, others: heard, router, bus: localBus, requests: nodeRequests, log },
+    ...{ isRevoked, replicas },
     nodeGone: (node) => {
       routes.forget(node);
       shares.forget(node);
@@ -146,7 +174,10 @@ export async function createClusterBroker(options: ClusterBrokerOptions): Promis
   await readRoutes();
   await inbox.open();
   await requests.open();
+  absent.look();
   const stopLooking = nodes.onLook(() => {
+    absent.look();
+    replicas.look();
     void inbox.read();
     moving.sweep();
     adopt.all();
@@ -158,6 +189,7 @@ export async function createClusterBroker(options: ClusterBrokerOptions): Promis
     sweep(time) {
       keeper.sweep(time);
       revoked.sweep();
+      claims.leaveUnused((clientId) => live.find(clientId) !== undefined || hasRows(clientId, keeper));
       publishShares().catch(() => {});
     },
     applyPolicyToStored: (scope) => keeper.changes.policyChanged(scope),
@@ -183,7 +215,6 @@ export async function createClusterBroker(options: ClusterBrokerOptions): Promis
     previewPolicy: ({ scope, document }) => node.previewPolicy(scope, document),
     disconnect: ({ identity, reason }) => ofKeeper.disconnect(identity, reason),
   });
-  const heard = () => nodes.others().flatMap(({ name, isAlive }) => (isAlive ? [name] : []));
   /** The nodes that may have sessions of a query. */
   const concerned = async ({ identity, node: only }: SessionQuery) => {
     if (only !== undefined) return only === nodes.name ? [] : [only];
@@ -199,6 +230,7 @@ export async function createClusterBroker(options: ClusterBrokerOptions): Promis
       // The node that has its session gets the message with the commit that stores it.
       return own === 'away' && routes.nodesFor(topic).size > 0 ? 'stored' : own;
     },
+    replaceRetained: (topic, owner, next) => replicas.replace(topic, formatIdentity(owner), next),
     sessions: () => live.describe(),
     sessionPage: async (query) =>
       readFleetSessions(query, { own: ownPage, others: await concerned(query), requests: nodeRequests }),

@@ -1,5 +1,6 @@
 /** Takes over the sessions of nodes that are dead, with the messages that were sent to them. */
 
+import { setTimeout as delay } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import type { ClusterClaims } from './cluster-claims.ts';
 import type { KnownNode } from './cluster-nodes.ts';
@@ -31,6 +32,9 @@ const TAKE = `UPDATE session_claims SET node = $1, epoch = epoch + 1
 const LEFT = `SELECT EXISTS (SELECT 1 FROM session_claims WHERE node = $1)
   OR EXISTS (SELECT 1 FROM node_messages WHERE to_node = $1) AS has_left`;
 
+/** Before a connection looks again whose its session is, in ms. */
+const OTHER_ADOPTS_MS = 50;
+
 export function adoptDead({ cluster, inbox, claims, load, routes, log }: AdoptionParts): Adoption {
   const { nodes, outbox } = cluster;
   const { database } = cluster.options;
@@ -38,14 +42,21 @@ export function adoptDead({ cluster, inbox, claims, load, routes, log }: Adoptio
   /** Nodes that this one has adopted, by epoch. */
   const adopted = new Map<string, number>();
 
-  /** Undefined: the node was fenced off by another one, or is there again. Otherwise as it is since it is fenced off. */
+  /** Undefined: another node adopts it, or it is there again. Otherwise as it is since it is fenced off. */
   const fenceOff = async (dead: KnownNode): Promise<KnownNode | undefined> => {
     if (adopted.get(dead.name) === dead.epoch) return dead;
-    if (!(await nodes.fenceOff(dead))) return undefined;
+    const result = await nodes.fenceOff(dead);
+    if (result === undefined) {
+      await delay(OTHER_ADOPTS_MS, undefined, { ref: false });
+      return undefined;
+    }
     const fenced = { ...dead, epoch: dead.epoch + 1 };
     adopted.set(dead.name, fenced.epoch);
     log.warn({ node: dead.name }, 'the sessions of a node that is dead are taken over');
     await nodes.look();
+    // Messages for what a node had adopted that is dead by now are found only after that is here.
+    const former = nodes.others().find(({ name, isAlive }) => name === result.formerAdopter && !isAlive);
+    if (former !== undefined && !running.has(former.name)) await one(former);
     return fenced;
   };
 

@@ -9,6 +9,7 @@ import {
   type PostgresDatabase,
   type PostgresTransaction,
 } from '../../storage/postgres/index.ts';
+import { STATEMENTS } from './tables.ts';
 
 export interface ClusterNodesOptions {
   readonly database: PostgresDatabase;
@@ -32,7 +33,18 @@ export interface KnownNode {
   readonly isAlive: boolean;
 }
 
+export interface FencedOff {
+  /** The node that began before to adopt what the dead one had, now or once before. */
+  readonly formerAdopter: string | undefined;
+}
+
 const EVERY_MS = 250;
+/** In place of a sender of messages to a node: its number is that of the process that adopts it. No node has a name with a slash. */
+const ADOPTER = '/adopter';
+const FIND_ADOPTER = {
+  name: 'sessions find adopter',
+  text: `SELECT number FROM node_cursors WHERE to_node = $1 AND from_node = '${ADOPTER}'`,
+};
 /** So many nodes can have rows with ids of their own. */
 export const MOST_NODES = 2_048;
 
@@ -115,16 +127,19 @@ export class ClusterNodes {
     if (this.#superseded !== undefined) throw this.#superseded;
   }
 
-  /** What a dead node had belongs to nobody any more. False: it lives, or another node was faster. */
-  async fenceOff({ name, epoch }: KnownNode): Promise<boolean> {
+  /** What a dead node had is for this one to adopt. Undefined: it lives, or another node that lives adopts it. */
+  async fenceOff({ name, epoch }: KnownNode): Promise<FencedOff | undefined> {
     const [lease] = await this.#leases.read([NODE_LEASES + name]);
-    if (lease === undefined || !this.#leases.isFree(lease)) return false;
+    if (lease === undefined || !this.#leases.isFree(lease)) return undefined;
     return this.#options.database.transaction(async (transaction) => {
       // A node that is heard again renews its lease first, and then finds out whether its epoch has grown.
-      if (!(await this.#leases.lock(transaction, lease))) return false;
-      if ((await transaction.query(RAISE, [name, epoch])).count === 0) return false;
+      if (!(await this.#leases.lock(transaction, lease))) return undefined;
+      const former = await this.#adopterOf(transaction, name);
+      if (former?.isAlive === true && former.name !== this.name) return undefined;
+      if ((await transaction.query(RAISE, [name, epoch])).count === 0) return undefined;
+      await transaction.query(STATEMENTS.putCursor, [name, ADOPTER, this.epoch * MOST_NODES + this.number]);
       await this.#options.fenceOff(transaction, name);
-      return true;
+      return { formerAdopter: former?.name };
     });
   }
 
@@ -139,6 +154,17 @@ export class ClusterNodes {
     this.#known = rows.map((row) => ({ ...row, isAlive: row.name === this.name || alive.has(NODE_LEASES + row.name) }));
     if (this.#known.some(({ name, epoch }) => name === this.name && epoch !== this.epoch)) this.#supersede();
     for (const listener of this.#listeners) listener();
+  }
+
+  /** A process that adopts, or has adopted, what a node had. */
+  async #adopterOf(
+    transaction: PostgresTransaction,
+    node: string,
+  ): Promise<Pick<KnownNode, 'name' | 'isAlive'> | undefined> {
+    const { rows } = await transaction.query<{ readonly number: number }>(FIND_ADOPTER, [node]);
+    const [row] = rows;
+    const known = row && this.#known.find(({ number }) => number === row.number % MOST_NODES);
+    return known && { name: known.name, isAlive: known.isAlive && known.epoch === Math.floor(row.number / MOST_NODES) };
   }
 
   async close(): Promise<void> {

@@ -3,6 +3,7 @@
 import type { FilterSource } from '../nodes/route-table.ts';
 import type { Routes } from '../routing/routes.ts';
 import { FilterTree } from '../session-store/filter-tree.ts';
+import type { AbsentNodes, Missed } from './absent-nodes.ts';
 import type { ClusterNodes } from './cluster-nodes.ts';
 import type { ClusterShares } from './cluster-shares.ts';
 import type { MovingSessions } from './moving-sessions.ts';
@@ -17,6 +18,7 @@ export interface ClusterRoutesOptions {
   /** The routes of this node alone. */
   readonly local: Routes;
   readonly moving: Pick<MovingSessions, 'generation' | 'isEmpty' | 'nodesFor'>;
+  readonly absent: Pick<AbsentNodes, 'routesChanged'>;
 }
 
 interface RemoteRoute {
@@ -31,7 +33,9 @@ export class ClusterRoutes implements Routes {
   readonly #own = new Map<string, number>();
   #added = new Set<string>();
   #removed = new Set<string>();
-  #publishing: Promise<void> | undefined;
+  #underWay = Promise.resolve();
+  /** That of the changes which are not under way yet. */
+  #next: Promise<void> | undefined;
 
   constructor(options: ClusterRoutesOptions) {
     this.#options = options;
@@ -89,9 +93,17 @@ export class ClusterRoutes implements Routes {
     this.#publish();
   }
 
-  /** Resolves when every node that lives knows the routes of this one so far. */
+  /** Resolves when every node that lives knows the routes of this one so far; it does not wait for what is added later. */
   published(): Promise<void> {
-    return this.#publishing ?? Promise.resolve();
+    return this.#next ?? this.#underWay;
+  }
+
+  /** Tells a node what it has missed. */
+  tellMissed(node: string, { routes, isAll }: Pick<Missed, 'routes' | 'isAll'>): void {
+    const of = (isThere: boolean) => [...routes].filter((one) => one[1] === isThere).map(([filter]) => filter);
+    const added = isAll ? [...this.#own.keys()] : of(true);
+    const removed = of(false);
+    if (added.length + removed.length > 0) this.#options.outbox.send([node], { kind: 'routes', added, removed });
   }
 
   // What others have.
@@ -114,32 +126,32 @@ export class ClusterRoutes implements Routes {
     this.#byNode.delete(node);
   }
 
+  /** What is added while changes are under way goes together after them. */
   #publish(): void {
-    if (this.#publishing !== undefined) return;
-    const publishing = this.#publishAll().finally(() => {
-      if (this.#publishing === publishing) this.#publishing = undefined;
-    });
-    publishing.catch(() => {}); // Those that wait for it get the error.
-    this.#publishing = publishing;
+    if (this.#next !== undefined) return;
+    const next = this.#underWay.catch(() => {}).then(() => this.#publishNext());
+    next.catch(() => {}); // Those that wait for it get the error.
+    this.#next = next;
   }
 
-  async #publishAll(): Promise<void> {
-    await Promise.resolve();
-    while (this.#added.size + this.#removed.size > 0) {
-      const { nodes, outbox, commits } = this.#options;
-      const [added, removed] = [[...this.#added], [...this.#removed]];
-      this.#added = new Set();
-      this.#removed = new Set();
-      const change = (name: 'putRoute' | 'dropRoute', filter: string) =>
-        commits.add({ name, values: [nodes.name, filter] }, filter.length + 100);
-      for (const filter of added) change('putRoute', filter);
-      for (const filter of removed) change('dropRoute', filter);
-      const alive = nodes.others().filter(({ isAlive }) => isAlive);
-      const number = outbox.send(
-        alive.map(({ name }) => name),
-        { kind: 'routes', added, removed },
-      );
-      await outbox.applied(number);
-    }
+  #publishNext(): Promise<void> {
+    this.#next = undefined;
+    this.#underWay = this.#publishChanges();
+    return this.#underWay;
+  }
+
+  async #publishChanges(): Promise<void> {
+    const { nodes, outbox, commits, absent } = this.#options;
+    const [added, removed] = [[...this.#added], [...this.#removed]];
+    this.#added = new Set();
+    this.#removed = new Set();
+    if (added.length + removed.length === 0) return;
+    const change = (name: 'putRoute' | 'dropRoute', filter: string) =>
+      commits.add({ name, values: [nodes.name, filter] }, filter.length + 100);
+    for (const filter of added) change('putRoute', filter);
+    for (const filter of removed) change('dropRoute', filter);
+    absent.routesChanged(added, removed);
+    const alive = nodes.others().flatMap(({ name, isAlive }) => (isAlive ? [name] : []));
+    await outbox.applied(outbox.send(alive, { kind: 'routes', added, removed }));
   }
 }

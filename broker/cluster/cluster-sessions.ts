@@ -5,7 +5,7 @@
 
 import type { Takeover } from '../access/clone-detector.ts';
 import type { EmbeddedSessions } from '../keeper/embedded-sessions.ts';
-import type { ClaimedSession, EnqueueOptions, SessionClaim, Sessions } from '../keeper/sessions.ts';
+import type { ClaimedSession, EnqueueOptions, RetainedRoom, SessionClaim, Sessions } from '../keeper/sessions.ts';
 import type { ShareChoice } from '../keeper/shared-subscriptions.ts';
 import type { Message } from '../mqtt/message.ts';
 import { ownShares } from './cluster-bus.ts';
@@ -27,6 +27,12 @@ export interface ClusterSessionsOptions {
   readonly moving: MovingSessions;
   readonly outbox: Outbox;
   readonly numbers: ConnectionNumbers;
+  /** False: too many changes wait for the database. */
+  readonly hasRoom: () => boolean;
+  /** A message of QoS 0 for other nodes was dropped. */
+  readonly dropped: () => void;
+  /** This node retains a message, or removes one. */
+  readonly retains: (topic: string) => void;
   /** Tells the other nodes which shared subscriptions have members here. */
   readonly publishShares: () => Promise<void>;
   readonly tookOver: (takeover: Takeover) => void;
@@ -59,7 +65,7 @@ export class ClusterSessions implements Sessions {
   async #claim(claim: SessionClaim): Promise<ClaimedSession> {
     const { embedded, claims, numbers, routes, publishShares } = this.#options;
     const { clientId } = claim;
-    const handedOver = await claims.own(clientId);
+    const handedOver = await claims.own(clientId, claim.claimant);
     if (handedOver !== undefined) {
       numbers.seen(handedOver.sequence);
       if (handedOver.from !== undefined) this.#reportTakeover(claim, handedOver.from);
@@ -83,6 +89,7 @@ export class ClusterSessions implements Sessions {
   enqueue(message: Message, options: EnqueueOptions): Promise<void> | undefined {
     const { embedded } = this.#options;
     const own: EnqueueOptions = { ...options, shares: ownShares(options.shares) };
+    if (message.retain) this.#options.retains(message.topic);
     if (message.qos === 0 && !message.retain) return embedded.enqueue(message, own); // `send` follows.
     const others = this.#othersFor(message, options.shares);
     if (others === undefined) return embedded.enqueue(message, own);
@@ -90,17 +97,21 @@ export class ClusterSessions implements Sessions {
     return embedded.enqueueTogether(message, { ...own, isInJournal: true }, together);
   }
 
-  /** A message of QoS 0 that `enqueue` has not sent. */
+  /** A message of QoS 0 that `enqueue` has not sent. It is dropped while too much waits for the database: no client waits for it. */
   send(message: Message, shares: readonly ShareChoice[] | undefined): void {
-    if (!message.retain) this.#othersFor(message, shares)?.send('');
+    if (message.retain) return;
+    const others = this.#othersFor(message, shares);
+    if (others === undefined) return;
+    if (this.#options.hasRoom()) others.send('');
+    else this.#options.dropped();
   }
 
   mayRetain(topic: string, bytes: number, owner: string): boolean {
     return this.#options.embedded.mayRetain(topic, bytes, owner);
   }
 
-  retained(filter: string): AsyncIterable<readonly Message[]> {
-    return this.#options.embedded.retained(filter);
+  retained(filter: string, room: () => RetainedRoom): AsyncIterable<readonly Message[]> {
+    return this.#options.embedded.retained(filter, room);
   }
 
   #othersFor(
@@ -118,11 +129,8 @@ export class ClusterSessions implements Sessions {
       send: (owner) => {
         const number = outbox.send(direct, { kind: 'message', message, owner });
         const moved = { node: nodes.name, number };
-        if (!moving.isEmpty) moving.queuedHere(moved);
         if (forwarded.length > 0) outbox.send(forwarded, { kind: 'message', message, owner, moved });
-        for (const { share, member } of chosen) {
-          outbox.send([(member as NodeOfMembers).node], { kind: 'message', message, owner, share });
-        }
+        sendToMembers(outbox, message, owner, chosen);
       },
     };
   }
@@ -136,5 +144,17 @@ export class ClusterSessions implements Sessions {
     if (to === undefined) return;
     const { identity } = subject;
     tookOver({ identity, clientId, from: from.address, fromSerial: from.serial, to: to.address, toSerial: to.serial });
+  }
+}
+
+/** For members of shared subscriptions on other nodes, which choose one each. */
+export function sendToMembers(
+  outbox: Pick<Outbox, 'send'>,
+  message: Message,
+  owner: string,
+  shares: readonly ShareChoice[] | undefined,
+): void {
+  for (const { share, member } of shares ?? []) {
+    if (member instanceof NodeOfMembers) outbox.send([member.node], { kind: 'message', message, owner, share });
   }
 }

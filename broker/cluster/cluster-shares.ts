@@ -107,7 +107,10 @@ export class ClusterShares {
       if (filter === undefined) continue;
       own.delete(state.share);
       this.#remote.removeStored(filter, `${node} ${state.share}`);
-      if (state.connected + state.away === 0) continue;
+      if (state.connected + state.away === 0) {
+        if (![...this.#byNode.values()].some((all) => all.has(state.share))) this.#turns.delete(state.share);
+        continue;
+      }
       const remote = { ...state, node };
       own.set(state.share, remote);
       this.#remote.addStored(filter, remote);

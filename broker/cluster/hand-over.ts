@@ -60,7 +60,10 @@ export async function handOverSession(request: ClaimRequest, parts: HandOverPart
 }
 
 /** Undelivered messages belong to a session or a subscription. */
-function hasRows(clientId: string, { store, persistentSessions }: Keeper): boolean {
+export function hasRows(
+  clientId: string,
+  { store, persistentSessions }: Pick<Keeper, 'store' | 'persistentSessions'>,
+): boolean {
   return (
     persistentSessions.has(clientId) ||
     store.subscriptionsOf(clientId).length > 0 ||

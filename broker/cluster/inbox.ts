@@ -30,7 +30,8 @@ interface MessageRow {
   readonly payload: Buffer;
 }
 
-const PER_READ = 1_000;
+/** Each has 256 KB at most, unless the limit of a packet was raised. */
+const PER_READ = 250;
 const READ = {
   name: 'sessions read messages',
   text: `SELECT from_node, number, about, payload FROM node_messages
@@ -115,12 +116,17 @@ export class Inbox {
     const cursors = this.#cursors.get(inbox) as Map<string, number>;
     const advanced = new Set<string>();
     let unknown: MessageRow | undefined;
+    let isFull = false;
     for (const row of rows) {
       const { from_node: from, number, about, payload } = row;
       const isNew = number > (cursors.get(from) ?? 0);
       const message = isNew ? decodeNodeMessage(about, payload) : undefined;
       if (isNew && message === undefined) {
         unknown = row;
+        break;
+      }
+      if (isNew && !commits.hasRoomFor(1)) {
+        isFull = true; // It could not be stored for a session, and is applied after what waits for the database.
         break;
       }
       advanced.add(from);
@@ -135,8 +141,8 @@ export class Inbox {
       commits.add({ name: 'dropNodeMessages', values: [inbox, from, number] }, inbox.length + from.length + 100);
     }
     // Read again only after the removal is stored.
-    if (advanced.size > 0) await commits.durable();
+    if (advanced.size > 0 || isFull) await commits.durable();
     if (unknown !== undefined) throw this.#stopAt(unknown);
-    return rows.length;
+    return isFull ? PER_READ : rows.length;
   }
 }

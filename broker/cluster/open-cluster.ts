@@ -48,7 +48,7 @@ export interface OpenCluster {
 /** Sessions whose rows are read at once. */
 export const ROWS_AT_ONCE = 1_000;
 
-/** In this time every node has learned of this one, so that it tells it about its routes. */
+/** In this time every node has learned of this one, so that it tells it about its routes and retained messages. */
 const KNOWN_AFTER_MS = 1_000;
 
 /** Throws Problem `database_newer`, and what the database throws. */
@@ -61,6 +61,8 @@ export async function openCluster(options: ClusterOptions): Promise<OpenCluster>
     beforeCommit: () => store.pushDeferred(),
   });
   const idsOf = () => new RowIds(MOST_NODES, nodes.number);
+  // What others retain, and route, after that they tell this node.
+  await delay(KNOWN_AFTER_MS);
   const retained = await readRetainedRows(database);
   const none = { sessions: [], subscriptions: [], bodies: [], queued: [], incoming: [], wills: [] };
   const limits = { ...SESSION_STORE_LIMITS, ...options.limits };
@@ -77,7 +79,6 @@ export async function openCluster(options: ClusterOptions): Promise<OpenCluster>
     [node],
   );
   await database.execute('DELETE FROM session_routes WHERE node = $1', [node]);
-  await delay(KNOWN_AFTER_MS);
   return {
     ...{ options, store, commits, nodes, outbox },
     claimed: rows.map(({ client_id: clientId }) => clientId),

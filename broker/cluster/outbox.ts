@@ -43,6 +43,16 @@ export class Outbox {
     };
   }
 
+  /** The name of this node. */
+  get name(): string {
+    return this.#options.nodes.name;
+  }
+
+  /** The number of the last message. */
+  get last(): number {
+    return this.#last;
+  }
+
   /** Returns the number of the message, which is the same at all nodes. */
   send(to: Iterable<string>, message: NodeMessage): number {
     const { commits, nodes } = this.#options;

@@ -2,7 +2,7 @@
 
 import { filterMatches } from '@rollcall/protocol';
 import type { Logger } from 'pino';
-import type { MessagePersistence } from '../keeper/message-persistence.ts';
+import type { MessagePersistence, PersistOptions } from '../keeper/message-persistence.ts';
 import type { ShareDirectory } from '../keeper/share-directory.ts';
 import type { Message } from '../mqtt/message.ts';
 import type { Bus } from '../routing/bus.ts';
@@ -15,6 +15,7 @@ import type { EarlyMessage, MovingSessions } from './moving-sessions.ts';
 import type { NodeMessage, Origin } from './node-message.ts';
 import type { NodeRequests } from './node-requests.ts';
 import type { Outbox } from './outbox.ts';
+import type { RetainedReplicas } from './retained-replicas.ts';
 
 export interface ReceivedMessagesOptions {
   readonly store: SessionStore;
@@ -25,10 +26,13 @@ export interface ReceivedMessagesOptions {
   readonly claims: ClusterClaims;
   readonly moving: MovingSessions;
   readonly outbox: Outbox;
+  /** Names of the other nodes that live. */
+  readonly others: () => readonly string[];
   readonly router: MessageRouter;
   readonly bus: Bus;
   /** The owner was revoked lately: nothing of it is delivered any more. */
   readonly isRevoked: (owner: string) => boolean;
+  readonly replicas: Pick<RetainedReplicas, 'received'>;
   readonly nodeGone: (node: string) => void;
   readonly requests: Pick<NodeRequests, 'requested' | 'responded'>;
   readonly log: Logger;
@@ -50,7 +54,11 @@ export class ReceivedMessages {
   apply(sent: NodeMessage, from: string, number: number, isAdopted: boolean): void {
     const { routes, shares, claims, nodeGone, requests } = this.#options;
     if (sent.kind === 'message') {
-      this.#message(sent, sent.moved ?? { node: from, number }, isAdopted || sent.moved !== undefined);
+      const isForAll = sent.share === undefined && sent.moved === undefined && !isAdopted;
+      if (sent.message.retain && isForAll) this.#options.replicas.received(sent.message.topic, from);
+      const origin = sent.moved ?? { node: from, number };
+      if (isAdopted && sent.share === undefined) this.#passOn(sent, origin);
+      this.#message(sent, origin, isAdopted || sent.moved !== undefined);
       return;
     }
     if (isAdopted) return; // What was said to the dead node is of no use to this one.
@@ -78,6 +86,11 @@ export class ReceivedMessages {
   /** Queues what came for a session while its rows were read. */
   queueEarly(clientId: string, early: readonly EarlyMessage[]): void {
     for (const { message, owner, origin } of early) this.#queueFor([clientId], message, owner, origin);
+  }
+
+  /** The session of a message for a dead node may be another node's by now. */
+  #passOn({ message, owner }: Sent, moved: Origin): void {
+    this.#options.outbox.send(this.#options.others(), { kind: 'message', message, owner, moved });
   }
 
   #message({ message: sent, owner, share, hops = 0 }: Sent, origin: Origin, isForwarded: boolean): void {
@@ -127,14 +140,13 @@ export class ReceivedMessages {
       if (other !== undefined) outbox.send([other], { kind: 'message', message, owner, share, hops: hops + 1 });
       return;
     }
-    this.#persist(message, { owner, shares: [{ share, member, isQueued: false }], isFor: () => false });
+    // As a retained message it has come, or comes, by itself.
+    const isFor = () => false;
+    this.#persist(message, { owner, shares: [{ share, member, isQueued: false }], isFor, isForQueuesOnly: true });
     bus.tellMember(message, share, member);
   }
 
-  #persist(
-    message: Message,
-    options: Pick<Parameters<MessagePersistence['persist']>[1], 'owner' | 'shares' | 'isFor'>,
-  ): void {
+  #persist(message: Message, options: Pick<PersistOptions, 'owner' | 'shares' | 'isFor' | 'isForQueuesOnly'>): void {
     const { persistence, log } = this.#options;
     persistence
       .persist(message, { ...options, isInJournal: true, isReplica: true })

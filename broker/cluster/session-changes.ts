@@ -1,5 +1,6 @@
 /** The changes of the sessions of this node, written in group commits that another node can fence off. */
 
+import { Problem } from '@rollcall/protocol';
 import type { Logger } from 'pino';
 import type { GroupCommit, Wakes } from '../../storage/index.ts';
 import type { PostgresDatabase, PreparedStatement } from '../../storage/postgres/index.ts';
@@ -31,22 +32,62 @@ export function appliedOf(node: string, nodes: ClusterNodes): string | undefined
 }
 
 export function createClusterCommits({ database, nodes, wakes, ...options }: ClusterCommitOptions): ClusterCommits {
+  const marks = new WeakMap<readonly ClusterChange[], number>();
+  let lastMark = nodes.epoch * PER_EPOCH;
+  /** Of a batch that gives sessions to other nodes: written again, it would change what is theirs. */
+  const markOf = (changes: readonly ClusterChange[]) => {
+    const known = marks.get(changes);
+    if (known !== undefined || !changes.some(({ name }) => name === 'moveClaim')) return known;
+    lastMark += 1;
+    marks.set(changes, lastMark);
+    return lastMark;
+  };
   return createSessionCommits<ClusterChange>({
     ...options,
     limits: SESSION_COMMIT_LIMITS,
     async write(changes) {
-      await database.transaction(async (transaction) => {
+      const mark = markOf(changes);
+      const writing = database.transaction(async (transaction) => {
         // Sent together; the transaction waits for all of them.
         const fenced = nodes.fence(transaction);
+        const marked = mark && transaction.query(MARK, [nodes.name, mark]);
         for (const { statement, values } of statementsOf(changes)) {
           void transaction.query(statement, values).catch(ignore);
         }
         await fenced;
+        if (marked && (await marked).count === 0) throw new WrittenBefore();
+      });
+      await writing.catch((error: unknown) => {
+        if (!(error instanceof WrittenBefore)) throw heldProblem(error);
       });
       wakeReaders(changes, nodes, wakes);
     },
   });
 }
+
+/** The outcome of an earlier attempt was not known: it was stored. */
+class WrittenBefore extends Error {}
+
+/** Until they pass, changes are held: one that is left out would be there again after the next start. */
+const MAY_PASS: ReadonlySet<string> = new Set([
+  ...['outcome_unknown', 'database_access_refused', 'database_untrusted'],
+  ...['database_settings_refused', 'database_server_unsupported'],
+]);
+
+function heldProblem(error: unknown): unknown {
+  if (!(error instanceof Problem && MAY_PASS.has(error.code))) return error;
+  return new Problem('unavailable', { reason: error.reason ?? error.message, cause: error });
+}
+
+/** Waits for an earlier attempt that the database still works on. No node has a name with a slash. */
+const MARK = {
+  name: 'sessions mark batch',
+  text: `INSERT INTO node_cursors (to_node, from_node, number) VALUES ($1, '/batches', $2)
+    ON CONFLICT (to_node, from_node) DO UPDATE SET number = EXCLUDED.number WHERE node_cursors.number < EXCLUDED.number`,
+};
+
+/** Numbers of one process: its epoch comes first, so that they grow from process to process. */
+const PER_EPOCH = 2 ** 36;
 
 const DROP_CLAIMS = {
   name: 'sessions drop claims',

@@ -33,9 +33,17 @@ export async function readRowsOf(database: PostgresDatabase, clientIds: readonly
   );
 }
 
-export async function readRetainedRows(database: PostgresDatabase): Promise<readonly RetainedRow[]> {
-  const { rows } = await database.query<RetainedRow>(
-    'SELECT topic, owner, payload, qos, properties, expires_at, publisher FROM session_retained',
-  );
-  return rows;
+const RETAINED = 'SELECT topic, owner, payload, qos, properties, expires_at, publisher FROM session_retained';
+const RETAINED_OF = { name: 'sessions read retained', text: `${RETAINED} WHERE topic = ANY($1)` };
+
+/** All of them, or those of these topics. */
+export async function readRetainedRows(
+  database: PostgresDatabase,
+  topics?: readonly string[],
+): Promise<readonly RetainedRow[]> {
+  const found =
+    topics === undefined
+      ? await database.query<RetainedRow>(RETAINED)
+      : await database.query<RetainedRow>(RETAINED_OF, [topics]);
+  return found.rows;
 }

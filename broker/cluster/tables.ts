@@ -190,6 +190,8 @@ const TEXTS: Readonly<Record<ClusterChange['name'], string>> = {
     ['owner', 'payload', 'qos', 'properties', 'expires_at', 'publisher'],
   ),
   dropRetained: 'DELETE FROM session_retained WHERE topic = $1',
+  dropRetainedOf: 'DELETE FROM session_retained WHERE topic = $1 AND owner = $2',
+  dropExpiredRetained: 'DELETE FROM session_retained WHERE topic = $1 AND expires_at <= $2',
   putWill: upsert(
     'session_wills',
     ['client_id'],

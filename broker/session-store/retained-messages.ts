@@ -82,6 +82,11 @@ export class RetainedMessages {
     if (this.#take(topic)) this.#change('dropRetained', [topic], topic.length);
   }
 
+  /** What is stored stays if it is another owner's by then: another node may have written it. */
+  removeOf(topic: string, owner: string): void {
+    if (this.#take(topic)) this.#change('dropRetainedOf', [topic, owner], topic.length + owner.length);
+  }
+
   /** Without expired messages. */
   *matching(filter: string): Iterable<Message> {
     const now = this.#earliestExpiry === Number.POSITIVE_INFINITY ? 0 : this.#now();
@@ -117,7 +122,10 @@ export class RetainedMessages {
       }
     }
     this.#earliestExpiry = earliest;
-    for (const topic of expired) this.remove(topic);
+    for (const topic of expired) {
+      // What another node has written meanwhile stays.
+      if (this.#take(topic)) this.#change('dropExpiredRetained', [topic, now], topic.length);
+    }
     return expired;
   }
 

@@ -29,6 +29,8 @@ const CHANGES = {
   putRetained: `INSERT OR REPLACE INTO retained (topic, owner, payload, qos, properties, expires_at, publisher)
     VALUES (?, ?, ?, ?, ?, ?, ?)`,
   dropRetained: 'DELETE FROM retained WHERE topic = ?',
+  dropRetainedOf: 'DELETE FROM retained WHERE topic = ? AND owner = ?',
+  dropExpiredRetained: 'DELETE FROM retained WHERE topic = ? AND expires_at <= ?',
   putWill: `INSERT OR REPLACE INTO wills
     (client_id, about, topic, payload, qos, retain, properties, message_expiry, delay, due_at)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,

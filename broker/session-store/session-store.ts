@@ -265,6 +265,11 @@ export class SessionStore {
     return true;
   }
 
+  /** Removes the message of a topic, if its owner is this one still where it is stored. */
+  removeRetainedOf(topic: string, owner: string): void {
+    this.#retained.removeOf(topic, owner);
+  }
+
   /** Whether an owner may retain so many bytes of payload and properties (`messageBytes`) within its share. */
   mayRetain(topic: string, bytes: number, owner: string): boolean {
     return this.#retained.hasRoom(topic, bytes, owner);

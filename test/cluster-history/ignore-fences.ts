@@ -7,5 +7,5 @@ import { ClusterNodes } from '../../broker/cluster/cluster-nodes.ts';
 import { Deafness } from '../../broker/sessions/deafness.ts';
 
 Deafness.prototype.set = () => {};
-ClusterNodes.prototype.fenceOff = async () => true;
+ClusterNodes.prototype.fenceOff = async () => ({ formerAdopter: undefined });
 ClusterNodes.prototype.isAt = async () => true;
