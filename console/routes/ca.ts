@@ -2,9 +2,9 @@
 
 import { formatIdentity } from '@rollcall/protocol';
 import type { FastifyInstance } from 'fastify';
+import { addEndpoint } from '../add-endpoint.ts';
 import { caEndpoints as endpoints } from '../api/ca.ts';
 import type { Answer } from '../api/endpoint.ts';
-import { addEndpoint } from '../application.ts';
 import { isoTime, isoTimeIfAny } from '../iso-time.ts';
 import type { PublishedStatus, PulledRenewals } from '../server-controls.ts';
 import type { RoutesOptions } from './routes.ts';

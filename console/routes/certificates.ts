@@ -3,8 +3,8 @@
 import { formatIdentity, Problem, parseDecimal } from '@rollcall/protocol';
 import type { FastifyInstance } from 'fastify';
 import { EXPIRING_KINDS, type ExpiryCursor, expiryCursor, isLate, lateSince } from '../../registry/index.ts';
+import { addEndpoint } from '../add-endpoint.ts';
 import { certificateEndpoints as endpoints } from '../api/certificates.ts';
-import { addEndpoint } from '../application.ts';
 import { isoTime, isoTimeIfAny } from '../iso-time.ts';
 import { viewCertificate } from './devices.ts';
 import { viewOutcomes } from './node-outcomes.ts';

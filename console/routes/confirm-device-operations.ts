@@ -14,9 +14,9 @@ import {
   type RevocationReason,
 } from '../../registry/index.ts';
 import { type Admission, expectRecentSignIn } from '../access.ts';
+import { addEndpoint } from '../add-endpoint.ts';
 import { deviceOperationEndpoints as endpoints } from '../api/device-operation-schemas.ts';
 import type { Answer, Checked } from '../api/endpoint.ts';
-import { addEndpoint } from '../application.ts';
 import { isoTime, isoTimeIfAny } from '../iso-time.ts';
 import { viewOutcomes } from './node-outcomes.ts';
 import type { RoutesOptions } from './routes.ts';

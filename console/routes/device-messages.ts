@@ -2,9 +2,9 @@
 
 import { Problem, type TwinState } from '@rollcall/protocol';
 import type { FastifyInstance } from 'fastify';
+import { addEndpoint } from '../add-endpoint.ts';
 import { deviceMessageEndpoints as endpoints } from '../api/device-messages.ts';
 import type { Answer } from '../api/endpoint.ts';
-import { addEndpoint } from '../application.ts';
 import type { TwinView } from '../device-messages.ts';
 import { isoTime } from '../iso-time.ts';
 import { viewPayload } from '../untrusted-json.ts';

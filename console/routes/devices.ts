@@ -11,10 +11,10 @@ import {
   parseAddressRange,
   type TokenRecord,
 } from '../../registry/index.ts';
+import { addEndpoint } from '../add-endpoint.ts';
 import { MAX_COUNTED } from '../api/device-list.ts';
 import { deviceEndpoints as endpoints } from '../api/devices.ts';
 import type { Answer, Checked } from '../api/endpoint.ts';
-import { addEndpoint } from '../application.ts';
 import { isoTime, isoTimeIfAny } from '../iso-time.ts';
 import { pageOf } from '../paging.ts';
 import { viewAudit } from './audit.ts';

@@ -1,8 +1,8 @@
 /** The diagnosis of the server and of a device, in the form of the API. `server/diagnosis/` makes it. */
 
 import type { FastifyInstance } from 'fastify';
+import { addEndpoint } from '../add-endpoint.ts';
 import { diagnosisEndpoints as endpoints } from '../api/diagnosis.ts';
-import { addEndpoint } from '../application.ts';
 import { isoTime, isoTimeIfAny } from '../iso-time.ts';
 import { viewCertificate } from './devices.ts';
 import type { RoutesOptions } from './routes.ts';

@@ -2,8 +2,8 @@
 
 import type { FastifyInstance } from 'fastify';
 import type { Cursor, Position } from '../../telemetry/index.ts';
+import { addEndpoint } from '../add-endpoint.ts';
 import { eventEndpoints as endpoints } from '../api/events.ts';
-import { addEndpoint } from '../application.ts';
 import type { StreamSource } from '../event-stream.ts';
 import { type FollowedJournal, followJournal } from '../follow-journal.ts';
 import { type FollowJournal, LiveFeeds } from '../live-feed.ts';

@@ -3,8 +3,8 @@
 import type { GroupName } from '@rollcall/protocol';
 import type { FastifyInstance } from 'fastify';
 import type { GroupProfile } from '../../registry/index.ts';
+import { addEndpoint } from '../add-endpoint.ts';
 import { groupEndpoints as endpoints } from '../api/groups.ts';
-import { addEndpoint } from '../application.ts';
 import { isoTime } from '../iso-time.ts';
 import { pageOf } from '../paging.ts';
 import type { RoutesOptions } from './routes.ts';

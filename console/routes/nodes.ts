@@ -2,9 +2,9 @@
 
 import type { FastifyInstance } from 'fastify';
 import { performAnnouncedAction } from '../../registry/index.ts';
+import { addEndpoint } from '../add-endpoint.ts';
 import type { Answer } from '../api/endpoint.ts';
 import { nodeEndpoints as endpoints } from '../api/nodes.ts';
-import { addEndpoint } from '../application.ts';
 import { isoTime, isoTimeIfAny } from '../iso-time.ts';
 import type { NodeTokenView, NodeView } from '../node-control.ts';
 import { pageOf } from '../paging.ts';

@@ -2,8 +2,8 @@
 
 import { asProblem, Problem } from '@rollcall/protocol';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
+import { addEndpoint } from '../add-endpoint.ts';
 import { oidcEndpoints as endpoints } from '../api/oidc.ts';
-import { addEndpoint } from '../application.ts';
 import type { OidcSignIn } from '../auth/oidc/oidc-sign-in.ts';
 import { beginTransaction, NO_TRANSACTION_COOKIE, presentedTransaction } from '../auth/oidc/transaction-cookie.ts';
 import { clientOf } from '../auth/session-answer.ts';

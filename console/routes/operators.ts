@@ -3,10 +3,10 @@
 import { Problem } from '@rollcall/protocol';
 import type { FastifyInstance } from 'fastify';
 import type { OperatorKeyRecord, OperatorRecord } from '../../registry/index.ts';
+import { addEndpoint } from '../add-endpoint.ts';
 import type { Answer } from '../api/endpoint.ts';
 import { operatorEndpoints as endpoints } from '../api/operators.ts';
 import { formatApiKey } from '../api-key.ts';
-import { addEndpoint } from '../application.ts';
 import { isoTime, isoTimeIfAny } from '../iso-time.ts';
 import { pageOf } from '../paging.ts';
 import type { RoutesOptions } from './routes.ts';

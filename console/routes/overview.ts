@@ -1,8 +1,8 @@
 /** The state of the server in few numbers, and their history. `server/overview/` measures them. */
 
 import type { FastifyInstance } from 'fastify';
+import { addEndpoint } from '../add-endpoint.ts';
 import { overviewEndpoints as endpoints } from '../api/overview.ts';
-import { addEndpoint } from '../application.ts';
 import { isoTime, isoTimeIfAny } from '../iso-time.ts';
 import type { RoutesOptions } from './routes.ts';
 

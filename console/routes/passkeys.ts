@@ -5,8 +5,8 @@ import type { AuthenticationResponseJSON, RegistrationResponseJSON } from '@simp
 import type { FastifyInstance, FastifyReply } from 'fastify';
 import type { PasskeyRecord } from '../../registry/index.ts';
 import { expectSession } from '../access.ts';
+import { addEndpoint } from '../add-endpoint.ts';
 import { passkeyEndpoints as endpoints } from '../api/passkeys.ts';
-import { addEndpoint } from '../application.ts';
 import { makeChallengeCookie, presentedChallengeSecret } from '../auth/challenge-cookie.ts';
 import { CHALLENGE_LIFE_MS } from '../auth/passkey-challenges.ts';
 import type { PasskeyBrowser } from '../auth/passkeys.ts';

@@ -3,9 +3,9 @@
 import type { PolicyDocument, PolicyScope } from '@rollcall/protocol';
 import type { FastifyInstance } from 'fastify';
 import type { Registry } from '../../registry/index.ts';
+import { addEndpoint } from '../add-endpoint.ts';
 import type { Answer } from '../api/endpoint.ts';
 import { policyEndpoints as endpoints } from '../api/policies.ts';
-import { addEndpoint } from '../application.ts';
 import { isoTime } from '../iso-time.ts';
 import { pageOf } from '../paging.ts';
 import { countMembers, fallbackOf, listScopes } from './policy-scopes.ts';

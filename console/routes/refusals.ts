@@ -2,8 +2,8 @@
 
 import { Problem } from '@rollcall/protocol';
 import type { FastifyInstance } from 'fastify';
+import { addEndpoint } from '../add-endpoint.ts';
 import { refusalEndpoints as endpoints } from '../api/refusals.ts';
-import { addEndpoint } from '../application.ts';
 import type { StreamSource } from '../event-stream.ts';
 import { type FollowedJournal, followJournal } from '../follow-journal.ts';
 import { isoTime } from '../iso-time.ts';

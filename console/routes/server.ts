@@ -2,8 +2,8 @@
 
 import { asProblem, DEFAULT_DEVICE_SCOPE, Problem } from '@rollcall/protocol';
 import type { FastifyInstance } from 'fastify';
+import { addEndpoint } from '../add-endpoint.ts';
 import { serverEndpoints as endpoints, PROBE_MEDIA_TYPE } from '../api/server.ts';
-import { addEndpoint } from '../application.ts';
 import { isoTime } from '../iso-time.ts';
 import { probeAnswer } from '../probes.ts';
 import type { RoutesOptions } from './routes.ts';

@@ -3,9 +3,9 @@
 import { type Identity, Problem } from '@rollcall/protocol';
 import type { FastifyInstance } from 'fastify';
 import type { ServiceRecord } from '../../registry/index.ts';
+import { addEndpoint } from '../add-endpoint.ts';
 import type { Answer } from '../api/endpoint.ts';
 import { serviceEndpoints as endpoints } from '../api/services.ts';
-import { addEndpoint } from '../application.ts';
 import { isoTime, isoTimeIfAny } from '../iso-time.ts';
 import { pageOf } from '../paging.ts';
 import { MAX_CERTIFICATES, viewCertificate } from './devices.ts';

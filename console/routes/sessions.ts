@@ -2,9 +2,9 @@
 
 import { formatIdentity, Problem, parseIdentity } from '@rollcall/protocol';
 import type { FastifyInstance } from 'fastify';
+import { addEndpoint } from '../add-endpoint.ts';
 import type { Answer } from '../api/endpoint.ts';
 import { sessionEndpoints as endpoints } from '../api/sessions.ts';
-import { addEndpoint } from '../application.ts';
 import { isoTime } from '../iso-time.ts';
 import { pageOf } from '../paging.ts';
 import type { LiveSession, ServerControls } from '../server-controls.ts';

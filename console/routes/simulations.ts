@@ -1,9 +1,9 @@
 /** Simulations: started, watched and read back. */
 
 import type { FastifyInstance } from 'fastify';
+import { addEndpoint } from '../add-endpoint.ts';
 import type { Answer } from '../api/endpoint.ts';
 import { simulationEndpoints as endpoints, simulationResult } from '../api/simulations.ts';
-import { addEndpoint } from '../application.ts';
 import { isoTime, isoTimeIfAny } from '../iso-time.ts';
 import type { SimulationRun } from '../simulation-control.ts';
 import type { RoutesOptions } from './routes.ts';

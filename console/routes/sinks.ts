@@ -4,8 +4,8 @@ import { Problem } from '@rollcall/protocol';
 import type { FastifyInstance } from 'fastify';
 import { performAnnouncedAction } from '../../registry/index.ts';
 import { type Cursor, type Position, parsePosition, positionNumber } from '../../telemetry/index.ts';
+import { addEndpoint } from '../add-endpoint.ts';
 import { sinkEndpoints as endpoints } from '../api/sinks.ts';
-import { addEndpoint } from '../application.ts';
 import { isoTime } from '../iso-time.ts';
 import type { RoutesOptions } from './routes.ts';
 

@@ -13,8 +13,8 @@ import {
   type Telemetry,
   type TelemetryRange,
 } from '../../telemetry/index.ts';
+import { addEndpoint } from '../add-endpoint.ts';
 import { telemetryEndpoints as endpoints } from '../api/telemetry.ts';
-import { addEndpoint } from '../application.ts';
 import type { StreamSource } from '../event-stream.ts';
 import { type FollowedJournal, followJournal } from '../follow-journal.ts';
 import { isoTime } from '../iso-time.ts';

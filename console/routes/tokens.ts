@@ -3,9 +3,9 @@
 import { type DeviceId, Problem } from '@rollcall/protocol';
 import type { FastifyInstance } from 'fastify';
 import type { Registry, TokenRecord } from '../../registry/index.ts';
+import { addEndpoint } from '../add-endpoint.ts';
 import type { Answer } from '../api/endpoint.ts';
 import { tokenEndpoints as endpoints } from '../api/tokens.ts';
-import { addEndpoint } from '../application.ts';
 import { isoTime, isoTimeIfAny } from '../iso-time.ts';
 import { pageOf } from '../paging.ts';
 import { applyAndReport, confirmSelection, operationOf } from './confirm-device-operations.ts';
