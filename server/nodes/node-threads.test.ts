@@ -308,3 +308,21 @@ it('nodes that close end their sessions, and free the port', async () => {
   await once(server, 'listening');
   server.close();
 });
+
+it('a server that stops while the sessions of a thread that ended are released starts no other thread', async () => {
+  const released = Promise.withResolvers<void>();
+  const spawned: string[] = [];
+  const { nodes, logged } = await start({
+    attach: (name) => void spawned.push(name),
+    detached: () => released.promise,
+  });
+  const ended = logged('the thread of a node ended; its clients connect again');
+  await nodes.terminate('w1');
+  await ended;
+  // Its restart has the same delay, is due before this, and waits for the release.
+  await new Promise((resolve) => setTimeout(resolve, 1));
+  const closing = nodes.close();
+  released.resolve();
+  await closing;
+  expect(spawned).toEqual(['w1', 'w2']);
+});

@@ -2,7 +2,7 @@
 
 import { Problem } from '@rollcall/protocol';
 import type { NodeControl } from '../../console/index.ts';
-import { NO_SHARED_STORE } from './node-threads.ts';
+import { NO_JOINS } from './no-joins.ts';
 
 export interface SingleNodeOptions {
   readonly broker: { counters(): Readonly<Record<string, number>> };
@@ -52,9 +52,7 @@ export function createSingleNode({ broker, drainDefaults, now }: SingleNodeOptio
     undrain: (name) => Promise.reject(new Problem(name === 'main' ? 'node_busy' : 'node_unknown')),
     expectRemovable,
     remove: async (name) => expectRemovable(name),
-    createToken: () => Promise.reject(new Problem('unavailable', { detail: NO_SHARED_STORE })),
-    listTokens: async () => [],
-    revokeToken: () => Promise.reject(new Problem('node_token_unknown')),
+    ...NO_JOINS,
     counters: () => ({}),
     busySeconds: () => ({}),
     setLogLevel: () => {},
