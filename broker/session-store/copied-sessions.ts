@@ -49,11 +49,17 @@ export interface SessionsDigest {
 }
 
 export function digestOfRows(rows: SessionRows): SessionsDigest {
+  // Of each change its hash alone: queues of many devices would be in memory twice as texts.
+  const hashes: string[] = [];
+  for (const { name, values } of changesOfRows(rows, (place) => place)) {
+    const text = JSON.stringify([
+      name,
+      ...values.map((value) => (value instanceof Uint8Array ? base64(value) : value)),
+    ]);
+    hashes.push(createHash('sha256').update(text).digest('base64'));
+  }
   const hash = createHash('sha256');
-  const texts = [...changesOfRows(rows, (place) => place)].map(({ name, values }) =>
-    JSON.stringify([name, ...values.map((value) => (value instanceof Uint8Array ? base64(value) : value))]),
-  );
-  for (const text of texts.sort()) hash.update(`${text}\n`);
+  for (const one of hashes.sort()) hash.update(one);
   const counts = Object.entries(rows).map(([name, list]) => [name, (list as readonly unknown[]).length]);
   return { rows: Object.fromEntries(counts) as SessionsDigest['rows'], hash: hash.digest('hex') };
 }

@@ -4,11 +4,11 @@ import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Problem } from '@rollcall/protocol';
-import { countSharedSessions, peekSessionFile } from '../../broker/index.ts';
+import { countSharedSessions, digestOfRows, peekSessionFile } from '../../broker/index.ts';
 import { PostgresRegistryRows, SqliteRegistryRows } from '../../registry/open.ts';
 import { loadJournalCopies } from '../../telemetry/index.ts';
 import { dataDirectoryAt } from '../data-directory.ts';
-import { countName, type MigrationOptions, type MigrationReport, namedCounts, sessionCounts } from './migration.ts';
+import { countName, type MigrationOptions, type MigrationReport, namedCounts } from './migration.ts';
 import { connectSharedStore, sharedStoreName } from './shared-store-access.ts';
 import { directoryName, JOURNALS } from './to-shared-store.ts';
 
@@ -34,7 +34,7 @@ export async function countDataDirectory({ config, now }: MigrationOptions): Pro
     registry.close();
   }
   const sessions = peekSessionFile(data.sessionFile);
-  if (sessions !== undefined) Object.assign(counts, sessionCounts(sessions));
+  if (sessions !== undefined) Object.assign(counts, namedCounts(digestOfRows(sessions).rows));
   const { countFileMessages } = await loadJournalCopies();
   for (const journal of JOURNALS) counts[journal] = countFileMessages(data[journal]);
   return { state: 'counted', from: directoryName(data.path), to: sharedStoreName(config.store), counts, damaged: [] };

@@ -2,7 +2,7 @@
 
 import { Problem } from '@rollcall/protocol';
 import type { Logger } from 'pino';
-import { type countSharedSessions, digestOfRows, type SessionRows } from '../../broker/index.ts';
+import type { countSharedSessions, SessionsDigest } from '../../broker/index.ts';
 import { auditFault, type CopiedTable, digestRegistry, type PostgresRegistryRows } from '../../registry/open.ts';
 import type { Config } from '../config/config.ts';
 
@@ -54,21 +54,13 @@ export async function compareRegistries(
 }
 
 /** Throws Problem `store_differs`. */
-export function compareSessions(source: SessionRows, target: SessionRows): Readonly<Record<string, number>> {
-  const [expected, found] = [digestOfRows(source), digestOfRows(target)];
+export function compareSessions(expected: SessionsDigest, found: SessionsDigest): Readonly<Record<string, number>> {
   if (expected.hash !== found.hash) {
     throw new Problem('store_differs', {
       reason: `expected sessions ${JSON.stringify(expected.rows)}, found ${JSON.stringify(found.rows)}, or others`,
     });
   }
-  return sessionCounts(source);
-}
-
-export function sessionCounts({ sessions, subscriptions, queued, incoming, retained, wills }: SessionRows) {
-  return namedCounts({
-    ...{ sessions: sessions.length, subscriptions: subscriptions.length, queued: queued.length },
-    ...{ incoming: incoming.length, retained: retained.length, wills: wills.length },
-  });
+  return namedCounts(expected.rows);
 }
 
 /** As a person reads them. */

@@ -7,7 +7,13 @@ import { randomUUID } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { Problem } from '@rollcall/protocol';
-import { readSessionFile, readSharedSessions, writeSessionFile } from '../../broker/index.ts';
+import {
+  digestOfRows,
+  readSessionFile,
+  readSharedSessions,
+  type SessionsDigest,
+  writeSessionFile,
+} from '../../broker/index.ts';
 import {
   copyRegistry,
   openPostgresRegistry,
@@ -177,9 +183,8 @@ async function copyAndCompare(
   options: MigrationOptions,
 ): Promise<Readonly<Record<string, number>>> {
   await resetPresence(database, options);
-  const sessions = await readSharedSessions(database);
-  writeSessionFile(draft.sessionFile, sessions);
-  const counts = compareSessions(sessions, readSessionFile(draft.sessionFile));
+  const sessions = await copySessions(database, draft);
+  const counts = compareSessions(sessions, digestOfRows(readSessionFile(draft.sessionFile)));
   const ofRegistry = await copyAndCompareRegistry(database, draft, options);
   const { progress } = options;
   const cursors = await readCursors(database);
@@ -205,15 +210,28 @@ async function copyAndCompare(
   return { ...ofRegistry, ...counts, ...ofJournals, 'positions of readers': cursors.size };
 }
 
+/** All of them are in memory at once, as in a server; not both sides. */
+async function copySessions(database: PostgresDatabase, draft: DataDirectory): Promise<SessionsDigest> {
+  const rows = await readSharedSessions(database);
+  writeSessionFile(draft.sessionFile, rows);
+  return digestOfRows(rows);
+}
+
 /** What a node that was killed has left online is offline. */
 async function resetPresence(database: PostgresDatabase, { now, log }: MigrationOptions): Promise<void> {
   const brokers = await (await PostgresRegistryRows.open(database)).brokersOnline();
   if (brokers.length === 0) return;
   const wakes = new PollingWakes(60_000);
-  const registry = await openPostgresRegistry({ database: database.apart({}), wakes, node: 'migration', now, log });
-  for (const broker of brokers) await registry.resetPresence(broker);
-  await registry.close();
-  await wakes.close();
+  try {
+    const registry = await openPostgresRegistry({ database: database.apart({}), wakes, node: 'migration', now, log });
+    try {
+      for (const broker of brokers) await registry.resetPresence(broker);
+    } finally {
+      await registry.close();
+    }
+  } finally {
+    await wakes.close();
+  }
 }
 
 async function copyAndCompareRegistry(

@@ -9,7 +9,14 @@ import { existsSync, readdirSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { Problem } from '@rollcall/protocol';
-import { hasSharedSessions, readSessionFile, readSharedSessions, writeSharedSessions } from '../../broker/index.ts';
+import {
+  digestOfRows,
+  hasSharedSessions,
+  readSessionFile,
+  readSharedSessions,
+  type SessionsDigest,
+  writeSharedSessions,
+} from '../../broker/index.ts';
 import { copyRegistry, openRegistry, PostgresRegistryRows, SqliteRegistryRows } from '../../registry/open.ts';
 import { CursorFile, lockDirectory } from '../../storage/index.ts';
 import {
@@ -139,8 +146,7 @@ async function copyAndCompare(
   await registry.resetPresence(BROKER);
   await registry.close();
 
-  const sessions = readSessionFile(data.sessionFile);
-  await writeSharedSessions(database, sessions);
+  const sessions = await copySessions(data, database);
   const source = new SqliteRegistryRows(data.registryFile);
   try {
     const target = await PostgresRegistryRows.open(database);
@@ -151,13 +157,20 @@ async function copyAndCompare(
     await writeCursors(database, cursors);
     return {
       ...(await compareRegistries(source, target, tables)),
-      ...compareSessions(sessions, await readSharedSessions(database)),
+      ...compareSessions(sessions, digestOfRows(await readSharedSessions(database))),
       ...(await compareJournals(data, database, progress)),
       ...compareCursors(cursors, await readCursors(database)),
     };
   } finally {
     source.close();
   }
+}
+
+/** All of them are in memory at once, as in a server; not both sides. */
+async function copySessions(data: DataDirectory, database: PostgresDatabase): Promise<SessionsDigest> {
+  const rows = readSessionFile(data.sessionFile);
+  await writeSharedSessions(database, rows);
+  return digestOfRows(rows);
 }
 
 async function compareJournals(
