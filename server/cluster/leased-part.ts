@@ -10,14 +10,19 @@ export interface LeasedPartOptions<Part> {
   readonly open: (term: SingletonTerm) => Promise<Part>;
   /** `isLost`: another node may begin soon. */
   readonly close: (part: Part, isLost: boolean) => Promise<void>;
+  /** Milliseconds until a part that could not be opened is tried again; 5,000 without it. */
+  readonly retryAfter?: number;
   readonly log: Logger;
 }
+
+const RETRY_AFTER_MS = 5_000;
 
 export class LeasedPart<Part> {
   readonly #options: LeasedPartOptions<Part>;
   readonly #withdraw: () => Promise<void>;
   #part: Part | undefined;
   #term: SingletonTerm | undefined;
+  #retry: NodeJS.Timeout | undefined;
   /** One change after the other. */
   #changing: Promise<void> = Promise.resolve();
   #isClosed = false;
@@ -39,17 +44,30 @@ export class LeasedPart<Part> {
   async close(): Promise<void> {
     this.#isClosed = true;
     this.#term = undefined;
+    clearTimeout(this.#retry);
     await this.#change(() => this.#end(false));
     await this.#withdraw();
   }
 
   #begin(term: SingletonTerm): void {
+    const { name, log } = this.#options;
     this.#term = term;
-    const { name, open, log } = this.#options;
+    log.info({ lease: name, epoch: term.epoch }, 'this node has the lease');
+    this.#open(term);
+  }
+
+  /** No other node does it while this one has the lease: it tries again until it has lost that. */
+  #open(term: SingletonTerm): void {
+    const { name, open, retryAfter = RETRY_AFTER_MS, log } = this.#options;
     void this.#change(async () => {
       if (this.#term !== term || this.#isClosed) return;
-      log.info({ lease: name, epoch: term.epoch }, 'this node has the lease');
-      this.#part = await open(term);
+      try {
+        this.#part = await open(term);
+      } catch (error) {
+        log.error({ err: error, lease: name }, 'the part with the lease was not opened; it is tried again');
+        if (this.#term === term && !this.#isClosed)
+          this.#retry = setTimeout(() => this.#open(term), retryAfter).unref();
+      }
     });
   }
 
@@ -57,6 +75,7 @@ export class LeasedPart<Part> {
     const { name, log } = this.#options;
     log.warn({ lease: name, epoch: term.epoch, reason }, 'this node has lost the lease');
     this.#term = undefined;
+    clearTimeout(this.#retry);
     void this.#change(() => this.#end(true));
   }
 
@@ -70,7 +89,7 @@ export class LeasedPart<Part> {
     const { name, log } = this.#options;
     this.#changing = this.#changing
       .then(work)
-      .catch((error: unknown) => log.error({ err: error, lease: name }, 'the part with the lease failed'));
+      .catch((error: unknown) => log.error({ err: error, lease: name }, 'the part with the lease was not closed'));
     return this.#changing;
   }
 }
