@@ -2,13 +2,14 @@
 
 import { readFileSync } from 'node:fs';
 import { Problem } from '@rollcall/protocol';
-import { type Document, isMap, isNode, isScalar, isSeq, LineCounter, parse, parseDocument } from 'yaml';
+import { type Document, isMap, isNode, isScalar, isSeq, LineCounter, parseDocument } from 'yaml';
 import { z } from 'zod';
 import { type Config, configSchema, type WrittenConfig } from './config.ts';
 import { EMBEDDED_STORE } from './store-config.ts';
 import { workersOf } from './workers.ts';
 
 const FILE_MAX_BYTES = 1_048_576;
+const ALIASES_MAX = 10;
 
 /** Options whose variables hold several values, with commas between them. */
 const LISTS: ReadonlySet<string | undefined> = new Set(['publicHosts', 'from', 'origins', 'roles']);
@@ -99,7 +100,12 @@ function readFile(file: string, settings: Record<string, unknown>, origins: Map<
   if (!isMap(document.contents))
     throw new Problem('config_invalid', { reason: `${file}:1: expected a mapping of options` });
   recordLines(document, file, lines, origins);
-  Object.assign(settings, document.toJS({ maxAliasCount: 10 }));
+  try {
+    Object.assign(settings, document.toJS({ maxAliasCount: ALIASES_MAX }));
+  } catch (cause) {
+    // An alias without its anchor, or too many of them.
+    throw new Problem('config_invalid', { reason: `${file}: ${(cause as Error).message}` });
+  }
 }
 
 /** Records the line of each key, unknown keys included. */
@@ -152,8 +158,9 @@ function assign(settings: Record<string, unknown>, path: Path, value: unknown): 
   node[path.at(-1) as string] = value;
 }
 
-/** Parses the text of a variable as YAML does: a number or a boolean if it is one. */
+/** A number or a boolean as YAML writes them; every other text is itself, also where YAML would read a mapping or an error in it. */
 function scalarOf(text: string): unknown {
-  const value: unknown = parse(text, { schema: 'core' });
+  const { contents, errors } = parseDocument(text, { schema: 'core' });
+  const value = errors.length === 0 && isScalar(contents) ? contents.value : text;
   return typeof value === 'number' || typeof value === 'boolean' ? value : text;
 }

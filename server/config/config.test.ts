@@ -85,6 +85,8 @@ describe('the configuration', () => {
     ['a list for a section', 'mqtt: []\n', ':1: mqtt'],
     ['text that is not YAML', 'mqtt: [\n', ':'],
     ['a list at the top', '- a\n', ':1: expected a mapping'],
+    ['an alias without an anchor', 'data: *nowhere\n', ': '],
+    ['aliases that grow', `publicHosts: [&a a]\nx: [${'*a,'.repeat(11)}]\n`, ': '],
   ])('refuses %s and names its line', (_, text, message) => {
     const file = fileWith(text);
     expect(() => loadConfig({ ...nothing, file })).toThrow(`${file}${message}`);
@@ -98,6 +100,10 @@ describe('the configuration', () => {
   it('refuses a variable of the wrong kind and names it', () => {
     const environment = { ROLLCALL_MQTT_PORT: 'mqtt' };
     expect(() => loadConfig({ ...nothing, environment })).toThrow('ROLLCALL_MQTT_PORT: mqtt.port');
+  });
+
+  it.each(['@here', 'a: b', '"', '[a', '*a', '%a', '# a'])('reads the text %s of a variable as it is', (text) => {
+    expect(loadConfig({ ...nothing, environment: { ROLLCALL_DATA: text } }).data).toBe(text);
   });
 
   it('reports all errors at once', () => {
