@@ -20,21 +20,33 @@ export class LoadTestFollower {
   readonly #options: LoadTestFollowerOptions;
   readonly #timer: NodeJS.Timeout;
   readonly #known = new Set<string>();
+  #reading: Promise<void> | undefined;
+  #isFailing = false;
+  #isClosed = false;
 
   private constructor(options: LoadTestFollowerOptions) {
     this.#options = options;
-    this.#timer = setInterval(() => void this.#read(), EVERY_MS);
-    this.#timer.unref();
+    this.#timer = setInterval(() => void this.#once(), EVERY_MS).unref();
   }
 
   static async start(options: LoadTestFollowerOptions): Promise<LoadTestFollower> {
     const follower = new LoadTestFollower(options);
-    await follower.#read();
+    await follower.#once();
     return follower;
   }
 
+  /** Does not wait for an answer of a database that may be gone. */
   async close(): Promise<void> {
     clearInterval(this.#timer);
+    this.#isClosed = true;
+  }
+
+  /** A database that is slow is asked once at a time. */
+  #once(): Promise<void> {
+    this.#reading ??= this.#read().finally(() => {
+      this.#reading = undefined;
+    });
+    return this.#reading;
   }
 
   async #read(): Promise<void> {
@@ -43,9 +55,12 @@ export class LoadTestFollower {
       const tokens = await registry.listLoadTests();
       loadTests.replace(tokens.flatMap(loadTestOf));
       this.#report(tokens);
+      this.#isFailing = false;
     } catch (error) {
+      if (this.#isClosed) return;
       loadTests.replace([]); // without the registry no address is exempt
-      log.error({ err: error }, 'load tests were not read');
+      if (!this.#isFailing) log.error({ err: error }, 'load tests were not read');
+      this.#isFailing = true;
     }
   }
 
