@@ -5,12 +5,11 @@
 
 import { createPrivateKey, generateKeyPairSync, type KeyObject, X509Certificate } from 'node:crypto';
 import { readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { NODE_PATHS, type NodeCertificateAnswer, type NodeCertificateRequest, Problem } from '@rollcall/protocol';
 import type { Logger } from 'pino';
 import { type ObtainedCertificate, writeNodeCsr } from '../../enroll/index.ts';
 import { askNode } from './node-client.ts';
-import { type NodeIdentity, nodeFilesIn, readNodeIdentity } from './node-directory.ts';
+import { listenerFileIn, type NodeIdentity, nodeFilesIn, readNodeIdentity } from './node-directory.ts';
 
 export interface NodeCredentialsOptions {
   /** Path of the data directory. */
@@ -79,7 +78,7 @@ export class NodeCredentials {
     name: 'broker' | 'console',
     isUsable: (certificate: X509Certificate) => boolean,
   ): Promise<ObtainedCertificate> {
-    const file = join(nodeFilesIn(this.#options.data).directory, `${name}.pem`);
+    const file = listenerFileIn(nodeFilesIn(this.#options.data).directory, name);
     const stored = readStored(file);
     if (stored !== undefined && this.#options.now() < renewalOf(stored.certificate) && isUsable(stored.certificate)) {
       return stored;

@@ -16,6 +16,19 @@ export interface NodeFiles {
   readonly databaseCa: string;
 }
 
+/** Private keys and passwords in it, whether they are there or not: for their owner only. */
+export function nodeSecretsIn(data: string): readonly string[] {
+  const { directory, identity, databasePassword } = nodeFilesIn(data);
+  return [identity, databasePassword, ...LISTENERS.map((name) => listenerFileIn(directory, name))];
+}
+
+/** Listeners whose key and certificate a node without keys of the CA stores. */
+const LISTENERS = ['broker', 'console'] as const;
+
+export function listenerFileIn(directory: string, listener: (typeof LISTENERS)[number]): string {
+  return join(directory, `${listener}.pem`);
+}
+
 export interface NodeIdentity {
   readonly name: string;
   /** Of a node with the role enroll. */

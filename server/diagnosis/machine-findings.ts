@@ -6,8 +6,11 @@ import { asProblem } from '@rollcall/protocol';
 import type { Finding } from '../../console/index.ts';
 import { diskSpaceIn } from '../../storage/index.ts';
 import { expectPlausibleClock } from '../clock.ts';
+import { nodeSecretsIn } from '../cluster/node-directory.ts';
 import type { DataDirectory } from '../data-directory.ts';
 import { descriptorLimit } from '../descriptor-monitor.ts';
+
+type KeyFiles = Pick<DataDirectory, 'path' | 'authority' | 'operatorKeyFile' | 'metricsKeyFile'>;
 
 const OTHERS = 0o077;
 const GIB = 1_073_741_824;
@@ -38,14 +41,15 @@ export function directoryFinding(path: string, euid = process.geteuid?.()): Find
   return ok('data', `${path}, mode ${octal(mode)}`);
 }
 
-/** Private keys and the keys of the console, which nobody but their owner may read. */
-export function keyFilesFinding({ authority, operatorKeyFile, metricsKeyFile }: DataDirectory): Finding {
+/** Private keys, the keys of the console, and what a host got that joined: nobody but their owner may read them. */
+export function keyFilesFinding({ path, authority, operatorKeyFile, metricsKeyFile }: KeyFiles): Finding {
   const files = [
     ...namesIn(authority)
       .filter((name) => name.endsWith('.key'))
       .map((name) => join(authority, name)),
     operatorKeyFile,
     metricsKeyFile,
+    ...nodeSecretsIn(path),
   ];
   const present = files.flatMap((file) => {
     const found = lstatSync(file, { throwIfNoEntry: false });

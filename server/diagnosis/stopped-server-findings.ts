@@ -128,11 +128,14 @@ function storeFinding(name: string, inspect: () => void): Finding {
   }
 }
 
-async function portFindings({ enroll, mqtt, console }: Config): Promise<readonly Finding[]> {
+async function portFindings({ enroll, mqtt, console, health, certificateStatus }: Config): Promise<readonly Finding[]> {
   const listeners = [
     ['EST', enroll],
     ['MQTT', mqtt],
     ['console', console],
+    ...(mqtt.webSocket.listen ? [['WebSocket', mqtt.webSocket] as const] : []),
+    ...(health.listen ? [['health', health] as const] : []),
+    ...(certificateStatus.listen ? [['certificate status', certificateStatus] as const] : []),
   ] as const;
   const findings: Finding[] = [];
   for (const [name, { host, port }] of listeners) {

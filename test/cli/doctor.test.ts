@@ -85,13 +85,15 @@ describe('beside a server that was killed, the doctor', () => {
   it('finds a port that is in use, and a data directory that another process holds', async () => {
     const config = join(directory, 'busy.json');
     const { port } = other.address() as { port: number };
-    writeFileSync(config, JSON.stringify({ mqtt: { port }, enroll: { port: 0 }, console: { port: 0 } }));
+    const free = { enroll: { port: 0 }, console: { port: 0 } };
+    writeFileSync(config, JSON.stringify({ ...free, mqtt: { port }, health: { listen: true, port } }));
     const lock = lockDirectory(data);
     const { stdout } = await doctor('--config', config);
     lock.release();
-    expect(stdout).toMatch(
-      new RegExp(`^ports {8}FAILED {3}MQTT: another program listens on 127\\.0\\.0\\.1:${port}`, 'm'),
-    );
+    for (const name of ['MQTT', 'health']) {
+      const found = `^ports {8}FAILED {3}${name}: another program listens on 127\\.0\\.0\\.1:${port}`;
+      expect(stdout).toMatch(new RegExp(found, 'm'));
+    }
     expect(stdout).toMatch(/^lock {9}FAILED {3}.*is locked by process \d+/m);
   });
 
