@@ -30,8 +30,8 @@ const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   backup: async () => (await import('./commands/backup.ts')).backupCommand(),
   restore: async () => (await import('./commands/restore.ts')).restoreCommand(),
   migrate: async () => (await import('./commands/migrate.ts')).migrateCommand(),
-  completion: async () => (await import('./commands/completion.ts')).completionCommand(),
-  man: async () => (await import('./commands/completion.ts')).manCommand(),
+  completion: async () => (await import('./commands/completion.ts')).completionCommand(() => buildProgram()),
+  man: async () => (await import('./commands/completion.ts')).manCommand(() => buildProgram()),
   demo: async () => (await import('./commands/demo.ts')).demoCommand(),
 };
 

@@ -22,9 +22,9 @@ import { startTemporaryServer } from '../simulation-server.ts';
 import { untilStopped } from '../stop-signals.ts';
 import { EXIT, note, type OutputForm, printJson, printResult } from '../terminal.ts';
 import { coordinateHosts, type JoinedHosts } from './simulate-hosts.ts';
-import { targetBrokerOf } from './simulate-target.ts';
+import { type TargetOptions, targetBrokerOf } from './simulate-target.ts';
 
-export interface ScenarioOptions extends FleetOptions {
+export interface ScenarioOptions extends FleetOptions, TargetOptions {
   readonly scenario: string;
   readonly scale?: number;
   readonly faster?: number;
@@ -32,12 +32,6 @@ export interface ScenarioOptions extends FleetOptions {
   readonly duration?: number;
   /** Share of devices that use MQTT 5, from 0 to 1. */
   readonly mqtt?: number;
-  readonly target?: string;
-  readonly targetCa?: string;
-  readonly targetName?: string;
-  readonly topic?: string;
-  readonly clientId?: string;
-  readonly serviceClientId?: string;
   readonly identities?: string;
   readonly service?: string;
   readonly keep?: string;
