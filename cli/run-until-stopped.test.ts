@@ -43,3 +43,49 @@ it('a start that fails for another reason ends the run', async () => {
   await expect(run).rejects.toMatchObject({ code: 'node_removed' });
   expect([begun, left.length]).toEqual([[], 1]);
 });
+
+it('a server that is told to stop while it starts is not announced, and its start ends without an error', async () => {
+  const stop = Promise.withResolvers<string>();
+  const begun: boolean[] = [];
+  const run = runUntilStopped(
+    {
+      ...{ config, log, stopped: stop.promise },
+      start: (_lost, abandoned) =>
+        new Promise((_, reject) => {
+          abandoned.addEventListener('abort', () => reject(new Problem('unavailable', { reason: 'closed' })));
+          stop.resolve('SIGTERM');
+        }),
+    },
+    async (_server, isFirst) => {
+      begun.push(isFirst);
+      return () => {};
+    },
+  );
+  expect(await run).toEqual({ server: undefined, signal: 'SIGTERM' });
+  expect(begun).toEqual([]);
+});
+
+it('a server that is told to stop just before it has started is closed by its caller, and is not announced', async () => {
+  const run = runUntilStopped(
+    { ...{ config, log, stopped: Promise.resolve('SIGINT') }, start: async () => SERVER },
+    async () => {
+      throw new Error('expected no announcement');
+    },
+  );
+  expect(await run).toEqual({ server: SERVER, signal: 'SIGINT' });
+});
+
+it('a server whose start cannot be announced is closed', async () => {
+  let isClosed = false;
+  const server: FleetServer = {
+    ...SERVER,
+    close: async () => {
+      isClosed = true;
+    },
+  };
+  const run = runUntilStopped({ config, log, stopped: new Promise(() => {}), start: async () => server }, async () => {
+    throw new Problem('unavailable');
+  });
+  await expect(run).rejects.toMatchObject({ code: 'unavailable' });
+  expect(isClosed).toBe(true);
+});

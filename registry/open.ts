@@ -103,25 +103,30 @@ export interface SharedRegistry extends Registry, NodeStore {
 const CONFIRM_WITHIN_MS = 1_000;
 
 /**
- * Brings the tables to this version, and tells its listeners what other nodes commit from now on. Closing it closes the database, and not
- * the wakes. Throws Problem `database_newer`, and what the database throws.
+ * Brings the tables to this version, and tells its listeners what other nodes commit from now on. Has the database from here on: it is closed
+ * with the registry, and when that cannot be opened. The wakes are not. Throws Problem `database_newer`, and what the database throws.
  */
 export async function openPostgresRegistry(options: PostgresRegistryOptions): Promise<SharedRegistry> {
   const { database, now, databaseNow = now, others = async () => [], confirmWithin = CONFIRM_WITHIN_MS } = options;
-  await migrate(database, registryTables());
   const changes = new ChangeLog({ ...options, others, confirmWithin, now: databaseNow });
-  const listeners = createListeners(options.log, changes);
-  await changes.start((kind, change) => listeners[kind].notifyHere([change as never]));
   const tables = new PostgresRegistryDatabase(database, changes, now);
-  const registry = await registryOn(tables, listeners, options);
-  const nodes = createNodeStore(tables, options.randomBytes ?? randomBytes);
-  return {
-    ...registry,
-    ...nodes,
-    changesHeard: () => changes.caughtUp(),
-    auditHead: () => auditHead(tables),
-    hasAuditEntry: (entry) => hasAuditEntry(tables, entry),
-  };
+  try {
+    await migrate(database, registryTables());
+    const listeners = createListeners(options.log, changes);
+    await changes.start((kind, change) => listeners[kind].notifyHere([change as never]));
+    const registry = await registryOn(tables, listeners, options);
+    const nodes = createNodeStore(tables, options.randomBytes ?? randomBytes);
+    return {
+      ...registry,
+      ...nodes,
+      changesHeard: () => changes.caughtUp(),
+      auditHead: () => auditHead(tables),
+      hasAuditEntry: (entry) => hasAuditEntry(tables, entry),
+    };
+  } catch (error) {
+    await tables.close();
+    throw error;
+  }
 }
 
 type ChangeListeners = ReturnType<typeof createListeners>;

@@ -3,63 +3,38 @@
  * `server-options.ts` hold the options of each part. Reads no flag and prints nothing.
  */
 
-import { lifecycleTopic, type Problem, serverUrl, UNKNOWN_NAME } from '@rollcall/protocol';
-import type { Logger } from 'pino';
-import { type Broker, MAIN_NODE } from '../broker/index.ts';
-import { type ClockState, type Console, createConsole, createProbeServer } from '../console/index.ts';
-import {
-  type Authority,
-  createEnrollServer,
-  createExpiryMonitor,
-  createRenewalSchedule,
-  type EnrollServer,
-  type RenewalSchedule,
-} from '../enroll/index.ts';
-import { createRequestLimits } from '../limits/index.ts';
+import { type Problem, serverUrl } from '@rollcall/protocol';
+import type { Broker } from '../broker/index.ts';
+import type { ClockState } from '../console/index.ts';
 import type { Registry } from '../registry/index.ts';
 import { lockDirectory } from '../storage/index.ts';
 import { type RestoredNote, readRestoredNote, removeRestoredNote } from './backup/restored-note.ts';
 import { openCertificateAuthority } from './certificate-authority.ts';
 import { createClockCheck } from './clock.ts';
-import { isShared, isSkewed, openCluster } from './cluster/cluster.ts';
-import { enrollUrlOf, mayReportExpiry, noEnrollServer } from './cluster/node-parts.ts';
+import { isSkewed } from './cluster/clock-skew.ts';
+import { openCluster } from './cluster/cluster.ts';
+import { isShared } from './cluster/node-settings.ts';
 import type { Config } from './config/config.ts';
+import { connectParts } from './connect-parts.ts';
 import type { ServerContext } from './context.ts';
-import { type DataDirectory, openDataDirectory } from './data-directory.ts';
-import { DescriptorMonitor } from './descriptor-monitor.ts';
+import { openDataDirectory } from './data-directory.ts';
 import { LoadTestFollower } from './load-test-follower.ts';
 import { setLogLevel } from './logger.ts';
-import { type CounterSource, collectTelemetry, Metrics } from './metrics.ts';
 import { expectUsableDirectory } from './migration/usable-store.ts';
-import { type OpenBroker, openBroker } from './open-broker.ts';
+import { type ContextOptions, openContext, openProbes } from './open-context.ts';
 import { OpenParts } from './open-parts.ts';
+import { openServers } from './open-servers.ts';
 import { openStores } from './open-stores.ts';
-import { createOverviewMonitor } from './overview/overview.ts';
-import { PresenceRecorder } from './presence-recorder.ts';
-import { Readiness } from './readiness.ts';
-import { applyUnconfirmedChanges, connectRegistryChangeHandlers } from './registry-change-handlers.ts';
 import { applyConfig, type ReloadReport } from './reload.ts';
-import { runtimeText } from './runtime.ts';
-import { consoleOptions, enrollOptions, renewalOptions } from './server-options.ts';
-import { Simulations } from './simulations/simulations.ts';
-import type { Stores } from './store-options.ts';
-import { connectTrustBundle } from './trust-bundle.ts';
 
-export interface FleetServerOptions {
-  readonly config: Config;
-  readonly version: string;
-  /** Environment variables that hold the credentials of sinks. */
-  readonly environment?: Readonly<Record<string, string | undefined>>;
-  /** Milliseconds since the epoch. */
-  readonly now: () => number;
-  readonly log: Logger;
+export interface FleetServerOptions extends ContextOptions {
   /**
    * Another process has the name of this node (Problem `node_exists`), an operator removed it (`node_removed`), or others took over its sessions
    * (`node_superseded`): the server has to be closed. After the last one it can be started again. Called once.
    */
   readonly lost?: (problem: Problem) => void;
-  /** Counters of the log's destination. */
-  readonly logLines?: CounterSource;
+  /** Whether the server is still wanted when it has started: a start that waits for a database fails at once when it is aborted. */
+  readonly stopped?: AbortSignal;
 }
 
 export interface FleetServer {
@@ -91,27 +66,22 @@ export interface FleetServer {
   close(): Promise<void>;
 }
 
-interface Servers {
-  readonly broker: Broker;
-  readonly nodes: OpenBroker['nodes'];
-  readonly enroll: EnrollServer;
-  readonly renewals: RenewalSchedule;
-  readonly console: Console;
-  readonly mqttUrl: string;
-  readonly enrollUrl: string;
-}
-
 /** Closes the parts that are open and throws the Problem of the first part that cannot be opened. */
 export async function startFleetServer(options: FleetServerOptions): Promise<FleetServer> {
   const opened = new OpenParts();
   const ownership: Ownership = { expectOwn: async () => {}, lost: undefined };
+  const starting = new AbortController();
+  const stop = () => starting.abort();
+  options.stopped?.addEventListener('abort', stop);
   try {
-    return await start(options, opened, ownership);
+    return await start({ ...options, stopped: starting.signal }, opened, ownership);
   } catch (error) {
     // What fails because others have what this node had says so, whichever part of it failed first.
     await ownership.expectOwn().catch(() => {});
-    await opened.close();
+    await opened.close().catch((cause: unknown) => options.log.warn({ err: cause }, 'a part did not close'));
     throw ownership.lost ?? error;
+  } finally {
+    options.stopped?.removeEventListener('abort', stop);
   }
 }
 
@@ -124,33 +94,31 @@ interface Ownership {
 }
 
 async function start(options: FleetServerOptions, opened: OpenParts, ownership: Ownership): Promise<FleetServer> {
+  // 1. The data directory: the lock is acquired before anything in it is opened, and released last.
   const data = openDataDirectory(options.config.data);
-  // The lock is acquired before anything in the directory is opened, and released last.
   const lock = lockDirectory(data.path);
   opened.add({ close: async () => lock.release() });
+
+  // 2. Probes, which answer from here on; and the name of this node, where it is one of several.
   const alone = openContext(options, data, opened);
-  const { config, readiness, now, log } = alone;
+  const { config, readiness, log } = alone;
   if (!isShared(config)) expectUsableDirectory(data.path);
   const healthUrl = await openProbes(alone, opened);
-  const context = { ...alone, cluster: isShared(config) ? opened.add(await openCluster(alone)) : undefined };
-  context.cluster?.onLost((problem) => {
+  const cluster = isShared(config)
+    ? opened.add(await openCluster({ ...alone, ...(options.stopped && { stopped: options.stopped }) }))
+    : undefined;
+  const context = { ...alone, cluster };
+  cluster?.onLost((problem) => {
     ownership.lost = problem;
   });
 
+  // 3. The stores, the clock that they know, and the CA.
   const restored = readRestoredNote(data.path);
   const stores = await openStores(context, restored && 'restore', opened);
-  const { cluster } = context;
   ownership.expectOwn = async () => stores.shared?.nodes.expectOwn();
-  const ownClock = await createClockCheck(stores.registry, { now, log });
-  const clock = (): ClockState => (ownClock() === 'ok' && cluster && isSkewed(cluster.skew()) ? 'skewed' : ownClock());
-  if (cluster !== undefined) {
-    context.metrics.collectFrom('store', {
-      counters: () => ({ clock_skew_seconds: cluster.skew().skew / 1_000 }),
-    });
-  }
+  const clock = await createClock(context, stores.registry);
   const { authority, statusUrl } = opened.add(await openCertificateAuthority(context, stores.registry));
   if (restored !== undefined) await recordRestore(restored, stores.registry, context);
-
   opened.add(
     await LoadTestFollower.start({
       registry: stores.registry,
@@ -158,6 +126,8 @@ async function start(options: FleetServerOptions, opened: OpenParts, ownership: 
       log: log.child({ component: 'registry' }),
     }),
   );
+
+  // 4. The servers, and what follows from changes.
   const servers = await openServers(context, stores, { authority, clock }, opened);
   await connectParts(context, stores, { authority, servers }, opened);
   readiness.serving({
@@ -201,46 +171,15 @@ function webSocketUrl({ config, publicHost }: ServerContext, { webSocketPort }: 
     : `${serverUrl('wss', publicHost, webSocketPort)}${config.mqtt.webSocket.path}`;
 }
 
-function openContext(
-  { config, version, environment = {}, now, log, logLines }: FleetServerOptions,
-  data: DataDirectory,
-  opened: OpenParts,
-): ServerContext {
-  const descriptors = opened.add(new DescriptorMonitor({ log, now: () => performance.now() }));
-  const limits = createRequestLimits(
-    {
-      requestsPerSecondPerAddress: config.requests.perSecondPerAddress,
-      refusalLogsPerMinute: config.mqtt.limits.refusalLogsPerMinute,
-    },
-    now,
-  );
-  const metrics = new Metrics({ version, runtime: runtimeText, log });
-  metrics.collectFrom('descriptors', descriptors);
-  metrics.collectFrom('refusals', limits.refusalLog);
-  metrics.collectFrom('loadTests', limits.loadTests);
-  if (logLines !== undefined) metrics.collectFrom('logLines', logLines);
-  const publicHost = config.publicHosts[0] as string;
-  const readiness = new Readiness();
-  const startTime = now() / 1_000;
-  metrics.collectFrom('server', {
-    counters: async () => ({ ready: await readiness.isReady(), start_time_seconds: startTime }),
-  });
-  return {
-    ...{ config, data, environment, publicHost, version, limits, metrics, readiness, now, log },
-    cluster: undefined,
-  };
-}
-
-/** Opened before the stores, and closed after them: a probe is answered while the server starts and stops. */
-async function openProbes(context: ServerContext, opened: OpenParts): Promise<string | undefined> {
-  const { config, readiness, limits, now } = context;
-  if (!config.health.listen) return undefined;
-  const { host, port } = config.health;
-  const { refusalLog } = limits;
-  const isReady = () => readiness.isReady();
-  const log = context.log.child({ component: 'health' });
-  const probes = opened.add(await createProbeServer({ host, port, isReady, refusalLog, now, log }));
-  return serverUrl('http', host, probes.port);
+/** Whether the clock of this machine can be trusted: by what the registry has seen, and by the database that several nodes share. */
+async function createClock(
+  { cluster, metrics, now, log }: ServerContext,
+  registry: Registry,
+): Promise<() => ClockState> {
+  const ownClock = await createClockCheck(registry, { now, log });
+  if (cluster === undefined) return ownClock;
+  metrics.collectFrom('store', { counters: () => ({ clock_skew_seconds: cluster.skew().skew / 1_000 }) });
+  return () => (ownClock() === 'ok' && isSkewed(cluster.skew()) ? 'skewed' : ownClock());
 }
 
 async function recordRestore(restored: RestoredNote, registry: Registry, { data, log }: ServerContext): Promise<void> {
@@ -255,117 +194,4 @@ async function recordRestore(restored: RestoredNote, registry: Registry, { data,
   // A session that ended after the backup would be live again, and a link that was used could be used again.
   await registry.endAllOperatorSessions('server/restore');
   removeRestoredNote(data.path);
-}
-
-/** Opens the broker, then the EST server, then the console, because each publishes the address of the previous one. */
-async function openServers(
-  context: ServerContext,
-  stores: Stores,
-  { authority, clock }: { readonly authority: Authority; readonly clock: () => ClockState },
-  opened: OpenParts,
-): Promise<Servers> {
-  const { data, publicHost, metrics, now, log } = context;
-  const { registry, telemetry, events, sinks } = stores;
-  const name = context.cluster?.node ?? MAIN_NODE;
-  const presence = opened.add(
-    new PresenceRecorder({ registry, broker: name, log: log.child({ component: 'presence' }) }),
-  );
-  await presence.start();
-  const { broker, nodes } = await openBroker(context, stores, { authority, presence }, opened);
-  const mqttUrl = serverUrl('mqtts', publicHost, broker.port || context.config.mqtt.port);
-  const renewals = createRenewalSchedule(renewalOptions(context, stores, broker));
-  const onRecorded = () => void events.pollAudit();
-  const expiry = opened.add(
-    createExpiryMonitor({
-      ...{ registry, authority, onRecorded, now },
-      mayReport: mayReportExpiry(context, opened),
-      log: log.child({ component: 'enroll' }),
-    }),
-  );
-  const enroll = opened.add(
-    context.config.node.roles.includes('enroll')
-      ? await createEnrollServer(enrollOptions(context, stores, { authority, renewals, mqttUrl }))
-      : noEnrollServer(context),
-  );
-  const enrollUrl = enrollUrlOf(context, enroll.port);
-  metrics.collectFrom('nodes', nodes); // Asks the nodes for what the broker has counted.
-  metrics.collectFrom('broker', broker);
-  metrics.collectFrom('enroll', enroll);
-  metrics.collectFrom('expiry', expiry);
-  metrics.collectFrom('events', events);
-  metrics.collectFrom('sinks', sinks);
-  collectTelemetry(metrics, telemetry);
-  const overview = opened.add(createOverviewMonitor({ context, stores, broker, nodes, enroll, expiry }));
-  const simulations = opened.add(
-    new Simulations({
-      directory: data.simulations,
-      environment: context.environment,
-      registry,
-      now,
-      log: log.child({ component: 'simulations' }),
-    }),
-  );
-  const console = opened.add(
-    await createConsole(
-      consoleOptions(context, stores, {
-        authority,
-        broker,
-        presence,
-        renewals,
-        overview,
-        nodes,
-        simulations,
-        enrollUrl,
-        enrollPort: enroll.port,
-        mqttUrl,
-        clock,
-      }),
-    ),
-  );
-  return { broker, nodes, enroll, renewals, console, mqttUrl, enrollUrl };
-}
-
-/** Applies changes that were committed while no server ran, then each change at its commit. */
-async function connectParts(
-  { cluster, data, now, log }: ServerContext,
-  { registry, events }: Stores,
-  { authority, servers }: { readonly authority: Authority; readonly servers: Servers },
-  opened: OpenParts,
-): Promise<void> {
-  const { broker, renewals, console } = servers;
-  await connectTrustBundle(authority, broker, data.trustBundle);
-  const failed = (message: string) => (error: unknown) => log.error({ err: error }, message);
-  renewals.republishNotices().catch(failed('renewal notices were not published again'));
-  await applyUnconfirmedChanges(broker, registry);
-
-  registry.onRevocation(({ holder, serials }) => {
-    if (holder.kind !== 'device') return;
-    for (const serial of serials) {
-      renewals.withdrawNotice(holder.id, serial).catch(failed('renewal notice was not withdrawn'));
-    }
-  });
-  const afterChange = (affectsCrl: boolean) => {
-    void events.pollAudit();
-    if (affectsCrl) authority.status.refresh().catch(failed('revocation list was not rebuilt'));
-  };
-  connectRegistryChangeHandlers({
-    node: cluster === undefined ? MAIN_NODE : undefined,
-    now,
-    registry,
-    broker,
-    onRevoked: () => afterChange(true),
-    // Certificates of a suspended device are on hold (RFC 5280, certificateHold) until its status changes.
-    onChanged: ({ operation }) => afterChange(['suspend', 'resume', 'quarantine'].includes(operation)),
-    log,
-  });
-  // Events are published after their commit, and not after the broker begins to close.
-  const stopPublishing = events.log.follow({}, (event) => {
-    if (!events.isOwn(event)) return;
-    const { type, name, json } = event;
-    const topic = lifecycleTopic(type, name === UNKNOWN_NAME ? undefined : name);
-    void broker.publish(topic, Buffer.from(json), type === 'presence.connect_failed' ? 0 : 1);
-  });
-  opened.add({ close: async () => stopPublishing() });
-  authority.serverCertificates.onChange('broker', (credentials) => broker.replaceTls(credentials));
-  authority.serverCertificates.onChange('console', (credentials) => console.replaceTls(credentials));
 }

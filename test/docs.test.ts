@@ -1,7 +1,7 @@
 /** The files, folders, links and anchors in the pages exist, and the table of modules equals the one of biome.json. */
 
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
 
@@ -143,6 +143,16 @@ describe('ARCHITECTURE.md', () => {
       expect(files.size, section.slice(0, 40)).toBeGreaterThan(3);
       expect(files.size, section.slice(0, 40)).toBeLessThan(10);
     }
+  });
+
+  it('says what each folder inside a module is for', () => {
+    const inside = [...table.keys()].flatMap((module) =>
+      readdirSync(join(root, module), { withFileTypes: true, recursive: true })
+        .filter((entry) => entry.isFile() && entry.name.endsWith('.ts') && !entry.parentPath.includes('node_modules'))
+        .map((entry) => relative(root, entry.parentPath)),
+    );
+    const folders = new Set(inside.filter((path) => path.split('/').length === 2 && !path.endsWith('/dist')));
+    expect([...folders].filter((folder) => !read('ARCHITECTURE.md').includes(`\`${folder}/\``)).sort()).toEqual([]);
   });
 
   it('has a row for each folder of sources', () => {

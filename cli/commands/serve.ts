@@ -56,9 +56,9 @@ const serve = run<ServeOptions>(async ({ options, form }) => {
   // Signals are handled first: one that arrives while the server starts must still close it.
   await untilServerStopped(
     async (stopped) => {
-      const start = (lost: (problem: Problem) => void) =>
+      const start = (lost: (problem: Problem) => void, abandoned: AbortSignal) =>
         startFleetServer({
-          ...{ lost, config, version, log },
+          ...{ lost, stopped: abandoned, config, version, log },
           environment: process.env,
           now: Date.now,
           logLines: standardError,
@@ -77,9 +77,12 @@ const serve = run<ServeOptions>(async ({ options, form }) => {
       });
       log.info({ signal, within: config.drain.within }, 'stopping');
       manager.stopping('ending sessions', config.drain.within + STOP_MS);
-      await server.drain();
-      await server.close();
-      await manager.close();
+      try {
+        await server?.drain();
+      } finally {
+        await server?.close();
+        await manager.close();
+      }
     },
     {
       onHangUp: () => reload.hangUp(),

@@ -14,8 +14,8 @@ import {
 import type { Config } from '../config/config.ts';
 import { configuredStore } from '../config/store-settings.ts';
 import { openDataDirectory } from '../data-directory.ts';
-import { isShared, nodeNameOf } from './cluster.ts';
 import { compareAudit, compareStore, readConfirmedState } from './confirmed-state.ts';
+import { isShared, nodeNameOf } from './node-settings.ts';
 
 export interface AcceptedRestore {
   readonly generation: number;

@@ -23,16 +23,11 @@ export async function openClusterStores(
 ): Promise<Stores> {
   const { config, now, log } = context;
   const { database, node, wakes, singletons } = cluster;
-  // Closing a registry closes its database.
-  const ofRegistry = database.apart({});
   const registry = opened.add(
     await openPostgresRegistry({
-      ...{ database: ofRegistry, wakes, node, others: () => othersBeside(cluster), outdated: cluster.lose },
+      ...{ database: database.apart({}), wakes, node, others: () => othersBeside(cluster), outdated: cluster.lose },
       databaseNow: () => Math.round(now() + cluster.skew().skew),
       ...registryRules(context),
-    }).catch(async (error: unknown) => {
-      await ofRegistry.close();
-      throw error;
     }),
   );
   await cluster.watchAudit(registry);

@@ -1,27 +1,18 @@
 /**
- * One node among several that share a store on PostgreSQL: its connections, its lease with its heartbeats, what it says of itself, and the
- * leases of what one node does for all. Opens no registry and no journal.
+ * One node among several that share a store on PostgreSQL: opens its connections, takes its name, looks at its neighbours and says of itself
+ * that it is there. Opens no registry and no journal.
  */
 
-import { hostname } from 'node:os';
-import { NODE_NAME, NODE_ROLES, Problem } from '@rollcall/protocol';
+import type { Problem } from '@rollcall/protocol';
 import type { Logger } from 'pino';
 import type { SharedRegistry } from '../../registry/open.ts';
-import {
-  Heartbeat,
-  type Liveness,
-  NatsWakes,
-  type NatsWakesSettings,
-  suspensionAwareClock,
-  type Wakes,
-} from '../../storage/index.ts';
+import { type Liveness, NatsWakes, suspensionAwareClock, type Wakes } from '../../storage/index.ts';
 import {
   type ClockSkew,
   FLEET_PROTOCOL,
   type FleetProtocol,
   LeaseTable,
   type ListedNode,
-  NodeLease,
   type NodeOrder,
   NodeRecords,
   NodeRoles,
@@ -32,14 +23,17 @@ import {
   versionsOf,
 } from '../../storage/postgres/index.ts';
 import type { Config } from '../config/config.ts';
-import { EMBEDDED_STORE } from '../config/store-config.ts';
 import { configuredStore } from '../config/store-settings.ts';
 import { wakesSettings } from '../config/wakes-settings.ts';
 import type { DataDirectory } from '../data-directory.ts';
 import { expectUsableSharedStore } from '../migration/usable-store.ts';
-import { databaseRestored } from './confirmed-state.ts';
+import { OpenParts } from '../open-parts.ts';
+import { warnOfSkew } from './clock-skew.ts';
+import { FailureLog } from './failure-log.ts';
 import { fleetTables } from './fleet-tables.ts';
 import { Neighbours } from './neighbours.ts';
+import { nodeNameOf } from './node-settings.ts';
+import { OwnLease } from './own-lease.ts';
 import { type NodeCounts, ORDERS, type OrderHandler, OwnRecord } from './own-record.ts';
 import { StoreWatch } from './store-watch.ts';
 
@@ -52,6 +46,8 @@ export interface ClusterOptions {
   readonly protocol?: FleetProtocol;
   /** All tables of its release; `fleetTables()` without it. */
   readonly tables?: readonly TableSet[];
+  /** Ends the wait of a start for the database. */
+  readonly stopped?: AbortSignal;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
   readonly log: Logger;
@@ -91,8 +87,8 @@ export interface Cluster {
   admit(name: string, roles: readonly string[]): Promise<void>;
   /** Roles of the database for single nodes. */
   readonly databaseRoles: NodeRoles;
-  /** Has any node carry out an order. False: there is none of this name. */
-  order(name: string, order: NodeOrder): Promise<boolean>;
+  /** Has any node carry out an order, unless `expect` throws. False: there is none of this name. As `NodeRecords.order`. */
+  order(name: string, order: NodeOrder, expect: (nodes: readonly ListedNode[]) => void): Promise<boolean>;
   /** Orders that this node gets, from this one or another. */
   onOrder(handler: OrderHandler): void;
   /** Undefined: it accepts connections. Told to the others. */
@@ -113,163 +109,86 @@ export interface Cluster {
   close(): Promise<void>;
 }
 
-const WAKES_LOST = 'the connection for wakes was lost';
-/** A clock that differs by more is reported. */
-export const SKEW_TOLERATED_MS = 1_000;
-
-/** Throws Problem `config_invalid` for a server that is alone and leaves a role to nobody. */
-export function isShared({ store, node }: Pick<Config, 'store' | 'node'>): boolean {
-  if (store.url !== EMBEDDED_STORE) return true;
-  if (node.roles.length === NODE_ROLES.length) return false;
-  throw new Problem('config_invalid', {
-    reason: 'node.roles: expected all of them with store.url: file:, because no other node has the same store',
-  });
-}
-
-/** That of the configuration, or the host's. Throws Problem `config_invalid` when neither can be used. */
-export function nodeNameOf({ node }: Pick<Config, 'node'>, host: string = hostname()): string {
-  const name = node.name === '' ? host.toLowerCase() : node.name;
-  if (NODE_NAME.test(name)) return name;
-  throw new Problem('config_invalid', {
-    reason: 'node.name: expected a name of a-z 0-9 . -, and that of this host is none',
-    hint: 'choose one with --node-name NAME',
-  });
-}
-
 /**
- * Waits up to a second for the name when its former process was killed. Throws Problem `node_exists`, `node_removed`, `store_moved`,
- * `store_unfinished`, `store_in_use`, `database_newer`, `upgrade_blocked`, `node_release_too_far` or `database_restored`, what the
- * configuration is refused for, and what the database throws.
+ * Throws Problem `node_exists`, `node_removed`, `store_moved`, `store_unfinished`, `store_in_use`, `database_newer`, `upgrade_blocked`,
+ * `node_release_too_far` or `database_restored`, what the configuration is refused for, and what the database throws; then nothing is left
+ * open, and the name is free.
  */
 export async function openCluster(options: ClusterOptions): Promise<Cluster> {
-  const { config, data, version, protocol = FLEET_PROTOCOL, tables = fleetTables(), now, log } = options;
-  const node = nodeNameOf(config);
-  const nats = wakesSettings(config.store.wakes, config.store.schema, now);
-  const database = new PostgresDatabase({
-    ...configuredStore(config.store, now),
-    applicationName: `rollcall ${node}`,
-    onPrimary: ({ host, port }) => log.info({ host, port }, 'connected to the primary of the database'),
-  });
+  const opened = new OpenParts();
   try {
-    const file = data.confirmedStateFile;
-    const roles = config.node.roles;
-    return await openNode({ database, nats, node, roles, version, protocol, tables, file, now, log });
+    return await open(options, opened);
   } catch (error) {
-    await database.close();
+    await opened.close().catch((cause: unknown) => options.log.warn({ err: cause }, 'a part did not close'));
     throw error;
   }
 }
 
-interface NodeOptions extends Required<Pick<ClusterOptions, 'version' | 'protocol' | 'tables' | 'now' | 'log'>> {
-  readonly database: PostgresDatabase;
-  /** What carries wakes instead of the database. */
-  readonly nats: NatsWakesSettings | undefined;
-  readonly node: string;
-  readonly roles: Config['node']['roles'];
-  /** What it has seen confirmed. */
-  readonly file: string;
-}
+async function open(options: ClusterOptions, opened: OpenParts): Promise<Cluster> {
+  const { config, data, version, protocol = FLEET_PROTOCOL, tables = fleetTables(), stopped, now, log } = options;
+  const { roles } = config.node;
+  const node = nodeNameOf(config);
+  const clock = suspensionAwareClock();
+  const failures = new FailureLog(log);
 
-async function openNode(options: NodeOptions): Promise<Cluster> {
-  const { database, nats, node, roles, version, protocol, tables, file, now, log } = options;
+  // 1. The database, with the tables of leases and nodes. It has all that this node has seen of it.
+  const database = opened.add(
+    new PostgresDatabase({
+      ...configuredStore(config.store, now),
+      applicationName: `rollcall ${node}`,
+      onPrimary: ({ host, port }) => log.info({ host, port }, 'connected to the primary of the database'),
+    }),
+  );
+  stopped?.addEventListener('abort', () => void database.close(), { once: true });
+  const openWakes = wakesOf(config, { database, now, log });
   await database.check();
   const neighbours = new Neighbours({ database, node, protocol, tables });
   await neighbours.prepareLease();
-  const clock = suspensionAwareClock();
   const records = new NodeRecords(database, node, clock);
-  const removed = () => new Problem('node_removed', { reason: `node ${node} was removed` });
-  if (await records.isRemoved(node)) throw removed();
-  const watch = await StoreWatch.open({ file, database, node, now, log });
+  const watch = await StoreWatch.open({ file: data.confirmedStateFile, database, node, now, log });
 
-  const listeners = new Set<(liveness: Liveness) => void>();
-  const lost = Promise.withResolvers<Problem>();
-  const heartbeat = new Heartbeat({
-    now: clock,
-    schedule: (milliseconds, action) => {
-      const timer = setTimeout(action, milliseconds);
-      return () => clearTimeout(timer);
-    },
-    onChange: (liveness) => {
-      for (const listener of listeners) listener(liveness);
-    },
-  });
-  const failing = new FailureLog(log);
-  const lease = await NodeLease.take({
-    ...{ database, node, heartbeat, now: clock },
-    onFailure: (error) => failing.failed(error, 'the heartbeat of this node was not confirmed'),
-    onLost: (isRestored) => {
-      if (isRestored) {
-        watch.end();
-        lost.resolve(databaseRestored(`expected more renewals of the lease of ${node} than it had confirmed`));
-        return;
-      }
-      const told = (isRemoved: boolean) =>
-        lost.resolve(
-          isRemoved ? removed() : new Problem('node_exists', { reason: `another process has the lease of ${node}` }),
-        );
-      records.isRemoved(node).then(told, () => told(false));
-    },
-  });
-  const unlessRefused = (checked: Promise<void>): Promise<void> =>
-    checked.catch(async (error: unknown) => {
-      await lease.release();
-      throw error;
-    });
-  await unlessRefused(
-    (async () => {
-      await neighbours.prepare();
-      // A migration looks for nodes after it has its lease, and a node for a migration after it has its own: one of them finds the other.
-      await expectUsableSharedStore(database, node, clock);
-      await neighbours.expectBeside();
-    })(),
-  );
-  listeners.add((liveness) => {
-    if (liveness === 'alive') failing.ended();
-  });
-  const ofWakes = {
-    onLost: (error: unknown) => failing.failed(error, WAKES_LOST),
-    onConnected: () => {
-      if (failing.recovered(WAKES_LOST)) log.info('the connection for wakes is there again');
-    },
-  };
-  const wakes =
-    nats === undefined ? new PostgresWakes({ database, ...ofWakes }) : new NatsWakes({ ...nats, ...ofWakes });
+  // 2. The name: from here on others find this node. A migration looks for nodes after it has its lease, and a node for a migration after it has
+  // its own, so that one of them finds the other. The same holds for two releases that cannot run together.
+  const lease = opened.add(await OwnLease.take({ database, node, records, watch, clock, failures }));
+  await neighbours.prepare();
+  await expectUsableSharedStore(database, node, clock);
+  await neighbours.expectBeside();
+
+  // 3. Wakes, leases of what one node does for all, and the record by which others know this node.
+  const wakes = opened.add(openWakes());
   const leases = new LeaseTable({ database, node, now: clock });
-  const singletons = new Singletons({
-    ...{ database, node, wakes, now: clock },
-    onFailure: (error) => failing.failed(error, 'leases were not renewed'),
-  });
-  const record = await OwnRecord.open({
-    ...{ records, database, wakes, node, roles, version, protocol, tables: versionsOf(tables), now },
-    failed: (error) => failing.failed(error, 'this node could not tell others of itself'),
-  });
-  await unlessRefused(neighbours.expectBeside()).catch(async (error: unknown) => {
-    record.close();
-    await singletons.close();
-    await wakes.close();
-    throw error;
-  });
+  const singletons = opened.add(
+    new Singletons({
+      ...{ database, node, wakes, now: clock },
+      onFailure: (error) => failures.failed(error, 'leases were not renewed'),
+    }),
+  );
+  const record = opened.add(
+    await OwnRecord.open({
+      ...{ records, database, wakes, node, roles, version, protocol, tables: versionsOf(tables), now },
+      failed: (error) => failures.failed(error, 'this node could not tell others of itself'),
+    }),
+  );
+  await neighbours.expectBeside();
+  await lease.lookWhetherRemoved();
+  opened.add({ close: async () => watch.end() });
   warnOfSkew(record.skew, log);
-  // It was removed while it waited for its name.
-  if (await records.isRemoved(node)) lost.resolve(removed());
   log.info({ node, roles, epoch: lease.epoch }, 'this node has its name');
+
   return {
     ...{ node, database, wakes, singletons, clock },
-    liveness: () => heartbeat.liveness,
-    heardAt: () => heartbeat.confirmedAt,
-    onLiveness: (listener) => {
-      listeners.add(listener);
-      return () => listeners.delete(listener);
-    },
-    onLost: (listener) => void lost.promise.then(listener),
-    lose: lost.resolve,
+    liveness: () => lease.liveness,
+    heardAt: () => lease.heardAt,
+    onLiveness: (listener) => lease.onLiveness(listener),
+    onLost: (listener) => lease.onLost(listener),
+    lose: (problem) => lease.lose(problem),
     expectCompatible: () => neighbours.expectCompatible(),
     nodes: () => records.list(),
     remove: (name) => records.remove(name, now()),
     admit: (name, joinedAs) => records.admit(name, joinedAs, now()),
     databaseRoles: new NodeRoles(database),
-    order: async (name, order) => {
-      const number = await records.order(name, order);
+    order: async (name, order, expect) => {
+      const number = await records.order(name, order, expect);
       wakes.wake(ORDERS);
       return number !== undefined;
     },
@@ -283,52 +202,28 @@ async function openNode(options: NodeOptions): Promise<Cluster> {
     tellCaKeys: (ids) => record.tellCaKeys(ids),
     isRestored: watch.isRestored,
     watchAudit: (registry) =>
-      watch.watch(registry, { clock, heardAt: () => heartbeat.confirmedAt, renewals: () => lease.renewals }),
+      watch.watch(registry, { clock, heardAt: () => lease.heardAt, renewals: () => lease.renewals }),
     countWith: (counts) => {
       record.counts = counts;
     },
-    close: async () => {
-      record.close();
-      watch.end();
-      listeners.clear();
-      await singletons.close();
-      await wakes.close();
-      await lease.release();
-      await database.close();
-    },
+    close: () => opened.close(),
   };
 }
 
-export function isSkewed({ skew, uncertainty }: ClockSkew): boolean {
-  return Math.abs(skew) - uncertainty > SKEW_TOLERATED_MS;
-}
-
-function warnOfSkew(found: ClockSkew, log: Logger): void {
-  if (!isSkewed(found)) return;
-  log.warn({ skewMs: Math.round(found.skew) }, 'the clock of this node differs from that of the database');
-}
-
-/** Logs the first failure of a row, for heartbeats fail four times a second. */
-class FailureLog {
-  readonly #log: Logger;
-  readonly #failing = new Set<string>();
-
-  constructor(log: Logger) {
-    this.#log = log;
-  }
-
-  failed(error: unknown, message: string): void {
-    if (this.#failing.has(message)) return;
-    this.#failing.add(message);
-    this.#log.warn({ err: error }, message);
-  }
-
-  ended(): void {
-    this.#failing.clear();
-  }
-
-  /** Whether this one failed until now. */
-  recovered(message: string): boolean {
-    return this.#failing.delete(message);
-  }
+/** Carried by the database, or by NATS. Returns what opens them. Throws what their settings are refused for. */
+function wakesOf(
+  { store }: ClusterOptions['config'],
+  { database, now, log }: Pick<ClusterOptions, 'now' | 'log'> & { readonly database: PostgresDatabase },
+): () => Wakes {
+  const nats = wakesSettings(store.wakes, store.schema, now);
+  // Apart from those of the heartbeat, which may be confirmed again before the connection is there.
+  const failures = new FailureLog(log);
+  const lost = 'the connection for wakes was lost';
+  const told = {
+    onLost: (error: unknown) => failures.failed(error, lost),
+    onConnected: () => {
+      if (failures.recovered(lost)) log.info('the connection for wakes is there again');
+    },
+  };
+  return () => (nats === undefined ? new PostgresWakes({ database, ...told }) : new NatsWakes({ ...nats, ...told }));
 }

@@ -3,7 +3,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { Problem } from '@rollcall/protocol';
 import type { NodeDrainOrder, NodeView } from '../../console/index.ts';
-import type { ListedNode } from '../../storage/postgres/index.ts';
+import type { ListedNode, NodeOrder } from '../../storage/postgres/index.ts';
 import type { OpenBroker } from '../open-broker.ts';
 import type { Cluster } from './cluster.ts';
 import type { NodeJoins } from './node-joins.ts';
@@ -38,13 +38,16 @@ export function createFleetNodes({
     return found;
   };
   const look = async (name: string) => find(await list(), name);
-  const expectDrainable = async (name: string): Promise<void> => {
-    const nodes = await list();
+  const expectDrainable = (nodes: readonly NodeView[], name: string): void => {
     const node = find(nodes, name);
     if (!isServing(node)) throw new Problem('node_busy', { reason: `${name} is ${node.state}` });
     if (!nodes.some((other) => other !== node && isServing(other))) {
       throw new Problem('node_last', { reason: `no other node than ${name} is serving` });
     }
+  };
+  const expectDrained = (nodes: readonly NodeView[], name: string): void => {
+    const { state } = find(nodes, name);
+    if (state !== 'drained') throw new Problem('node_busy', { reason: `${name} is ${state}` });
   };
   const expectRemovable = async (name: string, force: boolean): Promise<void> => {
     const { state } = await look(name);
@@ -68,23 +71,22 @@ export function createFleetNodes({
       await delay(POLL_MS);
     }
   };
-  const order = async (name: string, given: Parameters<Cluster['order']>[1]) => {
-    if (!(await cluster.order(name, given))) throw new Problem('node_unknown');
+  const order = async (name: string, given: NodeOrder, expect: typeof expectDrainable): Promise<void> => {
+    const isThere = await cluster.order(name, given, (nodes) => expect(nodes.map(viewOf), name));
+    if (!isThere) throw new Problem('node_unknown');
   };
   return {
     list,
     drainDefaults: { ...drainDefaults, restart: false },
-    expectDrainable,
+    expectDrainable: async (name) => expectDrainable(await list(), name),
     async drain(name, drain, begun) {
-      await expectDrainable(name);
-      await order(name, { kind: 'drain', at: now(), ...drain });
+      await order(name, { kind: 'drain', at: now(), ...drain }, expectDrainable);
       begun(await look(name));
       return settled(name, drain.within);
     },
     async undrain(name) {
-      const { state } = await look(name);
-      if (state !== 'drained') throw new Problem('node_busy', { reason: `${name} is ${state}` });
-      await order(name, { kind: 'undrain', at: now(), within: 0, sessionsPerSecond: 0, restart: true });
+      const undrain: NodeOrder = { kind: 'undrain', at: now(), within: 0, sessionsPerSecond: 0, restart: true };
+      await order(name, undrain, expectDrained);
       return settled(name, 0);
     },
     expectRemovable,

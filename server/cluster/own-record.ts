@@ -95,7 +95,7 @@ export class OwnRecord {
     return saved;
   }
 
-  close(): void {
+  async close(): Promise<void> {
     for (const stop of this.#stops) stop();
     this.#handler = undefined;
   }

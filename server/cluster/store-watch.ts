@@ -40,6 +40,7 @@ export interface Confirmations {
 type AuditReader = Pick<SharedRegistry, 'auditHead' | 'hasAuditEntry'>;
 
 const EVERY_MS = 5_000;
+const NOT_REMEMBERED = 'what the database has confirmed could not be remembered';
 
 export class StoreWatch {
   /** This is the first start of this node since an operator accepted an earlier state. */
@@ -79,18 +80,25 @@ export class StoreWatch {
       log.warn({ generation: generation.number }, 'the database was restored, and an operator accepted it');
     this.#confirmations = confirmations;
     const look = () =>
-      this.#look(registry, confirmations).catch((error: unknown) =>
-        log.warn({ err: error }, 'what the database has confirmed could not be remembered'),
-      );
+      this.#look(registry, confirmations).catch((error: unknown) => log.warn({ err: error }, NOT_REMEMBERED));
     await look();
     this.#timer = setInterval(() => void look(), EVERY_MS).unref();
   }
 
-  /** For the last time, before the lease is released or given up: it is on disk when this returns. */
+  /**
+   * For the last time, before the lease is released or given up: it is on disk when this returns. A disk that is full does not keep the node
+   * from its end: what was remembered before stays.
+   */
   end(): void {
     clearInterval(this.#timer);
-    if (this.#confirmations !== undefined) writeConfirmedState(this.#options.file, this.#stateOf(this.#confirmations));
+    const confirmations = this.#confirmations;
     this.#confirmations = undefined;
+    if (confirmations === undefined) return;
+    try {
+      writeConfirmedState(this.#options.file, this.#stateOf(confirmations));
+    } catch (error) {
+      this.#options.log.warn({ err: error }, NOT_REMEMBERED);
+    }
   }
 
   #stateOf({ renewals }: Confirmations): ConfirmedState {

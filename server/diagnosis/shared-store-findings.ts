@@ -8,7 +8,8 @@ import {
   type PostgresExamination,
   readStoreNote,
 } from '../../storage/postgres/index.ts';
-import { isSkewed, nodeNameOf } from '../cluster/cluster.ts';
+import { isSkewed } from '../cluster/clock-skew.ts';
+import { nodeNameOf } from '../cluster/node-settings.ts';
 import type { Config } from '../config/config.ts';
 import { configuredStore } from '../config/store-settings.ts';
 import { expectUsable } from '../migration/usable-store.ts';

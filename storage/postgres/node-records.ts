@@ -161,6 +161,8 @@ const LIST = {
   name: 'list nodes',
   text: `SELECT ${COLUMNS}, orders, last_order, removed_at FROM nodes ORDER BY name`,
 };
+/** In one order, so that two never wait for each other. */
+const LOCK_ALL = { name: 'lock nodes', text: 'SELECT name FROM nodes ORDER BY name FOR UPDATE' };
 const FIND = { name: 'find node', text: 'SELECT name, removed_at, orders FROM nodes WHERE name = $1' };
 const ORDER = {
   name: 'order node',
@@ -205,33 +207,30 @@ export class NodeRecords {
     return rows[0]?.orders ?? 0;
   }
 
-  /** Returns the number of the order, which replaces one that was not carried out yet. Undefined: there is none of this name. */
-  async order(name: string, order: NodeOrder): Promise<number | undefined> {
-    const { rows } = await this.#database.execute<Pick<NodeRow, 'orders'>>(ORDER, [name, JSON.stringify(order)]);
-    return rows[0]?.orders;
+  /**
+   * Returns the number of the order, which replaces one that was not carried out yet. Undefined: there is none of this name. `expect` judges the
+   * nodes before, and what it throws is thrown: of two orders at the same moment, given on any nodes, the second one sees the first.
+   */
+  async order(
+    name: string,
+    order: NodeOrder,
+    expect: (nodes: readonly ListedNode[]) => void,
+  ): Promise<number | undefined> {
+    return this.#database.transaction(async (transaction) => {
+      await transaction.query(LOCK_ALL);
+      const [{ rows: nodes }, leases] = await Promise.all([
+        transaction.query<NodeRow>(LIST),
+        this.#leases.list(NODE_LEASES),
+      ]);
+      expect(listed(nodes, leases));
+      const { rows } = await transaction.query<Pick<NodeRow, 'orders'>>(ORDER, [name, JSON.stringify(order)]);
+      return rows[0]?.orders;
+    });
   }
 
   async list(): Promise<readonly ListedNode[]> {
     const [{ rows }, leases] = await Promise.all([this.#database.query<NodeRow>(LIST), this.#leases.list(NODE_LEASES)]);
-    const byName = new Map(leases.map((lease) => [lease.name, lease]));
-    return rows.map((row) => {
-      const { name, version, sessions, skew, connections } = row;
-      const lease = byName.get(NODE_LEASES + name);
-      return {
-        ...{ name, version, sessions, skew, connections },
-        roles: row.roles.split(','),
-        startedAt: row.started_at,
-        host: row.host ?? undefined,
-        busy: row.busy === null ? undefined : row.busy / 100,
-        drainedSince: row.drained_since ?? undefined,
-        protocol: { number: row.protocol, oldest: row.protocol_oldest },
-        ordersDone: row.orders_done,
-        caKeys: row.ca_keys?.split(',').filter((id) => id !== ''),
-        removedAt: row.removed_at ?? undefined,
-        order: openOrder(row),
-        liveness: lease === undefined ? { state: 'gone', since: row.started_at } : livenessOf(lease),
-      };
-    });
+    return listed(rows, leases);
   }
 
   /** Its host has joined: it may start, and is listed before it does. `at`: milliseconds since the epoch. */
@@ -247,6 +246,28 @@ export class NodeRecords {
       return count > 0;
     });
   }
+}
+
+function listed(rows: readonly NodeRow[], leases: readonly LeaseRecord[]): readonly ListedNode[] {
+  const byName = new Map(leases.map((lease) => [lease.name, lease]));
+  return rows.map((row) => {
+    const { name, version, sessions, skew, connections } = row;
+    const lease = byName.get(NODE_LEASES + name);
+    return {
+      ...{ name, version, sessions, skew, connections },
+      roles: row.roles.split(','),
+      startedAt: row.started_at,
+      host: row.host ?? undefined,
+      busy: row.busy === null ? undefined : row.busy / 100,
+      drainedSince: row.drained_since ?? undefined,
+      protocol: { number: row.protocol, oldest: row.protocol_oldest },
+      ordersDone: row.orders_done,
+      caKeys: row.ca_keys?.split(',').filter((id) => id !== ''),
+      removedAt: row.removed_at ?? undefined,
+      order: openOrder(row),
+      liveness: lease === undefined ? { state: 'gone', since: row.started_at } : livenessOf(lease),
+    };
+  });
 }
 
 /** Orders are only written by this module. */

@@ -2,7 +2,7 @@
 
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { expect, it } from 'vitest';
+import { expect, it, onTestFinished } from 'vitest';
 import { sharedStore } from '../fixtures/cluster-node.ts';
 import { startFleet } from '../fixtures/fleet.ts';
 import { closed, connectMqtt, startMqtt } from '../fixtures/mqtt.ts';
@@ -90,6 +90,23 @@ describeWithClients('a node that shares a store', ['postgres'], () => {
       await stored;
       await expect.poll(ready).toBe(200);
       expect(await a.operator.queryTelemetry({ device: 'pump-1', limit: 10 })).toHaveLength(1);
+    },
+    STARTS_MS,
+  );
+
+  it(
+    'that is told to stop while it waits for the database ends at once, and without an error',
+    async () => {
+      const store = await sharedStore(postgres());
+      const data = join(temporaryDirectory(), 'data');
+      const pid = () => (existsSync(join(data, 'server.pid')) ? readFileSync(join(data, 'server.pid'), 'utf8') : '');
+      postgres().primary.freeze();
+      onTestFinished(() => postgres().primary.thaw());
+      const waiting = store.refused('a', { data });
+      await expect.poll(pid, PATIENT).toMatch(/\n$/);
+      process.kill(Number(pid()), 'SIGTERM');
+      const { code, stderr } = await waiting;
+      expect([code, stderr]).toEqual([0, expect.stringContaining('stopped before it had started')]);
     },
     STARTS_MS,
   );
