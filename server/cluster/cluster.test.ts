@@ -12,6 +12,7 @@ import { temporaryDirectory } from '../../test/fixtures/temporary.ts';
 import { storeSchema } from '../config/store-config.ts';
 import { type Cluster, openCluster } from './cluster.ts';
 
+const PATIENT = { timeout: 20_000 };
 const AUDIT = { auditHead: async () => ({ id: 0, hash: '' }), hasAuditEntry: async () => true };
 
 describeWithClients('a node among several', ['postgres'], () => {
@@ -52,7 +53,7 @@ describeWithClients('a node among several', ['postgres'], () => {
     await first.close();
     await database.execute('ALTER TABLE nodes ADD CONSTRAINT refused CHECK (sessions < 0) NOT VALID');
     await expect(start()).rejects.toThrow('refused');
-    await expect.poll(() => leftBy(database)).toEqual(NOTHING);
+    await expect.poll(() => leftBy(database), PATIENT).toEqual(NOTHING);
     await database.execute('ALTER TABLE nodes DROP CONSTRAINT refused');
     await (await start()).close();
   });
@@ -63,6 +64,6 @@ describeWithClients('a node among several', ['postgres'], () => {
     await cluster.watchAudit(AUDIT);
     rmSync(directory, { recursive: true });
     await cluster.close();
-    await expect.poll(() => leftBy(database)).toEqual(NOTHING);
+    await expect.poll(() => leftBy(database), PATIENT).toEqual(NOTHING);
   });
 });
