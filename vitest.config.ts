@@ -29,7 +29,7 @@ export default defineConfig({
     // A busy machine is slower, not wrong: a test waits for what has to happen, and fails when it does not.
     testTimeout: 180_000,
     hookTimeout: 180_000,
-    expect: { poll: { timeout: 30_000 } },
+    expect: { poll: { timeout: 60_000 } },
     projects: [
       { extends: true, test: { name: 'one node', include: ['**/*.test.ts'] } },
       { extends: true, test: { name: 'two nodes', include: OF_SEVERAL_NODES, env: { ROLLCALL_TEST_NODES: '2' } } },

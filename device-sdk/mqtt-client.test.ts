@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { afterAll, afterEach, expect, vi } from 'vitest';
+import { freePort } from '../cli/free-port.ts';
 import { testsWithClients } from '../test/fixtures/real-client.ts';
 import { makeScriptedAuthority } from '../test/fixtures/scripted-authority.ts';
 import { type BrokerScript, nextMessage, startScriptedBroker } from '../test/fixtures/scripted-broker.ts';
@@ -82,13 +83,6 @@ const codeOf = (promise: Promise<unknown>) =>
     () => 'kept',
     (error: DeviceError) => error.code,
   );
-
-/** A port on which nobody listens at the moment. */
-async function freePort(): Promise<number> {
-  const broker = await startScriptedBroker(authority);
-  await broker.close();
-  return Number(new URL(broker.mqttUrl).port);
-}
 
 describe('a device without a connection', () => {
   it('keeps its messages in order until there is one', async () => {

@@ -2,6 +2,7 @@ import { X509Certificate } from 'node:crypto';
 import { once } from 'node:events';
 import type { DeviceId } from '@rollcall/protocol';
 import { afterAll, afterEach, beforeAll, expect } from 'vitest';
+import { freePort } from '../cli/free-port.ts';
 import { type DatedAuthority, makeDatedAuthority } from '../test/fixtures/dated-authority.ts';
 import { testsWithClients } from '../test/fixtures/real-client.ts';
 import { makeScriptedAuthority } from '../test/fixtures/scripted-authority.ts';
@@ -205,7 +206,8 @@ async function start(by: DatedAuthority, offered: readonly string[] = [], store 
   const enrolled = await enrollOnce(store, { token: enrolling.token(), deviceId: 'dev-7' });
   await enrolling.close();
   const server = await by.server(Date.now() - DAY, Date.now() + DAY);
-  const broker = await startScriptedBroker({ ...authority, server });
+  const port = await freePort();
+  const broker = await startScriptedBroker({ ...authority, server }, {}, port);
   const body = authority.certsOnly(...offered, pem(by)).toString('base64');
   const est = await startScriptedEstServer(authority, { identity: server, answer: () => ({ status: 200, body }) });
   cleanups.push(
@@ -215,17 +217,16 @@ async function start(by: DatedAuthority, offered: readonly string[] = [], store 
   await store.commit({ ...enrolled, rootPem: pem(old), enrollUrl: est.url, mqttUrl: broker.mqttUrl });
   const device = await Device.open({ store, renewal: 'manual', random: () => 0 });
   cleanups.push(() => device.close());
-  return { broker, device, store };
+  return { broker, device, store, port };
 }
 
 describe('a device', () => {
   it('stores a new root ahead of the rotation, and goes on without losing a message when the servers change', async () => {
-    const { broker, device, store } = await start(old as DatedAuthority);
+    const { broker, device, store, port } = await start(old as DatedAuthority);
     await once(broker.events, 'subscribed');
     await device.publish('temperature', 1);
     await broker.publish('$fleet/trust-bundle', pem(old) + pem(next) + (await cross(next, old)));
     await broker.publish('$fleet/trust-bundle', pem(old) + pem(stranger));
-    const port = Number(new URL(broker.mqttUrl).port);
     await expect.poll(async () => (await store.load())?.rootPem).toBe(pem(old) + pem(next));
     await broker.close();
     const server = await (next as DatedAuthority).server(Date.now() - DAY, Date.now() + DAY);

@@ -3,7 +3,7 @@
 import { once } from 'node:events';
 import { type ConnectionOptions, connect, type TLSSocket } from 'node:tls';
 import mqttPacket, { type Packet } from 'mqtt-packet';
-import { afterEach, describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it, vi } from 'vitest';
 import WebSocket, { type ClientOptions } from 'ws';
 import { freePort } from '../../cli/free-port.ts';
 import type { Credentials } from '../../test/fixtures/broker/certificates.ts';
@@ -20,6 +20,7 @@ const start = async (options: TestBrokerOptions = {}) => {
   testBroker = await TestBroker.start({ webSocket: OWN_PORT, ...options });
 };
 afterEach(async () => {
+  vi.useRealTimers();
   for (const webSocket of open.splice(0)) webSocket.terminate();
   await testBroker.close();
 });
@@ -216,12 +217,18 @@ describe('a client of WebSocket', () => {
   });
 
   it('has one deadline for handshake, upgrade and CONNECT', async () => {
-    await start({ limits: { connectTimeout: 300 } });
+    await start({ limits: { connectTimeout: 10_000 } });
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
     const silent = await openTls(testBroker.broker.webSocketPort as number);
-    await once(silent.resume(), 'close');
+    const isClosed = once(silent.resume(), 'close');
+    vi.advanceTimersByTime(10_000);
+    await isClosed;
     expect(await testBroker.event('connect_failed')).toMatchObject({ reason: 'connect_timeout' });
     const webSocket = dial(testBroker.enroll(device('dev-1')));
-    await closed(webSocket);
+    await once(webSocket, 'open');
+    const ended = closed(webSocket);
+    vi.advanceTimersByTime(10_000);
+    await ended;
     expect(await testBroker.event('connect_failed', ({ serial }) => serial !== undefined)).toMatchObject({
       reason: 'connect_timeout',
     });

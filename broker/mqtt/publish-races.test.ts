@@ -100,7 +100,7 @@ describe('telemetry of QoS 2', () => {
     await second.publish(telemetry, 'new', { qos: 2, messageId: 3 });
     await storage.count(2);
     expect(String(storage.waiting[1]?.message.payload)).toBe('new');
-  }, 5_000);
+  });
 });
 
 describe('a revoked device', () => {

@@ -317,7 +317,7 @@ describe('limits', () => {
   });
 
   it('end a connection that does not finish its handshake, its request line, its headers or its body', async () => {
-    const fleet = await openTestEnrollment({ timeoutMs: 300 });
+    const fleet = await openTestEnrollment({ timeoutMs: 1_500 });
     const silent = connectTcp(fleet.server.port, '127.0.0.1');
     const slow = async (text: string) => {
       const socket = await handshake(fleet);

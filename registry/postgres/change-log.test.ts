@@ -1,7 +1,7 @@
 /** Changes that one node commits and the listeners of all nodes hear of. */
 
 import { pino } from 'pino';
-import { expect, it, vi } from 'vitest';
+import { expect, it } from 'vitest';
 import { PollingWakes } from '../../storage/index.ts';
 import { device, OPERATOR, RegistryFixture, service } from '../../test/behaviour/registry-fixture.ts';
 import { suitePostgres } from '../../test/fixtures/postgres-cluster.ts';
@@ -17,15 +17,24 @@ const POLICY = { connect: [], publish: [], subscribe: [], receive: [], retain: [
 describeWithClients('the nodes of one registry', ['postgres'], () => {
   const registries = new PostgresRegistries(suitePostgres());
 
-  /** Node a asks b to confirm. */
+  const patient = { confirmWithin: 60_000 };
+
+  /** Node a asks b to confirm, and waits for it unless the options say otherwise. */
   async function nodes(options: Partial<PostgresRegistryOptions> = {}) {
     const fleet = await RegistryFixture.open(async (now) => ({
-      registry: await registries.openEmpty({ now, node: 'a', others: async () => [alive('b')], ...options }),
+      registry: await registries.openEmpty({
+        now,
+        node: 'a',
+        ...patient,
+        others: async () => [alive('b')],
+        ...options,
+      }),
       reopen: () => registries.open({ now }),
     }));
     const other = await registries.open({
       now: () => fleet.now,
       node: 'b',
+      ...patient,
       ...options,
       others: async () => [alive('a')],
     });
@@ -65,9 +74,9 @@ describeWithClients('the nodes of one registry', ['postgres'], () => {
     await other.revokeDevices([device('pump-2')], 'unspecified', OPERATOR);
     await one.revokeService(service('panel'), 'unspecified', OPERATOR);
     // A node hears its own change of a policy or an operator at once, and those of others when it reads them.
-    await vi.waitFor(() => expect(heard[1]).toHaveLength(5));
+    await expect.poll(() => heard[1]).toHaveLength(5);
     await other.setPolicy('group/default', POLICY, OPERATOR);
-    await vi.waitFor(() => expect(heard[0]).toHaveLength(6));
+    await expect.poll(() => heard[0]).toHaveLength(6);
     await one.disableOperator('alice', OPERATOR);
     const again = await fleet.mint({ device: device('pump-2') });
     await fleet.enroll('pump-2', { token: again, key: 'another' });
@@ -75,7 +84,7 @@ describeWithClients('the nodes of one registry', ['postgres'], () => {
 
     const kinds = ['device', 'device', 'certificate', 'revocation', 'revocation', 'policy', 'access', 'revocation'];
     for (const events of heard) {
-      await vi.waitFor(() => expect(events).toHaveLength(kinds.length));
+      await expect.poll(() => events).toHaveLength(kinds.length);
       expect(events.map((event) => (event as readonly [string])[0])).toEqual(kinds);
     }
     expect(heard[0]).toEqual(heard[1]);
@@ -120,9 +129,7 @@ describeWithClients('the nodes of one registry', ['postgres'], () => {
       { name: 'e', state: 'closed', closedBy: fleet.now + 5 },
     ];
     const asked = () => one.lastDeviceChange(device('pump-1'));
-    await vi.waitFor(async () =>
-      expect(await asked()).toEqual({ operation: 'revoke', at: fleet.now, nodes: [self, ...closed] }),
-    );
+    await expect.poll(asked).toEqual({ operation: 'revoke', at: fleet.now, nodes: [self, ...closed] });
     const confirmation = `(position, node, report) SELECT position, 'c', '[]' FROM`;
     await registries.ask(
       (schema) => `INSERT INTO ${schema}.change_confirmations ${confirmation} ${schema}.registry_changes`,
@@ -132,7 +139,7 @@ describeWithClients('the nodes of one registry', ['postgres'], () => {
   });
 
   it('confirm many revocations at once', async () => {
-    const { fleet, one, other } = await nodes({ confirmWithin: 20_000 });
+    const { fleet, one, other } = await nodes();
     const ids = Array.from({ length: 120 }, (_, number) => device(`pump-${number}`));
     const token = await fleet.mint({ maxUses: ids.length });
     for (const id of ids) await fleet.enroll(id, { token });
@@ -156,7 +163,7 @@ describeWithClients('the nodes of one registry', ['postgres'], () => {
     const [revoked] = await one.applyDeviceOperation([device('pump-1')], REVOKE, OPERATOR);
     expect(revoked).toMatchObject({ status: 'revoked', brokersConfirmed: 1 });
     const found = () => lines.map((line) => JSON.parse(line).msg);
-    await vi.waitFor(() => expect(found()).toContain('listener failed'));
+    await expect.poll(found).toContain('listener failed');
     expect(found()).toContain('nodes did not confirm a change in time');
     expect(lines.join()).toContain('"nodes":["b"]');
   });
@@ -164,7 +171,7 @@ describeWithClients('the nodes of one registry', ['postgres'], () => {
   it('hear of changes without any notification, later', async () => {
     const wakes = new PollingWakes(20);
     const unnotified = { wake: () => {}, onWake: wakes.onWake.bind(wakes), close: () => wakes.close() };
-    const { fleet, one, other } = await nodes({ wakes: unnotified, confirmWithin: 20_000 });
+    const { fleet, one, other } = await nodes({ wakes: unnotified });
     await fleet.enroll('pump-1');
     other.onDeviceChange(() => ({ sessionsClosed: 4, lastMessageAt: undefined }));
     const [changed] = await one.applyDeviceOperation([device('pump-1')], { kind: 'suspend' }, OPERATOR);
@@ -184,8 +191,8 @@ describeWithClients('the nodes of one registry', ['postgres'], () => {
     await expect(one.setPolicy('group/default', POLICY, OPERATOR, refuse)).rejects.toThrow('refused');
     await one.applyDeviceOperation([device('pump-1')], { kind: 'resume' }, OPERATOR);
     const resumed = [['device', { device: 'pump-1', operation: 'resume', status: 'active', at: fleet.now }]];
-    await vi.waitFor(() => expect(heardLate).toEqual(resumed));
-    await vi.waitFor(() => expect(heard).toContainEqual(resumed[0]));
+    await expect.poll(() => heardLate).toEqual(resumed);
+    await expect.poll(() => heard).toContainEqual(resumed[0]);
   });
 
   it('keep changes and confirmations for an hour', async () => {
@@ -193,12 +200,12 @@ describeWithClients('the nodes of one registry', ['postgres'], () => {
     await fleet.enroll('pump-1');
     const heard = heardBy(other);
     await one.applyDeviceOperation([device('pump-1')], { kind: 'suspend' }, OPERATOR);
-    await vi.waitFor(() => expect(heard).toHaveLength(1));
+    await expect.poll(() => heard).toHaveLength(1);
     expect(await registries.count('registry_changes')).toBe(1);
     fleet.pass(3_600_001);
     await one.applyDeviceOperation([device('pump-1')], { kind: 'resume' }, OPERATOR);
-    await vi.waitFor(async () => expect(await registries.count('registry_changes')).toBe(1));
-    await vi.waitFor(async () => expect(await registries.count('change_confirmations')).toBe(2));
+    await expect.poll(() => registries.count('registry_changes')).toBe(1);
+    await expect.poll(() => registries.count('change_confirmations')).toBe(2);
   });
 
   it('that do not know a kind of change confirm neither it nor what follows, and are told to end', async () => {
@@ -226,7 +233,7 @@ describeWithClients('the nodes of one registry', ['postgres'], () => {
       code: 'node_outdated',
       reason: expect.stringMatching(/^expected change \d+ of next of a known kind, found "of the next release"$/),
     });
-    await vi.waitFor(() => expect(told).toMatchObject([{ code: 'node_outdated' }, { code: 'node_outdated' }]));
+    await expect.poll(() => told).toMatchObject([{ code: 'node_outdated' }, { code: 'node_outdated' }]);
     expect(heard).toHaveLength(2);
     expect(revoked?.nodes).toEqual([confirmedBy('a'), { name: 'b', state: 'late' }]);
     expect(await other.lastDeviceChange(device('pump-1'))).toMatchObject({ operation: 'revoke' });

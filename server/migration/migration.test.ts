@@ -194,7 +194,7 @@ describeWithClients('a migration', ['postgres'], () => {
     });
     onTestFinished(() => void child.kill('SIGKILL'));
     const blocked = `SELECT 1 FROM pg_stat_activity WHERE application_name = 'rollcall migrate' AND wait_event_type = 'Lock'`;
-    await expect.poll(async () => (await postgres().primary.ask(blocked)).length, { timeout: 30_000 }).toBe(1);
+    await expect.poll(async () => (await postgres().primary.ask(blocked)).length).toBe(1);
     const ended = new Promise((resolve) => child.once('exit', resolve));
     child.kill('SIGKILL');
     await ended;

@@ -246,7 +246,7 @@ it('a node that hangs is ended, and started again while the others serve', async
 });
 
 it('an operator who drains a node that hangs waits no longer than until it is ended', async () => {
-  const { nodes } = await start({ hangsAfter: 500 });
+  const { nodes } = await start({ hangsAfter: 1_500 });
   const victim = await connectTo(nodes, 'w1');
   victim.send('hang');
   expect(await victim.next()).toBe('hangs');

@@ -217,7 +217,7 @@ describeWithClients('the report in a browser', ['chromium'], () => {
         ...[`--user-data-dir=${join(directory, profile)}`, '--window-size=1000,1800', `--screenshot=${shot}`],
       ];
       const page = `file://${directory}/report.html`;
-      return runClient('chromium', [...flags, page], { directory, patienceMs: 25_000 });
+      return runClient('chromium', [...flags, page], { directory });
     };
     // A browser takes a second, but now and then one hangs; how it starts is its own affair, what it draws is ours.
     const drawn = await draw('profile').catch(() => draw('another-profile'));

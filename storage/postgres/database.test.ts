@@ -106,7 +106,7 @@ describeWithClients('a database of PostgreSQL', ['postgres'], () => {
   });
 
   it('ends a statement that takes too long, and a wait for a lock', async () => {
-    const database = await open({ timeouts: { statement: 200, lock: 100 } });
+    const database = await open({ timeouts: { statement: 1_500, lock: 500 } });
     await database.execute('CREATE TABLE notes (id BIGINT)');
     await expect(database.query('SELECT pg_sleep(60)')).rejects.toMatchObject({ code: 'unavailable' });
     await database.transaction(async (transaction) => {
@@ -119,7 +119,7 @@ describeWithClients('a database of PostgreSQL', ['postgres'], () => {
   });
 
   it('ends a transaction whose client stands still before others give up their wait for its locks, and repeats it then', async () => {
-    const database = await open({ timeouts: { idle: 200 } });
+    const database = await open({ timeouts: { idle: 1_000 } });
     await database.execute('CREATE TABLE notes (id BIGINT PRIMARY KEY, runs BIGINT NOT NULL)');
     await database.execute('INSERT INTO notes VALUES (1, 0)');
     const change = 'UPDATE notes SET runs = runs + 1 WHERE id = 1';

@@ -45,7 +45,7 @@ describeWithClients('a commit to a primary with two standbys', ['postgres'], () 
 
   it('waits for a standby longer than a statement may take, and is stored when one is back', async () => {
     const cluster = await postgresCluster({ standbys: 2 });
-    const database = await openNotes(cluster, { statement: 100 });
+    const database = await openNotes(cluster, { statement: 500 });
     await Promise.all(cluster.standbys.map((standby) => standby.stop()));
     let isStored = false;
     const written = database.execute(INSERT, [1]).then(() => {
@@ -53,7 +53,7 @@ describeWithClients('a commit to a primary with two standbys', ['postgres'], () 
     });
     await backendWaitingForStandbys(cluster);
     // Longer than the limit of a statement, by the server's own clock.
-    await cluster.primary.ask('SELECT pg_sleep(0.3)');
+    await cluster.primary.ask('SELECT pg_sleep(0.8)');
     expect(isStored).toBe(false);
     await cluster.standbys[0]?.start();
     await written;
@@ -88,7 +88,7 @@ describeWithClients('a commit to a primary with two standbys', ['postgres'], () 
 
   it('has an unknown outcome once it was not confirmed in time, and its connection is free again when a standby is back', async () => {
     const cluster = await postgresCluster({ standbys: 2 });
-    const database = await cluster.open({ connections: 1, timeouts: { commit: 100, retry: 20_000 } });
+    const database = await cluster.open({ connections: 1, timeouts: { commit: 1_000, retry: 30_000 } });
     await database.execute('CREATE TABLE notes (id BIGINT)');
     await Promise.all(cluster.standbys.map((standby) => standby.stop()));
     await expect(database.execute(INSERT, [1])).rejects.toMatchObject({
@@ -134,7 +134,7 @@ describeWithClients('a database whose primary was killed', ['postgres'], () => {
     const cluster = await postgresCluster({ standbys: 2 });
     const primaries: number[] = [];
     const settings = {
-      timeouts: { connect: 500, commit: 500 },
+      timeouts: { connect: 2_000, commit: 3_000 },
       onPrimary: ({ port }: PostgresHost) => primaries.push(port),
     };
     const database = await cluster.open(settings);

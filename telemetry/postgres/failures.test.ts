@@ -9,7 +9,7 @@ import type { Telemetry } from '../telemetry.ts';
 
 const PUMP = deviceNamed('pump-1');
 const LIMITS = { patience: 120_000, retryEvery: 20 };
-const TIMEOUTS = { commit: 200, retry: 200, lock: 200 };
+const TIMEOUTS = { commit: 1_000, retry: 1_000, lock: 1_000 };
 
 function untilPressure(telemetry: Telemetry): Promise<void> {
   return new Promise((resolve) => {
@@ -44,7 +44,7 @@ describeWithClients('telemetry in a database that fails', ['postgres'], () => {
       `SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'`,
     );
     expect(cancelled.length).toBeGreaterThan(0);
-    await cluster.primary.ask('SELECT pg_sleep(0.5)');
+    await cluster.primary.ask('SELECT pg_sleep(1.5)');
     expect(acknowledged).toEqual([]);
     expect(telemetry.counters()).toMatchObject({ stored: 1, isHeld: true, isUnderPressure: true });
     const [standby] = cluster.standbys;
