@@ -4,7 +4,7 @@ import type { LoadTestExemptions, RefusalLog } from '../limits/index.ts';
 import type { TerminationReport } from '../registry/index.ts';
 import type { PolicyVerb, Subject } from './access/acl.ts';
 import type { CloneSuspicion } from './access/clone-detector.ts';
-import type { CertificateStatusDirectory } from './access/connection-authorizer.ts';
+import type { CertificateStatusDirectory } from './access/identity-authorizer.ts';
 import type { FleetPolicyPreview } from './access/policy-preview.ts';
 import type { PolicyDirectory } from './access/policy-resolver.ts';
 import { createBrokerContext } from './broker-context.ts';

@@ -108,6 +108,7 @@ export async function createClusterBroker(options: ClusterBrokerOptions): Promis
     wrap: (embedded) =>
       new ClusterSessions({
         ...{ embedded, claims, nodes, routes, shares, moving, outbox, numbers, publishShares },
+        hasRows: (clientId) => hasRows(clientId, stored),
         hasRoom: () => store.hasRoom(),
         dropped() {
           context.counters.messagesDropped += 1;
@@ -189,7 +190,7 @@ export async function createClusterBroker(options: ClusterBrokerOptions): Promis
     sweep(time) {
       keeper.sweep(time);
       revoked.sweep();
-      claims.leaveUnused((clientId) => live.find(clientId) !== undefined || hasRows(clientId, keeper));
+      claims.leaveUnused((clientId) => live.find(clientId) !== undefined || hasRows(clientId, stored));
       publishShares().catch(() => {});
     },
     applyPolicyToStored: (scope) => keeper.changes.policyChanged(scope),

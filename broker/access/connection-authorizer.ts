@@ -4,9 +4,7 @@
  */
 
 import { randomBytes, type X509Certificate } from 'node:crypto';
-import { formatIdentity, type Identity, identityName, identityUri, parseIdentityUri } from '@rollcall/protocol';
-import type { Logger } from 'pino';
-import type { CertificateStatus } from '../../registry/index.ts';
+import { type Identity, identityName } from '@rollcall/protocol';
 import type { BrokerCounters } from '../broker-counters.ts';
 import type { BrokerLimits } from '../broker-limits.ts';
 import { waitAtMost } from '../deadline.ts';
@@ -24,15 +22,8 @@ import type { Session } from '../sessions/session.ts';
 import type { Rights, Subject } from './acl.ts';
 import type { Takeover } from './clone-detector.ts';
 import type { ConnectionRefusals } from './connection-refusals.ts';
+import { IdentityAuthorizer, type IdentityAuthorizerOptions } from './identity-authorizer.ts';
 import { type PeerCertificate, PeerCertificateVerifier } from './peer-certificate.ts';
-import type { PolicyResolver } from './policy-resolver.ts';
-
-/** The part of the registry that the authorizer asks. */
-export interface CertificateStatusDirectory {
-  certificateStatus(serial: string): Promise<CertificateStatus>;
-  /** A renewed certificate passed every check for the first time and supersedes its predecessor. True: a status changed. */
-  recordFirstUse(serial: string): Promise<boolean>;
-}
 
 /** A connection that passed every check. */
 export interface AuthorizedConnection {
@@ -50,15 +41,10 @@ export interface AuthorizedConnection {
   readonly reportRefusal: (reason: ConnectFailure) => void;
 }
 
-export interface ConnectionAuthorizerOptions {
+export interface ConnectionAuthorizerOptions extends IdentityAuthorizerOptions {
   readonly limits: BrokerLimits;
-  readonly trustDomain: string;
-  readonly directory: CertificateStatusDirectory;
-  readonly policies: PolicyResolver;
   readonly sessions: LiveSessions;
   readonly counters: BrokerCounters;
-  readonly log: Logger;
-  readonly now: () => number;
   readonly refusals: ConnectionRefusals;
   /** A live session is about to be displaced by another of the same client id. */
   readonly tookOver: (takeover: Takeover) => void;
@@ -74,19 +60,12 @@ export interface ConnectionAuthorizerOptions {
   readonly authorized: (connection: AuthorizedConnection) => void;
 }
 
-/** The outcome of the checks of certificate, registry and policy. */
-interface Authorization {
-  readonly subject: Subject;
-  readonly rights: Rights;
-  readonly notAfter: number;
-  readonly isUnused: boolean;
-}
-
 /** How long a session whose client is gone may take to process what it has received, in ms, before another takes it over. */
 const PROCESSING_MS = 1_000;
 
 export class ConnectionAuthorizer implements PendingConnectionOwner {
   readonly #options: ConnectionAuthorizerOptions;
+  readonly #identities: IdentityAuthorizer;
   readonly #pending = new Set<PendingConnection>();
   #verifier: PeerCertificateVerifier;
   /** Grows with every change of a certificate or device. */
@@ -95,6 +74,7 @@ export class ConnectionAuthorizer implements PendingConnectionOwner {
 
   constructor(options: ConnectionAuthorizerOptions, issuers: readonly X509Certificate[]) {
     this.#options = options;
+    this.#identities = new IdentityAuthorizer(options);
     this.#verifier = new PeerCertificateVerifier(issuers);
   }
 
@@ -161,7 +141,7 @@ export class ConnectionAuthorizer implements PendingConnectionOwner {
     for (;;) {
       const statusVersion = this.#statusVersion;
       const policyVersion = policies.version;
-      const authorization = await this.#authorizeIdentity(pending, peer);
+      const authorization = await this.#identities.authorize(pending, peer);
       if (authorization === undefined) return;
       const { subject, rights, notAfter, isUnused } = authorization;
       const connectPacket = await pending.connectPacket;
@@ -196,42 +176,6 @@ export class ConnectionAuthorizer implements PendingConnectionOwner {
     }
   }
 
-  /** Undefined: the connection is refused. */
-  async #authorizeIdentity(pending: PendingConnection, peer: PeerCertificate): Promise<Authorization | undefined> {
-    const status = await this.#certificateStatusOf(peer.serial);
-    if (status !== undefined && status.state !== 'unknown') pending.identity = status.holder;
-    const refusal = statusRefusal(status);
-    if (refusal !== undefined || !isUsable(status)) {
-      pending.refuse(refusal ?? 'suspended');
-      return undefined;
-    }
-    const { holder, group, labels, notAfter } = status;
-    if (!this.#isNamedAs(peer, holder)) {
-      pending.refuse('identity_mismatch', formatIdentity(holder));
-      return undefined;
-    }
-    if (notAfter <= this.#options.now()) {
-      pending.refuse('certificate_expired');
-      return undefined;
-    }
-    const isQuarantined = status.state === 'quarantined';
-    const subject: Subject = { identity: holder, group, labels, ...(isQuarantined && { isQuarantined }) };
-    const rights = await this.#rightsOf(subject);
-    if (rights === undefined) {
-      pending.refuse('policy_failed');
-      return undefined;
-    }
-    return { subject, rights, notAfter, isUnused: status.isUnused ?? false };
-  }
-
-  /** Whether the certificate names the holder that the registry has for it. */
-  #isNamedAs(peer: PeerCertificate, holder: Identity): boolean {
-    const { trustDomain } = this.#options;
-    const uri = identityUri(trustDomain, holder);
-    // A name that could stand for a topic filter is refused even if the fleet's own CA signed it.
-    return parseIdentityUri(trustDomain, uri) !== undefined && peer.san === `URI:${uri}`;
-  }
-
   /** Then it takes no session over. */
   #isClosedByClient(pending: PendingConnection): boolean {
     if (pending.connection.isGone) pending.release();
@@ -253,16 +197,6 @@ export class ConnectionAuthorizer implements PendingConnectionOwner {
     return true;
   }
 
-  /** Undefined when the registry cannot answer. */
-  async #certificateStatusOf(serial: string): Promise<CertificateStatus | undefined> {
-    try {
-      return await this.#options.directory.certificateStatus(serial);
-    } catch (error) {
-      this.#options.log.error({ err: error, serial }, 'certificate status could not be read');
-      return undefined;
-    }
-  }
-
   /** Admits the connection if the record fails: the earlier certificate then stays valid as well. */
   async #recordFirstUse(serial: string): Promise<void> {
     try {
@@ -270,15 +204,6 @@ export class ConnectionAuthorizer implements PendingConnectionOwner {
       if (await this.#options.directory.recordFirstUse(serial)) this.statusChanged();
     } catch (error) {
       this.#options.log.error({ err: error, serial }, 'first use of a certificate could not be recorded');
-    }
-  }
-
-  async #rightsOf(subject: Subject): Promise<Rights | undefined> {
-    try {
-      return await this.#options.policies.rightsOf(subject);
-    } catch (error) {
-      this.#options.log.error({ err: error, identity: formatIdentity(subject.identity) }, 'policy could not be read');
-      return undefined;
     }
   }
 
@@ -337,26 +262,6 @@ export class ConnectionAuthorizer implements PendingConnectionOwner {
 function assignedClientId(identity: Identity): string {
   const name = identityName(identity);
   return identity.kind === 'device' ? name : `${name}-${randomBytes(8).toString('hex')}`;
-}
-
-type UsableStatus = Extract<CertificateStatus, { readonly state: 'good' | 'quarantined' }>;
-
-function isUsable<Status extends CertificateStatus>(status: Status | undefined): status is Status & UsableStatus {
-  return status?.state === 'good' || status?.state === 'quarantined';
-}
-
-function statusRefusal(status: CertificateStatus | undefined): ConnectFailure | undefined {
-  if (status === undefined) return 'registry_failed';
-  switch (status.state) {
-    case 'unknown':
-      return 'serial_unknown';
-    case 'revoked':
-      return status.reason === 'superseded' ? 'superseded' : 'revoked';
-    case 'superseded':
-      return 'superseded';
-    default:
-      return undefined;
-  }
 }
 
 function refusalOf(

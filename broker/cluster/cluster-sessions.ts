@@ -27,6 +27,8 @@ export interface ClusterSessionsOptions {
   readonly moving: MovingSessions;
   readonly outbox: Outbox;
   readonly numbers: ConnectionNumbers;
+  /** There is something of the client that is stored. */
+  readonly hasRows: (clientId: string) => boolean;
   /** False: too many changes wait for the database. */
   readonly hasRoom: () => boolean;
   /** A message of QoS 0 for other nodes was dropped. */
@@ -63,7 +65,7 @@ export class ClusterSessions implements Sessions {
   }
 
   async #claim(claim: SessionClaim): Promise<ClaimedSession> {
-    const { embedded, claims, numbers, routes, publishShares } = this.#options;
+    const { embedded, claims, numbers, routes, publishShares, hasRows } = this.#options;
     const { clientId } = claim;
     const handedOver = await claims.own(clientId, claim.claimant);
     if (handedOver !== undefined) {
@@ -74,7 +76,8 @@ export class ClusterSessions implements Sessions {
     // What is sent to the former node of the session is forwarded until every node knows better.
     await Promise.all([handedOver === undefined ? routes.published() : undefined, publishShares()]);
     const left = () => {
-      if (this.#isLast(claim) && !claimed.isStored) claims.leave(clientId);
+      // Its will belongs to it: until that is published, no other node has the next connection of the client.
+      if (this.#isLast(claim) && !claimed.isStored && !hasRows(clientId)) claims.leave(clientId);
     };
     return { ...claimed, record: new ClusterRecord(claimed.record, { routes, publishShares, left }) };
   }

@@ -2,6 +2,7 @@
 
 import { expect, it } from 'vitest';
 import { ClusterNode } from '../../test/fixtures/broker/cluster-brokers.ts';
+import { manualStorage } from '../../test/fixtures/broker/manual-storage.ts';
 import { device, service } from '../../test/fixtures/broker/test-broker.ts';
 import { suitePostgres } from '../../test/fixtures/postgres-cluster.ts';
 import { describeWithClients } from '../../test/fixtures/real-client.ts';
@@ -98,6 +99,33 @@ describeWithClients('brokers over one PostgreSQL', ['postgres'], () => {
     expect(await owners()).toEqual([{ node: 'b' }]);
     third.destroy();
     await expect.poll(owners).toEqual([]);
+  });
+
+  it('give up the claim of a session without stored state only after its will is published', async () => {
+    const database = await postgres().open();
+    const storage = manualStorage();
+    const a = await ClusterNode.start(database, 'a', { limits: { sweepInterval: 20 }, accept: storage.accept });
+    const owners = async () => (await database.query('SELECT client_id FROM session_claims')).rows;
+    const will = { topic: 'devices/dev-1/telemetry/state', payload: 'gone', qos: 1 } as const;
+    const lost = await a.test.session(a.test.enroll(device('dev-1')), { clientId: 'dev-1', clean: true, will });
+    lost.destroy();
+    await storage.count(1);
+    await a.cluster.commits.flush();
+    expect(await owners()).toEqual([{ client_id: 'dev-1' }]);
+    storage.waiting[0]?.resolve();
+    await expect.poll(owners).toEqual([]);
+  });
+
+  it('give up the claim of a stored session that has ended', async () => {
+    const database = await postgres().open();
+    const a = await ClusterNode.start(database, 'a', { limits: { sweepInterval: 20 } });
+    const owners = async () => (await database.query('SELECT client_id FROM session_claims')).rows;
+    const ends = { properties: { sessionExpiryInterval: 100 }, protocolVersion: 5, clean: true } as const;
+    const ending = await a.test.session(a.test.enroll(device('dev-1')), { clientId: 'dev-1', ...ends });
+    await a.test.session(a.test.enroll(device('dev-2')), { clientId: 'dev-2', ...ends });
+    expect(await owners()).toHaveLength(2);
+    ending.disconnect({ properties: { sessionExpiryInterval: 0 } });
+    await expect.poll(owners).toEqual([{ client_id: 'dev-2' }]);
   });
 
   it('give a session to another node only after what it has sent is stored', async () => {
