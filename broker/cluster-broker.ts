@@ -105,6 +105,11 @@ export async function createClusterBroker(options: ClusterBrokerOptions): Promis
     ...{ policies, reporter, telemetry, deliveredKeys, bus },
     nextSequence: () => numbers.next(),
     routing: router,
+    elsewhere(message, share, { mustBeConnected }) {
+      const node = shares.nodeFor(share, mustBeConnected);
+      if (node !== undefined) outbox.send([node], { kind: 'message', message, owner: '', share });
+      return node !== undefined;
+    },
     wrap: (embedded) =>
       new ClusterSessions({
         ...{ embedded, claims, nodes, routes, shares, moving, outbox, numbers, publishShares },

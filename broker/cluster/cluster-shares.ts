@@ -70,11 +70,11 @@ export class ClusterShares {
     return choices;
   }
 
-  /** A node with a member for a share that this one has no member for. */
-  nodeFor(share: string, except: string): string | undefined {
-    const nodes = [...this.#byNode.values()].flatMap((shares) => shares.get(share) ?? []);
-    const others = nodes.filter(({ node }) => node !== except);
-    return (others.find(({ connected }) => connected > 0) ?? others[0])?.node;
+  /** A node with a member, for a share that this one has no member for; rather with a connected one. */
+  nodeFor(share: string, mustBeConnected = false): string | undefined {
+    const others = [...this.#byNode.values()].flatMap((shares) => shares.get(share) ?? []);
+    const connected = others.find((one) => one.connected > 0);
+    return (connected ?? (mustBeConnected ? undefined : others[0]))?.node;
   }
 
   /** What has changed on this node since the last call. */

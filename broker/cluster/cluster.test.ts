@@ -183,6 +183,21 @@ describeWithClients('brokers over one PostgreSQL', ['postgres'], () => {
     for (const own of received()) expect(own.length).toBeGreaterThan(0);
   });
 
+  it('give what a member of a shared subscription has not acknowledged to a member on another node', async () => {
+    const { a, b } = await start();
+    const share = { topic: '$share/g/devices/+/events/+', qos: 1 } as const;
+    const credentials = a.test.enroll(service('ops'));
+    const leaving = await a.test.session(credentials, { clientId: 'ops-1' });
+    await leaving.subscribe(share);
+    const writer = await a.test.session(a.test.enroll(device('dev-1')), { clientId: 'dev-1' });
+    await writer.publish('devices/dev-1/events/door', 'open', { qos: 1, messageId: 1 });
+    expect(await leaving.nextOf('publish')).toMatchObject({ payload: Buffer.from('open') });
+    const other = await b.test.session(credentials, { clientId: 'ops-2' });
+    await other.subscribe(share);
+    leaving.destroy();
+    expect(await other.nextOf('publish')).toMatchObject({ payload: Buffer.from('open') });
+  });
+
   it('send retained messages to subscribers of each other', async () => {
     const { a, b } = await start();
     await a.test.broker.retain(topic, Buffer.from('kept'));

@@ -38,6 +38,8 @@ type Counted = (typeof COUNTED)[number];
 const TABLES = [
   ...['sessions', 'session_subscriptions', 'session_bodies', 'session_queued', 'session_incoming', 'session_retained'],
   ...['session_wills', 'session_claims', 'session_requests', 'session_nodes'],
+  // Numbers of messages begin anew with the epochs of nodes.
+  ...['session_routes', 'node_messages', 'node_cursors'],
 ];
 
 /** Messages of one node for another that no node has applied. */

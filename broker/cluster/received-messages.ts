@@ -136,7 +136,7 @@ export class ReceivedMessages {
     const { localShares, shares, outbox, bus } = this.#options;
     const member = localShares.chooseIn(share, message);
     if (member === undefined) {
-      const other = hops < MOST_HOPS ? shares.nodeFor(share, '') : undefined;
+      const other = hops < MOST_HOPS ? shares.nodeFor(share) : undefined;
       if (other !== undefined) outbox.send([other], { kind: 'message', message, owner, share, hops: hops + 1 });
       return;
     }

@@ -16,7 +16,7 @@ import { PersistentSessions } from './persistent-sessions.ts';
 import { ServerMessages } from './server-messages.ts';
 import type { KeeperSessions } from './sessions.ts';
 import { ShareDirectory } from './share-directory.ts';
-import { SharedRedelivery } from './shared-redelivery.ts';
+import { type SendElsewhere, SharedRedelivery } from './shared-redelivery.ts';
 import { StoredStateChanges } from './stored-state-changes.ts';
 import { WillPublisher } from './will-publisher.ts';
 import { Wills } from './wills.ts';
@@ -54,6 +54,8 @@ export interface KeeperOptions {
   readonly nextSequence: () => number;
   /** Adds what several nodes over one database need. */
   readonly wrap?: (embedded: EmbeddedSessions) => KeeperSessions;
+  /** Members of shared subscriptions on other nodes. */
+  readonly elsewhere?: SendElsewhere;
 }
 
 /** How long after a start clients may reconnect before the wills of an earlier run are published, in ms. */
@@ -91,7 +93,7 @@ export function openKeeper(context: BrokerContext, stored: StoredSessions, optio
     limits,
     limitExceeded: (owner, bytes) => reportShare(owner, { kept: 'retained', bound: 'own', bytes }),
   });
-  const redelivery = new SharedRedelivery({ store, shares, persistence, bus });
+  const redelivery = new SharedRedelivery({ store, shares, persistence, bus, elsewhere: options.elsewhere });
   const wills: Wills = new Wills({
     store,
     now,

@@ -59,6 +59,10 @@ export class ShareDirectory {
     return this.#shared.chooseIn(share, message);
   }
 
+  hasMember(share: string, clientId: string): boolean {
+    return this.#shared.hasMember(share, clientId);
+  }
+
   /** As {@link SharedSubscriptions.chooseOther}. */
   chooseOther(share: string, message: Message, leaving: string): ShareMember | undefined {
     return this.#shared.chooseOther(share, message, leaving);

@@ -10,11 +10,19 @@ import type { MessagePersistence } from './message-persistence.ts';
 import type { ShareDirectory } from './share-directory.ts';
 import type { ShareMember } from './shared-subscriptions.ts';
 
+/** Sends a message, with the next commit, to a node with another member. False: there is none. */
+export type SendElsewhere = (
+  message: Message,
+  share: string,
+  options: { readonly mustBeConnected: boolean },
+) => boolean;
+
 export interface SharedRedeliveryOptions {
   readonly store: SessionStore;
   readonly shares: ShareDirectory;
   readonly persistence: MessagePersistence;
   readonly bus: Pick<Bus, 'tellMember'>;
+  readonly elsewhere?: SendElsewhere | undefined;
 }
 
 export class SharedRedelivery {
@@ -39,7 +47,10 @@ export class SharedRedelivery {
 
   #sendToOther(message: Message, share: string, leaving: string): boolean {
     const other = this.#options.shares.chooseOther(share, message, leaving);
-    if (other === undefined) return false;
+    if (other === undefined) {
+      const { elsewhere, shares } = this.#options;
+      return elsewhere?.(message, share, { mustBeConnected: shares.hasMember(share, leaving) }) === true;
+    }
     this.#send(message, share, other);
     return true;
   }

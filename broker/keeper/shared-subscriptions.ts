@@ -75,6 +75,10 @@ export class SharedSubscriptions {
     return this.#byFilter.hasMatch(topic);
   }
 
+  hasMember(share: string, clientId: string): boolean {
+    return this.#shares.get(share)?.members.has(clientId) === true;
+  }
+
   /** The members of each share. */
   *members(): Iterable<readonly [share: string, members: Iterable<ShareMember>]> {
     for (const { share, members } of this.#shares.values()) yield [share, members.all()];
