@@ -4,11 +4,11 @@ import type { X509Certificate } from 'node:crypto';
 import { type PendingConnectionCounts, ProxiedConnections, type ProxyRefusal } from '../../limits/index.ts';
 import {
   type AuthorizedConnection,
-  type CertificateStatusDirectory,
   ConnectionAuthorizer,
   type ConnectionAuthorizerOptions,
 } from '../access/connection-authorizer.ts';
 import { ConnectionRefusals } from '../access/connection-refusals.ts';
+import type { CertificateStatusDirectory } from '../access/identity-authorizer.ts';
 import type { BrokerContext } from '../broker-context.ts';
 import type { BrokerLimits } from '../broker-limits.ts';
 import type { ConnectFailure } from '../events.ts';
