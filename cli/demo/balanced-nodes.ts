@@ -1,7 +1,5 @@
 /** Several nodes over one database on this machine, each a process of its own, and a load balancer in front of them. */
 
-import { cpSync } from 'node:fs';
-import { join } from 'node:path';
 import type { Settings } from '../merged-settings.ts';
 import { NodeProcess, type NodeStore } from './node-process.ts';
 import { NodeWatch } from './node-watch.ts';
@@ -47,8 +45,10 @@ export class BalancedNodes {
       const [first, ...others] = nodes as [NodeProcess, ...NodeProcess[]];
       await first.start();
       checkStopped();
-      // As an operator copies the keys of the CA to the next host.
-      for (const { data } of others) cpSync(join(first.data, 'ca'), join(data, 'ca'), { recursive: true });
+      for (const node of others) {
+        await node.join(first);
+        checkStopped();
+      }
       await Promise.all(others.map((node) => node.start()));
       checkStopped();
       watch = await NodeWatch.start(nodes, onChange);

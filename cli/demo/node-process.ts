@@ -7,13 +7,14 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { Problem } from '@rollcall/protocol';
-import { stringify } from 'yaml';
+import { NODE_ROLES, Problem } from '@rollcall/protocol';
+import { parse, stringify } from 'yaml';
 import { type ConsoleClient, openConsoleClient } from '../../console/client.ts';
 import { NO_ENROLL_LIMITS } from '../../enroll/index.ts';
 import { freePort } from '../free-port.ts';
 import { mergedSettings, type Settings } from '../merged-settings.ts';
 import { endChild, isRunning, spawnChild } from './child-processes.ts';
+import { joinNode } from './join-process.ts';
 
 export interface NodeStore {
   readonly url: string;
@@ -54,6 +55,7 @@ export class NodeProcess {
   main: string;
   readonly #options: NodeProcessOptions;
   readonly #config: string;
+  readonly #consolePort: number;
   #child: ChildProcess | undefined;
   #restart: NodeJS.Timeout | undefined;
   #isClosing = false;
@@ -68,7 +70,7 @@ export class NodeProcess {
     options: NodeProcessOptions,
     ports: { readonly enroll: number; readonly mqtt: number; readonly console: number; readonly health: number },
   ) {
-    const { name, directory, store } = options;
+    const { name, directory } = options;
     this.#options = options;
     this.name = name;
     this.main = options.main ?? MAIN;
@@ -76,22 +78,36 @@ export class NodeProcess {
     this.mqttPort = ports.mqtt;
     this.enrollPort = ports.enroll;
     this.healthPort = ports.health;
+    this.#consolePort = ports.console;
     this.#config = join(directory, `${name}.yaml`);
     mkdirSync(this.data, { mode: 0o700 });
-    const settings = {
-      data: this.data,
-      store,
-      node: { name },
-      health: { listen: true, port: ports.health },
+    this.#writeConfig({ data: this.data, store: options.store, node: { name } });
+    this.operator = openConsoleClient({ socketPath: join(this.data, 'console.sock') });
+  }
+
+  /** Before its first start: it becomes a node by a token, as a person does it, and has what it got. */
+  async join(fleet: Pick<NodeProcess, 'operator' | 'enrollPort'>): Promise<void> {
+    const { text: token } = await fleet.operator.createNodeToken({ withCaKeys: true });
+    await joinNode({
+      ...{ main: this.main, token, name: this.name, roles: NODE_ROLES, data: this.data },
+      url: `https://localhost:${fleet.enrollPort}`,
+    });
+    this.#writeConfig(parse(readFileSync(join(this.data, 'rollcall.yaml'), 'utf8')) as Settings);
+  }
+
+  #writeConfig(base: Settings): void {
+    const { enrollPort, mqttPort, healthPort } = this;
+    const own = {
+      health: { listen: true, port: healthPort },
       // All devices come from one address.
       requests: { perSecondPerAddress: 0 },
-      enroll: { port: ports.enroll, limits: NO_ENROLL_LIMITS },
-      mqtt: { port: ports.mqtt, limits: { connectionsPerSecondPerAddress: 0 } },
-      console: { port: ports.console },
+      enroll: { port: enrollPort, limits: NO_ENROLL_LIMITS },
+      mqtt: { port: mqttPort, limits: { connectionsPerSecondPerAddress: 0 } },
+      console: { port: this.#consolePort },
       telemetry: { retention: { age: '1d' } },
     };
-    writeFileSync(this.#config, stringify(mergedSettings(settings, options.settings ?? {})));
-    this.operator = openConsoleClient({ socketPath: join(this.data, 'console.sock') });
+    const settings = mergedSettings(mergedSettings(base, own), this.#options.settings ?? {});
+    writeFileSync(this.#config, stringify(settings));
   }
 
   /** Undefined while it does not run. */

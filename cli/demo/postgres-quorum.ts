@@ -22,6 +22,8 @@ const NAMES = ['a', 'b', 'c'];
 /** Small: for a few devices. A rebuilt standby copies all of it. */
 const SETTINGS = ['logging_collector=off', 'shared_buffers=16MB', 'wal_keep_size=64MB', 'max_wal_size=256MB'];
 const USER = 'rollcall';
+/** Owns everything, and logs in nowhere. */
+const FLEET = 'rollcall_fleet';
 const DATABASE = 'rollcall';
 
 export interface QuorumOptions {
@@ -117,8 +119,7 @@ export class PostgresQuorum {
       cwd: this.#options.directory,
       stdio: ['pipe', 'ignore', 'ignore'],
     });
-    const role = `CREATE ROLE ${USER} LOGIN PASSWORD '${password}';`;
-    single.stdin?.end(`${role}\n\nCREATE DATABASE ${DATABASE} OWNER ${USER};\n`);
+    single.stdin?.end(`${rolesAndDatabase(password).join(';\n\n')};\n`);
     await once(single, 'exit');
     await Promise.all(this.standbys.map(({ data }) => promisify(execFile)('cp', ['-a', first.data, data])));
     await first.start();
@@ -183,6 +184,18 @@ export class PostgresQuorum {
     for (const end = performance.now() + ms; performance.now() < end && !this.#isClosing; ) await delay(50);
     return this.#isClosing;
   }
+}
+
+/** As docs/grow-beyond-one-machine.md has it: the first node makes roles for the next ones. */
+function rolesAndDatabase(password: string): readonly string[] {
+  return [
+    `CREATE ROLE ${FLEET} NOLOGIN`,
+    `CREATE ROLE ${USER} LOGIN PASSWORD '${password}' CREATEROLE`,
+    `GRANT ${FLEET} TO ${USER} WITH ADMIN OPTION`,
+    `GRANT pg_signal_backend TO ${USER}`,
+    `ALTER ROLE ${USER} SET role = '${FLEET}'`,
+    `CREATE DATABASE ${DATABASE} OWNER ${FLEET}`,
+  ];
 }
 
 function lastLine(error: unknown): string {
