@@ -40,11 +40,23 @@ export interface ClusterBrokerOptions extends Omit<BrokerOptions, 'sessions'> {
   readonly cluster: OpenCluster;
 }
 
+/** How long another node may take until it sent the key of a CA, in ms. */
+const CA_KEY_MS = 10_000;
+
+export interface ClusterBroker extends NodeBroker {
+  /** Carries requests for keys of CAs from node to node. It knows nothing of them. */
+  readonly caKeyRequests: {
+    /** Undefined: it did not answer. */
+    ask(node: string, request: unknown): Promise<unknown>;
+    answerWith(answer: (request: unknown) => Promise<unknown>): void;
+  };
+}
+
 /** How long other nodes may take for the preview of a policy, for which they examine all their sessions, in ms. */
 const PREVIEW_MS = 5_000;
 
 /** Throws Problem `address_in_use`, and what the database throws. */
-export async function createClusterBroker(options: ClusterBrokerOptions): Promise<NodeBroker> {
+export async function createClusterBroker(options: ClusterBrokerOptions): Promise<ClusterBroker> {
   const { cluster, telemetry, log } = options;
   const { store, commits, nodes, outbox } = cluster;
   const { database, wakes, telemetrySettled, answering } = cluster.options;
@@ -216,7 +228,9 @@ export async function createClusterBroker(options: ClusterBrokerOptions): Promis
   const { apply: _, ...operations } = node;
   const ofKeeper = keeperOperations({ context, policies, keeper, bus, router, connected: live });
   const ownPage = (query: SessionQuery) => live.page(query, nodes.name);
+  let answerCaKey: ((request: unknown) => Promise<unknown>) | undefined;
   nodeRequests.answerWith({
+    caKey: (request) => answerCaKey?.(request),
     sessions: ownPage,
     previewPolicy: ({ scope, document }) => node.previewPolicy(scope, document),
     disconnect: ({ identity, reason }) => ofKeeper.disconnect(identity, reason),
@@ -231,6 +245,12 @@ export async function createClusterBroker(options: ClusterBrokerOptions): Promis
   return {
     ...operations,
     ...ofKeeper,
+    caKeyRequests: {
+      ask: async (name, request) => (await nodeRequests.ask([name], 'caKey', request, CA_KEY_MS)).get(name),
+      answerWith: (answer) => {
+        answerCaKey = answer;
+      },
+    },
     async reachability(clientId, topic) {
       const own = await ofKeeper.reachability(clientId, topic);
       // The node that has its session gets the message with the commit that stores it.

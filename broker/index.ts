@@ -15,7 +15,7 @@ export {
 } from './cluster/copied-sessions.ts';
 export { type ClusterOptions, type OpenCluster, openCluster } from './cluster/open-cluster.ts';
 export { SESSION_TABLES } from './cluster/tables.ts';
-export { type ClusterBrokerOptions, createClusterBroker } from './cluster-broker.ts';
+export { type ClusterBroker, type ClusterBrokerOptions, createClusterBroker } from './cluster-broker.ts';
 export type { BrokerEvent, ConnectFailure, DisconnectReason } from './events.ts';
 export type { ChannelToKeeper, ChannelToNode, KeeperCalls, NodeCalls } from './nodes/node-calls.ts';
 export { peekSessionFile, readSessionFile, writeSessionFile } from './session-store/copied-session-file.ts';

@@ -18,6 +18,8 @@ export { issueServiceCertificate } from './est/service-certificates.ts';
 export { createExpiryList } from './expiry/expiry-list.ts';
 export { createExpiryMonitor } from './expiry/expiry-monitor.ts';
 export { createExpiryWeeks, type ExpiryWeeks } from './expiry/expiry-weeks.ts';
+export type { NodeProof } from './nodes/ca-key-request.ts';
+export type { CaKeySharing, SharingFleet } from './nodes/ca-key-sharing.ts';
 export { createTransferKey, decryptKeys, encryptKeys } from './nodes/key-transfer.ts';
 export { writeNodeCsr } from './nodes/node-csr.ts';
 export type { JoinOrder, NodeEnrollment } from './nodes/node-routes.ts';

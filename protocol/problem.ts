@@ -146,6 +146,7 @@ export const PROBLEMS = {
   ca_state_conflict: { status: 409, sentence: 'the CA is not in a state that allows this' },
   ca_would_strand: { status: 409, sentence: 'devices would lose their last valid certificate; renew them first' },
   ca_import_rejected: { status: 422, sentence: 'the certificate is not one that can be imported as issuing CA' },
+  ca_key_refused: { status: 403, sentence: 'the key of the CA is not sent to this node' },
   root_key_absent: { status: 409, sentence: 'the root key is not in the data directory' },
   signer_unavailable: { status: 503, sentence: 'the key that signs certificates cannot be reached; try again later' },
   // Simulations on several hosts

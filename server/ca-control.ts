@@ -82,8 +82,9 @@ export function createCaControl(deps: {
       return rotation.prepare(role, actor);
     },
     activate: async (id, strand, actor) => {
-      const lacking = await nodesWithoutKey?.(id);
       await rotation.activate(id, strand, actor);
+      // Others had some seconds to get it.
+      const lacking = await nodesWithoutKey?.(id);
       if (lacking === undefined || lacking.length === 0) return;
       log.warn({ ca: id, nodes: lacking }, 'these nodes issue nothing: the key of the active issuing CA is not there');
     },

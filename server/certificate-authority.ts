@@ -9,6 +9,7 @@ import {
   openAuthority,
   type RemoteAuthority,
   type ServerName,
+  type SharingFleet,
   type StatusServer,
 } from '../enroll/index.ts';
 import type { RequestLimits } from '../limits/index.ts';
@@ -58,6 +59,7 @@ export async function openCertificateAuthority(context: ServerContext, registry:
       nodeCertificates: cluster && (() => (registry as SharedRegistry).listNodeCertificates()),
       remote: isKeyless ? remoteOf(node) : undefined,
       sharesRegistry: cluster !== undefined,
+      sharing: sharingOf(context, registry, node),
       lifetimes: {
         deviceSeconds: seconds(config.certificates.device),
         serverSeconds: seconds(config.certificates.server),
@@ -74,7 +76,7 @@ export async function openCertificateAuthority(context: ServerContext, registry:
     throw error;
   }
   const opened = authority;
-  const stopChecking = cluster !== undefined ? checkCas(opened, cluster, log) : () => {};
+  const stopChecking = cluster !== undefined ? checkCas(opened, { cluster, node, log }) : () => {};
   return {
     authority: opened,
     statusUrl,
@@ -96,7 +98,34 @@ function remoteOf(node: NodeCredentials): RemoteAuthority {
   };
 }
 
-function checkCas(authority: Authority, cluster: Pick<Cluster, 'tellCaKeys'>, log: Logger): () => void {
+/** Undefined where this node gets and sends no keys of CAs. */
+function sharingOf(
+  { config, cluster }: ServerContext,
+  registry: Registry,
+  node: NodeCredentials | undefined,
+): SharingFleet | undefined {
+  if (cluster === undefined || !config.node.roles.includes('enroll') || !config.certificates.keys.share)
+    return undefined;
+  return {
+    node: cluster.node,
+    registry: registry as SharedRegistry,
+    isEnrolling: async (name) =>
+      (await cluster.nodes()).some((found) => {
+        const isThere = found.removedAt === undefined && found.liveness.state !== 'gone';
+        return found.name === name && isThere && found.roles.includes('enroll');
+      }),
+    prove: (text) => node?.prove(text),
+  };
+}
+
+interface CasFollowers {
+  readonly cluster: Pick<Cluster, 'tellCaKeys'>;
+  readonly node: Pick<NodeCredentials, 'renewUnder'> | undefined;
+  readonly log: Logger;
+}
+
+function checkCas(authority: Authority, { cluster, node, log }: CasFollowers): () => void {
+  let active: string | undefined;
   let isChecking = false;
   let isFailing = false;
   const check = async (): Promise<void> => {
@@ -106,6 +135,10 @@ function checkCas(authority: Authority, cluster: Pick<Cluster, 'tellCaKeys'>, lo
       await authority.checkCas();
       const here = authority.cas.issuing.filter(({ signer }) => signer !== undefined);
       cluster.tellCaKeys(here.map(({ id }) => id));
+      if (authority.cas.active.id !== active) {
+        active = authority.cas.active.id;
+        node?.renewUnder((certificate) => certificate.verify(authority.cas.active.publicKey));
+      }
       isFailing = false;
     } catch (error) {
       // Once: without the database each check fails.

@@ -14,6 +14,7 @@ import type { NodeControl } from '../console/index.ts';
 import type { Authority } from '../enroll/index.ts';
 import type { SharedRegistry } from '../registry/open.ts';
 import { Channel } from '../storage/index.ts';
+import { CaKeyRequests } from './cluster/ca-key-requests.ts';
 import type { Cluster } from './cluster/cluster.ts';
 import { drainOnOrder } from './cluster/drain-on-order.ts';
 import { createFleetNodes } from './cluster/fleet-nodes.ts';
@@ -57,16 +58,18 @@ export async function openBroker(
   const options = brokerOptions(context, stores, parts);
   if (config.mqtt.workers === 1) {
     const { shared } = stores;
-    const broker = opened.add(
-      await (shared === undefined ? createBroker(options) : createClusterBroker({ ...options, cluster: shared })),
-    );
     const { cluster } = context;
-    if (cluster !== undefined) {
+    if (cluster !== undefined && shared !== undefined) {
+      const broker = opened.add(await createClusterBroker({ ...options, cluster: shared }));
       connectToCluster(context, stores, { broker, cluster }, opened);
+      const log = context.log.child({ component: 'enroll' });
+      const carrier = broker.caKeyRequests;
+      opened.add(new CaKeyRequests({ authority: parts.authority, cluster, carrier, log }));
       const joins = new NodeJoins({ config, cluster, registry: stores.registry as SharedRegistry, log: context.log });
       const isEnrolling = config.node.roles.includes('enroll');
       return { broker, nodes: createFleetNodes({ cluster, joins, isEnrolling, drainDefaults: config.drain, now }) };
     }
+    const broker = opened.add(await createBroker(options));
     return { broker, nodes: opened.add(createSingleNode({ broker, drainDefaults: config.drain, now })) };
   }
   if (!canShareListener()) {

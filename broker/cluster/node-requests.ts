@@ -23,6 +23,8 @@ interface Call<Input, Output> {
 export interface NodeRequestCalls {
   readonly sessions: Call<SessionQuery, NodeSessions>;
   readonly previewPolicy: Call<{ readonly scope: PolicyScope; readonly document: PolicyDocument }, PolicyPreview>;
+  /** Between the certificate authorities of two nodes, which check all of it. */
+  readonly caKey: Call<unknown, unknown>;
   readonly disconnect: Call<{ readonly identity: Identity; readonly reason: DisconnectReason }, TerminationReport>;
 }
 

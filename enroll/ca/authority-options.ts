@@ -5,6 +5,7 @@ import { isIP } from 'node:net';
 import { isTrustDomain, Problem } from '@rollcall/protocol';
 import type { Logger } from 'pino';
 import type { IssuerStore, NodeStore, PublishedStatusStore, Registry } from '../../registry/index.ts';
+import type { SharingFleet } from '../nodes/ca-key-sharing.ts';
 import type { Lifetimes, RandomBytes, StatusUrls } from '../x509/profile.ts';
 import type { CredentialFiles } from './credential-files.ts';
 import type { KeySettings } from './key-store.ts';
@@ -32,6 +33,8 @@ export interface AuthorityOptions {
   readonly remote?: RemoteAuthority | undefined;
   /** Other nodes change CAs as well: the key of a new one may be on another node, and all trust it before it signs. */
   readonly sharesRegistry?: boolean | undefined;
+  /** Keys of CAs go from node to node. */
+  readonly sharing?: SharingFleet | undefined;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
   readonly log: Logger;

@@ -6,6 +6,7 @@
 
 import { randomBytes, type X509Certificate } from 'node:crypto';
 import type { IssuerRecord, NodeCertificateRecord } from '../../registry/index.ts';
+import { type CaKeySharing, createCaKeySharing } from '../nodes/ca-key-sharing.ts';
 import { createNodeCertificates, type NodeCertificates } from '../nodes/node-certificates.ts';
 import { createStatusPublication, type StatusPublication } from '../status/status-publication.ts';
 import { type AuthorityExport, exportAuthority } from './authority-export.ts';
@@ -17,6 +18,7 @@ import { openKeyStore, PLAIN_FILES } from './key-store.ts';
 import { type ClientCertificateIssuer, createLeafCertificates } from './leaf-certificates.ts';
 import { createRootKeys } from './root-keys.ts';
 import { createRotation, type Rotation } from './rotation.ts';
+import { SerialQueue } from './serial-queue.ts';
 import { openServerCertificates, type ServerCertificates } from './server-certificates.ts';
 import { createTrustBundle, type TrustBundle } from './trust-bundle.ts';
 
@@ -43,6 +45,8 @@ export interface Authority {
   readonly nodes: NodeCertificates;
   /** Applies what another node has changed of the CAs, and uses keys that were copied to this machine. */
   checkCas(): Promise<void>;
+  /** Where several nodes issue: how keys of CAs reach all of them. Undefined where they are copied by hand. */
+  readonly keySharing: CaKeySharing | undefined;
   /** What a node with the role enroll needs. The caller records that it gets it. */
   exportForNode(): Promise<AuthorityExport>;
   /** Resolves when no work that uses the registry is left. */
@@ -108,7 +112,8 @@ export async function openAuthority(options: AuthorityOptions): Promise<Authorit
     await status.onCasChanged();
     await trust.notify();
   };
-  const checkCas = async (): Promise<void> => {
+  const checks = new SerialQueue();
+  const lookForChanges = async (): Promise<void> => {
     const states = (records: readonly IssuerRecord[]) =>
       records.map(({ id, state, chain }) => [id, state, chain]).join();
     const isChanged = states(await registry.listIssuers()) !== states(cas().records);
@@ -116,6 +121,7 @@ export async function openAuthority(options: AuthorityOptions): Promise<Authorit
     const hasKeyNow = !isChanged && lacksKey && (await current.findKeys());
     if (isChanged || hasKeyNow) await onCasChanged();
   };
+  const checkCas = () => checks.add(lookForChanges);
   const rotation = createRotation({ ...parts, cas, rootKeys, onChanged: onCasChanged });
   await status.start();
 
@@ -133,6 +139,8 @@ export async function openAuthority(options: AuthorityOptions): Promise<Authorit
     rotation,
     nodes: createNodeCertificates({ issuer: leaves.clients, leaves, trust }),
     checkCas,
+    keySharing:
+      options.sharing && createCaKeySharing({ ...parts, ...options.sharing, cas, audit: registry, onStored: checkCas }),
     exportForNode: () => exportAuthority(directory, keys),
     close: async () => {
       await Promise.all([serverCertificates.close(), status.close()]);

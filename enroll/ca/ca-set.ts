@@ -32,6 +32,8 @@ export interface CaSet {
   /** The issuing CAs that are not retired, the active one first. */
   readonly issuing: readonly IssuingCa[];
   readonly active: SigningCa;
+  /** Signs the certificates of this server's listeners: the active one, or the one before while the key of that is on other nodes alone. */
+  readonly forServers: SigningCa;
   /** The root above the active issuing CA. */
   readonly root: KnownCa;
   /** DER of the certificates from the active issuing CA to roots other than its own. */
@@ -46,12 +48,12 @@ export interface CaSet {
 
 /**
  * Throws Problem `authority_unusable` when the active issuing CA, its root or its key is missing, or has ended. `mayLackKey`: its key may be
- * on other nodes alone.
+ * on other nodes alone; `besideAnother`: if that of the CA before is here.
  */
 export function readCaSet(
   records: readonly IssuerRecord[],
   signers: ReadonlyMap<string, Signer>,
-  options: { readonly directory: string; readonly now: number; readonly mayLackKey?: boolean },
+  options: { readonly directory: string; readonly now: number; readonly mayLackKey?: boolean | 'besideAnother' },
 ): CaSet {
   const known = records.filter(({ state }) => state !== 'retired').map(readKnown);
   const issuing = known
@@ -67,11 +69,19 @@ export function readCaSet(
   ] as const) {
     if (options.now >= ca.notAfter) throw unusable(`${what} ${ca.id} expired ${new Date(ca.notAfter).toISOString()}`);
   }
-  const signer = active.signer ?? (options.mayLackKey === true ? refusingSigner(active.publicKeySpki) : undefined);
+  const before = issuing
+    .filter((ca): ca is SigningCa => ca.signer !== undefined && ca.record.state === 'outgoing')
+    .toSorted((one, other) => (other.record.activatedAt ?? 0) - (one.record.activatedAt ?? 0))[0];
+  const { mayLackKey = false } = options;
+  const isRefusing = mayLackKey === true || (mayLackKey === 'besideAnother' && before !== undefined);
+  const signer = active.signer ?? (isRefusing ? refusingSigner(active.publicKeySpki) : undefined);
   if (signer === undefined) {
     throw new Problem('authority_unusable', {
       reason: `expected the key of issuing CA ${active.id} in ${options.directory}, found none`,
-      hint: 'restore registry.db and ca/ from the same backup',
+      hint:
+        mayLackKey === 'besideAnother'
+          ? 'join the fleet again, or copy issuing-* from ca/ of a node that has it (docs/grow-beyond-one-machine.md#keys-of-the-ca)'
+          : 'restore registry.db and ca/ from the same backup',
     });
   }
   const first = <Ca extends KnownCa>(all: readonly Ca[], id: string) => [
@@ -88,6 +98,7 @@ export function readCaSet(
     roots: first(roots, root.id),
     issuing: first(issuing, active.id),
     active: { ...active, signer },
+    forServers: active.signer === undefined && before !== undefined ? before : { ...active, signer },
     root,
     crossCertificates,
     allCrossCertificates: allCrossCertificates.filter(

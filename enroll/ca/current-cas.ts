@@ -28,6 +28,8 @@ export interface CurrentCasOptions extends CaOptions {
   /** Of a node without keys: its CAs are those that the registry knows. */
   readonly remote?: unknown;
   readonly sharesRegistry?: boolean | undefined;
+  /** Keys of CAs go from node to node. */
+  readonly sharing?: unknown;
 }
 
 const ACTOR = 'server/authority';
@@ -36,13 +38,14 @@ const ACTOR = 'server/authority';
 export async function openCurrentCas(options: CurrentCasOptions): Promise<CurrentCas> {
   const { directory, keys, registry, now } = options;
   const signers = new IssuingSigners(directory, keys);
-  const read = async (mayLackKey: boolean): Promise<CaSet> => {
+  const read = async (mayLackKey: boolean | 'besideAnother'): Promise<CaSet> => {
     await signers.openNew();
     return readCaSet(await registry.listIssuers(), signers.byId, { directory: directory.path, now: now(), mayLackKey });
   };
   const isKeyless = options.remote !== undefined;
   if (options.remote === undefined) await recordFirstCas(options);
-  let current = await read(isKeyless);
+  // One that was off while another node activated a CA asks for its key once it runs.
+  let current = await read(isKeyless || (options.sharing !== undefined && 'besideAnother'));
   return {
     get: () => current,
     findKeys: async () => {

@@ -3,7 +3,7 @@
  * whichever form it has; the setting decides the form of new keys. Callers receive a `Signer` only.
  */
 
-import { generateKeyPairSync } from 'node:crypto';
+import { generateKeyPairSync, type KeyObject } from 'node:crypto';
 import { join } from 'node:path';
 import { Problem } from '@rollcall/protocol';
 import type { CaDirectory, CaName } from './ca-directory.ts';
@@ -28,6 +28,10 @@ export interface KeyStore {
   create(name: CaName): Promise<Signer>;
   /** Undefined when there is no key of this name. Throws Problem `signer_unavailable` without its token. */
   open(name: CaName): Promise<Signer | undefined>;
+  /** Keys of other nodes can be stored here: those of a token are made in it. */
+  readonly takesKeys: boolean;
+  /** Stores a key that another node has made, in the form of new keys. */
+  store(name: CaName, key: KeyObject): Promise<void>;
   /** PKCS#8 PEM without encryption; undefined when there is no key file of this name. For another node that is to have the key. */
   exportPem(name: CaName): Promise<string | undefined>;
   close(): void;
@@ -55,20 +59,30 @@ export async function openKeyStore(directory: CaDirectory, settings: KeySettings
     return token;
   };
 
+  const isToken = settings.store === 'pkcs11';
+  const writeKey = async (name: CaName, privateKey: KeyObject): Promise<void> => {
+    const plain = () => privateKey.export({ type: 'pkcs8', format: 'pem' }).toString();
+    await directory.writeKey(
+      name,
+      passphrase === undefined || settings.store === 'file' ? plain() : await encryptKey(privateKey, passphrase),
+    );
+  };
+
   return {
+    takesKeys: !isToken,
     create: async (name) => {
-      if (settings.store === 'pkcs11') {
+      if (isToken) {
         const signer = await (await openedToken()).generate(name);
         await directory.writeText(name, 'uri', `${signer.uri}\n`);
         return signer;
       }
       const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
-      const plain = () => privateKey.export({ type: 'pkcs8', format: 'pem' }).toString();
-      await directory.writeKey(
-        name,
-        passphrase === undefined || settings.store === 'file' ? plain() : await encryptKey(privateKey, passphrase),
-      );
+      await writeKey(name, privateKey);
       return keySigner(privateKey);
+    },
+    store: async (name, key) => {
+      if (isToken) throw new Problem('internal', { reason: 'a token takes no keys of other nodes' });
+      await writeKey(name, key);
     },
     open: async (name) => {
       const key = await directory.readKey(name, passphrase);

@@ -64,13 +64,21 @@ export function createLeafCertificates(options: {
   const profilesOf = (issuer: SigningCa, status: StatusUrls | undefined) =>
     createLeafProfiles({ issuer, trustDomain, status, lifetimes, randomBytes });
   const active = derivedFrom(cas, ({ active: ca }) => ({ ca, profiles: profilesOf(ca, options.statusUrls?.(ca.id)) }));
+  const forServers = derivedFrom(cas, ({ forServers: ca }) => ({
+    ca,
+    profiles: profilesOf(ca, options.statusUrls?.(ca.id)),
+  }));
   const caKeys = derivedFrom(
     cas,
     ({ records }) => new Set(records.map(({ der }) => publicKeySha256(readIssuer(Buffer.from(der)).publicKeySpki))),
   );
 
-  const issueServer = async (name: string, forHosts: readonly string[], publicKeySpki: Buffer) => {
-    const { ca, profiles } = active();
+  const issueServer = async (
+    { ca, profiles }: ReturnType<typeof active>,
+    name: string,
+    forHosts: readonly string[],
+    publicKeySpki: Buffer,
+  ) => {
     const names = { hosts: forHosts };
     const expected = { commonName: serverSubject(forHosts), names, purpose: 'serverAuth' } as const;
     const certificate = await issueLeaf(profiles.server({ ...names, publicKeySpki, now: now() }), expected, ca);
@@ -94,8 +102,8 @@ export function createLeafCertificates(options: {
       hasIssued: (certificate) => cas().issuing.some(({ publicKey }) => certificate.verify(publicKey)),
     },
 
-    issueServerCertificate: (name, publicKeySpki) => issueServer(name, hosts, publicKeySpki),
-    issueServerCertificateFor: issueServer,
+    issueServerCertificate: (name, publicKeySpki) => issueServer(forServers(), name, hosts, publicKeySpki),
+    issueServerCertificateFor: (...order) => issueServer(active(), ...order),
 
     issueNodeCertificate: async (name, publicKeySpki, { isRecorded }) => {
       const { ca, profiles } = active();

@@ -79,7 +79,7 @@ export interface ServerCertificatesOptions {
   readonly remote?:
     | { readonly servers: readonly ServerName[]; obtain(name: ServerName): Promise<ObtainedCertificate> }
     | undefined;
-  readonly trust: Pick<TrustBundle, 'chainPem' | 'pem'>;
+  readonly trust: Pick<TrustBundle, 'chainPem' | 'chainOf' | 'pem'>;
   readonly files: Partial<Record<ServerName, CredentialFiles>>;
   readonly now: () => number;
   readonly log: Logger;
@@ -214,9 +214,10 @@ class ServerCertificateSet implements OwnServerCertificates {
       return;
     }
     const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
-    const { der, serial, notBefore, notAfter } = await this.#options.issue(name, exportSpki(publicKey));
+    const issued = await this.#options.issue(name, exportSpki(publicKey));
+    const { der, serial, notBefore, notAfter, issuerId } = issued;
     const key = privateKey.export({ type: 'pkcs8', format: 'pem' }).toString();
-    const credentials = { key, cert: pem(der) + trust.chainPem, ca: trust.pem, notAfter };
+    const credentials = { key, cert: pem(der) + trust.chainOf(issuerId), ca: trust.pem, notAfter };
     log.info({ server: name, serial, notAfter: new Date(notAfter).toISOString() }, 'server certificate issued');
     this.#use(name, credentials, notBefore + (notAfter - notBefore) * RENEW_AT);
   }

@@ -6,7 +6,7 @@
 import { createHash } from 'node:crypto';
 import type { Logger } from 'pino';
 import { pem } from '../x509/pem.ts';
-import { type CaSet, derivedFrom } from './ca-set.ts';
+import { type CaSet, certificatesInPem, derivedFrom } from './ca-set.ts';
 import { ChangeListeners } from './change-listeners.ts';
 
 export interface TrustBundle {
@@ -17,6 +17,8 @@ export interface TrustBundle {
   trustsRoot(sha256: string): boolean;
   /** The certificates between a new leaf and the roots of devices: the active issuing CA first, PEM. */
   readonly chainPem: string;
+  /** The same for a leaf of another issuing CA that is not retired. */
+  chainOf(issuerId: string | undefined): string;
   /** DER of every CA that is not retired: the active root first, the active issuing CA last. The same array until it changes. */
   readonly certificates: readonly Buffer[];
   /** {@link certificates} as PEM. */
@@ -49,6 +51,9 @@ export function createTrustBundle(options: {
       rootPem: pem(cas.root.der),
       rootSha256s: new Set(cas.roots.map(({ der }) => sha256(der))),
       chainPem: pemOf([cas.active.der, ...cas.crossCertificates]),
+      chains: new Map(
+        cas.issuing.map(({ id, der, record }) => [id, pemOf([der, ...certificatesInPem(record.chain)])] as const),
+      ),
       issuersPem: pemOf(cas.issuing.map(({ der }) => der)),
     };
   });
@@ -63,6 +68,7 @@ export function createTrustBundle(options: {
     get chainPem() {
       return bundle().chainPem;
     },
+    chainOf: (issuerId = '') => bundle().chains.get(issuerId) ?? bundle().chainPem,
     get certificates() {
       return bundle().certificates;
     },

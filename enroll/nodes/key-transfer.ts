@@ -34,12 +34,15 @@ export function createTransferKey(): TransferKey {
   return { privateKey, publicKey: spki(publicKey) };
 }
 
-/** Throws Problem `request_invalid` for a receiver's key that is none on P-256. */
-export function encryptKeys(files: KeyFiles, receiverKey: string): EncryptedKeys {
+/**
+ * `bound`: a text that the receiver has to know as well, for what the keys are sent for. Throws Problem `request_invalid` for a receiver's key
+ * that is none on P-256.
+ */
+export function encryptKeys(files: KeyFiles, receiverKey: string, bound = ''): EncryptedKeys {
   const sender = createTransferKey();
   const nonce = randomBytes(NONCE_BYTES);
   const key = sharedKey(sender.privateKey, receiverKey, [sender.publicKey, receiverKey]);
-  const cipher = createCipheriv('aes-256-gcm', key, nonce);
+  const cipher = createCipheriv('aes-256-gcm', key, nonce).setAAD(Buffer.from(bound));
   const ciphertext = Buffer.concat([cipher.update(JSON.stringify(files), 'utf8'), cipher.final(), cipher.getAuthTag()]);
   return {
     senderKey: sender.publicKey,
@@ -48,16 +51,17 @@ export function encryptKeys(files: KeyFiles, receiverKey: string): EncryptedKeys
   };
 }
 
-/** Throws Problem `request_invalid` when they were encrypted to another key, or were changed. */
+/** Throws Problem `request_invalid` when they were encrypted to another key or for something else, or were changed. */
 export function decryptKeys(
   { senderKey, nonce, ciphertext }: EncryptedKeys,
   { privateKey, publicKey }: TransferKey,
+  bound = '',
 ): KeyFiles {
   const key = sharedKey(privateKey, senderKey, [senderKey, publicKey]);
   const bytes = Buffer.from(ciphertext, 'base64');
   try {
     const decipher = createDecipheriv('aes-256-gcm', key, Buffer.from(nonce, 'base64'), { authTagLength: TAG_BYTES });
-    decipher.setAuthTag(bytes.subarray(-TAG_BYTES));
+    decipher.setAAD(Buffer.from(bound)).setAuthTag(bytes.subarray(-TAG_BYTES));
     const text = Buffer.concat([decipher.update(bytes.subarray(0, -TAG_BYTES)), decipher.final()]);
     return JSON.parse(text.toString('utf8')) as KeyFiles;
   } catch (error) {

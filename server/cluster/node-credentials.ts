@@ -3,11 +3,11 @@
  * the CA. Both come from a node with the role enroll. Listeners' are stored, so that a start needs no other node.
  */
 
-import { createPrivateKey, generateKeyPairSync, type KeyObject, X509Certificate } from 'node:crypto';
+import { createPrivateKey, generateKeyPairSync, type KeyObject, sign, X509Certificate } from 'node:crypto';
 import { readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { NODE_PATHS, type NodeCertificateAnswer, type NodeCertificateRequest, Problem } from '@rollcall/protocol';
 import type { Logger } from 'pino';
-import { type ObtainedCertificate, writeNodeCsr } from '../../enroll/index.ts';
+import { type NodeProof, type ObtainedCertificate, writeNodeCsr } from '../../enroll/index.ts';
 import { askNode } from './node-client.ts';
 import { listenerFileIn, type NodeIdentity, nodeFilesIn, readNodeIdentity } from './node-directory.ts';
 
@@ -26,6 +26,7 @@ export class NodeCredentials {
   readonly #options: NodeCredentialsOptions;
   readonly #timer: NodeJS.Timeout;
   #identity: NodeIdentity;
+  #isOfActiveCa: (certificate: X509Certificate) => boolean = () => true;
   #renewing: Promise<void> | undefined;
   readonly #closing = new AbortController();
 
@@ -44,16 +45,24 @@ export class NodeCredentials {
   private constructor(options: NodeCredentialsOptions, identity: NodeIdentity) {
     this.#options = options;
     this.#identity = identity;
-    const check = () =>
-      this.renewDue().catch((error: unknown) => {
-        if (this.#closing.signal.aborted) return;
-        options.log.error({ err: error }, 'the certificate of this node could not be renewed');
-      });
-    void check();
-    this.#timer = setInterval(() => void check(), CHECK_EVERY_MS).unref();
+    this.#check();
+    this.#timer = setInterval(() => this.#check(), CHECK_EVERY_MS).unref();
   }
 
-  /** Its own certificate, at two thirds of its validity. The timer and a caller share one renewal. */
+  /** Another CA issues from now on. A certificate of one that is retired renews nothing any more. */
+  renewUnder(isOfActiveCa: (certificate: X509Certificate) => boolean): void {
+    this.#isOfActiveCa = isOfActiveCa;
+    this.#check();
+  }
+
+  #check(): void {
+    this.renewDue().catch((error: unknown) => {
+      if (this.#closing.signal.aborted) return;
+      this.#options.log.error({ err: error }, 'the certificate of this node could not be renewed');
+    });
+  }
+
+  /** Its own certificate, at two thirds of its validity or when another CA issues. The timer and a caller share one renewal. */
   renewDue(): Promise<void> {
     this.#renewing ??= this.#renew().finally(() => {
       this.#renewing = undefined;
@@ -63,7 +72,8 @@ export class NodeCredentials {
 
   async #renew(): Promise<void> {
     const { data, now, log } = this.#options;
-    if (now() < renewalOf(new X509Certificate(this.#identity.pem))) return;
+    const { certificate } = this;
+    if (now() < renewalOf(certificate) && this.#isOfActiveCa(certificate)) return;
     const { privateKey, certificatePem, caPem } = await this.#ask('node');
     const pem = keyPem(privateKey) + certificatePem;
     const files = nodeFilesIn(data);
@@ -91,6 +101,13 @@ export class NodeCredentials {
     const key = keyPem(privateKey);
     replace(file, key + certificate.toString(), 0o600);
     return { key, certificate };
+  }
+
+  /** Its signature of a text, for other nodes. */
+  prove(text: string): NodeProof {
+    const { pem } = this.#identity;
+    const signature = sign('sha256', Buffer.from(text), createPrivateKey(pem));
+    return { certificate: this.certificate.toString(), signature: signature.toString('base64') };
   }
 
   get certificate(): X509Certificate {

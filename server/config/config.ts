@@ -242,6 +242,7 @@ export const configSchema = z.strictObject({
     keys: section({
       home: keyStore.prefault('file'),
       passphraseFile: path.prefault(''),
+      share: z.boolean().prefault(true),
       pkcs11: section({ module: path.prefault(''), token: z.string().prefault(''), pinFile: path.prefault('') }),
     }),
     files: section({ enroll: filePair, broker: filePair, console: filePair }),

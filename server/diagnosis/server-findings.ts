@@ -93,7 +93,8 @@ async function caKeyFindings({ context: { cluster }, authority }: ExaminationPar
     .map(({ id, record }) => ({ id, state: record.state, names: nodesWithoutKey(nodes, id) }))
     .filter(({ names }) => names.length > 0);
   if (lacking.length === 0) return [ok('CA keys', 'every node with the role enroll that runs has those that it needs')];
-  const fix = 'copy issuing-* from ca/ of the node that made it (docs/grow-beyond-one-machine.md#keys-of-the-ca)';
+  const fix =
+    'its log says why no node sent it; or copy issuing-* from ca/ of a node that has it (docs/grow-beyond-one-machine.md#keys-of-the-ca)';
   return lacking.map(({ id, state, names }) => {
     const text = `the key of the ${state} issuing CA ${id} is not on ${names.join(', ')}`;
     return state === 'active'

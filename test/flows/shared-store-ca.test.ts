@@ -1,25 +1,31 @@
 /** A CA that one node makes and activates, on another node that shares the store. Real processes and real devices. */
 
+import { X509Certificate } from 'node:crypto';
 import { cpSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { expect, it } from 'vitest';
-import { sharedStore } from '../fixtures/cluster-node.ts';
+import { memoryIdentityStore } from '@rollcall/device-sdk';
+import { requestRenewal } from '@rollcall/device-sdk/building-blocks';
+import { expect, it, onTestFinished } from 'vitest';
+import { openConsoleClient } from '../../console/client.ts';
+import { nodeOf, sharedStore } from '../fixtures/cluster-node.ts';
 import { connectMqtt } from '../fixtures/mqtt.ts';
 import { suitePostgres } from '../fixtures/postgres-cluster.ts';
-import { rollcall } from '../fixtures/program.ts';
+import { USER } from '../fixtures/postgres-template.ts';
+import { rollcall, serve } from '../fixtures/program.ts';
 import { describeWithClients } from '../fixtures/real-client.ts';
+import { temporaryDirectory } from '../fixtures/temporary.ts';
 
-const STARTS_MS = 60_000;
+const STARTS_MS = 120_000;
 
 describeWithClients('a rotation on one of two nodes', ['postgres'], () => {
   const postgres = suitePostgres();
 
   it(
-    'is followed by the other one, which accepts new certificates at once and issues when it has the key',
+    'is followed by one that gets no keys from others, which accepts new certificates at once and issues when the key was copied',
     async () => {
       const store = await sharedStore(postgres());
       const a = await store.node('a');
-      const b = await store.node('b', { like: a });
+      const b = await store.node('b', { like: a, environment: { ROLLCALL_CERTIFICATES_KEYS_SHARE: 'false' } });
       const before = await a.enroll('pump-1');
       const { id } = await a.operator.prepareCa({});
       const keysIn = async () => (await rollcall(['doctor', '--data', b.data])).stdout;
@@ -27,7 +33,7 @@ describeWithClients('a rotation on one of two nodes', ['postgres'], () => {
         new RegExp(`^CA keys +[a-zA-Z]+ +the key of the ${state} issuing CA ${id} is not on b`, 'm');
       await expect.poll(keysIn, { timeout: 20_000 }).toMatch(lacks('prepared'));
       await a.operator.activateCa({ id });
-      expect(a.server.log()).toMatch(/"nodes":\["b"\],"msg":"these nodes issue nothing/);
+      await a.server.untilLogged('"nodes":["b"],"msg":"these nodes issue nothing');
       const after = await a.enroll('pump-2');
       for (const identity of [before, after]) {
         const client = await connectMqtt(b.reached(identity));
@@ -47,6 +53,50 @@ describeWithClients('a rotation on one of two nodes', ['postgres'], () => {
       };
       const count = await issued();
       await expect.poll(() => b.enroll('pump-4').then(issued, () => count), { timeout: 20_000 }).toBeGreaterThan(count);
+      await expect.poll(keysIn, { timeout: 20_000 }).toMatch(/^CA keys +ok /m);
+    },
+    STARTS_MS,
+  );
+
+  it(
+    'is followed by one that joined by a token, which gets the key of the new CA and a certificate of it',
+    async () => {
+      await postgres().primary.ask(`ALTER ROLE ${USER} CREATEROLE`);
+      const store = await sharedStore(postgres());
+      const a = await store.node('a');
+      const token = (await a.operator.createNodeToken({ withCaKeys: true })).text;
+      const data = join(temporaryDirectory(), 'b');
+      const words = ['--name', 'b', '--roles', 'mqtt,enroll,console', '--data', data];
+      expect(await rollcall(['node', 'join', a.server.ready.enrollUrl, ...words], { stdin: token })).toMatchObject({
+        code: 0,
+      });
+      const server = await serve(data, ['--config', join(data, 'rollcall.yaml')]);
+      const operator = openConsoleClient({ socketPath: server.ready.socket });
+      onTestFinished(async () => {
+        operator.close();
+        await server.end('SIGKILL');
+      });
+      const b = nodeOf('b', data, server, operator);
+      const pump = await b.enroll('pump-1');
+
+      const { id } = await a.operator.prepareCa({});
+      await server.untilLogged('another node sent the key of a CA');
+      await a.operator.activateCa({ id });
+      await server.untilLogged('the certificate of this node was renewed');
+
+      const isOfNew = ({ certificatePem }: { readonly certificatePem: string }) =>
+        new X509Certificate(certificatePem).issuer.includes(id.slice(0, 8));
+      const renewed = await requestRenewal(memoryIdentityStore(), pump);
+      expect([isOfNew(pump), isOfNew(renewed)]).toEqual([false, true]);
+      expect(isOfNew(await b.enroll('pump-2'))).toBe(true);
+      const audit = await a.operator.listAudit({ action: 'ca.key.sent' });
+      expect(audit).toEqual([
+        expect.objectContaining({
+          ...{ actor: 'server/a', subject: `ca/${id}`, outcome: 'done' },
+          details: expect.objectContaining({ from: 'a', to: 'b' }),
+        }),
+      ]);
+      const keysIn = async () => (await rollcall(['doctor', '--data', data])).stdout;
       await expect.poll(keysIn, { timeout: 20_000 }).toMatch(/^CA keys +ok /m);
     },
     STARTS_MS,
