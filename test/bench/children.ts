@@ -1,7 +1,7 @@
 /** The processes and directories of the bench, which are always removed at its end. */
 
 import { type ChildProcess, spawn } from 'node:child_process';
-import { closeSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs';
+import { closeSync, existsSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -88,5 +88,7 @@ export class BenchResources {
 }
 
 function endOf(file: string): string {
+  // `giveBackNow` removes it before the program has ended.
+  if (!existsSync(file)) return 'no message';
   return readFileSync(file, 'utf8').slice(-500).trim() || 'no message';
 }

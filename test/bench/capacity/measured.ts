@@ -1,12 +1,18 @@
 /** What `run.ts` measured, and on which machine: `measured.json`, which `run.ts --write` writes. */
 
 import { readFileSync } from 'node:fs';
-import type { Costs, Run } from './model.ts';
+import type { NodeMemory } from './memory.ts';
+import type { Run } from './model.ts';
+import type { Observations } from './observe.ts';
 
 export interface Measurements {
   /** In the words of the page. */
   readonly machine: string;
-  readonly costs: { readonly embedded: Costs; readonly shared: Costs };
+  /** Load averages at the beginning and between the parts: the lowest and the highest. */
+  readonly load: readonly [number, number];
+  /** A server with a store of its own, the only node of a database, and two nodes. */
+  readonly observed: { readonly server: Observations; readonly one: Observations; readonly two: Observations };
+  readonly memory: { readonly server: readonly NodeMemory[]; readonly nodes: readonly NodeMemory[] };
   readonly runs: readonly Run[];
 }
 

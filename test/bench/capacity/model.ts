@@ -3,53 +3,61 @@
  * (`measured.ts`). CPU in microseconds of one core, memory in KiB and MiB resident. Pure functions without a clock.
  */
 
-import { type BatchTimes, batchesPerSecond } from './batches.ts';
+import { batchesPerSecond, type Gathering, shareOfBatches } from './batches.ts';
 
 /** CPU of one kind of process, microseconds. */
 export interface Work {
   /** At rest, for one second. */
   readonly restMicros: number;
-  /** Each, above what the process does at rest. A connect is one of many at once. */
+  /** Each, above what the process does at rest. */
   readonly enrollmentMicros: number;
+  /** A connect with the disconnect that follows, without the batch of events that it shares with others. */
   readonly connectMicros: number;
-  /** What a connect that comes alone costs more, for each batch of events that it shares with no other. */
-  readonly presenceMicros: number;
+  readonly eventsMicros: number;
+  /** A message, without the commit that it shares with others. */
   readonly messageMicros: number;
   readonly commitMicros: number;
   readonly revocationMicros: number;
 }
 
+export interface WorkOfNodes {
+  /** Where the node is the only one. */
+  readonly ofOne: Work;
+  /** What each other node adds: it is there, is woken by what the one does, and reads it. Nothing on a server with a store of its own. */
+  readonly ofEachOther: Work;
+}
+
 export interface Costs {
-  readonly node: Work;
-  /** What each other node does meanwhile, above its rest. 0 for a server with a store of its own, as are the next two. */
-  readonly other: Work;
-  readonly primary: Work;
+  /** All nodes together. */
+  readonly nodes: WorkOfNodes;
+  /** Nothing on a server with a store of its own, as are standbys. */
+  readonly primary: WorkOfNodes;
   /** Of each. */
-  readonly standby: Work;
+  readonly standby: WorkOfNodes;
   /** A new node with its first devices, without what these add; and what a connected device adds. After a collection of garbage. */
   readonly baseMiB: number;
   readonly deviceKiB: number;
-  readonly messages: BatchTimes;
-  readonly presence: BatchTimes;
-  /** At which `connectMicros` were measured. */
-  readonly stormPerSecond: number;
+  /** Of messages in commits, in the order of the rates. */
+  readonly gatherings: readonly Gathering[];
+  /** From an event until the next batch of events can begin. */
+  readonly eventsMs: number;
   /** Of one device in an order for many, until the proof is there. */
   readonly revocationMs: number;
 }
 
 export interface Load {
-  /** At least 1. */
+  /** At least 1. What follows is spread evenly over them. */
   readonly nodes: number;
   /** Connected. */
   readonly devices: number;
   readonly seconds: number;
   readonly enrollments: number;
   readonly connects: number;
-  /** In which they came, evenly. */
+  /** In which they came, at random. */
   readonly connectSeconds: number;
   readonly messages: number;
-  /** Messages came at multiples of this time alone; 0: at any time. */
-  readonly grainMs: number;
+  /** In which they came, at random: ever more while devices connected, and as many each second afterwards. */
+  readonly messageSeconds: number;
 }
 
 export interface Forecast {
@@ -69,33 +77,45 @@ export interface Run extends Load, Forecast {
 }
 
 export function forecast(costs: Costs, load: Load): Forecast {
-  const { nodes, devices, seconds, enrollments, connects, connectSeconds, messages, grainMs } = load;
-  const commits = nodes * seconds * batchesPerSecond(messages / nodes / seconds, costs.messages, grainMs);
-  const presence = connects === 0 ? 0 : connects * loneliness(costs, connects / nodes / connectSeconds);
-  const above = (work: Work) =>
-    work.enrollmentMicros * enrollments +
-    work.connectMicros * connects +
-    work.presenceMicros * presence +
-    work.messageMicros * messages +
-    work.commitMicros * commits;
-  const atRest = (work: Work) => work.restMicros * seconds * nodes;
-  const secondsOf = (work: Work) => (atRest(work) + above(work)) / 1e6;
+  const { nodes, devices, seconds, enrollments, connects, connectSeconds, messages } = load;
+  const commits = commitsOf(costs, load);
+  const events = connects === 0 ? 0 : connects * shareOfBatches(connects / nodes / connectSeconds, costs.eventsMs);
+  const secondsOf = (work: WorkOfNodes) =>
+    together(
+      work,
+      nodes,
+      (of) =>
+        (of.restMicros * seconds +
+          of.enrollmentMicros * enrollments +
+          of.connectMicros * connects +
+          of.eventsMicros * events +
+          of.messageMicros * messages +
+          of.commitMicros * commits) /
+        1e6,
+    );
   return {
     commits,
-    nodesSeconds: secondsOf(costs.node) + ((nodes - 1) * above(costs.other)) / 1e6,
+    nodesSeconds: secondsOf(costs.nodes),
     primarySeconds: secondsOf(costs.primary),
     standbySeconds: secondsOf(costs.standby),
     residentMiB: costs.baseMiB + (devices / nodes) * (costs.deviceKiB / 1024),
   };
 }
 
-/** Batches of events for each connect at a rate, beyond those that connects of a storm have. */
-export function loneliness(
-  { presence, stormPerSecond }: Pick<Costs, 'presence' | 'stormPerSecond'>,
-  perSecond: number,
-): number {
-  const each = (rate: number) => batchesPerSecond(rate, presence) / rate;
-  return Math.max(0, each(perSecond) - each(stormPerSecond));
+function together({ ofOne, ofEachOther }: WorkOfNodes, nodes: number, of: (work: Work) => number): number {
+  return of(ofOne) + (nodes - 1) * of(ofEachOther);
+}
+
+const STEPS = 20;
+
+function commitsOf({ gatherings }: Costs, { nodes, connectSeconds, messages, messageSeconds }: Load): number {
+  if (messages === 0) return 0;
+  const perSecond = messages / nodes / (messageSeconds - connectSeconds / 2);
+  let commits = (messageSeconds - connectSeconds) * batchesPerSecond(perSecond, gatherings);
+  for (let step = 0; step < STEPS; step += 1) {
+    commits += (connectSeconds / STEPS) * batchesPerSecond((perSecond * (step + 0.5)) / STEPS, gatherings);
+  }
+  return nodes * commits;
 }
 
 export interface Fleet {
@@ -183,12 +203,20 @@ function nodesFor(
   return undefined;
 }
 
-/** Of one cell while devices come back all at once: what its nodes carry, and its primary. */
+/** Of one cell while devices come back all at once: what its nodes carry, and its primary. The more come, the more share a batch of events. */
 function connectsPerSecond(costs: Costs, nodes: number, { busyInStorm, primaryCores }: Machines): number {
-  const { node, other, primary } = costs;
-  const byNodes = (nodes * busyInStorm * 1e6) / (node.connectMicros + (nodes - 1) * other.connectMicros);
-  return Math.min(byNodes, (primaryCores * busyInStorm * 1e6) / primary.connectMicros);
+  let perSecond = nodes;
+  for (let round = 0; round < ROUNDS; round += 1) {
+    const share = shareOfBatches(perSecond / nodes, costs.eventsMs);
+    const micros = (work: WorkOfNodes) =>
+      together(work, nodes, ({ connectMicros, eventsMicros }) => connectMicros + share * eventsMicros);
+    const byNodes = (nodes * busyInStorm * 1e6) / micros(costs.nodes);
+    perSecond = Math.min(byNodes, (primaryCores * busyInStorm * 1e6) / micros(costs.primary));
+  }
+  return perSecond;
 }
+
+const ROUNDS = 20;
 
 function planOf(
   costs: Costs,
@@ -215,6 +243,13 @@ function planOf(
 
 /** One second of one cell. */
 function dailyOf(costs: Costs, { devices, messageEvery }: Fleet, nodes: number): Forecast {
-  const nothing = { enrollments: 0, connects: 0, connectSeconds: 0, grainMs: 0 };
-  return forecast(costs, { ...nothing, nodes, devices, seconds: 1, messages: devices / messageEvery });
+  const nothing = { enrollments: 0, connects: 0, connectSeconds: 0 };
+  return forecast(costs, {
+    ...nothing,
+    nodes,
+    devices,
+    seconds: 1,
+    messages: devices / messageEvery,
+    messageSeconds: 1,
+  });
 }

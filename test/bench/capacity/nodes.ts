@@ -43,6 +43,8 @@ export interface Fleet {
   resident(): Promise<readonly number[]>;
   /** A counter or gauge of `/metrics`, of all nodes together. */
   metric(name: string): Promise<number>;
+  /** Each node is a new process afterwards, with other ports. */
+  restart(): Promise<void>;
   stop(): Promise<void>;
 }
 
@@ -71,11 +73,8 @@ export async function startFleet(borrowed: BenchResources, count: number): Promi
   const store = cluster === undefined ? [] : await storeOf(cluster, directory);
   const children: { stop(): Promise<void> }[] = [];
   const nodes: CapacityNode[] = [];
-  for (let index = 0; index < Math.max(1, count); index += 1) {
+  const startNode = async (index: number) => {
     const data = join(directory, `node-${index + 1}`);
-    mkdirSync(data, { mode: 0o700 });
-    const [first] = nodes;
-    if (first !== undefined) cpSync(join(first.data, 'ca'), join(data, 'ca'), { recursive: true });
     const ports = ['--enroll-port', '0', '--mqtt-port', '0', '--console-port', '0', '--workers', '1'];
     const own = cluster === undefined ? [] : ['--node-name', `node-${index + 1}`];
     const args = [PROGRAM, 'serve', '--config', config, '--data', data, '--json', ...ports, ...store, ...own];
@@ -84,10 +83,17 @@ export async function startFleet(borrowed: BenchResources, count: number): Promi
       program: process.execPath,
       args: [...NODE_OPTIONS, ...args],
     });
-    children.push(child);
+    children[index] = child;
     const ready = JSON.parse(await child.firstLine()) as Record<'enrollUrl' | 'mqttUrl' | 'socket', string>;
     const { mqttUrl, socket: socketPath } = ready;
-    nodes.push({ data, pid: child.pid, socketPath, mqttUrl, enrollPort: Number(new URL(ready.enrollUrl).port) });
+    nodes[index] = { data, pid: child.pid, socketPath, mqttUrl, enrollPort: Number(new URL(ready.enrollUrl).port) };
+  };
+  for (let index = 0; index < Math.max(1, count); index += 1) {
+    const data = join(directory, `node-${index + 1}`);
+    mkdirSync(data, { mode: 0o700 });
+    const [first] = nodes;
+    if (first !== undefined) cpSync(join(first.data, 'ca'), join(data, 'ca'), { recursive: true });
+    await startNode(index);
   }
   return {
     nodes,
@@ -112,6 +118,10 @@ export async function startFleet(borrowed: BenchResources, count: number): Promi
       let sum = 0;
       for (const { socketPath } of nodes) sum += await metricOf(socketPath, name);
       return sum;
+    },
+    restart: async () => {
+      for (const child of children) await child.stop();
+      for (const index of nodes.keys()) await startNode(index);
     },
     stop: async () => {
       for (const child of children) await child.stop();

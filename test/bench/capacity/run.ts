@@ -1,31 +1,31 @@
 /**
- * What docs/capacity.md rests on: costs (`calibrate.ts`), memory of new processes, and runs of the simulator against a server with a store of
- * its own and against 1, 2 and 3 nodes over PostgreSQL, which the model has to foretell (`simulate.ts`). Prints the costs, and each run
- * with its ratio to the model's figure. The exit code is 1 when one is further away than 20 %. Everything is on this machine: the
- * load is counted apart. Takes about ten minutes.
+ * What docs/capacity.md rests on: what one server, one node and two nodes do for each thing (`observe.ts`), memory of new processes
+ * (`memory.ts`), and runs of the simulator against a server with a store of its own and against 1, 2 and 3 nodes over PostgreSQL,
+ * which the model has to foretell (`simulate.ts`). Prints the costs, and each run with its ratio to the model's figure. The exit code is
+ * 1 when one is further away than 20 %. Everything is on this machine: the load is counted apart. Takes about twelve minutes.
  *
- * node bin/pinned.js test/bench/capacity/run.ts [--write] [--devices 600] [--seconds 35] [--nodes 0,1,2,3] [--keep-costs]
+ * node bin/pinned.js test/bench/capacity/run.ts [--write] [--measure costs,memory,runs] [--devices 600] [--seconds 35] [--nodes 0,1,2,3]
  *
- * --write puts what was measured into measured.json, and the tables into docs/capacity.md. --keep-costs takes the costs from there.
+ * --write puts what was measured into measured.json, and the tables into docs/capacity.md. What --measure leaves out is taken from there.
  */
 
 import { writeFileSync } from 'node:fs';
 import { cpus, loadavg, release } from 'node:os';
 import { parseArgs } from 'node:util';
 import { BenchResources } from '../children.ts';
-import { calibrate, measureMemory, memoryCosts } from './calibrate.ts';
 import { MEASURED_FILE, type Measurements, readMeasured } from './measured.ts';
-import type { Costs, Run } from './model.ts';
+import { measureMemory, type NodeMemory } from './memory.ts';
+import type { Run } from './model.ts';
 import { endDatabases, type Fleet, startFleet } from './nodes.ts';
+import { observe } from './observe.ts';
 import { writePage } from './page.ts';
 import { simulate } from './simulate.ts';
 import { distancesOf, GOAL, markdown, tablesOf } from './tables.ts';
 
 /** Devices of the new processes whose memory is measured. */
-const FEW = 100;
-const MANY = 500;
-/** Where costs over PostgreSQL are measured, so that it is known what one node causes on another. */
-const CALIBRATED_NODES = 2;
+const PROCESSES = [100, 500, 100, 500];
+
+const PARTS = ['costs', 'memory', 'runs'];
 
 const { values: options } = parseArgs({
   options: {
@@ -33,7 +33,7 @@ const { values: options } = parseArgs({
     devices: { type: 'string', default: '600' },
     seconds: { type: 'string', default: '35' },
     nodes: { type: 'string', default: '0,1,2,3' },
-    'keep-costs': { type: 'boolean', default: false },
+    measure: { type: 'string', default: PARTS.join() },
   },
 });
 
@@ -48,23 +48,19 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
 const began = performance.now();
 const load = [loadAverage()];
 try {
-  const { embedded, shared } = options['keep-costs']
-    ? readMeasured().costs
-    : { embedded: await costsOfServer(), shared: await costsOfNodes() };
-  say(JSON.stringify({ embedded, shared }, rounded));
-  const runs: Run[] = [];
-  for (const nodes of options.nodes.split(',').map(Number)) {
-    say(`the simulator, ${nodes === 0 ? 'a server with a store of its own' : `nodes: ${nodes}`}`);
-    const size = { nodes, devices: Number(options.devices), seconds: Number(options.seconds) };
-    const run = await on(nodes, (fleet) => simulate(borrowed, fleet, size)).catch((error: unknown) => {
-      // What was measured before is not lost.
-      say(`failed: ${error instanceof Error ? error.message : String(error)}`);
-      process.exitCode = 1;
-    });
-    if (run !== undefined) runs.push(run);
-    load.push(loadAverage());
-  }
-  const measured: Measurements = { machine: machine(), costs: { embedded, shared }, runs };
+  const isWanted = (part: string) => options.measure.split(',').includes(part);
+  const kept = PARTS.every(isWanted) ? undefined : readMeasured();
+  const observed = isWanted('costs') || kept === undefined ? await observeAll() : kept.observed;
+  const memory = isWanted('memory') || kept === undefined ? await memoryOfAll() : kept.memory;
+  const runs = isWanted('runs') || kept === undefined ? await runAll() : kept.runs;
+  const loads = [...load, ...(kept?.load ?? [])];
+  const measured: Measurements = {
+    machine: machine(),
+    load: [Math.min(...loads), Math.max(...loads)],
+    observed,
+    memory,
+    runs,
+  };
   const tables = tablesOf(measured);
   process.stdout.write(`${markdown(tables.costs)}\n\n${markdown(tables.runs)}\n\n`);
   if (options.write) {
@@ -80,21 +76,45 @@ try {
   await borrowed.giveBack();
 }
 
-async function costsOfServer(): Promise<Costs> {
-  say('costs of a server with a store of its own');
-  const costs = await on(0, (fleet) => calibrate(borrowed, fleet));
-  const [few] = await on(0, (fleet) => measureMemory(borrowed, fleet, [FEW]));
-  const [many] = await on(0, (fleet) => measureMemory(borrowed, fleet, [MANY]));
-  if (few === undefined || many === undefined) throw new Error('expected the memory of two servers');
-  return { ...costs, ...memoryCosts(few, many) };
+async function observeAll(): Promise<Measurements['observed']> {
+  const observed = async (nodes: number) => {
+    say(`what costs rest on, ${named(nodes)}`);
+    const found = await on(nodes, (fleet) => observe(borrowed, fleet));
+    load.push(loadAverage());
+    say(JSON.stringify(found, rounded));
+    return found;
+  };
+  return { server: await observed(0), one: await observed(1), two: await observed(2) };
 }
 
-async function costsOfNodes(): Promise<Costs> {
-  say(`costs of ${CALIBRATED_NODES} nodes`);
-  const costs = await on(CALIBRATED_NODES, (fleet) => calibrate(borrowed, fleet));
-  const [few, many] = await on(CALIBRATED_NODES, (fleet) => measureMemory(borrowed, fleet, [FEW, MANY]));
-  if (few === undefined || many === undefined) throw new Error('expected the memory of two nodes');
-  return { ...costs, ...memoryCosts(few, many) };
+async function memoryOfAll(): Promise<Measurements['memory']> {
+  say('memory');
+  const server: NodeMemory[] = [];
+  for (const devices of PROCESSES) server.push(...(await on(0, (fleet) => measureMemory(borrowed, fleet, [devices]))));
+  const nodes = await on(PROCESSES.length, (fleet) => measureMemory(borrowed, fleet, PROCESSES));
+  say(JSON.stringify({ server, nodes }, rounded));
+  return { server, nodes };
+}
+
+async function runAll(): Promise<readonly Run[]> {
+  const runs: Run[] = [];
+  for (const nodes of options.nodes.split(',').map(Number)) {
+    say(`the simulator, ${named(nodes)}`);
+    const size = { nodes, devices: Number(options.devices), seconds: Number(options.seconds) };
+    const run = await on(nodes, (fleet) => simulate(borrowed, fleet, size)).catch((error: unknown) => {
+      // What was measured before is not lost.
+      say(`failed: ${error instanceof Error ? error.message : String(error)}`);
+      process.exitCode = 1;
+    });
+    if (run !== undefined) runs.push(run);
+    say(JSON.stringify(run, rounded));
+    load.push(loadAverage());
+  }
+  return runs;
+}
+
+function named(nodes: number): string {
+  return nodes === 0 ? 'a server with a store of its own' : `nodes: ${nodes}`;
 }
 
 async function on<Result>(nodes: number, work: (fleet: Fleet) => Promise<Result>): Promise<Result> {
@@ -108,9 +128,8 @@ async function on<Result>(nodes: number, work: (fleet: Fleet) => Promise<Result>
 
 /** In the words of the page. */
 function machine(): string {
-  const [low, high] = [Math.min(...load), Math.max(...load)].map((one) => one.toFixed(1));
   const processor = cpus()[0]?.model ?? 'an unknown processor';
-  return `${cpus().length} cores (${processor}), Linux ${release()}, Node ${process.versions.node}, load average ${low} to ${high}`;
+  return `${cpus().length} cores (${processor}), Linux ${release()}, Node ${process.versions.node}`;
 }
 
 function loadAverage(): number {

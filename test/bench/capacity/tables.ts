@@ -1,7 +1,9 @@
 /** What docs/capacity.md has of figures, in tables and in sentences: made from the model and from what was measured. */
 
+import { costsOf } from './costs.ts';
 import type { Measurements } from './measured.ts';
 import {
+  type Costs,
   type Fleet,
   fitsHost,
   forecast,
@@ -51,19 +53,27 @@ export function tablesOf(measured: Measurements) {
 /** How far a figure of a run may be from the model's. */
 export const GOAL = 0.2;
 
+/** A server with a store of its own, and nodes that share a database. */
+export function allCosts({ observed, memory }: Measurements): { readonly embedded: Costs; readonly shared: Costs } {
+  const { server, one, two } = observed;
+  return { embedded: costsOf(server, undefined, memory.server), shared: costsOf(one, two, memory.nodes) };
+}
+
 function sentencesOf(measured: Measurements): Readonly<Record<string, string>> {
-  const { machine, costs } = measured;
-  const { node, revocationMs } = costs.shared;
-  const million = duration((1_000_000 * revocationMs) / 1000);
+  const { machine, load } = measured;
+  const { embedded, shared } = allCosts(measured);
+  const { connectMicros, messageMicros } = shared.nodes.ofOne;
+  const million = duration((1_000_000 * shared.revocationMs) / 1000);
   const distances = distancesOf(measured);
   const within = distances.filter(({ ratio }) => Math.abs(ratio - 1) <= GOAL).length;
   const far = (one: Distance) => Math.abs(Math.log(one.ratio));
   const farthest = distances.toSorted((one, other) => far(other) - far(one))[0];
+  const all = within === distances.length ? `all ${within} figures` : `${within} of ${distances.length} figures`;
   return {
-    machine: `All of it ran on one machine: ${machine}. PostgreSQL 15 with two standbys and the load ran on the same cores.`,
-    checked: `The goal is 20 %, and ${within} of ${distances.length} figures are within it. The farthest is ${farthest?.what}: ${times(farthest?.ratio ?? 1)} the model's.`,
-    connects: `On a node with PostgreSQL a connect is as much work as ${round(node.connectMicros / node.messageMicros)} messages of many that share a commit.`,
-    revocation: `With ${fixed(revocationMs)} ms for each, a million in one cell take ${million}; a server with a store of its own has ${fixed(costs.embedded.revocationMs)} ms.`,
+    machine: `All of it ran on one machine: ${machine}, load average ${load.map(fixed).join(' to ')}. PostgreSQL 15 with two standbys and the load ran on the same cores.`,
+    checked: `The goal is 20 %, and ${all} are within it. The farthest is ${farthest?.what}: ${times(farthest?.ratio ?? 1)} the model's.`,
+    connects: `On a node with PostgreSQL a connect of many at once is as much work as ${round(connectMicros / messageMicros)} messages of many that share a commit.`,
+    revocation: `With ${fixed(shared.revocationMs)} ms for each, a million in one cell take ${million}; a server with a store of its own has ${fixed(embedded.revocationMs)} ms.`,
   };
 }
 
@@ -75,12 +85,14 @@ export interface Distance {
 }
 
 /** How far each figure of the runs is from the model's. */
-export function distancesOf({ costs, runs }: Measurements): readonly Distance[] {
-  return runs.flatMap((run) => {
+export function distancesOf(measured: Measurements): readonly Distance[] {
+  const costs = allCosts(measured);
+  return measured.runs.flatMap((run) => {
     const expected = expectedOf(costs, run);
     const ratio = (pick: (of: typeof expected) => number) => pick(run) / pick(expected);
     const on = run.nodes === 0 ? 'one server' : `${run.nodes} ${run.nodes === 1 ? 'node' : 'nodes'}`;
     return [
+      { what: `the number of commits of ${on}`, ratio: ratio(({ commits }) => commits) },
       { what: `the CPU of ${on}`, ratio: ratio(({ nodesSeconds }) => nodesSeconds) },
       ...(run.nodes === 0
         ? []
@@ -90,34 +102,42 @@ export function distancesOf({ costs, runs }: Measurements): readonly Distance[] 
   });
 }
 
-function expectedOf({ embedded, shared }: Measurements['costs'], run: Run) {
+function expectedOf({ embedded, shared }: ReturnType<typeof allCosts>, run: Run) {
   return forecast(run.nodes === 0 ? embedded : shared, { ...run, nodes: Math.max(1, run.nodes) });
 }
 
-function costRows({ costs: { embedded, shared } }: Measurements): readonly Row[] {
-  const kinds = [embedded.node, shared.node, shared.other, shared.primary, shared.standby];
+function costRows(measured: Measurements): readonly Row[] {
+  const { embedded, shared } = allCosts(measured);
+  const { nodes, primary, standby } = shared;
+  const kinds = [embedded.nodes.ofOne, ...[nodes, primary, standby].flatMap((of) => [of.ofOne, of.ofEachOther])];
   const micros = (name: string, pick: (work: Work) => number): Row => [name, ...kinds.map((work) => round(pick(work)))];
-  const rest = micros('a second at rest', ({ restMicros }) => restMicros).with(3, '');
+  const another = 'each other node';
+  const heads = ['one server', 'one node with PostgreSQL', another, 'its primary', another, 'each standby', another];
   return [
-    ['CPU, µs', 'one server', 'a node with PostgreSQL', 'each other node', 'its primary', 'each standby'],
-    rest,
+    ['CPU, µs', ...heads],
+    micros('a second at rest', ({ restMicros }) => restMicros),
     micros('an enrollment', ({ enrollmentMicros }) => enrollmentMicros),
     micros('a connect, of many at once', ({ connectMicros }) => connectMicros),
-    micros('more where it comes alone', ({ presenceMicros }) => presenceMicros),
+    micros('a batch of events that connects share', ({ eventsMicros }) => eventsMicros),
     micros('a message', ({ messageMicros }) => messageMicros),
     micros('a commit that messages share', ({ commitMicros }) => commitMicros),
     micros('a revocation, of many in one order', ({ revocationMicros }) => revocationMicros),
     ['**other**'],
     ['a connected device, KiB', round(embedded.deviceKiB), round(shared.deviceKiB)],
     ['a node without its devices, MiB', round(embedded.baseMiB), round(shared.baseMiB)],
-    ['messages gather, ms', fixed(embedded.messages.gatherMs), fixed(shared.messages.gatherMs)],
-    ['between two commits, at least, ms', fixed(embedded.messages.cycleMs), fixed(shared.messages.cycleMs)],
+    ...shared.gatherings.map(({ perSecond, gatherMs }, index) => [
+      `a batch gathers at ${count(perSecond)} messages a second, ms`,
+      fixed(embedded.gatherings[index]?.gatherMs ?? Number.NaN),
+      fixed(gatherMs),
+    ]),
+    ['between two batches of events, at least, ms', fixed(embedded.eventsMs), fixed(shared.eventsMs)],
     ['a revocation takes, of many in one order, ms', fixed(embedded.revocationMs), fixed(shared.revocationMs)],
-  ].map((row) => [...row, ...Array<string>(6 - row.length).fill('')]);
+  ].map((row) => [...row, ...Array<string>(heads.length + 1 - row.length).fill('')]);
 }
 
-function runRows({ costs, runs }: Measurements): readonly Row[] {
-  const rows = runs.map((run): Row => {
+function runRows(measured: Measurements): readonly Row[] {
+  const costs = allCosts(measured);
+  const rows = measured.runs.map((run): Row => {
     const { nodes, devices, messages, seconds } = run;
     const expected = expectedOf(costs, run);
     const cell = (pick: (of: typeof expected) => number) =>
@@ -136,7 +156,8 @@ function runRows({ costs, runs }: Measurements): readonly Row[] {
   return [['nodes', 'devices', 'messages', ...columns], ...rows];
 }
 
-function hostRows({ costs: { embedded } }: Measurements): readonly Row[] {
+function hostRows(measured: Measurements): readonly Row[] {
+  const { embedded } = allCosts(measured);
   const rows = FLEETS.map(fleetOf)
     .filter((fleet) => fitsHost(embedded, fleet, MACHINES))
     .map((fleet): Row => {
@@ -146,7 +167,8 @@ function hostRows({ costs: { embedded } }: Measurements): readonly Row[] {
   return [['devices', ...AMOUNTS], ...rows];
 }
 
-function cellRows({ costs: { shared } }: Measurements): readonly Row[] {
+function cellRows(measured: Measurements): readonly Row[] {
+  const { shared } = allCosts(measured);
   const rows = FLEETS.filter((devices) => devices >= 10_000)
     .map(fleetOf)
     .map((fleet): Row => {
