@@ -1,7 +1,6 @@
 /** Opens the broker: in this thread, or as nodes in threads of their own whose sessions this thread has. */
 
 import type { MessagePort } from 'node:worker_threads';
-import { Problem } from '@rollcall/protocol';
 import {
   type Broker,
   type BrokerKeeper,
@@ -20,7 +19,6 @@ import { drainOnOrder } from './cluster/drain-on-order.ts';
 import { createFleetNodes } from './cluster/fleet-nodes.ts';
 import { connectLiveness } from './cluster/liveness.ts';
 import { NodeJoins } from './cluster/node-joins.ts';
-import { canShareListener, expectQueueForWorkers } from './config/workers.ts';
 import type { ServerContext } from './context.ts';
 import type { LogLevel } from './logger.ts';
 import type { BrokerNodeSettings } from './nodes/broker-node-thread.ts';
@@ -29,7 +27,6 @@ import { NodeThreads } from './nodes/node-threads.ts';
 import { createSingleNode } from './nodes/single-node.ts';
 import type { OpenParts } from './open-parts.ts';
 import type { PresenceRecorder } from './presence-recorder.ts';
-import { runtimeText } from './runtime.ts';
 import { brokerOptions } from './server-options.ts';
 import type { Stores } from './store-options.ts';
 
@@ -71,18 +68,6 @@ export async function openBroker(
     }
     const broker = opened.add(await createBroker(options));
     return { broker, nodes: opened.add(createSingleNode({ broker, drainDefaults: config.drain, now })) };
-  }
-  if (!canShareListener()) {
-    throw new Problem('config_invalid', {
-      reason: `mqtt.workers: expected 1, because threads cannot share a port on ${process.platform} with ${runtimeText}`,
-    });
-  }
-  expectQueueForWorkers(config.mqtt.workers, config.telemetry.queuedBytes, config.mqtt.limits.packet);
-  if (stores.telemetry.connectNode === undefined) {
-    throw new Problem('config_invalid', {
-      reason: 'mqtt.workers: expected 1 with a store that several nodes share',
-      hint: 'start another node, on this machine or another one',
-    });
   }
   let threads: NodeThreads | undefined;
   const onSilent = (node: string) => void threads?.terminate(node);

@@ -15,6 +15,7 @@ import { isSkewed } from './cluster/clock-skew.ts';
 import { openCluster } from './cluster/cluster.ts';
 import { isShared } from './cluster/node-settings.ts';
 import type { Config } from './config/config.ts';
+import { expectWorkers } from './config/workers.ts';
 import { connectParts } from './connect-parts.ts';
 import type { ServerContext } from './context.ts';
 import { openDataDirectory } from './data-directory.ts';
@@ -94,6 +95,12 @@ interface Ownership {
 }
 
 async function start(options: FleetServerOptions, opened: OpenParts, ownership: Ownership): Promise<FleetServer> {
+  const { mqtt, telemetry } = options.config;
+  expectWorkers({
+    ...{ workers: mqtt.workers, isShared: isShared(options.config) },
+    ...{ queuedBytes: telemetry.queuedBytes, packet: mqtt.limits.packet },
+  });
+
   // 1. The data directory: the lock is acquired before anything in it is opened, and released last.
   const data = openDataDirectory(options.config.data);
   const lock = lockDirectory(data.path);

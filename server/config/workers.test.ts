@@ -1,6 +1,6 @@
 import { expect, it } from 'vitest';
 import { loadConfig } from './config-sources.ts';
-import { canShareListener, expectQueueForWorkers, type WorkersOptions, workersOf } from './workers.ts';
+import { canShareListener, expectWorkers, type WorkersOptions, workersOf } from './workers.ts';
 
 const configured = (workers: unknown) =>
   loadConfig({ file: undefined, environment: {}, flags: [[['mqtt', 'workers'], workers]] }).mqtt.workers;
@@ -27,7 +27,7 @@ it('workers are by default one where several nodes share the store, and where th
 it('workers are by default no more than the queue of telemetry has room for', () => {
   const queuedBytes = 8 * 262_144;
   expect([onCores(8, { queuedBytes }), onCores(8, { queuedBytes: 262_144 })]).toEqual([3, 1]);
-  expectQueueForWorkers(onCores(8, { queuedBytes }), queuedBytes, 262_144);
+  expectWorkers({ workers: onCores(8, { queuedBytes }), isShared: false, queuedBytes, packet: 262_144 }, true);
 });
 
 it('workers are read from the environment', () => {
@@ -41,8 +41,9 @@ it('threads share a port on Linux with Node alone', () => {
 });
 
 it('workers are refused when the queue of telemetry has no room for two packets in each of them and the main thread', () => {
-  expectQueueForWorkers(3, 8 * 262_144, 262_144);
-  expect(() => expectQueueForWorkers(3, 8 * 262_144 - 1, 262_144)).toThrow(
+  const three = { workers: 3, isShared: false, queuedBytes: 8 * 262_144, packet: 262_144 };
+  expectWorkers(three, true);
+  expect(() => expectWorkers({ ...three, queuedBytes: 8 * 262_144 - 1 }, true)).toThrow(
     expect.objectContaining({
       code: 'config_invalid',
       reason:
@@ -51,7 +52,16 @@ it('workers are refused when the queue of telemetry has no room for two packets 
   );
 });
 
+it('workers are refused where threads cannot share a port, and with a store that several nodes share; one is not', () => {
+  const two = { workers: 2, isShared: false, queuedBytes: 8 * 262_144, packet: 262_144 };
+  const refused = expect.objectContaining({ code: 'config_invalid', reason: expect.stringContaining('expected 1') });
+  expect(() => expectWorkers(two, false)).toThrow(refused);
+  expect(() => expectWorkers({ ...two, isShared: true }, true)).toThrow(refused);
+  expectWorkers({ ...two, workers: 1, isShared: true }, false);
+});
+
 it('the largest number of workers fits into the queue of telemetry without the option', () => {
   const { mqtt, telemetry } = loadConfig({ file: undefined, environment: {}, flags: [] });
-  expectQueueForWorkers(64, telemetry.queuedBytes, mqtt.limits.packet);
+  const { queuedBytes } = telemetry;
+  expectWorkers({ workers: 64, isShared: false, queuedBytes, packet: mqtt.limits.packet }, true);
 });

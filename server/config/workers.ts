@@ -3,7 +3,7 @@
 import { availableParallelism } from 'node:os';
 import { Problem } from '@rollcall/protocol';
 import { z } from 'zod';
-import { runtime } from '../runtime.ts';
+import { runtime, runtimeText } from '../runtime.ts';
 
 /** More threads than this share one keeper, which they then wait for. */
 const AUTOMATIC_MAX = 8;
@@ -48,10 +48,25 @@ export function workersOf(
 }
 
 /**
- * Nodes and the main thread divide `telemetry.queuedBytes`. Throws Problem `config_invalid` when a part has too little room for packets of
- * the largest size, which would never be stored.
+ * Before anything is opened. Throws Problem `config_invalid` where threads cannot share a port or a store, and when a part of
+ * `telemetry.queuedBytes`, which nodes and the main thread divide, has too little room for packets of the largest size: they would never be stored.
  */
-export function expectQueueForWorkers(workers: number, queuedBytes: number, packet: number): void {
+export function expectWorkers(
+  { workers, isShared, queuedBytes, packet }: WorkersOptions & { readonly workers: number },
+  canShare = canShareListener(),
+): void {
+  if (workers === 1) return;
+  if (!canShare) {
+    throw new Problem('config_invalid', {
+      reason: `mqtt.workers: expected 1, because threads cannot share a port on ${process.platform} with ${runtimeText}`,
+    });
+  }
+  if (isShared) {
+    throw new Problem('config_invalid', {
+      reason: 'mqtt.workers: expected 1 with a store that several nodes share',
+      hint: 'start another node, on this machine or another one',
+    });
+  }
   const least = (workers + 1) * QUEUED_PACKETS * packet;
   if (queuedBytes >= least) return;
   throw new Problem('config_invalid', {

@@ -177,10 +177,11 @@ describeWithClients('a database of PostgreSQL', ['postgres'], () => {
 
   it('says within its time that no host is reached, with the reason of each', async () => {
     const database = await open({ timeouts: { retry: 50 } });
+    const { port } = postgres().primary;
     await postgres().primary.stop();
     await expect(database.query('SELECT 1')).rejects.toMatchObject({
       code: 'unavailable',
-      reason: expect.stringContaining('ECONNREFUSED'),
+      reason: `expected a primary of the database: 127.0.0.1:${port}: connect ECONNREFUSED 127.0.0.1:${port}`,
     });
     await postgres().primary.start();
   });
@@ -191,6 +192,20 @@ describeWithClients('a database of PostgreSQL', ['postgres'], () => {
     [{ database: 'absent' }, 'database_access_refused'],
   ] as const)('says that its access was refused: %o', async (settings, code) => {
     await expect((await open(settings)).query('SELECT 1')).rejects.toMatchObject({ code });
+  });
+
+  it('says what to configure for a server that asks for a password, and for a schema that is not there', async () => {
+    await expect((await open({ password: undefined })).query('SELECT 1')).rejects.toMatchObject({
+      reason: 'it asks for a password, and none is configured (passwordFile)',
+    });
+    const created = (await open()).transaction(async (transaction) => {
+      await transaction.query('SET LOCAL search_path = absent');
+      await transaction.query('CREATE TABLE notes (id BIGINT)');
+    });
+    await expect(created).rejects.toMatchObject({
+      code: 'database_access_refused',
+      hint: expect.stringContaining('store.schema'),
+    });
   });
 
   it('opens no more connections than it may', async () => {

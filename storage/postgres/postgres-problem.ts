@@ -13,12 +13,17 @@ const READ_ONLY = '25006';
 const TRANSACTION_ENDED = /^25P0[34]/;
 /** The server lacks something now, or was asked to stop waiting: insufficient resources, lock_not_available, query_canceled, I/O. */
 const TRANSIENT = /^(53|55P03|57014|58)/;
-const ACCESS_REFUSED = /^(28|3D000|42501)/;
+const ACCESS_REFUSED = /^(28|3D000|3F000|42501)/;
+/** invalid_schema_name, also where the role may not use the schema. */
+const NO_SCHEMA = '3F000';
 const DAMAGED = /^XX00[12]$/;
 
 /** An error of a certificate, as Node names what OpenSSL says of it, and an alert of the server about ours. */
 const UNTRUSTED =
   /^(CERT_|UNABLE_TO_|DEPTH_ZERO_SELF_SIGNED_CERT|SELF_SIGNED_CERT_IN_CHAIN|INVALID_|PATH_LENGTH_EXCEEDED|ERR_TLS_CERT_ALTNAME_INVALID)|SSLV3_ALERT_|TLSV1_ALERT_UNKNOWN_CA|TLSV13_ALERT_CERTIFICATE/;
+
+/** What `pg` says of a server that asks for a password when it has none. */
+const PASSWORD_MISSING = /client password must be a string/;
 
 /**
  * The server has not confirmed a change: the connection was lost after COMMIT was sent (Problem `outcome_unknown`), or the commit
@@ -82,6 +87,12 @@ export function postgresProblem(error: unknown): unknown {
     return new Problem('unavailable', options);
   }
   const { code = '' } = error;
+  if (code === NO_SCHEMA) {
+    return new Problem('database_access_refused', {
+      ...options,
+      hint: 'give the role of store.url the schema that store.schema names',
+    });
+  }
   if (ACCESS_REFUSED.test(code)) return new Problem('database_access_refused', options);
   if (DAMAGED.test(code)) return new Problem('database_damaged', options);
   const mayPass = isConflict(error) || isConnectionLost(error) || TRANSIENT.test(code);
@@ -101,6 +112,9 @@ function databaseErrorOf(error: unknown): pg.DatabaseError | undefined {
 function reasonOf(error: Error): string {
   const { code = '' } = error as NodeJS.ErrnoException;
   if (code.startsWith('22') && error instanceof pg.DatabaseError) return `${code} in ${error.routine ?? 'a statement'}`;
-  // Node says of a name with several addresses that none answered by a code alone.
-  return [code, error.message].filter((part) => part !== '').join(': ');
+  if (PASSWORD_MISSING.test(error.message)) return 'it asks for a password, and none is configured (passwordFile)';
+  // Node says of a name with several addresses that none answered by a code alone; other messages of sockets begin with their call and code.
+  return [code, error.message]
+    .filter((part, index) => part !== '' && (index > 0 || !error.message.includes(code)))
+    .join(': ');
 }

@@ -118,6 +118,12 @@ function refusal(hosts: readonly PostgresHost[], failures: readonly unknown[]): 
   );
   const final = codes.findIndex((code) => (isMissing ? OF_THE_PRIMARY.test(code) : code !== 'unavailable'));
   if (final >= 0) return problems[final];
-  const words = hosts.map(({ host, port }, index) => `${host}:${port}: ${(problems[index] as Error).message}`);
+  const words = hosts.map(({ host, port }, index) => `${host}:${port}: ${wordsOf(problems[index])}`);
   return new NoPrimary(`expected a primary of the database: ${words.join('; ')}`, failures.at(-1));
+}
+
+/** The sentence of the code is that of the whole. */
+function wordsOf(problem: unknown): string {
+  const { reason, message } = problem as Problem | (Error & { readonly reason?: undefined });
+  return reason ?? message;
 }

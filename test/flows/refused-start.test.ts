@@ -142,6 +142,14 @@ describe('a start that is refused', () => {
     await again.end('SIGTERM');
   });
 
+  it('because of workers on a store that several nodes share reaches no database and makes no data directory', async () => {
+    const data = join(temporaryDirectory(), 'data');
+    const store = ['--store', 'postgres://rollcall@127.0.0.1:9/rollcall', '--workers', '2'];
+    const { code, stderr } = await rollcall(['serve', '--data', data, '--json', ...FREE_PORTS, ...store]);
+    expect([code, stderr]).toEqual([2, expect.stringContaining('mqtt.workers: expected 1')]);
+    expect(existsSync(data)).toBe(false);
+  });
+
   it('is not the normal case: the same registry is migrated when no database is refused', async () => {
     const data = copyOf(upgraded);
     expect(versionOf(join(data, 'registry.db'))).toBe(newestSchema() - 1);
