@@ -19,7 +19,7 @@ export { type ClusterBroker, type ClusterBrokerOptions, createClusterBroker } fr
 export type { BrokerEvent, ConnectFailure, DisconnectReason } from './events.ts';
 export type { ChannelToKeeper, ChannelToNode, KeeperCalls, NodeCalls } from './nodes/node-calls.ts';
 export { peekSessionFile, readSessionFile, writeSessionFile } from './session-store/copied-session-file.ts';
-export { digestOfRows, type SessionsDigest } from './session-store/copied-sessions.ts';
+export { countRows, digestOfRows, type SessionsDigest } from './session-store/copied-sessions.ts';
 export { type OpenSessionStore, openSessionStore } from './session-store/open-session-store.ts';
 export { inspectSessionFile } from './session-store/session-file.ts';
 export type { SessionRows } from './session-store/session-rows.ts';

@@ -27,6 +27,7 @@ import { OpenParts } from './open-parts.ts';
 import { openServers } from './open-servers.ts';
 import { openStores } from './open-stores.ts';
 import { applyConfig, type ReloadReport } from './reload.ts';
+import type { Stores } from './store-options.ts';
 
 export interface FleetServerOptions extends ContextOptions {
   /**
@@ -168,8 +169,25 @@ async function start(options: FleetServerOptions, opened: OpenParts, ownership: 
       readiness.draining();
       await Promise.all([servers.enroll.close(), servers.broker.drain(config.drain)]);
     },
-    close: () => opened.close(),
+    close: () => closeParts(context, stores, opened),
   };
+}
+
+/** A supervisor is told to allow 30 seconds beyond the drain: the last sessions take up to a third of that. */
+const DATABASE_ANSWERS_MS = 12_000;
+
+/** A database that does not answer is given up: each part would wait for it in its turn, and what it has not confirmed is not acknowledged. */
+async function closeParts({ cluster, log }: ServerContext, { registry }: Stores, opened: OpenParts): Promise<void> {
+  const giveUp = () => {
+    log.warn('the database does not answer, and is given up');
+    void Promise.all([cluster?.database.close(), registry.close()]);
+  };
+  const timer = cluster && setTimeout(giveUp, DATABASE_ANSWERS_MS);
+  try {
+    await opened.close();
+  } finally {
+    clearTimeout(timer);
+  }
 }
 
 function webSocketUrl({ config, publicHost }: ServerContext, { webSocketPort }: Broker): string | undefined {

@@ -22,19 +22,19 @@ describeWithClients('sessions that are moved', ['postgres'], () => {
 
   it('are the same there and back, whatever ids their messages have', async () => {
     const directory = temporaryDirectory();
-    writeSessionFile(join(directory, 'sessions.db'), ROWS);
+    await writeSessionFile(join(directory, 'sessions.db'), ROWS);
     const read = readSessionFile(join(directory, 'sessions.db'));
-    expect(digestOfRows(read)).toEqual(digestOfRows(ROWS));
+    expect(await digestOfRows(read)).toEqual(await digestOfRows(ROWS));
     const database = await postgres().open();
     expect(await hasSharedSessions(database)).toBe(false);
     await writeSharedSessions(database, read);
     // A copy that was interrupted is written again.
     await writeSharedSessions(database, read);
     const shared = await readSharedSessions(database);
-    expect(digestOfRows(shared)).toEqual(digestOfRows(ROWS));
-    writeSessionFile(join(directory, 'back.db'), shared);
+    expect(await digestOfRows(shared)).toEqual(await digestOfRows(ROWS));
+    await writeSessionFile(join(directory, 'back.db'), shared);
     const back = readSessionFile(join(directory, 'back.db'));
-    expect(digestOfRows(back)).toEqual(digestOfRows(ROWS));
+    expect(await digestOfRows(back)).toEqual(await digestOfRows(ROWS));
     expect(back.queued.map(({ id }) => id)).toEqual([1, 2, 3, 4]);
     // No node gives an id with this remainder.
     expect(shared.bodies.map(({ id }) => id % MOST_NODES)).toEqual([0, 0]);
@@ -63,6 +63,6 @@ describeWithClients('sessions that are moved', ['postgres'], () => {
     const { sessions, queued } = await countSharedSessions(database);
     expect([sessions, queued]).toEqual([ROWS.sessions.length, ROWS.queued.length]);
     await database.execute('INSERT INTO node_cursors VALUES ($1, $2, 5)', ['b', 'a']);
-    expect(digestOfRows(await readSharedSessions(database))).toEqual(digestOfRows(ROWS));
+    expect(await digestOfRows(await readSharedSessions(database))).toEqual(await digestOfRows(ROWS));
   });
 });

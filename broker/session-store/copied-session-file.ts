@@ -1,7 +1,7 @@
 /** All sessions in the file of a data directory, for a copy to another store or from one. No server has the file open. */
 
 import { existsSync } from 'node:fs';
-import type Database from 'better-sqlite3';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { openDatabaseToRead } from '../../storage/index.ts';
 import { changesOfRows } from './copied-sessions.ts';
 import { createChangeWriter, type SessionChange } from './session-changes.ts';
@@ -13,7 +13,12 @@ const CHANGES_AT_ONCE = 10_000;
 
 /** Creates the file when there is none. Throws Problem `data_directory_unusable`, `database_damaged` or `database_newer`. */
 export function readSessionFile(file: string): SessionRows {
-  return within(file, readSessionRows);
+  const database = openSessionFile(file, 'every page');
+  try {
+    return readSessionRows(database);
+  } finally {
+    database.close();
+  }
 }
 
 /** The rows of a file that a server may have open. Changes nothing; undefined when there is no file. */
@@ -27,9 +32,10 @@ export function peekSessionFile(file: string): SessionRows | undefined {
   }
 }
 
-/** Into a file that is not there yet. */
-export function writeSessionFile(file: string, rows: SessionRows): void {
-  within(file, (database) => {
+/** Into a file that is not there yet. Other work has its turn between two commits. */
+export async function writeSessionFile(file: string, rows: SessionRows): Promise<void> {
+  const database = openSessionFile(file, 'every page');
+  try {
     const write = createChangeWriter(database);
     let changes: SessionChange[] = [];
     for (const change of changesOfRows(rows, (place) => place)) {
@@ -37,15 +43,9 @@ export function writeSessionFile(file: string, rows: SessionRows): void {
       if (changes.length < CHANGES_AT_ONCE) continue;
       write(changes);
       changes = [];
+      await nextTurn();
     }
     write(changes);
-  });
-}
-
-function within<Result>(file: string, action: (database: Database.Database) => Result): Result {
-  const database = openSessionFile(file, 'every page');
-  try {
-    return action(database);
   } finally {
     database.close();
   }

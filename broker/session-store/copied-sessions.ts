@@ -4,6 +4,7 @@
  */
 
 import { createHash } from 'node:crypto';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { SessionChange } from './session-changes.ts';
 import type { SessionRows } from './session-rows.ts';
 
@@ -48,10 +49,14 @@ export interface SessionsDigest {
   readonly hash: string;
 }
 
-export function digestOfRows(rows: SessionRows): SessionsDigest {
+/** Changes between two turns of the event loop, in which the lease of a migration is renewed. */
+const CHANGES_A_TURN = 1_000;
+
+export async function digestOfRows(rows: SessionRows): Promise<SessionsDigest> {
   // Of each change its hash alone: queues of many devices would be in memory twice as texts.
   const hashes: string[] = [];
   for (const { name, values } of changesOfRows(rows, (place) => place)) {
+    if (hashes.length % CHANGES_A_TURN === 0) await nextTurn();
     const text = JSON.stringify([
       name,
       ...values.map((value) => (value instanceof Uint8Array ? base64(value) : value)),
@@ -60,8 +65,12 @@ export function digestOfRows(rows: SessionRows): SessionsDigest {
   }
   const hash = createHash('sha256');
   for (const one of hashes.sort()) hash.update(one);
+  return { rows: countRows(rows), hash: hash.digest('hex') };
+}
+
+export function countRows(rows: SessionRows): SessionsDigest['rows'] {
   const counts = Object.entries(rows).map(([name, list]) => [name, (list as readonly unknown[]).length]);
-  return { rows: Object.fromEntries(counts) as SessionsDigest['rows'], hash: hash.digest('hex') };
+  return Object.fromEntries(counts) as SessionsDigest['rows'];
 }
 
 /** Clients that have anything in the store beside retained messages. */

@@ -4,7 +4,7 @@ import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Problem } from '@rollcall/protocol';
-import { countSharedSessions, digestOfRows, peekSessionFile } from '../../broker/index.ts';
+import { countRows, countSharedSessions, peekSessionFile } from '../../broker/index.ts';
 import { PostgresRegistryRows, SqliteRegistryRows } from '../../registry/open.ts';
 import { loadJournalCopies } from '../../telemetry/index.ts';
 import { dataDirectoryAt } from '../data-directory.ts';
@@ -34,7 +34,7 @@ export async function countDataDirectory({ config, now }: MigrationOptions): Pro
     registry.close();
   }
   const sessions = peekSessionFile(data.sessionFile);
-  if (sessions !== undefined) Object.assign(counts, namedCounts(digestOfRows(sessions).rows));
+  if (sessions !== undefined) Object.assign(counts, namedCounts(countRows(sessions)));
   const { countFileMessages } = await loadJournalCopies();
   for (const journal of JOURNALS) counts[journal] = countFileMessages(data[journal]);
   return { state: 'counted', from: directoryName(data.path), to: sharedStoreName(config.store), counts, damaged: [] };

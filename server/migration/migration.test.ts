@@ -45,7 +45,7 @@ async function filledDirectory(): Promise<DataDirectory> {
   });
   await fillRegistry(fleet);
   await fleet.registry.close();
-  writeSessionFile(data.sessionFile, STORED_SESSIONS);
+  await writeSessionFile(data.sessionFile, STORED_SESSIONS);
   for (const directory of [data.telemetry, data.events]) {
     const journal = await openTestJournal({ directory });
     for (const text of ['one', 'two', 'three']) await journal.accept(message('press-1', text));

@@ -184,7 +184,7 @@ async function copyAndCompare(
 ): Promise<Readonly<Record<string, number>>> {
   await resetPresence(database, options);
   const sessions = await copySessions(database, draft);
-  const counts = compareSessions(sessions, digestOfRows(readSessionFile(draft.sessionFile)));
+  const counts = compareSessions(sessions, await digestOfRows(readSessionFile(draft.sessionFile)));
   const ofRegistry = await copyAndCompareRegistry(database, draft, options);
   const { progress } = options;
   const cursors = await readCursors(database);
@@ -213,7 +213,7 @@ async function copyAndCompare(
 /** All of them are in memory at once, as in a server; not both sides. */
 async function copySessions(database: PostgresDatabase, draft: DataDirectory): Promise<SessionsDigest> {
   const rows = await readSharedSessions(database);
-  writeSessionFile(draft.sessionFile, rows);
+  await writeSessionFile(draft.sessionFile, rows);
   return digestOfRows(rows);
 }
 

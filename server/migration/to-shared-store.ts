@@ -157,7 +157,7 @@ async function copyAndCompare(
     await writeCursors(database, cursors);
     return {
       ...(await compareRegistries(source, target, tables)),
-      ...compareSessions(sessions, digestOfRows(await readSharedSessions(database))),
+      ...compareSessions(sessions, await digestOfRows(await readSharedSessions(database))),
       ...(await compareJournals(data, database, progress)),
       ...compareCursors(cursors, await readCursors(database)),
     };
