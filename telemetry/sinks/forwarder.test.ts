@@ -1,3 +1,4 @@
+import { Problem } from '@rollcall/protocol';
 import { describe, expect, it } from 'vitest';
 import { JOURNAL_BEGIN, openTestJournal } from '../../test/fixtures/journal.ts';
 import { ScriptedTarget, startSink } from '../../test/fixtures/sink.ts';
@@ -5,6 +6,7 @@ import { temporaryDirectory } from '../../test/fixtures/temporary.ts';
 import { Cursor } from '../cursor.ts';
 import { type Position, positionNumber } from '../position.ts';
 import type { StoredMessage, Telemetry } from '../telemetry.ts';
+import type { SinkCursor } from './forwarder.ts';
 import { type RefusedMessage, TargetDown } from './target.ts';
 
 const upTo = (count: number, from = 1) => Array.from({ length: count }, (_, index) => from + index);
@@ -162,6 +164,53 @@ describe('a forwarder', () => {
     expect(await sink.caughtUp()).toMatchObject({ forwarded: 9, deadLettered: 1 });
     expect(sink.deadLetters()).toMatchObject([{ reason: 'skipped by an operator', message: { position: 4 } }]);
     expect(await sink.forwarder.skip()).toBeUndefined();
+  });
+
+  it('skips nothing later when the message that an operator skips arrives after all', async () => {
+    const journal = await openTestJournal();
+    await journal.fill(['a'], 1);
+    const target = new ScriptedTarget();
+    const second = Promise.withResolvers<readonly RefusedMessage[]>();
+    const reached = Promise.withResolvers<void>();
+    target.answer = () => {
+      if (target.batches.length === 1) throw new TargetDown('away');
+      reached.resolve();
+      return second.promise;
+    };
+    const sink = await startSink({ journal, target, directory: temporaryDirectory() });
+    await reached.promise;
+    const skipped = sink.forwarder.skip();
+    second.resolve([]);
+    expect(await skipped).toBeUndefined();
+    let failures = 0;
+    target.answer = () => {
+      failures += 1;
+      if (failures === 1) throw new TargetDown('away again');
+      return [];
+    };
+    await journal.fill(['a'], 1, 1);
+    expect(await sink.until(({ position }) => position === 2)).toMatchObject({ forwarded: 2, deadLettered: 0 });
+  });
+
+  it('goes on where it was when a replay cannot be stored, and tells the operator', async () => {
+    const journal = await openTestJournal();
+    await journal.fill(['a'], 40);
+    const target = new ScriptedTarget();
+    let isStorable = true;
+    const cursor = (file: SinkCursor): SinkCursor => ({
+      read: () => file.read(),
+      save: (position) => (isStorable ? file.save(position) : Promise.reject(new Problem('unavailable'))),
+    });
+    const sink = await startSink({ journal, target, directory: temporaryDirectory(), cursor });
+    await sink.caughtUp();
+    isStorable = false;
+    await expect(sink.forwarder.replay(Cursor.of([30]))).rejects.toMatchObject({ code: 'unavailable' });
+    isStorable = true;
+    await journal.fill(['a'], 2, 40);
+    await sink.until(({ position }) => position === 42);
+    expect(target.positions).toEqual(upTo(42));
+    await sink.forwarder.replay(Cursor.of([41]));
+    await sink.until(({ forwarded }) => forwarded === 43);
   });
 
   it('counts the messages that retention removed before its target had them', async () => {
