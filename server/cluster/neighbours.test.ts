@@ -35,8 +35,9 @@ describeWithClients('a node beside those of other releases', ['postgres'], () =>
     await publishNode(database, 'near', { protocol: { number: 2, oldest: 1 } });
     await expect(own.expectBeside()).rejects.toMatchObject({
       code: 'node_release_too_far',
-      reason:
-        'this node writes protocol 3 and reads 2 or newer; old (release 0.1.0) writes protocol 1 and reads 1 or newer',
+      reason: expect.stringMatching(
+        /^this node writes protocol 3 and reads 2 or newer; old \(release 0.1.0\b.*\) writes protocol 1 and reads 1 or newer$/,
+      ),
     });
     await stop();
     await own.expectBeside();

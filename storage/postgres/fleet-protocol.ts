@@ -57,8 +57,10 @@ export async function whenNodesSettle<T>(code: Problem['code'], attempt: () => P
   }
 }
 
-export function describeNode({ name, release }: Pick<LiveNode, 'name' | 'release'>): string {
-  return `${name} (release ${release ?? 'unknown'})`;
+export function describeNode({ name, release, closedBy }: Pick<LiveNode, 'name' | 'release' | 'closedBy'>): string {
+  const silence =
+    closedBy === undefined ? '' : `; not heard now, and counts as running until ${new Date(closedBy).toISOString()}`;
+  return `${name} (release ${release ?? 'unknown'}${silence})`;
 }
 
 function mayRunTogether(one: FleetProtocol, other: FleetProtocol): boolean {

@@ -4,6 +4,7 @@
  * version says which code may still use them, and is not made while a node runs whose code may not.
  */
 
+import { setTimeout as delay } from 'node:timers/promises';
 import { Problem } from '@rollcall/protocol';
 import type { PostgresDatabase, PostgresTransaction } from './database.ts';
 import { describeNode, whenNodesSettle } from './fleet-protocol.ts';
@@ -34,20 +35,42 @@ export interface TableVersion {
 const VERSIONS =
   'CREATE TABLE IF NOT EXISTS table_versions (name TEXT COLLATE "C" PRIMARY KEY, version INTEGER NOT NULL, oldest INTEGER NOT NULL)';
 
+/**
+ * How long a change of a table waits for transactions that use it, such as a copy of the database that is being made: all others wait behind
+ * it meanwhile, heartbeats too. Then it gives way, and tries again a little later.
+ */
+const LOCKED_WITHIN = '500ms';
+const AGAIN_AFTER_MS = 2_000;
+const TRIES = 15;
+/** lock_not_available */
+const IN_USE = '55P03';
+
 /** What two sessions that make the same thing at once can find: unique_violation in a catalogue, duplicate_schema, duplicate_table. */
 const MADE_MEANWHILE = /^(23505|42P06|42P07)$/;
 
 /**
  * Brings the tables to the version of this code, or leaves them at a newer one that this code may use. Returns what they have then.
  * Throws Problem `database_newer` when it may not, `upgrade_blocked` when a node runs that could not use them afterwards,
- * `database_access_refused` when it may not create them, and what the database throws.
+ * `database_access_refused` when it may not create them, `unavailable` when somebody uses a table all the time, and what the database throws.
  *
  * A node calls this, or `expectUsableTables()`, after it has its lease: either it finds the new version, or it is found here.
  */
-export async function migrate(database: PostgresDatabase, tables: TableSet): Promise<TableVersion> {
+export async function migrate(
+  database: PostgresDatabase,
+  tables: TableSet,
+  { tries = TRIES, againAfter = AGAIN_AFTER_MS }: { readonly tries?: number; readonly againAfter?: number } = {},
+): Promise<TableVersion> {
   checkTableSet(tables);
   await createVersions(database);
-  return whenNodesSettle('upgrade_blocked', () => migrateOnce(database, tables));
+  for (let left = tries - 1; ; left -= 1) {
+    try {
+      return await whenNodesSettle('upgrade_blocked', () => migrateOnce(database, tables));
+    } catch (error) {
+      if (sqlstateOf(error) !== IN_USE) throw error;
+      if (left <= 0) throw inUse(tables, error);
+    }
+    await delay(againAfter);
+  }
 }
 
 function migrateOnce(database: PostgresDatabase, tables: TableSet): Promise<TableVersion> {
@@ -65,6 +88,7 @@ function migrateOnce(database: PostgresDatabase, tables: TableSet): Promise<Tabl
       if (last === undefined) return found;
       // Nobody uses tables that are not there.
       if (found.version > 0 && last.oldest > found.oldest) await expectNoOlderNode(transaction, tables, last.oldest);
+      await transaction.query(`SET LOCAL lock_timeout = '${LOCKED_WITHIN}'`);
       for (const { sql } of missing) await transaction.query(sql);
       const now = { version: tables.migrations.length, oldest: last.oldest };
       await transaction.query('UPDATE table_versions SET version = $2, oldest = $3 WHERE name = $1', [
@@ -165,7 +189,17 @@ async function expectNoOlderNode(
     reason:
       `version ${migrations.length} of the tables of ${name} needs code of version ${oldest} or newer, ` +
       `and these nodes run with older code: ${older.map(describeNode).join(', ')}`,
-    hint: 'stop these nodes, then start this one: this upgrade cannot be made one node after the other',
+    hint:
+      'stop these nodes, then start this one: this upgrade cannot be made one node after the other; one that was killed is in the way until ' +
+      'the time that is named',
+  });
+}
+
+function inUse({ name }: TableSet, cause: unknown): Problem {
+  return new Problem('unavailable', {
+    reason: `the tables of ${name} were not changed: a transaction uses them all the time, such as one that copies the database`,
+    hint: 'start this node again once it has ended; pg_stat_activity names it',
+    cause,
   });
 }
 
