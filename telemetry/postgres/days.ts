@@ -38,6 +38,12 @@ export interface LaneDay {
 /** duplicate_table: another node makes the same one. */
 const IS_THERE = '42P07';
 
+/**
+ * What removes a day waits for all that use the table of all days, such as a copy of the database that is being made, and all others wait
+ * behind it meanwhile: not for long. The next run of retention tries again.
+ */
+const GIVE_WAY = `SET LOCAL lock_timeout = '1s'`;
+
 export class Days {
   readonly #database: PostgresDatabase;
   readonly #name: JournalName;
@@ -48,12 +54,13 @@ export class Days {
     this.#name = name;
   }
 
-  /** Makes the partitions of a day where there are none. */
+  /** Makes the partitions of a day where there are none. Nobody who reads or writes other days waits for it, nor is waited for. */
   async prepare(day: number, when: 'unless known' | 'again' = 'unless known'): Promise<void> {
     if (when === 'again') this.#known.delete(day);
     for (const table of this.#known.has(day) ? [] : PARTITIONED) {
+      if (await this.#has(table, day)) continue;
       try {
-        await this.#database.execute(named(partition(table, day), this.#name));
+        await this.#database.transaction((transaction) => this.#makePartition(transaction, table, day));
       } catch (error) {
         if (!isUniqueViolation(error) && sqlstateOf(error) !== IS_THERE) throw error;
       }
@@ -82,6 +89,7 @@ export class Days {
   async remove(day: number): Promise<void> {
     this.#known.delete(day);
     await this.#database.transaction(async (transaction) => {
+      await transaction.query(GIVE_WAY);
       for (const table of PARTITIONED) {
         await transaction.query(named(`DROP TABLE IF EXISTS NAME_${table}_${day}`, this.#name));
       }
@@ -103,20 +111,35 @@ export class Days {
   /** From here on nobody reads or writes the day until the transaction ends. Its runs are gone. Returns how many blocks it had. */
   async endRewrite({ query }: PostgresTransaction, day: number): Promise<number> {
     const execute = (sql: string) => query(named(sql, this.#name));
+    await query(GIVE_WAY);
     await execute(`ALTER TABLE NAME_blocks DETACH PARTITION NAME_blocks_${day}`);
     const sql = named(`SELECT count(*)::int AS blocks FROM NAME_blocks_${day}`, this.#name);
     const { rows } = await query<{ readonly blocks: number }>(sql);
     await execute(`DROP TABLE NAME_blocks_${day}`);
     await execute(`ALTER TABLE NAME_blocks_${day}_left RENAME TO NAME_blocks_${day}`);
-    await execute(
-      `ALTER TABLE NAME_blocks ATTACH PARTITION NAME_blocks_${day} FOR VALUES FROM (${day}) TO (${day + 1})`,
-    );
+    await execute(attached('blocks', day));
     await execute(`DROP TABLE IF EXISTS NAME_runs_${day}`);
-    await execute(partition('runs', day));
+    await this.#makePartition({ query }, 'runs', day);
     return rows[0]?.blocks ?? 0;
+  }
+
+  async #has(table: (typeof PARTITIONED)[number], day: number): Promise<boolean> {
+    const sql = `SELECT to_regclass('NAME_${table}_${day}') IS NOT NULL AS is_there`;
+    const { rows } = await this.#database.query<{ readonly is_there: boolean }>(named(sql, this.#name));
+    return rows[0]?.is_there === true;
+  }
+
+  /** CREATE TABLE ... PARTITION OF would wait for all that use the table of all days, and all of them behind it. */
+  async #makePartition(
+    { query }: PostgresTransaction,
+    table: (typeof PARTITIONED)[number],
+    day: number,
+  ): Promise<void> {
+    await query(named(`CREATE TABLE NAME_${table}_${day} (LIKE NAME_${table} INCLUDING ALL)`, this.#name));
+    await query(named(attached(table, day), this.#name));
   }
 }
 
-function partition(table: (typeof PARTITIONED)[number], day: number): string {
-  return `CREATE TABLE IF NOT EXISTS NAME_${table}_${day} PARTITION OF NAME_${table} FOR VALUES FROM (${day}) TO (${day + 1})`;
+function attached(table: (typeof PARTITIONED)[number], day: number): string {
+  return `ALTER TABLE NAME_${table} ATTACH PARTITION NAME_${table}_${day} FOR VALUES FROM (${day}) TO (${day + 1})`;
 }

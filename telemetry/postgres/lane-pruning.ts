@@ -110,10 +110,11 @@ export class LanePruning {
     const { database, name } = this.#options;
     const { day, lane, after, gone } = part;
     return database.transaction(async (transaction) => {
+      // Locked: the node that pruned before may still be at it, and what both take out is counted once.
       const { rows } = await transaction.query<{ first: number; meta: Buffer; data: Buffer }>(
         named(
           `SELECT first, meta, data FROM NAME_blocks WHERE lane = $1 AND first > $2 AND day = $3
-           ORDER BY first LIMIT ${BLOCKS_AT_ONCE}`,
+           ORDER BY first LIMIT ${BLOCKS_AT_ONCE} FOR UPDATE`,
           name,
         ),
         [lane, after, day],

@@ -100,7 +100,7 @@ export class MessageKeys {
       for (let at = 0; at < bits.length; at += 1) piece.bits[at] = (piece.bits[at] as number) | (bits[at] as number);
     }
     for (const { id, newest, keyed } of found.rows) {
-      const tail = await this.#tailOf(id, newest, keyed);
+      const tail = await this.#tailOf(id, { newest, keyed, day });
       for (const device of wanted) {
         for (const { epoch, number } of tail.keys.get(device) ?? []) {
           const piece = this.#pieceOf(device, epoch, Math.floor(number / PIECE), day);
@@ -170,7 +170,8 @@ export class MessageKeys {
     const pieces = [...this.#changed];
     // Copied before the next block adds to them, and without what is on its way: only what is stored is written.
     const bits = new Map(pieces.map((piece) => [piece, Buffer.from(piece.bits)]));
-    for (const { piece, number } of later) {
+    const unstored = [...later, ...this.#added];
+    for (const { piece, number } of unstored) {
       const copy = bits.get(piece);
       if (copy !== undefined) flip({ bits: copy }, number);
     }
@@ -182,7 +183,7 @@ export class MessageKeys {
       pieces.map(({ day }) => day),
       [...bits.values()],
     ];
-    this.#changed = new Set(later.map(({ piece }) => piece));
+    this.#changed = new Set(unstored.map(({ piece }) => piece));
     this.#unwritten = 0;
     try {
       await database.transaction(async (transaction) => {
@@ -210,7 +211,10 @@ export class MessageKeys {
     }
   }
 
-  async #tailOf(lane: number, newest: number, keyed: number): Promise<LaneTail> {
+  async #tailOf(
+    lane: number,
+    { newest, keyed, day }: { readonly newest: number; readonly keyed: number; readonly day: number },
+  ): Promise<LaneTail> {
     let tail = this.#tails.get(lane);
     if (tail === undefined || (tail.size > MOST_TAIL_KEYS && tail.through < keyed)) {
       tail = { through: keyed, size: 0, keys: new Map() };
@@ -219,10 +223,10 @@ export class MessageKeys {
     const { database, name, sources } = this.#options;
     while (tail.through < newest) {
       const sql = `SELECT first, count, meta, data FROM NAME_blocks
-        WHERE lane = $1 AND first > $2 AND first <= $3 ORDER BY first LIMIT ${BLOCKS_AT_ONCE}`;
+        WHERE lane = $1 AND first > $2 AND first <= $3 AND day >= $4 ORDER BY first LIMIT ${BLOCKS_AT_ONCE}`;
       const { rows } = await database.query<{ first: number; count: number; meta: Buffer; data: Buffer }>(
         named(sql, name),
-        [lane, tail.through, newest],
+        [lane, tail.through, newest, day - 1],
       );
       for (const { first, count, meta: bytes, data } of rows) {
         const meta = wordsOf(bytes);
@@ -242,7 +246,7 @@ export class MessageKeys {
         tail.size += found.length;
         tail.through = first + count - 1;
       }
-      if (rows.length < BLOCKS_AT_ONCE) break;
+      if (rows.length < BLOCKS_AT_ONCE) tail.through = newest;
     }
     if (lane === this.#options.lane) this.#hasGap = false;
     return tail;

@@ -15,8 +15,9 @@ import { LANE_POSITIONS, laneOf, type Position, positionNumber } from '../positi
 import type { StoredMessage, Telemetry, TelemetryRange } from '../telemetry.ts';
 import { checkLimit, nothingSince, PAGE_BYTES, PAGE_MESSAGES, RESULT_BYTES, wantedOf } from '../telemetry-reader.ts';
 import { BlockReader, type FoundMessage } from './block-reader.ts';
-import { DAY_MS, type Days, dayName } from './days.ts';
+import { DAY_MS, type Days, dayName, dayNumber } from './days.ts';
 import { Finder, type Wanted } from './finder.ts';
+import { readLaneEnds } from './lane-ends.ts';
 import { dayParts, type LaneState } from './lane-states.ts';
 import { NewestMessages } from './newest-messages.ts';
 import { ScatteredMessages } from './scattered-messages.ts';
@@ -128,7 +129,9 @@ export function openLaneReader<Source extends string>({ database, name, sources,
       }
       return sums.result();
     },
-    end: async () => Cursor.of((await blocks.lanes()).map((lane) => lane.id * LANE_POSITIONS + lane.newest)),
+    // Asked several times a second: without what lanes have stored on which days.
+    end: async () =>
+      Cursor.of((await readLaneEnds(database, name)).map(({ lane, newest: last }) => lane * LANE_POSITIONS + last)),
     bounds: async () => {
       const [lanes, stored] = [await blocks.lanes(), await days.list()];
       const positions = lanes.map(({ id, newest: last }) => {
@@ -141,15 +144,16 @@ export function openLaneReader<Source extends string>({ database, name, sources,
     },
     cursorBefore: async (first) => {
       const lanes = await blocks.lanes();
-      const [condition, value] =
+      // A block has the day of its first message or a later one, and so of its newest message or the day before.
+      const [condition, value, day] =
         'since' in first
-          ? (['newest_at >= $2', first.since] as const)
-          : (['stamp >= $2', (await placeOf(first.position)).stamp] as const);
-      const sql = `SELECT first FROM NAME_blocks WHERE lane = $1 AND ${condition} AND first <= $3 ORDER BY first LIMIT 1`;
+          ? (['newest_at >= $2', first.since, dayNumber(first.since) - 1] as const)
+          : (['stamp >= $2', (await placeOf(first.position)).stamp, 0] as const);
+      const sql = `SELECT first FROM NAME_blocks WHERE lane = $1 AND ${condition} AND first <= $3 AND day >= $4 ORDER BY first LIMIT 1`;
       let isFound = false;
       const read: number[] = [];
       for (const { id, newest: last } of lanes) {
-        const { rows } = await database.query<{ readonly first: number }>(named(sql, name), [id, value, last]);
+        const { rows } = await database.query<{ readonly first: number }>(named(sql, name), [id, value, last, day]);
         isFound ||= rows[0] !== undefined;
         read.push(id * LANE_POSITIONS + (rows[0] === undefined ? last : rows[0].first - 1));
       }
