@@ -90,6 +90,24 @@ describeWithClients('the nodes of one registry', ['postgres'], () => {
     expect(heard[0]).toEqual(heard[1]);
   });
 
+  it('hear of a change that has the position of one which they saw, and which a new primary does not have', async () => {
+    const { fleet, one, other } = await nodes();
+    for (const id of ['pump-1', 'pump-2']) await fleet.enroll(id);
+    const heard = heardBy(other);
+    await one.revokeDevices([device('pump-1')], 'unspecified', OPERATOR);
+    await vi.waitFor(() => expect(heard).toHaveLength(1));
+    const changes = (schema: string) => `${schema}.registry_changes`;
+    await registries.ask(
+      (
+        schema,
+      ) => `SELECT setval(pg_get_serial_sequence('${changes(schema)}', 'position'), max(position), false) FROM ${changes(schema)};
+        DELETE FROM ${changes(schema)}`,
+    );
+    await one.revokeDevices([device('pump-2')], 'keyCompromise', OPERATOR);
+    await vi.waitFor(() => expect(heard).toHaveLength(2));
+    expect(heard[1]).toMatchObject(['revocation', { holder: { kind: 'device', id: 'pump-2' } }]);
+  });
+
   it('confirm a revocation with their reports, and the order that asked for it has all of them', async () => {
     const { fleet, one, other } = await nodes();
     await fleet.enroll('pump-1');

@@ -5,6 +5,10 @@
  *
  * Rows are written while the head of the audit is locked, so that positions have the order of the commits and no reader passes by a
  * row that is committed later. The cursor is in memory: a node that starts has no sessions that an earlier change could end.
+ *
+ * A row can be seen before a standby has it: where a primary is started again after a crash, or the wait of its commit was cancelled. A standby
+ * that becomes the primary without it gives its position to another change. So each reading looks whether the last row is still the same,
+ * and otherwise begins with the oldest: what was told before is told again, and ends sessions that would have to end anyway.
  */
 
 import { formatIdentity, type Identity, Problem } from '@rollcall/protocol';
@@ -35,7 +39,11 @@ const PAGE = 500;
 const KEPT_MS = 3_600_000;
 const PRUNED_EVERY_MS = 600_000;
 
-const NEWEST = 'SELECT coalesce(max(position), 0) AS position FROM registry_changes';
+/** A change that was seen so long ago is on every standby. */
+const COMPARED_MS = KEPT_MS / 2;
+
+const COLUMNS = 'position, kind, node, change, at';
+const NEWEST = `SELECT ${COLUMNS} FROM registry_changes ORDER BY position DESC LIMIT 1`;
 const INSERT = {
   name: 'registry insert changes',
   text: `INSERT INTO registry_changes (kind, node, change, at, subject)
@@ -45,7 +53,7 @@ const INSERT = {
 };
 const READ = {
   name: 'registry read changes',
-  text: `SELECT position, kind, node, change FROM registry_changes WHERE position > $1 ORDER BY position LIMIT ${PAGE}`,
+  text: `SELECT ${COLUMNS} FROM registry_changes WHERE position >= $1 ORDER BY position LIMIT ${PAGE}`,
 };
 const LAST = {
   name: 'registry read last change',
@@ -59,6 +67,7 @@ interface ChangeRow {
   readonly kind: string;
   readonly node: string;
   readonly change: string;
+  readonly at: number;
 }
 
 /** Of a change of this node: its commit is not confirmed yet, it was told by this node itself, or its row was read before either. */
@@ -74,7 +83,8 @@ export class ChangeLog implements OtherNodes {
   readonly #telling = new Set<Promise<void>>();
   #tell: TellListeners = async () => [];
   #unsubscribe: () => void = () => {};
-  #cursor = 0;
+  /** The last row that was read. */
+  #last: ChangeRow | undefined;
   #outdated: Problem | undefined;
   #prunedAt = 0;
 
@@ -88,8 +98,8 @@ export class ChangeLog implements OtherNodes {
   async start(tell: TellListeners): Promise<void> {
     const { database, wakes } = this.#options;
     this.#tell = tell;
-    const { rows } = await database.query<{ position: number }>(NEWEST);
-    this.#cursor = rows[0]?.position ?? 0;
+    const { rows } = await database.query<ChangeRow>(NEWEST);
+    this.#last = rows[0];
     await this.#confirmations.start();
     this.#unsubscribe = wakes.onWake(CHANGES, () => void this.#reading.request());
   }
@@ -99,11 +109,11 @@ export class ChangeLog implements OtherNodes {
    * and what the database throws.
    */
   async caughtUp(): Promise<void> {
-    const { rows } = await this.#options.database.query<{ position: number }>(NEWEST);
+    const { rows } = await this.#options.database.query<ChangeRow>(NEWEST);
     const newest = rows[0]?.position ?? 0;
-    if (this.#cursor < newest) await this.#reading.request();
+    await this.#reading.request();
     if (this.#outdated !== undefined) throw this.#outdated;
-    if (this.#cursor < newest) throw new Problem('unavailable', { reason: 'changes of other nodes were not read' });
+    if (this.#position < newest) throw new Problem('unavailable', { reason: 'changes of other nodes were not read' });
     await Promise.all(this.#telling);
   }
 
@@ -173,18 +183,40 @@ export class ChangeLog implements OtherNodes {
     this.#confirmations.close();
   }
 
+  get #position(): number {
+    return this.#last?.position ?? 0;
+  }
+
   async #read(): Promise<void> {
-    const { database, node } = this.#options;
+    const { database, node, log } = this.#options;
     while (this.#outdated === undefined) {
-      const { rows } = await database.query<ChangeRow>(READ, [this.#cursor]);
+      const { rows } = await database.query<ChangeRow>(READ, [this.#position]);
+      if (this.#hasGoneBack(rows[0])) {
+        log.warn(
+          { position: this.#position },
+          'a change that was read is not in the database any more: all are read again',
+        );
+        this.#last = undefined;
+        continue;
+      }
+      const before = this.#position;
       for (const row of rows) {
+        if (row.position === before) continue;
         if (!isKnown(row.kind)) return this.#stopAt(row);
         if (row.node !== node || this.#isUntold(row)) this.#begin(this.#tellAndConfirm(row));
-        this.#cursor = row.position;
+        this.#last = row;
       }
       if (rows.length < PAGE) break;
     }
     await this.#prune();
+  }
+
+  /** `first`: of the rows from the last one on. It may have been pruned. */
+  #hasGoneBack(first: ChangeRow | undefined): boolean {
+    const last = this.#last;
+    if (last === undefined) return false;
+    if (first?.position === last.position) return !isSame(first, last);
+    return last.at > this.#options.now() - COMPARED_MS;
   }
 
   /** Whether this change of this node was not told by the node itself. What is not known yet, `announce()` or `abandon()` will say. */
@@ -225,6 +257,10 @@ export class ChangeLog implements OtherNodes {
       [now() - KEPT_MS],
     );
   }
+}
+
+function isSame(one: ChangeRow, other: ChangeRow): boolean {
+  return one.at === other.at && one.node === other.node && one.kind === other.kind && one.change === other.change;
 }
 
 function isKnown(kind: string): kind is ChangeKind {
