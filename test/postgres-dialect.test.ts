@@ -40,7 +40,11 @@ const WORDS: readonly Word[] = [
   { pattern: /\bINHERITS\b|\bEXCLUDE USING\b|\bDEFERRABLE\b|\bUSING (gist|gin|brin|hash|spgist)\b/i, onlyIn: [] },
   { pattern: /\bCREATE (TEMP|TEMPORARY|UNLOGGED|MATERIALIZED|DOMAIN|TYPE)\b|\bTABLESPACE\b/, onlyIn: [] },
   // Rows and transactions as PostgreSQL numbers them, and its log.
-  { pattern: /\btxid_\w+|\bpg_current_\w+|\bpg_last_\w+|\b(xmin|xmax|ctid|tableoid)\b/, onlyIn: [] },
+  { pattern: /\btxid_\w+|\b(xmin|xmax|ctid|tableoid)\b/, onlyIn: [] },
+  {
+    pattern: /\bpg_current_\w+|\bpg_last_\w+/,
+    onlyIn: ['storage/postgres/confirmed-commits.ts', 'storage/postgres/server-settings.ts'],
+  },
   {
     pattern: /\bWITH RECURSIVE\b|\bTABLESAMPLE\b|\bMERGE INTO\b|\bCOPY \w+ (FROM|TO)\b|\bDECLARE \w+ CURSOR\b/,
     onlyIn: [],
@@ -51,7 +55,7 @@ const WORDS: readonly Word[] = [
   // Declarative partitions, and how rows are stored: CockroachDB has neither. Those of a window are something else.
   {
     pattern: /(?<!OVER \()\bPARTITION (BY|OF)\b/,
-    onlyIn: ['telemetry/postgres/days.ts', 'telemetry/postgres/tables.ts'],
+    onlyIn: ['telemetry/postgres/tables.ts'],
   },
   { pattern: /\b(ATTACH|DETACH) PARTITION\b|\(LIKE \w+/, onlyIn: ['telemetry/postgres/days.ts'] },
   {
@@ -62,11 +66,13 @@ const WORDS: readonly Word[] = [
   {
     pattern: /\bpg_(?!notify\b|try_|advisory_|current_|last_)[a-z_]+\b|\bto_regclass\(|\bcurrent_setting\(/,
     onlyIn: [
+      'storage/postgres/confirmed-commits.ts',
       'storage/postgres/examination.ts',
       'storage/postgres/migrations.ts',
       'storage/postgres/node-roles.ts',
       'storage/postgres/server-settings.ts',
       'storage/postgres/stalled-connections.ts',
+      'telemetry/postgres/days.ts',
       'telemetry/postgres/tables.ts',
     ],
   },

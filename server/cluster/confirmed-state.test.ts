@@ -18,7 +18,10 @@ describeWithClients('what a node has seen of its database', ['postgres'], () => 
     const first = await compare(undefined);
     expect(first).toMatchObject({ generation: { number: 1 }, isAccepted: false, fault: undefined });
     const { store, generation } = first;
-    const state: ConfirmedState = { ...{ store, generation, node: 'a', renewals: 5, audit: SEEN }, at: AT };
+    const state: ConfirmedState = {
+      ...{ store, generation, node: 'a', renewals: 5, audit: SEEN, commits: [] },
+      at: AT,
+    };
     const lacks = 'expected at least 5 renewals of the lease of a, the last one at 2030-01-01T00:00:00.000Z, found 0';
     expect(await compare(state)).toMatchObject({ fault: lacks });
     // Another name has another lease, and another database another history: their audit alone is compared.

@@ -1,6 +1,6 @@
 /**
- * What a node has seen confirmed by the database of its fleet, in a file of its data directory: how often its lease was renewed, and the head of the
- * audit. A database that lacks any of it went back to an earlier state: it was restored from a backup, or a standby became the primary that
+ * What a node has seen confirmed by the database of its fleet, in a file of its data directory: how often its lease was renewed, the commits that
+ * were confirmed last, and the head of the audit. A database that lacks any of it went back to an earlier state: it was restored from a backup, or a standby became the primary that
  * had not received all. Revocations may be missing then, so a node refuses it until an operator accepts that.
  */
 
@@ -27,6 +27,10 @@ const stateSchema = z.object({
   renewals: z.int(),
   /** Null until an audit was seen. */
   audit: auditSchema.nullable(),
+  /** Marks of the commits that were confirmed last; none of a release that marks none. */
+  commits: z
+    .array(z.object({ system: z.string(), timeline: z.int(), place: z.int(), transaction: z.string().regex(/^\d+$/) }))
+    .default([]),
   /** Milliseconds since the epoch. */
   at: z.number(),
 });
@@ -97,7 +101,7 @@ export async function compareStore(
   if (state.node !== node) return found;
   const [lease] = await new LeaseTable({ database, node, now }).read([NODE_LEASES + node]);
   const renewals = lease?.renewals ?? 0;
-  if (renewals >= state.renewals) return found;
+  if (renewals >= state.renewals) return { ...found, fault: await database.missingOf(state.commits) };
   const seen = `${state.renewals} renewals of the lease of ${node}`;
   return { ...found, fault: `expected at least ${seen}, the last one at ${timeOf(state.at)}, found ${renewals}` };
 }

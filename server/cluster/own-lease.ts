@@ -39,7 +39,7 @@ export class OwnLease {
     own.#lease = await NodeLease.take({
       ...{ database, node, heartbeat: own.#heartbeat, now: clock },
       onFailure: (error) => failures.failed(error, 'the heartbeat of this node was not confirmed'),
-      onLost: (isRestored) => own.#onLost(isRestored),
+      onLost: (missing) => own.#onLost(missing),
     });
     return own;
   }
@@ -110,10 +110,11 @@ export class OwnLease {
     return this.#lease;
   }
 
-  #onLost(isRestored: boolean): void {
+  /** `missing`: what the database lacks of what it had confirmed. */
+  #onLost(missing: string | undefined): void {
     const { node, records, watch } = this.#options;
-    if (isRestored) {
-      this.#lost.resolve(databaseRestored(`expected more renewals of the lease of ${node} than it had confirmed`));
+    if (missing !== undefined) {
+      this.#lost.resolve(databaseRestored(missing));
       watch.end();
       return;
     }

@@ -1,6 +1,6 @@
 /**
  * Compares the database with what this node has seen confirmed, at its start, and remembers what it sees confirmed from then on: every five seconds
- * and at its end. That the database goes back while the node runs is found by the next renewal of its lease.
+ * and at its end. That the database goes back while the node runs is found by its lease, at its next connection and with each renewal.
  */
 
 import type { Logger } from 'pino';
@@ -79,8 +79,15 @@ export class StoreWatch {
     if (isAccepted)
       log.warn({ generation: generation.number }, 'the database was restored, and an operator accepted it');
     this.#confirmations = confirmations;
-    const look = () =>
-      this.#look(registry, confirmations).catch((error: unknown) => log.warn({ err: error }, NOT_REMEMBERED));
+    let looking: Promise<void> | undefined;
+    const look = () => {
+      looking ??= this.#look(registry, confirmations)
+        .catch((error: unknown) => log.warn({ err: error }, NOT_REMEMBERED))
+        .finally(() => {
+          looking = undefined;
+        });
+      return looking;
+    };
     await look();
     this.#timer = setInterval(() => void look(), EVERY_MS).unref();
   }
@@ -102,11 +109,12 @@ export class StoreWatch {
   }
 
   #stateOf({ renewals }: Confirmations): ConfirmedState {
-    const { node, now } = this.#options;
+    const { node, database, now } = this.#options;
     const { store, generation } = this.#found;
     return {
       ...{ store, node, audit: this.#audit, renewals: renewals(), at: now() },
       generation: { number: generation.number, id: generation.id },
+      commits: [...database.confirmedCommits],
     };
   }
 

@@ -6,6 +6,7 @@
 import { Socket } from 'node:net';
 import pg from 'pg';
 import { COLUMN_TYPES } from './column-types.ts';
+import { type CommitMark, MARK_COLUMNS, type MarkRow, SERVER_LOG, type ServerLog } from './confirmed-commits.ts';
 import { expectServerSettings, SERVER_SETTINGS, type ServerSettings } from './server-settings.ts';
 import {
   DEFAULT_SCHEMA,
@@ -20,6 +21,8 @@ import {
 export interface PreparedStatement {
   readonly name: string;
   readonly text: string;
+  /** The same with `MARK_COLUMNS` in its result, for a server that numbers its log. */
+  readonly marked?: string | undefined;
 }
 
 export type Statement = string | PreparedStatement;
@@ -31,6 +34,14 @@ export interface Result<Row> {
 }
 
 export type Row = Readonly<Record<string, unknown>>;
+
+/** The answer to a commit. */
+export interface Committed {
+  /** `COMMIT`, or `ROLLBACK` for a transaction that had failed. */
+  readonly command: string;
+  /** Undefined for one that has written nothing. */
+  readonly mark: CommitMark | undefined;
+}
 
 /** The server answers only reads: a standby, or one that was told to. */
 export class ReadOnlyServer extends Error {}
@@ -65,6 +76,7 @@ export class PostgresConnection {
   #unanswered = 0;
   #lastAnswer = 0;
   #process: number | undefined;
+  #log: ServerLog | undefined;
   #commitWarning: string | undefined;
   readonly #onLost: ((error: Error) => void)[] = [];
   #onNotification: ((payload: string, isOwn: boolean) => void) | undefined;
@@ -138,6 +150,11 @@ export class PostgresConnection {
     return this.#process;
   }
 
+  /** Of its server, when it was opened; undefined for an engine that numbers it in another way, or not. */
+  get log(): ServerLog | undefined {
+    return this.#log;
+  }
+
   /** Since when the server has not answered, ms of `performance.now`; undefined when there is nothing to answer. */
   get waitingSince(): number | undefined {
     return this.#unanswered === 0 ? undefined : this.#lastAnswer;
@@ -153,9 +170,23 @@ export class PostgresConnection {
     return this.#send(statement, values, 0);
   }
 
-  /** The answer of the server: `COMMIT`, or `ROLLBACK` for a transaction that had failed. Throws what `pg` throws. */
-  async commit(): Promise<string> {
-    return (await this.#answered(this.#client.query('COMMIT'))).command;
+  /** Throws what `pg` throws. */
+  async commit(): Promise<Committed> {
+    if (this.#log === undefined) {
+      return { command: (await this.#answered(this.#client.query('COMMIT'))).command, mark: undefined };
+    }
+    // One message: the second statement is not done when the first one fails.
+    const answers = (await this.#answered(this.#client.query(`SELECT ${MARK_COLUMNS}; COMMIT`))) as unknown;
+    const [marked, committed] = answers as readonly [pg.QueryResult<MarkRow>, pg.QueryResult];
+    return { command: committed.command, mark: this.markOf(marked.rows[0]) };
+  }
+
+  /** Of a statement with `marked` that has committed by itself. */
+  markOf(row: Partial<MarkRow> | undefined): CommitMark | undefined {
+    const { mark_place: place, mark_transaction: transaction } = row ?? {};
+    if (this.#log === undefined || typeof place !== 'number' || typeof transaction !== 'string') return undefined;
+    const { system, timeline } = this.#log;
+    return { system, timeline, place, transaction };
   }
 
   /** Returns the warning of a commit since the last call: the server stopped waiting for its standbys. */
@@ -180,13 +211,18 @@ export class PostgresConnection {
   }
 
   async #send<R>(statement: Statement, values: readonly unknown[] | undefined, timeout: number): Promise<Result<R>> {
-    const sent = typeof statement === 'string' ? { text: statement } : statement;
-    const config = { ...sent, ...(values && { values: [...values] }), query_timeout: timeout };
+    const config = { ...this.#textOf(statement), ...(values && { values: [...values] }), query_timeout: timeout };
     const answer: pg.QueryResult | readonly pg.QueryResult[] = await this.#answered(this.#client.query(config));
     // Several statements in one text have as many answers.
     if (Array.isArray(answer)) return { rows: [], count: 0 };
     const { rows, rowCount } = answer as pg.QueryResult;
     return { rows, count: rowCount ?? 0 };
+  }
+
+  #textOf(statement: Statement): { readonly name?: string; readonly text: string } {
+    if (typeof statement === 'string') return { text: statement };
+    const { name, text, marked } = statement;
+    return { name, text: this.#log === undefined ? text : (marked ?? text) };
   }
 
   async #answered<Answer>(sent: Promise<Answer>): Promise<Answer> {
@@ -245,8 +281,9 @@ export class PostgresConnection {
   }
 
   async #prepareSession(): Promise<void> {
-    const { synchronous_commit: commit, process } = await this.expectSettings();
+    const { synchronous_commit: commit, process, numbers_its_log } = await this.expectSettings();
     this.#process = process;
+    if (numbers_its_log) this.#log = (await this.query<ServerLog>(SERVER_LOG)).rows[0];
     // Of this session from now on, whatever the server's settings become.
     if (commit !== 'remote_apply') await this.query('SET synchronous_commit = on');
   }

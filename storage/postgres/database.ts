@@ -7,7 +7,15 @@
 
 import { setTimeout as delay } from 'node:timers/promises';
 import { Problem } from '@rollcall/protocol';
-import { type PostgresConnection, type Result, type Row, type Statement, timeoutsOf } from './connection.ts';
+import { type CommitMark, type MarkRow, missingIn } from './confirmed-commits.ts';
+import {
+  type Committed,
+  type PostgresConnection,
+  type Result,
+  type Row,
+  type Statement,
+  timeoutsOf,
+} from './connection.ts';
 import { ConnectionPool, type PoolUsage, type Use } from './pool.ts';
 import {
   isConflict,
@@ -78,7 +86,10 @@ export class PostgresDatabase {
    */
   execute<R = Row>(statement: Statement, values?: readonly unknown[]): Promise<Result<R>> {
     return this.#repeated('write', (connection) =>
-      this.#confirmed(connection, () => connection.write<R>(statement, values)),
+      this.#confirmed(connection, {
+        send: () => connection.write<R>(statement, values),
+        markOf: ({ rows }) => connection.markOf(rows[0] as Partial<MarkRow> | undefined),
+      }),
     );
   }
 
@@ -96,6 +107,26 @@ export class PostgresDatabase {
    */
   async check(): Promise<void> {
     await this.#repeated('read', (connection) => connection.expectSettings());
+  }
+
+  /** Of each new connection, also of databases that `apart` makes, before anything else uses it; what it throws is thrown to those who wait for one. */
+  checkConnections(check: ((connection: PostgresConnection) => Promise<void>) | undefined): void {
+    this.#known.check = check;
+  }
+
+  /** Marks of what was confirmed last to this process. */
+  get confirmedCommits(): readonly CommitMark[] {
+    return this.#known.commits.marks;
+  }
+
+  /** What a new connection does not find of what was confirmed to this process, as a sentence. Throws what `pg` throws. */
+  missingIn(connection: PostgresConnection): Promise<string | undefined> {
+    return this.#known.commits.missingIn(connection);
+  }
+
+  /** What the primary lacks of what was marked, as a sentence; undefined when nothing is known to be missing. */
+  missingOf(marks: readonly CommitMark[]): Promise<string | undefined> {
+    return this.#repeated('read', (connection) => missingIn(connection, marks));
   }
 
   /** Of the connections of this pool. */
@@ -146,7 +177,15 @@ export class PostgresDatabase {
       await rollBack(connection, failure);
       throw failure !== undefined && mayRepeat(failure) ? failure : new ThrownByWork(error);
     }
-    const command = await this.#confirmed(connection, () => connection.commit());
+    const { command } = await this.#confirmed<Committed>(connection, {
+      send: () => connection.commit(),
+      // What may be lost says nothing when it is.
+      markOf: ({ mark }) => (mayBeLost ? undefined : mark),
+    }).catch(async (error: unknown) => {
+      // It may have failed before COMMIT was done.
+      if (!(error instanceof UnconfirmedCommit)) await rollBack(connection, error);
+      throw error;
+    });
     if (command === 'COMMIT') return result;
     throw new Problem('internal', { reason: `expected COMMIT, found ${command}` });
   }
@@ -155,10 +194,11 @@ export class PostgresDatabase {
    * Waits until the server confirms what was sent. Conflicts and refusals come as they are, for they left nothing behind. While the
    * quorum is lost the connection stays in use after the caller was told, until the server answers: a new one would wait as well.
    */
-  async #confirmed<T>(connection: PostgresConnection, send: () => Promise<T>): Promise<T> {
+  async #confirmed<T>(connection: PostgresConnection, { send, markOf }: Commit<T>): Promise<T> {
     if (connection.isLost) throw new Error('the connection was lost before the commit was sent');
     connection.takeCommitWarning();
     const { commit } = this.#timeouts;
+    const sentAt = performance.now();
     const sent = send();
     let answer: T;
     try {
@@ -174,7 +214,11 @@ export class PostgresDatabase {
       throw new UnconfirmedCommit('connection lost', (error as Error).message, error);
     }
     const warning = connection.takeCommitWarning();
-    if (warning === undefined) return answer;
+    if (warning === undefined) {
+      const mark = markOf(answer);
+      if (mark !== undefined) this.#known.commits.add(mark, sentAt, performance.now());
+      return answer;
+    }
     throw new UnconfirmedCommit('quorum lost', `expected standbys to confirm the commit, found ${warning}`);
   }
 
@@ -223,6 +267,12 @@ export class PostgresDatabase {
         this.#pool.release(connection);
       });
   }
+}
+
+/** What is sent to commit, and the mark in its answer. */
+interface Commit<T> {
+  readonly send: () => Promise<T>;
+  readonly markOf: (answer: T) => CommitMark | undefined;
 }
 
 /** Its cause is what the caller's work threw: the caller's matter, whatever kind of error it is. */

@@ -1,6 +1,7 @@
 /** PostgreSQL without any domain: connections to the primary, and transactions that are confirmed by its standbys. */
 
-export type { PreparedStatement, Result, Row, Statement } from './connection.ts';
+export { type CommitMark, MARK_COLUMNS } from './confirmed-commits.ts';
+export type { PostgresConnection, PreparedStatement, Result, Row, Statement } from './connection.ts';
 export { CURSOR_TABLES, CursorRow, type CursorRowOptions, readCursors, writeCursors } from './cursor-table.ts';
 export { PostgresDatabase, type PostgresTransaction, type TransactionOptions } from './database.ts';
 export { type ClockSkew, DATABASE_NOW, measureClockSkew } from './database-clock.ts';

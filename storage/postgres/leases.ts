@@ -6,6 +6,7 @@
 
 import { randomUUID } from 'node:crypto';
 import { Problem } from '@rollcall/protocol';
+import { MARK_COLUMNS } from './confirmed-commits.ts';
 import type { PostgresDatabase, PostgresTransaction } from './database.ts';
 import { DATABASE_NOW } from './database-clock.ts';
 import type { TableSet } from './migrations.ts';
@@ -76,11 +77,10 @@ const TAKE = {
   text: `UPDATE leases SET node = $2, holder = $3, epoch = epoch + 1, duration = $4, renewed_at = ${DATABASE_NOW}, renewals = renewals + 1
     WHERE name = $1 AND epoch = $5 AND renewed_at = $6 RETURNING epoch, renewals`,
 };
-const RENEW = {
-  name: 'renew leases',
-  text: `UPDATE leases SET renewed_at = ${DATABASE_NOW}, renewals = leases.renewals + 1 FROM unnest($2::text[], $3::bigint[]) AS held (name, epoch)
-    WHERE leases.name = held.name AND leases.epoch = held.epoch AND leases.holder = $1 RETURNING leases.name, leases.renewals`,
-};
+const RENEWED = `UPDATE leases SET renewed_at = ${DATABASE_NOW}, renewals = leases.renewals + 1
+    FROM unnest($2::text[], $3::bigint[]) AS held (name, epoch)
+    WHERE leases.name = held.name AND leases.epoch = held.epoch AND leases.holder = $1 RETURNING leases.name, leases.renewals`;
+const RENEW = { name: 'renew leases', text: RENEWED, marked: `${RENEWED}, ${MARK_COLUMNS}` };
 const RELEASE = {
   name: 'release leases',
   text: `UPDATE leases SET node = NULL FROM unnest($2::text[], $3::bigint[]) AS held (name, epoch)

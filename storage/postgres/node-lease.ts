@@ -6,6 +6,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { Problem } from '@rollcall/protocol';
 import { DEAF_AFTER_MS, type Heartbeat } from '../heartbeat.ts';
+import type { PostgresConnection } from './connection.ts';
 import type { PostgresDatabase } from './database.ts';
 import { type LeaseRecord, LeaseTable, type TakenLease } from './leases.ts';
 
@@ -24,8 +25,8 @@ export interface NodeLeaseOptions {
   readonly duration?: number | undefined;
   /** A renewal failed; the next one follows. */
   readonly onFailure?: ((error: unknown) => void) | undefined;
-  /** Another process has the name, or the database lacks a renewal that was confirmed, once. */
-  readonly onLost?: ((isRestored: boolean) => void) | undefined;
+  /** Another process has the name, once. `missing`: or the database lacks what it had confirmed, as a sentence. */
+  readonly onLost?: ((missing: string | undefined) => void) | undefined;
 }
 
 const EVERY_MS = 250;
@@ -43,7 +44,9 @@ export class NodeLease {
   readonly #table: LeaseTable;
   readonly #lease: TakenLease;
   readonly #ended: Promise<void>;
-  #isClosed = false;
+  /** Ends the renewals. */
+  readonly #stop = new AbortController();
+  #isLost = false;
 
   /**
    * Waits as long as the name is not free: at most a little longer than `duration` after its former process was killed. Throws
@@ -88,6 +91,7 @@ export class NodeLease {
     this.#table = table;
     this.#lease = lease;
     options.heartbeat.confirm(sentAt);
+    options.database.checkConnections((connection) => this.#expectNothingMissing(connection));
     this.#ended = this.#renew();
   }
 
@@ -98,29 +102,48 @@ export class NodeLease {
 
   /** Ends the heartbeat, and frees the name at once. */
   async release(): Promise<void> {
-    this.#isClosed = true;
+    this.#stop.abort();
     this.#options.heartbeat.end();
+    this.#options.database.checkConnections(undefined);
     await this.#ended;
     await this.#table.release([this.#lease]).catch((error: unknown) => this.#options.onFailure?.(error));
     await this.#database.close();
   }
 
-  /** Whether the database lacks what it has confirmed. */
-  async #isBehind(): Promise<boolean> {
+  /** After a failover nothing is done on the new primary, and so nothing confirmed, before it was found to have all. */
+  async #expectNothingMissing(connection: PostgresConnection): Promise<void> {
+    const confirmed = this.#renewals;
+    const missing =
+      (await this.#database.missingIn(connection)) ??
+      missingRenewals(this.#lease.name, confirmed, await renewalsOf(connection, this.#lease.name));
+    if (missing === undefined) return;
+    this.#lose(missing);
+    throw new Problem('database_restored', { reason: missing });
+  }
+
+  async #missingRenewals(): Promise<string | undefined> {
     try {
-      const [record] = await this.#table.read([this.#lease.name]);
-      return record === undefined || record.renewals < this.#renewals;
+      return missingRenewals(this.#lease.name, this.#renewals, await renewalsOf(this.#database, this.#lease.name));
     } catch (error) {
       this.#options.onFailure?.(error);
-      return false; // The next start finds out.
+      return undefined; // The next start finds out.
     }
   }
 
+  #lose(missing: string | undefined): void {
+    if (this.#isLost) return;
+    this.#isLost = true;
+    this.#stop.abort();
+    this.#options.heartbeat.end();
+    this.#options.onLost?.(missing);
+  }
+
   async #renew(): Promise<void> {
-    const { heartbeat, now, every = EVERY_MS, onFailure, onLost } = this.#options;
-    while (!this.#isClosed) {
-      await delay(every, undefined, { ref: false });
-      if (this.#isClosed) return;
+    const { heartbeat, now, every = EVERY_MS, onFailure } = this.#options;
+    const { signal } = this.#stop;
+    for (;;) {
+      await delay(every, undefined, { ref: false, signal }).catch(() => {});
+      if (signal.aborted) return;
       const sentAt = now();
       try {
         const renewals = (await this.#table.renew([this.#lease])).get(this.#lease.name);
@@ -131,13 +154,28 @@ export class NodeLease {
           continue;
         }
         heartbeat.end();
-        onLost?.(renewals !== undefined || (await this.#isBehind()));
+        const { name } = this.#lease;
+        this.#lose(
+          renewals === undefined ? await this.#missingRenewals() : missingRenewals(name, this.#renewals, renewals - 1),
+        );
         return;
       } catch (error) {
         onFailure?.(error);
       }
     }
   }
+}
+
+const RENEWALS = 'SELECT renewals FROM leases WHERE name = $1';
+
+async function renewalsOf(source: Pick<PostgresConnection, 'query'>, name: string): Promise<number> {
+  const { rows } = await source.query<{ readonly renewals: number }>(RENEWALS, [name]);
+  return rows[0]?.renewals ?? 0;
+}
+
+function missingRenewals(name: string, confirmed: number, found: number): string | undefined {
+  if (found >= confirmed) return undefined;
+  return `expected at least ${confirmed} renewals of the lease ${name}, as they were confirmed, found ${found}`;
 }
 
 function expectSilence(before: LeaseRecord, { node, epoch, renewedAt }: LeaseRecord): void {

@@ -2,6 +2,7 @@
 
 import { setTimeout as delay } from 'node:timers/promises';
 import { Problem } from '@rollcall/protocol';
+import { ConfirmedCommits } from './confirmed-commits.ts';
 import { PostgresConnection, ReadOnlyServer } from './connection.ts';
 import { postgresProblem } from './postgres-problem.ts';
 import { isSameHost, type PostgresHost, type PostgresSettings } from './settings.ts';
@@ -23,6 +24,10 @@ const TIMEOUTS_OF_QUESTIONS = { connect: 1_000, statement: 1_000 };
 
 /** What all connections of one process know of the primary. */
 export class KnownPrimary {
+  /** Of this process, to all of its connections. */
+  readonly commits = new ConfirmedCommits();
+  /** Of each new connection, before anything else uses it; what it throws is thrown to those who wait for one. */
+  check: ((connection: PostgresConnection) => Promise<void>) | undefined;
   readonly #onPrimary: ((address: PostgresHost) => void) | undefined;
   readonly #connections = new Set<PostgresConnection>();
   readonly #stalled: StalledConnections;
@@ -97,6 +102,12 @@ export class PrimaryFinder {
     }
     const connection = found as unknown as PostgresConnection;
     this.#known.add(connection);
+    try {
+      await this.#known.check?.(connection);
+    } catch (error) {
+      connection.destroy();
+      throw error;
+    }
     return connection;
   }
 

@@ -18,6 +18,8 @@ export interface ServerSettings {
   readonly fsync: string | null;
   readonly full_page_writes: string | null;
   readonly synchronous_standby_names: string | null;
+  /** Its log has timelines and places, and its transactions outcomes (confirmed-commits.ts). */
+  readonly numbers_its_log: boolean;
 }
 
 export const SERVER_SETTINGS = `SELECT current_setting('server_version_num') AS version,
@@ -26,7 +28,8 @@ export const SERVER_SETTINGS = `SELECT current_setting('server_version_num') AS 
   current_setting('synchronous_commit') AS synchronous_commit,
   current_setting('fsync', true) AS fsync,
   current_setting('full_page_writes', true) AS full_page_writes,
-  current_setting('synchronous_standby_names', true) AS synchronous_standby_names`;
+  current_setting('synchronous_standby_names', true) AS synchronous_standby_names,
+  to_regprocedure('pg_xact_status(xid8)') IS NOT NULL AND to_regprocedure('pg_last_wal_replay_lsn()') IS NOT NULL AS numbers_its_log`;
 
 /**
  * `standbys`: how many have to confirm each commit, at least. Throws Problem `database_server_unsupported` or

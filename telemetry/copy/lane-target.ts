@@ -12,7 +12,7 @@ import { Days, dayNumber } from '../postgres/days.ts';
 import { DeviceIndex, RUN_LENGTH } from '../postgres/device-index.ts';
 import { type Lane, LaneBlocks, leaseLane } from '../postgres/lane.ts';
 import { KEYS_WRITTEN_EVERY, MessageKeys } from '../postgres/message-keys.ts';
-import { type Source, Sources } from '../postgres/sources.ts';
+import { Sources } from '../postgres/sources.ts';
 import { type JournalName, named, prepareTables } from '../postgres/tables.ts';
 import type { CopiedMessage, CopiedPages } from './copied-message.ts';
 
@@ -135,10 +135,9 @@ export class LaneTarget {
     this.#day = Math.max(this.#day, dayNumber(receivedAt));
     const day = this.#day;
     await this.#days.prepare(day);
-    await this.#sources.number(messages);
+    const numbered = await this.#sources.numbered(messages);
     for (const one of messages) this.#stamp = Math.max(this.#stamp, Math.trunc(one.receivedAt));
-    const sources = messages.map(({ device, stream }) => this.#sources.find(device, stream) as Source);
-    const block = blockOf(messages, sources, { day, first, stamp: this.#stamp });
+    const block = blockOf(numbered, { day, first, stamp: this.#stamp });
     // What is before it was stored, or is left out.
     await this.#blocks.store(block, NO_KEYS, { epoch: this.#lane.epoch, slot: 0, settled: first - 1 });
     this.#newest = first + block.count - 1;

@@ -3,17 +3,16 @@
 import { checksumOf, dataLength, META_BYTES, putMessage, WORDS } from '../../storage/index.ts';
 import type { TelemetryMessage } from '../telemetry.ts';
 import type { StoredBlock } from './lane.ts';
-import type { Source } from './sources.ts';
+import type { Numbered } from './sources.ts';
 
-/** `sources`: of each message. One message at least. */
+/** One message at least. */
 export function blockOf(
-  messages: readonly TelemetryMessage<string>[],
-  sources: readonly Source[],
+  messages: readonly Numbered<TelemetryMessage<string>>[],
   place: Pick<StoredBlock, 'day' | 'first' | 'stamp'>,
 ): StoredBlock {
   const count = messages.length;
   let [length, oldestAt, newestAt] = [0, Number.POSITIVE_INFINITY, 0];
-  for (const message of messages) {
+  for (const { message } of messages) {
     length += dataLength(message);
     oldestAt = Math.min(oldestAt, Math.trunc(message.receivedAt));
     newestAt = Math.max(newestAt, Math.trunc(message.receivedAt));
@@ -21,9 +20,8 @@ export function blockOf(
   const words = new Uint32Array(count * WORDS);
   const data = Buffer.allocUnsafe(length);
   let start = 0;
-  for (let index = 0; index < count; index += 1) {
-    const { id } = sources[index] as Source;
-    start = putMessage(messages[index] as TelemetryMessage<string>, id, { meta: words, data, index, start });
+  for (const [index, { message, source }] of messages.entries()) {
+    start = putMessage(message, source, { meta: words, data, index, start });
   }
   const meta = Buffer.from(words.buffer, 0, count * META_BYTES);
   return { ...place, count, oldestAt, newestAt, checksum: checksumOf(meta, data), meta, data };

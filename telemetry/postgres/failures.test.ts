@@ -1,6 +1,8 @@
 /** What a database that fails does to telemetry: nothing is acknowledged that its quorum does not have, and nothing is lost or stored twice. */
 
 import { expect, it } from 'vitest';
+import { Heartbeat } from '../../storage/index.ts';
+import { LEASE_TABLES, migrate, NodeLease } from '../../storage/postgres/index.ts';
 import { deviceNamed, message, texts } from '../../test/behaviour/telemetry-messages.ts';
 import { postgresCluster } from '../../test/fixtures/postgres-cluster.ts';
 import { openNode } from '../../test/fixtures/postgres-journal.ts';
@@ -85,6 +87,35 @@ describeWithClients('telemetry in a database that fails', ['postgres'], () => {
       expect(stored).toEqual(Array.from({ length: stored.length }, (_, i) => i + 1));
       expect(stored.length).toBeGreaterThanOrEqual(acknowledged.get(device)?.length ?? 0);
     }
+  });
+
+  it('is not acknowledged any more once a primary has not received all that was, and the node has lost its name', async () => {
+    const cluster = await postgresCluster({ standbys: 1, settings: ['synchronous_standby_names='] });
+    const [standby] = cluster.standbys;
+    const database = await cluster.open({ timeouts: TIMEOUTS });
+    await migrate(database, LEASE_TABLES);
+    const now = () => performance.now();
+    const heartbeat = new Heartbeat({ now, schedule: () => () => {} });
+    const lost = Promise.withResolvers<string | undefined>();
+    // No heartbeat follows what is lost.
+    const lease = await NodeLease.take({
+      ...{ database, node: 'a', heartbeat, now, every: 3_600_000, onLost: lost.resolve },
+    });
+    const telemetry = await openNode(database, 'a', { limits: LIMITS });
+    await telemetry.accept(message('pump-1', 'before'));
+    const received = `SELECT count(*)::int AS n FROM pg_stat_replication WHERE replay_lsn >= pg_current_wal_flush_lsn()`;
+    await expect.poll(() => cluster.primary.ask(received), { timeout: 10_000 }).toEqual([{ n: 1 }]);
+    await standby?.stop();
+    expect(await telemetry.accept(message('pump-2', 'acknowledged'))).toBe('stored');
+    await cluster.primary.kill();
+    await standby?.start();
+    await standby?.promote();
+    await expect(telemetry.accept(message('pump-3', 'after'))).rejects.toMatchObject({ code: 'database_restored' });
+    expect(await lost.promise).toMatch(/without it$/);
+    expect([lease.epoch, heartbeat.liveness]).toEqual([1, 'expired']);
+    await expect(telemetry.accept(message('pump-2', 'again'))).rejects.toMatchObject({ code: 'database_restored' });
+    await lease.release();
+    expect(await payloads(telemetry)).toEqual(['before']);
   });
 
   it('is held while the disk of the database is full, and goes on where it was', async () => {

@@ -15,7 +15,7 @@ import type { DeviceIndex } from './device-index.ts';
 import { type BlockKeys, type Lane, LaneBlocks, LaneLost, leaseAgain, type StoredBlock } from './lane.ts';
 import { SLOTS } from './lane-ends.ts';
 import type { AddedKeys, MessageKeys } from './message-keys.ts';
-import type { Source, Sources } from './sources.ts';
+import type { Sources } from './sources.ts';
 import type { JournalName } from './tables.ts';
 
 type Message = TelemetryMessage<string>;
@@ -146,7 +146,8 @@ export class LaneWriter {
     if (this.#isInDoubt) await this.#leaseAgain();
     const day = this.#dayOf((messages[0] as Message).receivedAt);
     await days.prepare(day);
-    await sources.number(messages);
+    // Before any key counts as sent.
+    const numbered = await sources.numbered(messages);
     await this.#untilKeysAreStored(messages);
     const { repeated, otherKeys } = await this.#findRepeated(messages, day);
     const added = keys.takeAdded();
@@ -155,14 +156,13 @@ export class LaneWriter {
       throw givenUp();
     }
     const again = new Set(repeated);
-    const left = repeated.length === 0 ? messages : messages.filter((_, index) => !again.has(index));
+    const left = repeated.length === 0 ? numbered : numbered.filter((_, index) => !again.has(index));
     this.#day = day;
     this.#stamp = Math.max(this.#stamp, now());
     let block: StoredBlock | undefined;
     let slot = 0;
     if (left.length > 0) {
-      const found = left.map(({ device, stream }) => sources.find(device, stream) as Source);
-      block = blockOf(left, found, { day, first: this.#newest + 1, stamp: this.#stamp });
+      block = blockOf(left, { day, first: this.#newest + 1, stamp: this.#stamp });
       slot = this.#slots.pop() as number;
       this.#newest += left.length;
     }

@@ -6,7 +6,7 @@
 
 import { Problem } from '@rollcall/protocol';
 import type { PostgresDatabase, PostgresTransaction, PreparedStatement } from '../../storage/postgres/index.ts';
-import { isUniqueViolation } from '../../storage/postgres/index.ts';
+import { isUniqueViolation, MARK_COLUMNS } from '../../storage/postgres/index.ts';
 import { MOST_LANES } from '../position.ts';
 import { readLaneEnds, SLOTS } from './lane-ends.ts';
 import { type JournalName, named } from './tables.ts';
@@ -186,7 +186,8 @@ export class LaneBlocks {
   constructor(database: PostgresDatabase, name: JournalName, lane: number) {
     this.#database = database;
     this.#lane = lane;
-    this.#store = { name: `${name}_store`, text: named(STORE, name) };
+    const text = named(STORE, name);
+    this.#store = { name: `${name}_store`, text: `${text} FROM own`, marked: `${text}, ${MARK_COLUMNS} FROM own` };
   }
 
   /**
@@ -242,4 +243,4 @@ const STORE = `
     SELECT k.device, k.key, $6::int FROM stored, unnest($14::text[], $15::text[]) AS k (device, key)
     ON CONFLICT DO NOTHING
   )
-  SELECT count(*)::int AS owned FROM own`;
+  SELECT count(*)::int AS owned`;

@@ -1,5 +1,6 @@
 /** Devices and their streams by number, the same for all nodes. Known ones are in memory. */
 
+import { Problem } from '@rollcall/protocol';
 import type { PostgresDatabase } from '../../storage/postgres/index.ts';
 import { type JournalName, named } from './tables.ts';
 
@@ -7,6 +8,14 @@ export interface Source {
   readonly id: number;
   readonly device: string;
   readonly stream: string;
+}
+
+type SourceName = Pick<Source, 'device' | 'stream'>;
+
+export interface Numbered<Message> {
+  readonly message: Message;
+  /** Number of its device and stream. */
+  readonly source: number;
 }
 
 /** Bound of known sources; beyond it all are read again as they are needed. */
@@ -23,14 +32,24 @@ export class Sources {
     this.#name = name;
   }
 
-  /** Undefined until `number()` has been called for it. */
-  find(device: string, stream: string): Source | undefined {
+  /** Resolves when the numbers are stored. Throws Problem `unavailable` when one is not found again, and what the database throws. */
+  async numbered<M extends SourceName>(messages: readonly M[]): Promise<readonly Numbered<M>[]> {
+    await this.#number(messages);
+    return messages.map((message) => {
+      const source = this.#find(message);
+      // Another server is the primary since it was stored.
+      if (source === undefined) throw new Problem('unavailable', { reason: 'a source was stored and is not found' });
+      return { message, source: source.id };
+    });
+  }
+
+  #find({ device, stream }: SourceName): Source | undefined {
     return this.#byName.get(device)?.get(stream);
   }
 
-  /** Numbers those that have none yet. Resolves when the numbers are stored. */
-  async number(names: readonly { readonly device: string; readonly stream: string }[]): Promise<void> {
-    let unknown = names.filter(({ device, stream }) => this.find(device, stream) === undefined);
+  /** Numbers those that have none yet. */
+  async #number(names: readonly SourceName[]): Promise<void> {
+    let unknown = names.filter((name) => this.#find(name) === undefined);
     if (unknown.length === 0) return;
     if (this.#byId.size >= MOST_KNOWN) {
       this.#byId = new Map();
