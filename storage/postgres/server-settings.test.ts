@@ -29,7 +29,6 @@ it('a server before version 15 is refused', () => {
     full_page_writes: 'on',
     synchronous_standby_names: '',
     numbers_its_log: true,
-    numbers_its_log: true,
   };
   expect(() => expectServerSettings(found, 0)).toThrow(
     expect.objectContaining({
