@@ -95,7 +95,7 @@ describeWithClients('the nodes of one registry', ['postgres'], () => {
     for (const id of ['pump-1', 'pump-2']) await fleet.enroll(id);
     const heard = heardBy(other);
     await one.revokeDevices([device('pump-1')], 'unspecified', OPERATOR);
-    await vi.waitFor(() => expect(heard).toHaveLength(1));
+    await expect.poll(() => heard).toHaveLength(1);
     const changes = (schema: string) => `${schema}.registry_changes`;
     await registries.ask(
       (
@@ -104,7 +104,7 @@ describeWithClients('the nodes of one registry', ['postgres'], () => {
         DELETE FROM ${changes(schema)}`,
     );
     await one.revokeDevices([device('pump-2')], 'keyCompromise', OPERATOR);
-    await vi.waitFor(() => expect(heard).toHaveLength(2));
+    await expect.poll(() => heard).toHaveLength(2);
     expect(heard[1]).toMatchObject(['revocation', { holder: { kind: 'device', id: 'pump-2' } }]);
   });
 
