@@ -9,7 +9,7 @@ import { rollcall, start } from '../fixtures/program.ts';
 import { describeWithClients } from '../fixtures/real-client.ts';
 import { temporaryDirectory } from '../fixtures/temporary.ts';
 
-const PATIENCE_MS = 90_000;
+const PATIENCE_MS = 150_000;
 
 describeWithClients('rollcall demo --nodes', ['postgres'], () => {
   it(

@@ -70,13 +70,17 @@ describeWithClients('a rotation on one of two nodes', ['postgres'], () => {
       expect(await rollcall(['node', 'join', a.server.ready.enrollUrl, ...words], { stdin: token })).toMatchObject({
         code: 0,
       });
-      const server = await serve(data, ['--config', join(data, 'rollcall.yaml')]);
-      const operator = openConsoleClient({ socketPath: server.ready.socket });
-      onTestFinished(async () => {
-        operator.close();
-        await server.end('SIGKILL');
-      });
-      const b = nodeOf('b', data, server, operator);
+      const started = async () => {
+        const server = await serve(data, ['--config', join(data, 'rollcall.yaml')]);
+        const operator = openConsoleClient({ socketPath: server.ready.socket });
+        onTestFinished(async () => {
+          operator.close();
+          await server.end('SIGKILL');
+        });
+        return nodeOf('b', data, server, operator);
+      };
+      const b = await started();
+      const { server } = b;
       const pump = await b.enroll('pump-1');
 
       const { id } = await a.operator.prepareCa({});
@@ -84,11 +88,11 @@ describeWithClients('a rotation on one of two nodes', ['postgres'], () => {
       await a.operator.activateCa({ id });
       await server.untilLogged('the certificate of this node was renewed');
 
-      const isOfNew = ({ certificatePem }: { readonly certificatePem: string }) =>
-        new X509Certificate(certificatePem).issuer.includes(id.slice(0, 8));
+      const isOf = (ca: string, { certificatePem }: { readonly certificatePem: string }) =>
+        new X509Certificate(certificatePem).issuer.includes(ca.slice(0, 8));
       const renewed = await requestRenewal(memoryIdentityStore(), pump);
-      expect([isOfNew(pump), isOfNew(renewed)]).toEqual([false, true]);
-      expect(isOfNew(await b.enroll('pump-2'))).toBe(true);
+      expect([isOf(id, pump), isOf(id, renewed)]).toEqual([false, true]);
+      expect(isOf(id, await b.enroll('pump-2'))).toBe(true);
       const audit = await a.operator.listAudit({ action: 'ca.key.sent' });
       expect(audit).toEqual([
         expect.objectContaining({
@@ -98,6 +102,19 @@ describeWithClients('a rotation on one of two nodes', ['postgres'], () => {
       ]);
       const keysIn = async () => (await rollcall(['doctor', '--data', data])).stdout;
       await expect.poll(keysIn, { timeout: 20_000 }).toMatch(/^CA keys +ok /m);
+
+      // It is off during the next rotation.
+      await server.end('SIGTERM');
+      const { id: next } = await a.operator.prepareCa({});
+      await a.operator.activateCa({ id: next });
+      const again = await started();
+      await again.server.untilLogged('another node sent the key of a CA');
+      const isOfNext = () =>
+        again.enroll('pump-3').then(
+          (pump3) => isOf(next, pump3),
+          () => false,
+        );
+      await expect.poll(isOfNext, { timeout: 20_000 }).toBe(true);
     },
     STARTS_MS,
   );
