@@ -6,4 +6,4 @@ export { type NodeFiles, nodeFilesIn } from './cluster/node-directory.ts';
 export { expectStore } from './cluster/store-check.ts';
 export { expectDescriptors } from './descriptor-monitor.ts';
 export { examineStoppedServer } from './diagnosis/stopped-server-findings.ts';
-export { type FleetServer, startFleetServer } from './server.ts';
+export { type FleetServer, type FleetServerOptions, startFleetServer } from './server.ts';

@@ -7,7 +7,7 @@ import { type Problem, serverUrl } from '@rollcall/protocol';
 import type { Broker } from '../broker/index.ts';
 import type { ClockState } from '../console/index.ts';
 import type { Registry } from '../registry/index.ts';
-import { lockDirectory } from '../storage/index.ts';
+import { type HeartbeatBounds, lockDirectory } from '../storage/index.ts';
 import { type RestoredNote, readRestoredNote, removeRestoredNote } from './backup/restored-note.ts';
 import { openCertificateAuthority } from './certificate-authority.ts';
 import { createClockCheck } from './clock.ts';
@@ -37,6 +37,8 @@ export interface FleetServerOptions extends ContextOptions {
   readonly lost?: (problem: Problem) => void;
   /** Whether the server is still wanted when it has started: a start that waits for a database fails at once when it is aborted. */
   readonly stopped?: AbortSignal;
+  /** Of a node that shares a store. Other nodes rely on the default bounds: with others a test breaks the fencing of a node. */
+  readonly heartbeat?: HeartbeatBounds;
 }
 
 export interface FleetServer {
@@ -112,8 +114,9 @@ async function start(options: FleetServerOptions, opened: OpenParts, ownership: 
   const { config, readiness, log } = alone;
   if (!isShared(config)) expectUsableDirectory(data.path);
   const healthUrl = await openProbes(alone, opened);
+  const { heartbeat, stopped } = options;
   const cluster = isShared(config)
-    ? opened.add(await openCluster({ ...alone, ...(options.stopped && { stopped: options.stopped }) }))
+    ? opened.add(await openCluster({ ...alone, heartbeat, ...(stopped && { stopped }) }))
     : undefined;
   const context = { ...alone, cluster };
   cluster?.onLost((problem) => {

@@ -12,13 +12,17 @@ export type Liveness = 'alive' | 'deaf' | 'expired';
 export const DEAF_AFTER_MS = 1_000;
 export const EXPIRED_AFTER_MS = 30_000;
 
-export interface HeartbeatOptions {
+export interface HeartbeatBounds {
+  /** Milliseconds without a confirmed heartbeat; `DEAF_AFTER_MS` and `EXPIRED_AFTER_MS` without them. */
+  readonly deafAfter?: number | undefined;
+  readonly expiredAfter?: number | undefined;
+}
+
+export interface HeartbeatOptions extends HeartbeatBounds {
   /** Milliseconds, never backwards; includes the time while the machine was suspended. */
   readonly now: () => number;
   /** Runs `action` once after so many milliseconds; returns a function that prevents it. */
   readonly schedule: (milliseconds: number, action: () => void) => () => void;
-  readonly deafAfter?: number | undefined;
-  readonly expiredAfter?: number | undefined;
   /** At each change. Timers can be late: before acting ask `liveness`. */
   readonly onChange?: ((liveness: Liveness) => void) | undefined;
 }

@@ -28,6 +28,7 @@ export {
   DEAF_AFTER_MS,
   EXPIRED_AFTER_MS,
   Heartbeat,
+  type HeartbeatBounds,
   type HeartbeatOptions,
   type Liveness,
   suspensionAwareClock,

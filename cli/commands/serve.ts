@@ -4,9 +4,9 @@ import { Command, Option } from 'commander';
 import type { Logger } from 'pino';
 import { type Config, expectPlausibleClock, runtime, version } from '../../server/config/index.ts';
 import type { loadConfig } from '../../server/config/load.ts';
-import type { FleetServer } from '../../server/index.ts';
+import type { FleetServer, FleetServerOptions } from '../../server/index.ts';
 import { runOnBun } from '../bun.ts';
-import { integerBetween, repeated, run, withJsonOption } from '../command-line.ts';
+import { type Call, integerBetween, repeated, run, withJsonOption } from '../command-line.ts';
 import { ConfigReload } from '../config-reload.ts';
 import { publicNameAdvice, publicNames } from '../public-names.ts';
 import { runUntilStopped } from '../run-until-stopped.ts';
@@ -37,7 +37,10 @@ const LAST_LINES_MS = 1_000;
 
 const LOCAL_NAMES = ['localhost', '127.0.0.1', '::1'];
 
-const serve = run<ServeOptions>(async ({ options, form }) => {
+/** What its command line cannot change. */
+type Injected = Pick<FleetServerOptions, 'heartbeat'>;
+
+async function serve({ options, form }: Call<ServeOptions>, injected: Injected): Promise<void> {
   // Loaded here: other commands start faster without the modules of the server.
   const { createLogger, loadConfig } = await import('../../server/config/load.ts');
   const load = () => loadConfig(sourcesOf(options));
@@ -58,7 +61,7 @@ const serve = run<ServeOptions>(async ({ options, form }) => {
     async (stopped) => {
       const start = (lost: (problem: Problem) => void, abandoned: AbortSignal) =>
         startFleetServer({
-          ...{ lost, stopped: abandoned, config, version, log },
+          ...{ lost, stopped: abandoned, config, version, log, ...injected },
           environment: process.env,
           now: Date.now,
           logLines: standardError,
@@ -91,7 +94,7 @@ const serve = run<ServeOptions>(async ({ options, form }) => {
   );
   // Output that its reader does not take is dropped, so that the process ends.
   if (!(await standardError.settled(LAST_LINES_MS)) || process.stdout.writableLength > 0) process.exit();
-});
+}
 
 function sourcesOf(options: ServeOptions): Parameters<typeof loadConfig>[0] {
   return {
@@ -201,7 +204,8 @@ function workers(text: string): number | 'auto' {
   return text === 'auto' ? text : integerBetween(1, 64)(text);
 }
 
-export function serveCommand(): Command {
+/** `injected`: of a test alone. */
+export function serveCommand(injected: Injected = {}): Command {
   return withJsonOption(new Command('serve').description('run the servers: EST, MQTT and console'))
     .option('--config <file>', 'YAML file of options; rollcall.example.yaml lists them all')
     .option('--data <dir>', 'data directory: CA keys, registry, journals (default: ./data)')
@@ -228,5 +232,5 @@ export function serveCommand(): Command {
       ]),
     )
     .option('--public-host <name>', 'name or address by which devices reach this machine; may be repeated', repeated)
-    .action(serve);
+    .action(run<ServeOptions>((call) => serve(call, injected)));
 }

@@ -6,7 +6,13 @@
 import type { Problem } from '@rollcall/protocol';
 import type { Logger } from 'pino';
 import type { SharedRegistry } from '../../registry/open.ts';
-import { type Liveness, NatsWakes, suspensionAwareClock, type Wakes } from '../../storage/index.ts';
+import {
+  type HeartbeatBounds,
+  type Liveness,
+  NatsWakes,
+  suspensionAwareClock,
+  type Wakes,
+} from '../../storage/index.ts';
 import {
   type ClockSkew,
   FLEET_PROTOCOL,
@@ -48,6 +54,8 @@ export interface ClusterOptions {
   readonly tables?: readonly TableSet[];
   /** Ends the wait of a start for the database. */
   readonly stopped?: AbortSignal;
+  /** As `FleetServerOptions.heartbeat`. */
+  readonly heartbeat?: HeartbeatBounds | undefined;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
   readonly log: Logger;
@@ -149,7 +157,9 @@ async function open(options: ClusterOptions, opened: OpenParts): Promise<Cluster
 
   // 2. The name: from here on others find this node. A migration looks for nodes after it has its lease, and a node for a migration after it has
   // its own, so that one of them finds the other. The same holds for two releases that cannot run together.
-  const lease = opened.add(await OwnLease.take({ database, node, records, watch, clock, failures }));
+  const lease = opened.add(
+    await OwnLease.take({ database, node, records, watch, clock, failures, heartbeat: options.heartbeat }),
+  );
   await neighbours.prepare();
   await expectUsableSharedStore(database, node, clock);
   await neighbours.expectBeside();

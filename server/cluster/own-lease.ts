@@ -4,7 +4,7 @@
  */
 
 import { Problem } from '@rollcall/protocol';
-import { Heartbeat, type Liveness } from '../../storage/index.ts';
+import { Heartbeat, type HeartbeatBounds, type Liveness } from '../../storage/index.ts';
 import { NodeLease, type NodeRecords, type PostgresDatabase } from '../../storage/postgres/index.ts';
 import { databaseRestored } from './confirmed-state.ts';
 import type { FailureLog } from './failure-log.ts';
@@ -19,6 +19,8 @@ export interface OwnLeaseOptions {
   /** Milliseconds, as `Heartbeat` has them. */
   readonly clock: () => number;
   readonly failures: FailureLog;
+  /** As `FleetServerOptions.heartbeat`. */
+  readonly heartbeat?: HeartbeatBounds | undefined;
 }
 
 export class OwnLease {
@@ -47,6 +49,7 @@ export class OwnLease {
   private constructor(options: OwnLeaseOptions) {
     this.#options = options;
     this.#heartbeat = new Heartbeat({
+      ...options.heartbeat,
       now: options.clock,
       schedule: (milliseconds, action) => {
         const timer = setTimeout(action, milliseconds);

@@ -9,20 +9,23 @@ import { areClientsRequired } from '../fixtures/client-programs.ts';
 import { CuttableHosts } from '../fixtures/cuttable-hosts.ts';
 import { describeWithClients } from '../fixtures/real-client.ts';
 import { checkHistory, type Verdict, violationsOf } from './check-history.ts';
+import { type Commander, issueCommanders, sendCommands } from './commanding-service.ts';
+import { FROM_DATABASE } from './cut-faults.ts';
 import type { FaultName } from './faults.ts';
+import { revoke } from './fleet-events.ts';
 import { PublishingDevice } from './publishing-device.ts';
 import { HistoryRecorder } from './recorder.ts';
 import { runScenario } from './scenario.ts';
+import { SEEDED_FAULTS } from './seeded-faults.ts';
 import { ServedCluster, type ServedClusterOptions } from './served-cluster.ts';
 import type { ServedNode } from './served-node.ts';
 
 const LONGEST_MS = 170_000;
 
-const IGNORE_LOST_QUORUM = new URL('ignore-lost-quorum.ts', import.meta.url);
-const IGNORE_FENCES = new URL('ignore-fences.ts', import.meta.url);
-
 async function verdictOf(
-  options: Pick<ServedClusterOptions, 'nodes' | 'broken' | 'ownHosts'> & { readonly faults: readonly FaultName[] },
+  options: Pick<ServedClusterOptions, 'nodes' | 'broken' | 'program' | 'ownHosts'> & {
+    readonly faults: readonly FaultName[];
+  },
 ): Promise<Verdict> {
   const faults = [...options.faults];
   const { verdict, stuck } = await runScenario({
@@ -55,14 +58,15 @@ describeWithClients('nodes over a database with two standbys', ['postgres'], () 
   });
 
   it('lose what they acknowledged when they ignore the warning of a lost quorum, and the checker finds it', async () => {
-    const verdict = await verdictOf({ nodes: ['a'], broken: IGNORE_LOST_QUORUM, faults: ['cancel-commits'] });
+    const seeded = SEEDED_FAULTS['ignore-lost-quorum'];
+    const verdict = await verdictOf({ nodes: ['a'], ...seeded, faults: ['cancel-commits'] });
     expect(verdict.lost.length).toBeGreaterThan(0);
   });
 });
 
 describeWithClients('nodes that take over sessions without fences', ['postgres'], () => {
   it('serve a device twice after one of them was frozen, and the checker finds it', async () => {
-    const options = { standbys: 0, nodes: ['a', 'b'], broken: IGNORE_FENCES, longest: LONGEST_MS };
+    const options = { standbys: 0, nodes: ['a', 'b'], ...SEEDED_FAULTS['ignore-fences'], longest: LONGEST_MS };
     const cluster = await ServedCluster.start(options);
     onTestFinished(() => cluster.dispose());
     const [a, b] = cluster.nodes as [ServedNode, ServedNode];
@@ -86,5 +90,41 @@ describeWithClients('nodes that take over sessions without fences', ['postgres']
     device.end();
     const { secondOwners } = checkHistory(recorder.history, { messages: new Map(), tokens: [] });
     expect(secondOwners).not.toEqual([]);
+  });
+});
+
+describeWithClients('nodes that act on although they are cut off', ['postgres'], () => {
+  it('deliver to a device after the proof of its revocation, and the checker finds it', async ({ skip }) => {
+    const missing = CuttableHosts.missing();
+    if (missing !== undefined && !areClientsRequired) return skip(missing);
+    const options = { standbys: 0, nodes: ['a', 'b'], ownHosts: true, longest: LONGEST_MS };
+    const cluster = await ServedCluster.start({ ...options, ...SEEDED_FAULTS['never-deaf'] });
+    onTestFinished(() => cluster.dispose());
+    const [a, b] = cluster.nodes as [ServedNode, ServedNode];
+    const recorder = new HistoryRecorder();
+    const [identity] = (await cluster.enroll(['dev-1'])) as [StoredIdentity];
+    const device = new PublishingDevice({
+      // It publishes nothing, so that it waits for no answer, and hears commands.
+      ...{ identity, nodes: cluster.nodes, recorder, every: LONGEST_MS, random: () => 0.9 },
+      ...{ keys: 'numbered', session: 'clean', protocolVersion: 5 },
+    });
+    const stopped = new AbortController();
+    onTestFinished(() => stopped.abort());
+    const commanders = (await issueCommanders(cluster)).filter(({ node }) => node === b);
+    const [commander] = commanders as [Commander];
+    void device.connect(b);
+    void sendCommands({ ...commander, every: 25 }, [device], recorder, () => 0, stopped.signal);
+    await expect.poll(() => recorder.count('delivered')).toBeGreaterThan(5);
+
+    cluster.hosts?.host('b').cut(FROM_DATABASE);
+    const stateOfB = async () => (await a.operator.listNodes()).find(({ name }) => name === 'b')?.state;
+    await expect.poll(stateOfB).toBe('deaf');
+    await revoke({ cluster, devices: [device], recorder, random: () => 0 }, device, a, ['b']);
+    const heard = recorder.count('delivered');
+    await expect.poll(() => recorder.count('delivered')).toBeGreaterThan(heard + 5);
+    device.end();
+    const { afterProof } = checkHistory(recorder.history, { messages: new Map(), tokens: [] });
+    expect(afterProof.join('\n')).toMatch(/^dev-1 c-b-\d+ delivered by b/m);
+    return undefined;
   });
 });

@@ -28,8 +28,8 @@ export async function cutNode(context: FaultContext, networks: readonly NetworkN
 }
 
 /**
- * A device is revoked at another node while its own is cut off from the database, which the device still reaches. `until`: how long the
- * node is cut off.
+ * A device is revoked at another node while its own is cut off from the database, which the device still reaches: it goes on with its
+ * connection there. `until`: how long the node is cut off.
  */
 export async function revokeOnCutNode(context: FaultContext, until: 'it is deaf' | 'it has closed'): Promise<void> {
   const { cluster, devices, random } = context;
@@ -42,6 +42,7 @@ export async function revokeOnCutNode(context: FaultContext, until: 'it is deaf'
   }, CONNECTED_WITHIN_MS);
   const node = chosen?.node ?? anyOf(context);
   const other = cluster.nodes.find((one) => one !== node && one.isRunning);
+  if (chosen !== undefined) chosen.device.isPatient = true;
   await whileCut(context, node, FROM_DATABASE, async () => {
     await passed(KNOWN_AFTER_MS);
     if (chosen !== undefined && other !== undefined) await revoke(context, chosen.device, other, [node.name]);

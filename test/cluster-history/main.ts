@@ -1,7 +1,7 @@
 /**
- * The long run: `.ci/cluster [--patroni] [--minutes N] [--devices N] [--seed S] [--faults NAME,NAME] [--history FILE] [--logs DIRECTORY]`;
- * 5 minutes, 30 devices, a seed of the time, and all faults that the database and this machine allow, if not said. Exit code 1 when the
- * checker finds a violation or a device does not come back.
+ * The long run: `.ci/cluster [--patroni] [--minutes N] [--devices N] [--seed S] [--faults NAME,NAME] [--seeded NAME] [--history FILE]
+ * [--logs DIRECTORY]`; 5 minutes, 30 devices, a seed of the time, and all faults that the database and this machine allow, if not said.
+ * Exit code 1 when the checker finds a violation or a device does not come back.
  */
 
 import { writeFileSync } from 'node:fs';
@@ -13,6 +13,7 @@ import { CuttableHosts } from '../fixtures/cuttable-hosts.ts';
 import { describeVerdict, violationsOf } from './check-history.ts';
 import { FAULTS, type FaultName, needOf } from './faults.ts';
 import { runScenario } from './scenario.ts';
+import { SEEDED_FAULTS, type SeededFaultName } from './seeded-faults.ts';
 
 const { values } = parseArgs({
   options: {
@@ -20,6 +21,7 @@ const { values } = parseArgs({
     devices: { type: 'string', default: '30' },
     seed: { type: 'string', default: String(Date.now() % 1_000_000) },
     faults: { type: 'string' },
+    seeded: { type: 'string' },
     patroni: { type: 'boolean', default: false },
     history: { type: 'string' },
     logs: { type: 'string' },
@@ -31,7 +33,9 @@ const { patroni } = values;
 const say = (line: string) => process.stdout.write(`${line}\n`);
 say(`seed ${seed}`);
 const faultNames = chosenFaults();
+const seeded = seededFault();
 const { verdict, faults, stuck } = await runScenario({
+  ...seeded,
   nodes: ['a', 'b', 'c'],
   standbys: 2,
   patroni,
@@ -70,6 +74,13 @@ function chosenFaults(): readonly FaultName[] {
   const left = names.filter((name) => needOf(name) !== 'hosts');
   if (left.length === 0) throw new Error('no fault is left');
   return left;
+}
+
+function seededFault() {
+  const name = values.seeded;
+  if (name === undefined) return {};
+  if (Object.hasOwn(SEEDED_FAULTS, name)) return SEEDED_FAULTS[name as SeededFaultName];
+  throw new Error(`--seeded: expected one of ${Object.keys(SEEDED_FAULTS).join()}, found ${name}`);
 }
 
 function number(name: string, text: string, most: number): number {

@@ -54,6 +54,8 @@ export class PublishingDevice {
   readonly id: DeviceId;
   /** An operator has ordered its revocation: nothing of it has to be acknowledged. */
   isRevoked = false;
+  /** It goes on with each connection that does not answer. */
+  isPatient = false;
   readonly #options: PublishingDeviceOptions;
   /** Not acknowledged, oldest first. */
   readonly #unanswered = new Set<string>();
@@ -113,7 +115,7 @@ export class PublishingDevice {
       const waitingSince = connection.client.connected ? Math.min(...connection.sentAt.values()) : begun;
       if (this.#isSettled || recorder.now() - begun > longest) connection.client.end(true);
       else if (recorder.now() - waitingSince <= patience) this.#publishMore(connection, IN_FLIGHT);
-      else if (random() < 0.5) connection.client.end(true);
+      else if (!this.isPatient && random() < 0.5) connection.client.end(true);
       else {
         void this.#goOn(connection);
         break;
@@ -195,7 +197,7 @@ export class PublishingDevice {
       sentAt.delete(key);
       if (connection.isClosed) return;
       // Refused: it is sent again over another connection.
-      if (error) return void client.end(true);
+      if (error) return this.isPatient ? undefined : void client.end(true);
       recorder.record({ type: 'acknowledged', ...on });
       this.#unanswered.delete(key);
     });

@@ -7,7 +7,7 @@ import { setTimeout as passed } from 'node:timers/promises';
 import type { DeviceId } from '@rollcall/protocol';
 import { seededRandom } from '../../simulator/seeded-random.ts';
 import { checkHistory, type Verdict } from './check-history.ts';
-import { issueCommander, sendCommands } from './commanding-service.ts';
+import { issueCommanders, sendCommands } from './commanding-service.ts';
 import { FAULTS, type FaultName } from './faults.ts';
 import type { StoredState } from './history.ts';
 import { PublishingDevice, STREAM } from './publishing-device.ts';
@@ -33,6 +33,8 @@ export interface ScenarioOptions {
   readonly historyFile?: string | undefined;
   /** A module that each node loads first, to break a part of it. */
   readonly broken?: URL | undefined;
+  /** What each node runs in place of `bin/rollcall`. */
+  readonly program?: string | undefined;
   progress?(line: string): void;
   /** The log of each node, at the end. */
   ended?(node: string, log: string): void;
@@ -57,10 +59,12 @@ export async function runScenario(options: ScenarioOptions): Promise<ScenarioRes
   const cluster = await ServedCluster.start(options);
   try {
     const devices = await enrollDevices(cluster, recorder, options);
-    const commander = await issueCommander(cluster);
+    const commanders = await issueCommanders(cluster);
     const stopped = new AbortController();
     const reading = readClaims(cluster, recorder, stopped.signal);
-    const commanding = sendCommands(commander, cluster, devices, recorder, seededRandom(seed + 1_000), stopped.signal);
+    const commanding = commanders.map((commander, index) =>
+      sendCommands(commander, devices, recorder, seededRandom(seed + 1_000 + index), stopped.signal),
+    );
     const running = devices.map((device) => device.run());
     const began = recorder.now();
     let faults = 0;
@@ -80,7 +84,7 @@ export async function runScenario(options: ScenarioOptions): Promise<ScenarioRes
     const stuck = devices.filter(({ unanswered, isRevoked }) => unanswered > 0 && !isRevoked).map(({ id }) => id);
     for (const device of devices) device.end();
     stopped.abort();
-    await Promise.all([reading, commanding]);
+    await Promise.all([reading, ...commanding]);
     recorder.flush();
     const verdict = checkHistory(recorder.history, await readStored(cluster, devices));
     return { verdict, faults, stuck };

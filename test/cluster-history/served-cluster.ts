@@ -23,6 +23,8 @@ export interface ServedClusterOptions {
   readonly ownHosts?: boolean | undefined;
   /** A module that each node loads before the program, to break a part of it. */
   readonly broken?: URL | undefined;
+  /** What each node runs in place of `bin/rollcall`. */
+  readonly program?: string | undefined;
   /** The longest time that all of it runs, ms. */
   readonly longest: number;
 }
@@ -72,7 +74,7 @@ export class ServedCluster {
     database: ServedDatabase,
     hosts: CuttableHosts | undefined,
     directory: string,
-    { nodes, broken, longest }: ServedClusterOptions,
+    { nodes, broken, program, longest }: ServedClusterOptions,
     ports: readonly Ports[],
   ) {
     this.hosts = hosts;
@@ -87,7 +89,7 @@ export class ServedCluster {
       const own = host?.addresses.clients;
       const args = ['--mqtt-port', String(mqtt), '--enroll-port', String(enroll)];
       if (own !== undefined) args.push('--host', own, '--public-host', own);
-      return new ServedNode({ name, data, arguments: args, environment, longest, below: host?.entrance });
+      return new ServedNode({ name, data, arguments: args, environment, program, longest, below: host?.entrance });
     });
   }
 

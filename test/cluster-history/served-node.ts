@@ -11,6 +11,8 @@ export interface ServedNodeOptions {
   readonly environment: Readonly<Record<string, string>>;
   /** A program that starts others, and its arguments: that of a network namespace. */
   readonly below?: readonly string[] | undefined;
+  /** In place of `bin/rollcall`. */
+  readonly program?: string | undefined;
   /** The longest time that a process of it runs, ms. */
   readonly longest: number;
 }
@@ -75,11 +77,12 @@ export class ServedNode {
   }
 
   async #serve(): Promise<void> {
-    const { data, environment, below, longest } = this.#options;
+    const { data, environment, below, program, longest } = this.#options;
     const server = await serve(data, ['--node-name', this.name, ...this.#options.arguments], {
       environment: { ...NO_LIMITS, ...environment },
       longest,
       ...(below && { below }),
+      ...(program !== undefined && { program }),
     });
     if (this.#isEnded) return void (await server.end('SIGKILL'));
     const running = { server, operator: openConsoleClient({ socketPath: server.ready.socket }) };
