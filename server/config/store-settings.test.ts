@@ -1,7 +1,7 @@
 import { renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
-import { PostgresDatabase } from '../../storage/postgres/index.ts';
+import { examinePostgres, PostgresDatabase } from '../../storage/postgres/index.ts';
 import { makeDatedAuthority } from '../../test/fixtures/dated-authority.ts';
 import { suitePostgres } from '../../test/fixtures/postgres-cluster.ts';
 import { PASSWORD } from '../../test/fixtures/postgres-template.ts';
@@ -70,6 +70,17 @@ describeWithClients('a store that is reached over TLS', ['postgres'], () => {
   it('is verified, shown our certificate and given the password of the file', async () => {
     const { rows } = await open(good()).query('SELECT ssl, client_dn FROM pg_stat_ssl WHERE pid = pg_backend_pid()');
     expect(rows).toMatchObject([{ ssl: true, client_dn: expect.stringContaining('CN=') }]);
+  });
+
+  it('is found to be reached over TLS, also by a role that acts as another one', async () => {
+    const { primary } = postgres();
+    await primary.ask('CREATE ROLE fleet');
+    await primary.ask(`CREATE ROLE member LOGIN PASSWORD '${PASSWORD}' IN ROLE fleet`);
+    await primary.ask("ALTER ROLE member SET role = 'fleet'");
+    const config = good();
+    const database = open({ ...config, url: config.url.replace('//rollcall@', '//member@') });
+    expect((await database.query('SELECT current_user AS role')).rows).toEqual([{ role: 'fleet' }]);
+    expect(await examinePostgres(database, Date.now)).toMatchObject({ tls: expect.stringMatching(/^TLSv1/) });
   });
 
   it('is refused when another authority signed its certificate, and when that is for another name', async () => {
