@@ -9,6 +9,7 @@ import {
   Problem,
   parseBootstrapToken,
   parseEnrollUrl,
+  urlHost,
 } from '@rollcall/protocol';
 import { type Command, InvalidArgumentError } from 'commander';
 import type { ConsoleClient } from '../../console/client.ts';
@@ -22,6 +23,7 @@ import {
   withServerOptions,
 } from '../command-line.ts';
 import { everyPage } from '../every-page.ts';
+import { namesOfNode } from '../join/node-names.ts';
 import { createPrivateFile, isOutputReadableByOthers } from '../new-file.ts';
 import { tokenAdvice } from '../public-names.ts';
 import { readSecretArgument } from '../secret-argument.ts';
@@ -34,7 +36,6 @@ interface TokenOptions {
 }
 
 const TTL_MS = 3_600_000;
-const LOCAL_NAMES = ['localhost', '127.0.0.1', '::1'];
 
 const token = runWithServer<TokenOptions>(async (server, { options, form }) => {
   const { ttl, withCaKeys = false, out } = options;
@@ -104,7 +105,7 @@ const join = run<JoinOptions>(async ({ args, options, form }) => {
   if (parsed === undefined) throw new Problem('usage', { reason: 'expected the text of a node token' });
   const url = args[0] === undefined ? parsed.enrollUrl : parseEnrollUrl(args[0]);
   if (url === undefined) throw new Problem('usage', { reason: 'expected a URL of the form https://host:port' });
-  const publicHosts = [...new Set([...publicHost, ...LOCAL_NAMES])];
+  const publicHosts = namesOfNode(publicHost, urlHost(parsed.enrollUrl));
   // Loaded here: other commands start faster without them.
   const { prepareNode } = await import('../join/node-files.ts');
   const { joinFleet } = await import('../join/join-fleet.ts');
@@ -113,7 +114,7 @@ const join = run<JoinOptions>(async ({ args, options, form }) => {
   const joined = await joinFleet({ token: parsed, url, name, roles, hosts: publicHosts, ...node }).catch(
     (error: unknown) => {
       node.discard();
-      throw error;
+      throw withTokenHint(error);
     },
   );
   const settings = { name, roles, enrollUrl: url, host, publicHosts };
@@ -135,6 +136,14 @@ const join = run<JoinOptions>(async ({ args, options, form }) => {
     },
   );
 });
+
+function withTokenHint(error: unknown): unknown {
+  if (!(error instanceof Problem) || error.code !== 'token_rejected') return error;
+  return new Problem('token_rejected', {
+    detail: 'the node token was not accepted: it was used, was revoked, has ended, or is none of a node',
+    hint: 'make another one with "rollcall node token" on a node of the fleet',
+  });
+}
 
 function nodeName(text: string): string {
   if (NODE_NAME.test(text)) return text;
@@ -178,6 +187,10 @@ export function addNodeJoin(node: Command): void {
     .requiredOption('--roles <roles>', 'what it serves: mqtt, enroll, console', someOf(NODE_ROLES))
     .requiredOption('--data <dir>', 'new data directory; rollcall.yaml is written into it')
     .option('--host <address>', 'address on which devices reach it (default: this machine alone)')
-    .option('--public-host <name>', 'name or address of this node in its certificates; may be repeated', publicHost)
+    .option(
+      '--public-host <name>',
+      'name or address of this node in its certificates, beside the one in the token; may be repeated',
+      publicHost,
+    )
     .action(join);
 }
