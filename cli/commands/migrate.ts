@@ -123,7 +123,8 @@ function print({ state, from, to, counts, damaged }: MigrationReport, direction:
 const NEXT: Readonly<Record<Direction, string>> = {
   'to the shared store':
     'start the server with that store and this data directory, which has the keys of the CA; the former stores stay in it',
-  'to the data directory': 'start the server without --store; the former store stays as it is',
+  'to the data directory':
+    'remove store.url from the configuration, and start the server without --store; the former store stays as it is',
 };
 
 export function migrateCommand(): Command {
