@@ -158,9 +158,17 @@ function scenarioText(count: number, { seconds, every, arrive }: Play, seed: num
   ].join('\n');
 }
 
+/** An interrupted run ends them. */
+const programs = new AbortController();
+
+export function endPrograms(): void {
+  programs.abort();
+}
+
 async function program(...args: readonly string[]): Promise<void> {
   await promisify(execFile)(process.execPath, [PROGRAM, ...args], {
     maxBuffer: 64 * 1_048_576,
     timeout: PROGRAM_WITHIN_MS,
+    signal: programs.signal,
   });
 }
