@@ -21,6 +21,7 @@ import { readFleetSessions } from './cluster/fleet-sessions.ts';
 import { handOverSession, hasRows } from './cluster/hand-over.ts';
 import { Inbox } from './cluster/inbox.ts';
 import { MovingSessions } from './cluster/moving-sessions.ts';
+import { NodeReports } from './cluster/node-reports.ts';
 import { NodeRequests } from './cluster/node-requests.ts';
 import { loadRows, type OpenCluster } from './cluster/open-cluster.ts';
 import { ReceivedMessages } from './cluster/received-messages.ts';
@@ -43,7 +44,9 @@ export interface ClusterBrokerOptions extends Omit<BrokerOptions, 'sessions'> {
 /** How long another node may take until it sent the key of a CA, in ms. */
 const CA_KEY_MS = 10_000;
 
+/** A broker that is one node of several. */
 export interface ClusterBroker extends NodeBroker {
+  readonly reports: NodeReports;
   /** Carries requests for keys of CAs from node to node. It knows nothing of them. */
   readonly caKeyRequests: {
     /** Undefined: it did not answer. */
@@ -229,11 +232,13 @@ export async function createClusterBroker(options: ClusterBrokerOptions): Promis
   const ofKeeper = keeperOperations({ context, policies, keeper, bus, router, connected: live });
   const ownPage = (query: SessionQuery) => live.page(query, nodes.name);
   let answerCaKey: ((request: unknown) => Promise<unknown>) | undefined;
+  const reports = new NodeReports({ requests: nodeRequests, others: heard });
   nodeRequests.answerWith({
     caKey: (request) => answerCaKey?.(request),
     sessions: ownPage,
     previewPolicy: ({ scope, document }) => node.previewPolicy(scope, document),
     disconnect: ({ identity, reason }) => ofKeeper.disconnect(identity, reason),
+    report: (question) => reports.report(question),
   });
   /** The nodes that may have sessions of a query. */
   const concerned = async ({ identity, node: only }: SessionQuery) => {
@@ -251,6 +256,7 @@ export async function createClusterBroker(options: ClusterBrokerOptions): Promis
         answerCaKey = answer;
       },
     },
+    reports,
     async reachability(clientId, topic) {
       const own = await ofKeeper.reachability(clientId, topic);
       // The node that has its session gets the message with the commit that stores it.

@@ -13,6 +13,7 @@ export {
   readSharedSessions,
   writeSharedSessions,
 } from './cluster/copied-sessions.ts';
+export type { FoundReports, NodeReports } from './cluster/node-reports.ts';
 export { type ClusterOptions, type OpenCluster, openCluster } from './cluster/open-cluster.ts';
 export { SESSION_TABLES } from './cluster/tables.ts';
 export { type ClusterBroker, type ClusterBrokerOptions, createClusterBroker } from './cluster-broker.ts';

@@ -264,6 +264,7 @@ describe('the server', () => {
       status: 'ok',
       version: '1.2.3',
       runtime: 'node 1.2.3',
+      node: 'main',
       time: at(START),
       database: 'ok',
       certificates: 'ok',

@@ -54,6 +54,8 @@ export interface ConsoleOptions {
   readonly version: string;
   /** `node 26.10.0` */
   readonly runtime: string;
+  /** The name of this node among several; `main` where the server is alone. */
+  readonly node: string;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
   readonly log: Logger;
@@ -87,7 +89,7 @@ const LOCAL_REQUESTS_PER_SECOND = 1_000;
  * or `config_invalid` when it cannot; then nothing stays open.
  */
 export async function createConsole(options: ConsoleOptions): Promise<Console> {
-  const { registry, telemetry, controls, version, runtime, now, log, requestLimits } = options;
+  const { registry, telemetry, controls, version, runtime, node, now, log, requestLimits } = options;
   const { refusalLog } = requestLimits;
   const key = await openBearerKey('operator', options.operatorKeyFile);
   const metricsKey = await openBearerKey('metrics', options.metricsKeyFile);
@@ -109,7 +111,8 @@ export async function createConsole(options: ConsoleOptions): Promise<Console> {
   const followers = new Followers({ now, registry, log });
   const stopWatching = registry.onOperatorAccessEnded((ended) => followers.end(ended));
   const { idle: idleMs, lifetime: lifetimeMs } = options.sessions ?? SESSIONS;
-  const signIn = new OperatorSignIn({ registry, now, log, refusalLog, idleMs, lifetimeMs });
+  const { otherChallenges } = controls;
+  const signIn = new OperatorSignIn({ registry, now, log, refusalLog, idleMs, lifetimeMs, otherChallenges });
   const { oidc: provider } = options;
   const oidc =
     provider === undefined ? undefined : new OidcSignIn({ oidc: provider, signIn, registry, now, log, refusalLog });
@@ -133,6 +136,7 @@ export async function createConsole(options: ConsoleOptions): Promise<Console> {
     linkUrl,
     version,
     runtime,
+    node,
     now,
   });
   addWebPages(app);

@@ -10,6 +10,14 @@ export interface Finding {
   readonly fix?: string | undefined;
 }
 
+/** What several nodes found out about themselves. */
+export interface FleetExamination {
+  /** The same finding of several nodes is there once, with their names in `nodes`. */
+  readonly findings: readonly (Finding & { readonly nodes: readonly string[] })[];
+  /** Nodes that run and did not answer in time. */
+  readonly unanswered: readonly string[];
+}
+
 /** What the doctor finds out inside a running server, and what it needs to connect from outside. */
 export interface ServerExamination {
   readonly findings: readonly Finding[];

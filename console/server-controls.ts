@@ -1,11 +1,13 @@
 import type { GroupName, Identity, PolicyDocument, PolicyScope, ServiceName } from '@rollcall/protocol';
 import type { Actor, ExpiringItem, ExpiringKind, ExpiryFilter, ServiceRecord } from '../registry/index.ts';
+import type { OtherChallenges } from './auth/passkey-challenges.ts';
 import type { DeviceDiagnosis, DiagnosisOrder } from './device-diagnosis.ts';
 import type { DeviceMessages } from './device-messages.ts';
-import type { ServerExamination } from './finding.ts';
+import type { FleetExamination, ServerExamination } from './finding.ts';
+import type { FleetTelemetry } from './fleet-telemetry.ts';
 import type { NodeControl } from './node-control.ts';
 import type { RefusalControl } from './refusals.ts';
-import type { ServerHistory, ServerOverview } from './server-overview.ts';
+import type { FleetHistory, FleetOverview, ServerOverview } from './server-overview.ts';
 import type { SimulationControl } from './simulation-control.ts';
 
 /** `behind`: it was set back behind the newest entry of the audit. `skewed`: it is more than a second off that of the store's database. */
@@ -211,10 +213,19 @@ export interface ServerControls {
   readonly nodes: NodeControl;
   readonly simulations: SimulationControl;
   readonly deviceMessages: DeviceMessages;
+  /** Of all nodes that share a store. */
   overview(): Promise<ServerOverview>;
-  /** Of the last so many minutes. */
-  history(minutes: number): ServerHistory;
+  /** Each of them, without what is counted for all. */
+  fleet(): Promise<FleetOverview>;
+  /** Challenges for passkeys that other nodes made; undefined where the server is alone. */
+  readonly otherChallenges?: OtherChallenges | undefined;
+  /** What other nodes alone know of telemetry. */
+  readonly otherNodes: FleetTelemetry;
+  /** Of the last so many minutes, of all nodes. */
+  history(minutes: number): Promise<FleetHistory>;
   examineServer(): Promise<ServerExamination>;
+  /** Every node that shares the store examines itself. */
+  examineFleet(): Promise<FleetExamination>;
   readonly refusals: RefusalControl;
   diagnoseDevice(order: DiagnosisOrder): Promise<DeviceDiagnosis>;
   /** The text form, with the root's fingerprint and the enroll URL. */

@@ -10,8 +10,11 @@ const INITIATOR: Partial<Record<DisconnectReason, 'client' | 'network'>> = {
   keepalive_timeout: 'network',
 };
 
-/** The event, and the source that its rate limit counts. The source is absent when it is the subject of the event. */
-export function fleetEventOfBroker(event: BrokerEvent): readonly [event: FleetEvent, source?: string] {
+/**
+ * The event, and the source that its rate limit counts. The source is absent when it is the subject of the event. `node`: the name of this one
+ * among several.
+ */
+export function fleetEventOfBroker(event: BrokerEvent, node?: string): readonly [event: FleetEvent, source?: string] {
   const { at } = event;
   if (event.type === 'connect_failed') {
     const { reason, address, detail, identity } = event;
@@ -25,7 +28,7 @@ export function fleetEventOfBroker(event: BrokerEvent): readonly [event: FleetEv
     ];
   }
   const { identity: subject, clientId, serial, address, sequence } = event;
-  const client = { clientId, certSerial: serial, ip: address, sequence };
+  const client = present({ clientId, certSerial: serial, ip: address, sequence, node });
   switch (event.type) {
     case 'connected':
       return [{ type: 'presence.connected', at, component: 'broker', subject, data: client }];

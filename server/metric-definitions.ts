@@ -337,8 +337,8 @@ export const METRICS: Readonly<Record<MetricSource, readonly MetricDefinition[]>
 /** Set once: the value is 1. */
 export const INFO = {
   name: 'rollcall_info',
-  help: 'Version of the server, and the runtime that it runs on.',
-  labels: ['version', 'runtime'],
+  help: 'Version of the server, the runtime that it runs on, and its name among several nodes, main where it is alone.',
+  labels: ['version', 'runtime', 'node'],
 } as const;
 
 /** In seconds. PUBACK and PUBREC follow the commit at once. */

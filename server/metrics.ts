@@ -14,6 +14,7 @@ import {
   type MetricSource,
   TERMINATION_SECONDS,
 } from './metric-definitions.ts';
+import { RecentTimes } from './overview/recent-times.ts';
 
 /** Values by key; true counts as 1. */
 export type CounterRecord = Readonly<Record<string, number | boolean>>;
@@ -24,6 +25,8 @@ export interface CounterSource {
 
 export interface MetricsOptions {
   readonly version: string;
+  /** Of several that share a store, or `main`. */
+  readonly node: string;
   /** `node 26.10.0` */
   readonly runtime: string;
   readonly log: Logger;
@@ -39,14 +42,16 @@ export class Metrics {
   readonly #termination: Histogram;
   readonly #commits: Histogram;
   readonly #reported = new Set<string>();
+  /** Of the journal. Rotated by who reads them. */
+  readonly commitTimes = new RecentTimes();
   #commitCount = 0;
   #commitSeconds = 0;
 
-  constructor({ version, runtime, log }: MetricsOptions) {
+  constructor({ version, node, runtime, log }: MetricsOptions) {
     this.#log = log;
     const registers = [this.#registry];
     const { name, help, labels } = INFO;
-    new Gauge({ name, help, labelNames: labels, registers }).set({ version, runtime }, 1);
+    new Gauge({ name, help, labelNames: labels, registers }).set({ version, runtime, node }, 1);
     const histogram = (options: typeof TERMINATION_SECONDS | typeof COMMIT_SECONDS) =>
       new Histogram({ ...options, buckets: [...options.buckets], registers });
     this.#termination = histogram(TERMINATION_SECONDS);
@@ -69,6 +74,7 @@ export class Metrics {
 
   observeCommit(seconds: number): void {
     this.#commits.observe(seconds);
+    this.commitTimes.record(seconds * 1_000);
     this.#commitCount += 1;
     this.#commitSeconds += seconds;
   }

@@ -17,6 +17,7 @@ import { CaKeyRequests } from './cluster/ca-key-requests.ts';
 import type { Cluster } from './cluster/cluster.ts';
 import { drainOnOrder } from './cluster/drain-on-order.ts';
 import { createFleetNodes } from './cluster/fleet-nodes.ts';
+import { FleetQuestions } from './cluster/fleet-questions.ts';
 import { connectLiveness } from './cluster/liveness.ts';
 import { NodeJoins } from './cluster/node-joins.ts';
 import type { ServerContext } from './context.ts';
@@ -32,6 +33,8 @@ import type { Stores } from './store-options.ts';
 
 export interface OpenBroker {
   readonly broker: Broker;
+  /** Between servers that share a store; undefined where this one is alone. */
+  readonly questions?: FleetQuestions;
   readonly nodes: NodeControl & {
     counters(): Readonly<Record<string, number>> | Promise<Readonly<Record<string, number>>>;
     /** Of the event loop of each thread; none where the main thread is the node. */
@@ -64,7 +67,8 @@ export async function openBroker(
       opened.add(new CaKeyRequests({ authority: parts.authority, cluster, carrier, log }));
       const joins = new NodeJoins({ config, cluster, registry: stores.registry as SharedRegistry, log: context.log });
       const isEnrolling = config.node.roles.includes('enroll');
-      return { broker, nodes: createFleetNodes({ cluster, joins, isEnrolling, drainDefaults: config.drain, now }) };
+      const nodes = createFleetNodes({ cluster, joins, isEnrolling, drainDefaults: config.drain, now });
+      return { broker, nodes, questions: new FleetQuestions(broker.reports) };
     }
     const broker = opened.add(await createBroker(options));
     return { broker, nodes: opened.add(createSingleNode({ broker, drainDefaults: config.drain, now })) };

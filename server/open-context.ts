@@ -2,8 +2,10 @@
 
 import { serverUrl } from '@rollcall/protocol';
 import type { Logger } from 'pino';
+import { MAIN_NODE } from '../broker/index.ts';
 import { createProbeServer } from '../console/index.ts';
 import { createRequestLimits } from '../limits/index.ts';
+import { isShared, nodeNameOf } from './cluster/node-settings.ts';
 import type { Config } from './config/config.ts';
 import type { ServerContext } from './context.ts';
 import type { DataDirectory } from './data-directory.ts';
@@ -38,7 +40,8 @@ export function openContext(
     },
     now,
   );
-  const metrics = new Metrics({ version, runtime: runtimeText, log });
+  const node = isShared(config) ? nodeNameOf(config) : MAIN_NODE;
+  const metrics = new Metrics({ version, node, runtime: runtimeText, log });
   metrics.collectFrom('descriptors', descriptors);
   metrics.collectFrom('refusals', limits.refusalLog);
   metrics.collectFrom('loadTests', limits.loadTests);

@@ -6,6 +6,7 @@ import { type ClockState, type Console, createConsole } from '../console/index.t
 import {
   type Authority,
   createEnrollServer,
+  createExpiryList,
   createExpiryMonitor,
   createRenewalSchedule,
   type EnrollServer,
@@ -13,9 +14,11 @@ import {
 } from '../enroll/index.ts';
 import { enrollUrlOf, mayReportExpiry, noEnrollServer } from './cluster/node-parts.ts';
 import type { ServerContext } from './context.ts';
+import { examineServer } from './diagnosis/server-findings.ts';
 import { collectTelemetry } from './metrics.ts';
 import { type OpenBroker, openBroker } from './open-broker.ts';
 import type { OpenParts } from './open-parts.ts';
+import { createFleetTelemetry } from './overview/fleet-telemetry.ts';
 import { createOverviewMonitor } from './overview/overview.ts';
 import { PresenceRecorder } from './presence-recorder.ts';
 import { consoleOptions, enrollOptions, renewalOptions } from './server-options.ts';
@@ -46,7 +49,7 @@ export async function openServers(
     new PresenceRecorder({ registry, broker: name, log: log.child({ component: 'presence' }) }),
   );
   await presence.start();
-  const { broker, nodes } = await openBroker(context, stores, { authority, presence }, opened);
+  const { broker, nodes, questions } = await openBroker(context, stores, { authority, presence }, opened);
   const mqttUrl = serverUrl('mqtts', publicHost, broker.port || context.config.mqtt.port);
   const renewals = createRenewalSchedule(renewalOptions(context, stores, broker));
   const onRecorded = () => void events.pollAudit();
@@ -70,7 +73,17 @@ export async function openServers(
   metrics.collectFrom('events', events);
   metrics.collectFrom('sinks', sinks);
   collectTelemetry(metrics, telemetry);
-  const overview = opened.add(createOverviewMonitor({ context, stores, broker, nodes, enroll, expiry }));
+  const examine = () =>
+    examineServer({
+      ...{ context, stores, authority, nodes, clock, enrollUrl },
+      expiry: createExpiryList({ registry, authority, now }),
+      enrollPort: enroll.port,
+      mqttPort: broker.port,
+    });
+  const fleet = questions && { list: () => nodes.list(), questions };
+  const overview = opened.add(
+    createOverviewMonitor({ context, stores, broker, nodes, enroll, expiry, node: name, examine, fleet }),
+  );
   const simulations = opened.add(
     new Simulations({
       directory: data.simulations,
@@ -91,7 +104,9 @@ export async function openServers(
         nodes,
         simulations,
         enrollUrl,
-        enrollPort: enroll.port,
+        examine,
+        questions,
+        otherNodes: createFleetTelemetry({ telemetry, sinks }, questions),
         mqttUrl,
         clock,
       }),

@@ -1,8 +1,15 @@
 /** Options of the broker, the EST server and the console: their configuration, and their calls to other modules. Opens nothing. */
 
 import { formatBootstrapToken, renewalNoticeTopic } from '@rollcall/protocol';
-import { type Broker, checkPolicy, type createBroker, policyFaults } from '../broker/index.ts';
-import type { ClockState, createConsole, NodeControl } from '../console/index.ts';
+import { type Broker, checkPolicy, type createBroker, MAIN_NODE, policyFaults } from '../broker/index.ts';
+import type {
+  ClockState,
+  createConsole,
+  FleetTelemetry,
+  NodeControl,
+  OtherChallenges,
+  ServerExamination,
+} from '../console/index.ts';
 import {
   type Authority,
   type createEnrollServer,
@@ -18,6 +25,7 @@ import { createCaControl } from './ca-control.ts';
 import { respondToClone, respondToFork } from './clone-response.ts';
 import { nodesWithoutKey } from './cluster/ca-keys.ts';
 import { withDeaf } from './cluster/deaf-nodes.ts';
+import type { FleetQuestions } from './cluster/fleet-questions.ts';
 import { NodeJoins } from './cluster/node-joins.ts';
 import { clientCertificateSettings } from './config/client-certificates.ts';
 import { oidcSettings } from './config/oidc-config.ts';
@@ -26,7 +34,6 @@ import { DeviceCommands } from './device-commands.ts';
 import { DeviceTwins } from './device-twins.ts';
 import { diagnoseDevice } from './diagnosis/device-diagnosis.ts';
 import { createRefusalControl } from './diagnosis/refusal-groups.ts';
-import { examineServer } from './diagnosis/server-findings.ts';
 import { certificateHealth } from './health.ts';
 import type { OverviewMonitor } from './overview/overview.ts';
 import type { PresenceRecorder } from './presence-recorder.ts';
@@ -36,7 +43,7 @@ import type { Simulations } from './simulations/simulations.ts';
 import type { Stores } from './store-options.ts';
 
 export function brokerOptions(
-  { config, limits, now, log }: ServerContext,
+  { config, cluster, limits, now, log }: ServerContext,
   { registry, telemetry, events, sessions }: Stores,
   { authority, presence }: { readonly authority: Authority; readonly presence: PresenceRecorder },
 ): Parameters<typeof createBroker>[0] {
@@ -65,7 +72,7 @@ export function brokerOptions(
           .claimed?.(event.identity.id)
           .catch((error: unknown) => log.warn({ err: error }, 'keys of messages on other nodes were not read'));
       }
-      events.log.record(...fleetEventOfBroker(event));
+      events.log.record(...fleetEventOfBroker(event, cluster?.node));
     },
     onCloneSuspected: (suspicion) =>
       void respondToClone(suspicion, {
@@ -161,7 +168,10 @@ export interface ConsoleParts {
   readonly nodes: NodeControl;
   readonly simulations: Simulations;
   readonly enrollUrl: string;
-  readonly enrollPort: number;
+  readonly examine: () => Promise<ServerExamination>;
+  readonly otherNodes: FleetTelemetry;
+  /** Between servers that share a store; undefined where this one is alone. */
+  readonly questions: FleetQuestions | undefined;
   readonly mqttUrl: string;
   readonly clock: () => ClockState;
 }
@@ -171,7 +181,7 @@ export function consoleOptions(
   stores: Stores,
   parts: ConsoleParts,
 ): Parameters<typeof createConsole>[0] {
-  const { config, data, limits, version, now, log } = context;
+  const { config, cluster, data, limits, version, now, log } = context;
   const { registry, telemetry, events, sinks } = stores;
   return {
     socketPath: data.socket,
@@ -193,8 +203,16 @@ export function consoleOptions(
     requestLimits: limits,
     version,
     runtime: runtimeText,
+    node: cluster?.node ?? MAIN_NODE,
     now,
     log: log.child({ component: 'console' }),
+  };
+}
+
+function otherChallenges(questions: FleetQuestions): OtherChallenges {
+  return {
+    use: async (order) => [...(await questions.ask('challenge', order)).answers.values()].includes(true),
+    answerWith: (use) => questions.answerWith('challenge', use),
   };
 }
 
@@ -211,7 +229,9 @@ function serverControls(
     nodes,
     simulations,
     enrollUrl,
-    enrollPort,
+    examine,
+    otherNodes,
+    questions,
     mqttUrl,
     clock,
   }: ConsoleParts,
@@ -240,19 +260,12 @@ function serverControls(
       changeDesired: (change) => twins.change(change),
     },
     overview: () => overview.overview(),
+    fleet: () => overview.fleet(),
+    otherNodes,
+    otherChallenges: questions && otherChallenges(questions),
     history: (minutes) => overview.history(minutes),
-    examineServer: () =>
-      examineServer({
-        context,
-        stores,
-        authority,
-        expiry: expiryList,
-        enrollPort,
-        enrollUrl,
-        mqttPort: broker.port,
-        nodes,
-        clock,
-      }),
+    examineServer: examine,
+    examineFleet: () => overview.examination(),
     refusals: createRefusalControl(events.log),
     diagnoseDevice: (order) =>
       diagnoseDevice(order, { registry, events: events.log, sessions: (query) => broker.sessionPage(query), now }),

@@ -26,6 +26,8 @@ export interface NodeRequestCalls {
   /** Between the certificate authorities of two nodes, which check all of it. */
   readonly caKey: Call<unknown, unknown>;
   readonly disconnect: Call<{ readonly identity: Identity; readonly reason: DisconnectReason }, TerminationReport>;
+  /** What the server of a node knows beside its sessions (`NodeReports`). */
+  readonly report: Call<unknown, unknown>;
 }
 
 export type NodeAnswers = {

@@ -1,6 +1,10 @@
-/** What `rollcall top` shows: computed from the health of a server and from two readings of its metrics. Times are ISO 8601. */
+/**
+ * What `rollcall top` shows: computed from the health of a server and from two readings of its metrics, and from the numbers of all nodes where
+ * several share a store. Times are ISO 8601.
+ */
 
 import type { ConsoleClient } from '../../console/client.ts';
+import { type FleetReading, fleetPart, type NodeRow } from './fleet-snapshot.ts';
 import { MetricSamples } from './metric-samples.ts';
 import type { NewestRefusal } from './newest-refusals.ts';
 
@@ -9,6 +13,7 @@ type Health = Awaited<ReturnType<ConsoleClient['health']>>;
 export interface ServerReading {
   readonly health: Health;
   readonly metrics: MetricSamples;
+  readonly fleet: FleetReading;
   /** Milliseconds of a monotonic clock. */
   readonly at: number;
 }
@@ -41,7 +46,14 @@ export interface ExpiryCount {
   readonly next: string | undefined;
 }
 
+/** The sums of all nodes that answered; status, readiness and uptime are those of the node that was asked. */
 export interface ServerSnapshot {
+  /** That was asked. */
+  readonly node: string;
+  /** None where the server is alone. */
+  readonly nodes: readonly NodeRow[];
+  /** Nodes that run and did not answer in time. */
+  readonly unanswered: readonly string[];
   readonly time: string;
   readonly version: string;
   readonly status: Health['status'];
@@ -55,7 +67,7 @@ export interface ServerSnapshot {
   readonly refusals: readonly RefusalCount[];
   readonly newestRefusals: readonly NewestRefusal[];
   readonly journal: {
-    readonly state: Health['telemetry'];
+    readonly state: Health['telemetry'] | 'held';
     /** Bytes that wait to be stored. */
     readonly queuedBytes: number;
     /** Mean from receipt to acknowledgement, of the commits since the reading before; undefined without commits. */
@@ -69,8 +81,8 @@ export interface ServerSnapshot {
 }
 
 export async function readServer(server: ConsoleClient): Promise<ServerReading> {
-  const [health, text] = await Promise.all([server.health(), server.metrics()]);
-  return { health, metrics: new MetricSamples(text), at: performance.now() };
+  const [health, text, fleet] = await Promise.all([server.health(), server.metrics(), server.showFleet()]);
+  return { health, metrics: new MetricSamples(text), fleet, at: performance.now() };
 }
 
 export function snapshotOf(
@@ -78,9 +90,11 @@ export function snapshotOf(
   before: ServerReading | undefined,
   newestRefusals: readonly NewestRefusal[],
 ): ServerSnapshot {
-  const { health, metrics } = reading;
+  const { health, metrics, fleet } = reading;
   const counted = countingSince(reading, before);
   return {
+    node: fleet.node,
+    ...{ nodes: [], unanswered: [] },
     time: health.time,
     version: health.version,
     status: health.status,
@@ -127,6 +141,7 @@ export function snapshotOf(
         bytesToday: counted('rollcall_telemetry_heaviest_device_bytes', 'device', device),
       }))
       .sort((one, other) => other.bytesToday.total - one.bytesToday.total),
+    ...fleetPart(fleet),
   };
 }
 

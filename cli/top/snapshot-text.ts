@@ -2,6 +2,7 @@
 
 import { escapeControls } from '@rollcall/output';
 import { timeAway } from '../terminal.ts';
+import type { NodeRow } from './fleet-snapshot.ts';
 import type { Counted, ServerSnapshot } from './server-snapshot.ts';
 
 export interface TextSize {
@@ -12,11 +13,12 @@ export interface TextSize {
 /** A whole number of lines, none longer than the columns. */
 export function snapshotLines(snapshot: ServerSnapshot, { columns, rows }: TextSize): readonly string[] {
   const head = headLines(snapshot, columns);
-  const left = rows - head.length;
+  const nodes = nodeLines(snapshot, Math.max(3, Math.floor(rows / 3)));
+  const left = rows - head.length - (nodes.length === 0 ? 0 : nodes.length + 1);
   const reasons = Math.min(snapshot.refusals.length, 5, Math.max(1, Math.floor((left - 4) / 3)));
   const counts = countLines(snapshot, reasons);
   const newest = newestLines(snapshot, left - (counts.length === 0 ? 1 : counts.length + 2));
-  const sections = [head, counts, newest].filter((lines) => lines.length > 0);
+  const sections = [head, nodes, counts, newest].filter((lines) => lines.length > 0);
   return sections
     .flatMap((lines, index) => (index === 0 ? lines : ['', ...lines]))
     .slice(0, rows)
@@ -34,8 +36,20 @@ function headLines(snapshot: ServerSnapshot, columns: number): readonly string[]
   const { sessions, pendingConnections, persistentSessions, connects, messages, journal, refusals } = snapshot;
   const refused = sumOf(refusals, connects.perSecond !== undefined);
   const state = snapshot.isReady ? snapshot.status : 'not ready';
+  const { node, nodes, unanswered } = snapshot;
+  const serving = nodes.filter((one) => one.state === 'serving').length;
+  const fleet = [`${serving} of ${nodes.length} nodes serving`, `answered by ${node}`];
   const rows: readonly (readonly [label: string, parts: readonly string[]])[] = [
-    ['server', [state, `version ${snapshot.version}`, `up ${spanOf(snapshot.uptimeSeconds)}`, snapshot.time]],
+    [
+      nodes.length === 0 ? 'server' : 'fleet',
+      [
+        state,
+        `version ${snapshot.version}`,
+        ...(nodes.length === 0 ? [`up ${spanOf(snapshot.uptimeSeconds)}`] : fleet),
+        snapshot.time,
+      ],
+    ],
+    ...(unanswered.length === 0 ? [] : [['NO ANSWER', unanswered] as const]),
     [
       'sessions',
       [
@@ -87,6 +101,36 @@ function expiryText({ kind, in7Days, in30Days, late, next }: ServerSnapshot['exp
   const parts = [`${in7Days} in 7d`, `${in30Days} in 30d`, ...(late > 0 ? [`${late} LATE`] : [])];
   const first = next === undefined ? '' : `, next ${timeAway(Date.parse(next), now)}`;
   return `${kind}: ${parts.join(', ')}${first}`;
+}
+
+/** The first ones where there are many. */
+function nodeLines({ nodes }: ServerSnapshot, most: number): readonly string[] {
+  if (nodes.length === 0) return [];
+  const shown = nodes.length > most ? nodes.slice(0, most - 1) : nodes;
+  const rows = shown.map((one) => [
+    short(one.name, 20),
+    one.roles.join(),
+    nodeState(one),
+    one.sessions === undefined ? '-' : String(one.sessions),
+    perSecondText(one.receivedPerSecond),
+    perSecondText(one.refusedPerSecond),
+    millisecondsText(one.commitP99Ms),
+    millisecondsText(one.eventLoopLagMs),
+    one.eventLoopBusy === undefined ? '-' : `${Math.round(one.eventLoopBusy * 100)}%`,
+    one.journal ?? '-',
+  ]);
+  const titles = ['NODE', 'ROLES', 'STATE', 'CONNECTED', 'IN/S', 'REFUSED/S', 'ACK P99', 'LAG P99', 'BUSY', 'JOURNAL'];
+  const more = nodes.length - shown.length;
+  return [...columnsOf([titles, ...rows]), ...(more === 0 ? [] : [`${more} more`])];
+}
+
+function nodeState({ state, isReady, sessions }: NodeRow): string {
+  if (sessions === undefined && state !== 'gone' && state !== 'deaf') return 'no answer';
+  return isReady === false && state === 'serving' ? 'not ready' : state;
+}
+
+function millisecondsText(ms: number | undefined): string {
+  return ms === undefined ? '-' : `${ms.toFixed(ms < 10 ? 1 : 0)} ms`;
 }
 
 function countLines({ refusals }: ServerSnapshot, most: number): readonly string[] {

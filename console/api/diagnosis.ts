@@ -41,6 +41,7 @@ const findingView = z.object({
   outcome: z.enum(['ok', 'warning', 'failed', 'skipped']),
   found: z.string(),
   fix: z.string().optional().describe('what to do, unless the outcome is ok'),
+  nodes: z.array(z.string()).optional().describe('that found it, where all were asked'),
 });
 
 export const diagnosisEndpoints = {
@@ -49,7 +50,15 @@ export const diagnosisEndpoints = {
     path: '/v1/doctor',
     access: 'viewer',
     summary: 'check what the server needs, and say what to do where something fails',
+    query: z.strictObject({
+      nodes: z
+        .literal('all')
+        .optional()
+        .describe('each node of the fleet examines itself; left out: the node that answers'),
+    }),
     answer: z.object({
+      node: z.string().describe('that answers; main where the server shares its store with no other'),
+      unanswered: z.array(z.string()).describe('nodes that were asked and did not answer within a second'),
       findings: z.array(findingView),
       enrollUrls: z.array(z.string()).describe('one for each public host, to connect to from outside'),
       rootSha256: z.string().describe('of the root that devices trust'),

@@ -15,6 +15,7 @@ const health = z.object({
   version: z.string(),
   runtime: z.string().describe('the JavaScript runtime and its version: node 26.10.0'),
   time,
+  node: z.string().describe('that answers; main where the server shares its store with no other'),
   database: z.literal('ok'),
   sinks: z
     .object({ up: z.int(), down: z.int(), untrusted: z.int() })
@@ -59,7 +60,7 @@ export const serverEndpoints = {
     method: 'GET',
     path: '/v1/health',
     access: 'anyone',
-    summary: 'report the health of the server',
+    summary: 'report the health of the server, of one node where there are several',
     answer: health,
   },
   trustBundle: {

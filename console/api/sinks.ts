@@ -54,7 +54,7 @@ export const sinkEndpoints = {
     method: 'GET',
     path: '/v1/sinks',
     access: 'viewer',
-    summary: 'list sinks and their positions',
+    summary: 'list sinks and their positions, of several nodes those of the one that forwards',
     answer: z.array(sinkView),
   },
   replaySink: {

@@ -58,6 +58,10 @@ const segmentView = z.object({
   bytes: z.int(),
 });
 
+const unanswered = z
+  .array(z.string())
+  .describe('nodes that did not answer within a second: what they stored is missing');
+
 const talkersQuery = z.strictObject({
   by: z.enum(['bytes', 'messages']).default('bytes'),
   limit: decimal(1, 100).default(20),
@@ -78,6 +82,7 @@ const talkers = z.object({
   groups: z.array(talker),
   deviceShareBytes: z.int().describe('what a device may store today, less near the floor of the disk; 0: any number'),
   groupShareBytes: z.int(),
+  unanswered,
 });
 
 const telemetryStats = z.object({
@@ -91,7 +96,7 @@ const telemetryStats = z.object({
     groups: z.record(z.string(), z.number()).describe('ages in seconds of groups with a rule of their own'),
   }),
   intake: z.object({
-    stored: z.int().describe('since the server started, as all of these'),
+    stored: z.int().describe('since the server started, as all of these; of all nodes that share a store'),
     storedQos0: z.int(),
     droppedQos0: z.int(),
     refused: z.int(),
@@ -102,6 +107,7 @@ const telemetryStats = z.object({
     diskFreeBytes: z.int(),
     isDiskLow: z.boolean().describe('there is less room than telemetry.diskFloor: nothing is stored'),
   }),
+  unanswered,
 });
 
 const pruneRequest = z

@@ -16,6 +16,7 @@ import {
   type SecondFactor,
 } from '../../registry/index.ts';
 import { type Guess, GuessLimiter } from './guess-limiter.ts';
+import type { OtherChallenges } from './passkey-challenges.ts';
 import { type PasskeyBrowser, Passkeys } from './passkeys.ts';
 import { PasswordHasher } from './password-hash.ts';
 import { canonicalRecoveryCode } from './recovery-codes.ts';
@@ -30,6 +31,8 @@ export interface SignInOptions {
   readonly idleMs: number;
   /** Milliseconds after which a session ends in any case. */
   readonly lifetimeMs: number;
+  /** Of other nodes that share a store. */
+  readonly otherChallenges?: OtherChallenges | undefined;
 }
 
 /** Where a request comes from, for limits, the list of sessions and the audit. */

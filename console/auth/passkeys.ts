@@ -13,7 +13,12 @@ import type {
   RegistrationResponseJSON,
 } from '@simplewebauthn/server';
 import type { Actor, PasskeyRecord, Registry } from '../../registry/index.ts';
-import { CHALLENGE_LIFE_MS, type ChallengePurpose, PasskeyChallenges } from './passkey-challenges.ts';
+import {
+  CHALLENGE_LIFE_MS,
+  type ChallengePurpose,
+  type OtherChallenges,
+  PasskeyChallenges,
+} from './passkey-challenges.ts';
 
 /** EdDSA, ES256 and RS256 (RFC 9053, 8812), which authenticators have. */
 const ALGORITHMS = [-8, -7, -257] as const;
@@ -21,6 +26,8 @@ const ALGORITHMS = [-8, -7, -257] as const;
 export interface PasskeysOptions {
   readonly registry: Pick<Registry, 'addPasskey' | 'findPasskey' | 'listPasskeys' | 'usePasskey'>;
   readonly now: () => number;
+  /** Of other nodes that share a store. */
+  readonly otherChallenges?: OtherChallenges | undefined;
 }
 
 /** The browser and the address in its address bar. */
@@ -37,9 +44,9 @@ export class Passkeys {
   readonly #registry: PasskeysOptions['registry'];
   readonly #challenges: PasskeyChallenges;
 
-  constructor({ registry, now }: PasskeysOptions) {
+  constructor({ registry, now, otherChallenges }: PasskeysOptions) {
     this.#registry = registry;
-    this.#challenges = new PasskeyChallenges(now);
+    this.#challenges = new PasskeyChallenges(now, otherChallenges);
   }
 
   /** For `navigator.credentials.create()`. */
@@ -85,7 +92,7 @@ export class Passkeys {
       });
     });
     if (!verified.verified) throw refused('not verified');
-    this.#useChallenge(credential.response.clientDataJSON);
+    await this.#useChallenge(credential.response.clientDataJSON, purpose, browser);
     const { id: credentialId, publicKey, counter } = verified.registrationInfo.credential;
     const transports = credential.response.transports ?? [];
     const { rpId } = browser;
@@ -136,14 +143,15 @@ export class Passkeys {
       }),
     );
     if (!verified) throw refused('wrong signature');
-    this.#useChallenge(credential.response.clientDataJSON);
+    await this.#useChallenge(credential.response.clientDataJSON, purposeOf(session), browser);
     if (!(await this.#registry.usePasskey(id, authenticationInfo.newCounter))) throw refused('counter did not grow');
     return passkey;
   }
 
-  #useChallenge(clientDataJSON: string): void {
+  async #useChallenge(clientDataJSON: string, purpose: ChallengePurpose, { secret }: PasskeyBrowser): Promise<void> {
     const { challenge } = JSON.parse(Buffer.from(clientDataJSON, 'base64url').toString()) as { challenge: string };
-    if (!this.#challenges.use(challenge)) throw refused('challenge was used before');
+    if (await this.#challenges.use(challenge, purpose, secret)) return;
+    throw refused('challenge was used before, or is of no node that answers');
   }
 }
 

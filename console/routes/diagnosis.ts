@@ -10,10 +10,17 @@ import { viewSession } from './sessions.ts';
 
 const WEEK_MS = 7 * 86_400_000;
 
-export function addDiagnosisRoutes(app: FastifyInstance, { controls, now }: RoutesOptions): void {
-  addEndpoint(app, endpoints.examineServer, async () => {
+export function addDiagnosisRoutes(app: FastifyInstance, { controls, node, now }: RoutesOptions): void {
+  addEndpoint(app, endpoints.examineServer, async ({ query }) => {
     const { findings, enrollUrls, rootSha256 } = await controls.examineServer();
-    return { findings: [...findings], enrollUrls: [...enrollUrls], rootSha256 };
+    const own = { node, enrollUrls: [...enrollUrls], rootSha256 };
+    if (query.nodes === undefined) return { ...own, findings: [...findings], unanswered: [] };
+    const all = await controls.examineFleet();
+    return {
+      ...own,
+      findings: all.findings.map((finding) => ({ ...finding, nodes: [...finding.nodes] })),
+      unanswered: [...all.unanswered],
+    };
   });
   addEndpoint(app, endpoints.diagnoseDevice, async ({ params, query }) => {
     const since = query.since === undefined ? now() - WEEK_MS : Date.parse(query.since);

@@ -53,6 +53,8 @@ export interface RoutesOptions {
   readonly linkUrl: (secret: string) => string;
   readonly version: string;
   readonly runtime: string;
+  /** The name of this node among several; `main` where the server is alone. */
+  readonly node: string;
   readonly now: () => number;
 }
 

@@ -11,7 +11,7 @@ import type { SinkControl } from './sinks.ts';
 
 export function addServerRoutes(
   app: FastifyInstance,
-  { registry, telemetry, controls, sinks, version, runtime, now }: RoutesOptions,
+  { registry, telemetry, controls, sinks, version, runtime, node, now }: RoutesOptions,
 ): void {
   addEndpoint(app, endpoints.live, () => probeAnswer(true).text);
   addEndpoint(app, endpoints.ready, async ({ reply }) => {
@@ -29,7 +29,7 @@ export function addServerRoutes(
     const [certificates, clock, sessions] = [controls.certificates(), controls.clock(), controls.sessionStore()];
     const isDegraded = [state, certificates, clock, sessions].some((part) => part !== 'ok');
     const status = isDegraded ? ('degraded' as const) : ('ok' as const);
-    const found = { status, version, runtime, time: isoTime(now()), database: 'ok' as const };
+    const found = { status, version, runtime, node, time: isoTime(now()), database: 'ok' as const };
     return { ...found, certificates, clock, telemetry: state, sessions, ...sinkHealth(sinks) };
   });
   addEndpoint(app, endpoints.trustBundle, () => controls.trustBundlePem());

@@ -9,7 +9,7 @@ import { sinkEndpoints as endpoints } from '../api/sinks.ts';
 import { isoTime } from '../iso-time.ts';
 import type { RoutesOptions } from './routes.ts';
 
-interface SinkState {
+export interface SinkState {
   readonly name: string;
   readonly kind: string;
   readonly source: 'telemetry' | 'events';
@@ -38,8 +38,10 @@ export interface SinkControl {
   skip(name: string): Promise<Position | undefined>;
 }
 
-export function addSinkRoutes(app: FastifyInstance, { registry, sinks }: RoutesOptions): void {
-  addEndpoint(app, endpoints.listSinks, () => sinks.list().map(viewSink));
+export function addSinkRoutes(app: FastifyInstance, { registry, sinks, controls }: RoutesOptions): void {
+  addEndpoint(app, endpoints.listSinks, async () =>
+    ((await controls.otherNodes.sinks()) ?? sinks.list()).map(viewSink),
+  );
   addEndpoint(app, endpoints.replaySink, async ({ params: { name }, body, actor }) => {
     const { position = 1 } = body;
     const from =

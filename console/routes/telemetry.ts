@@ -16,6 +16,7 @@ import {
 import { addEndpoint } from '../add-endpoint.ts';
 import { telemetryEndpoints as endpoints } from '../api/telemetry.ts';
 import type { StreamSource } from '../event-stream.ts';
+import { type NodeTalkers, sumOfIntakes, sumOfTalkers } from '../fleet-telemetry.ts';
 import { type FollowedJournal, followJournal } from '../follow-journal.ts';
 import { isoTime } from '../iso-time.ts';
 import { type FollowJournal, LiveFeeds } from '../live-feed.ts';
@@ -83,20 +84,29 @@ function addExportRoute(app: FastifyInstance, { registry, telemetry }: RoutesOpt
 }
 
 /** Sizes of the journal, and pruning by operators. */
-function addJournalRoutes(app: FastifyInstance, { registry, telemetry, now }: RoutesOptions): void {
+function addJournalRoutes(app: FastifyInstance, { registry, telemetry, controls, now }: RoutesOptions): void {
   addEndpoint(app, endpoints.telemetryStats, async () => {
-    const { segments, messages, bytes, damaged } = await telemetry.stats();
-    const intake = telemetry.counters();
+    const [{ segments, messages, bytes, damaged }, others] = await Promise.all([
+      telemetry.stats(),
+      controls.otherNodes.intakes(),
+    ]);
+    const intake = sumOfIntakes(telemetry.counters(), others.all);
     const { age, bytes: most, groups = {} } = telemetry.retention;
     const ages = Object.entries(groups).map(([group, ageMs]) => [group, ageMs / 1000] as const);
     const retention = { ageSeconds: age / 1000, bytes: most, groups: Object.fromEntries(ages) };
-    return { messages, bytes, segments: [...segments], damaged: [...damaged], retention, intake };
+    const unanswered = [...others.unanswered];
+    return { messages, bytes, segments: [...segments], damaged: [...damaged], retention, intake, unanswered };
   });
-  addEndpoint(app, endpoints.telemetryTalkers, ({ query: { by, limit } }) => {
-    const { since, isCounted, devices, groups, deviceShare, groupShare } = telemetry.shares.today(limit, by);
+  addEndpoint(app, endpoints.telemetryTalkers, async ({ query: { by, limit } }) => {
+    const { all, unanswered } = await controls.otherNodes.talkers(by);
+    const { since, isCounted, deviceShare, groupShare, ...own } = telemetry.shares.today(limit, by);
+    const sumOf = (kind: keyof NodeTalkers) => [
+      ...sumOfTalkers([own[kind], ...all.map((other) => other[kind])], limit, by),
+    ];
     return {
-      ...{ time: isoTime(now()), since: isoTime(since), isCounted },
-      ...{ devices: [...devices], groups: [...groups], deviceShareBytes: deviceShare, groupShareBytes: groupShare },
+      ...{ time: isoTime(now()), since: isoTime(since), isCounted, unanswered: [...unanswered] },
+      ...{ devices: sumOf('devices'), groups: sumOf('groups') },
+      ...{ deviceShareBytes: deviceShare, groupShareBytes: groupShare },
     };
   });
   addEndpoint(app, endpoints.pruneTelemetry, async ({ body, actor }) => {

@@ -44,6 +44,9 @@ export function createLeasedSinks(cluster: Cluster, options: SinksOptions): Sink
     });
   };
   return {
+    get runHere() {
+      return settings.length === 0 || sinks?.current !== undefined;
+    },
     list: () => sinks?.current?.list() ?? settings.map((one) => statusElsewhere(one, since)),
     replay: async (name, from) => (await here()).replay(name, from),
     skip: async (name) => (await here()).skip(name),

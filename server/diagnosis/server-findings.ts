@@ -47,7 +47,7 @@ export async function examineServer(parts: ExaminationParts): Promise<ServerExam
   const { context, authority, enrollPort } = parts;
   const { config, data, version, now } = context;
   const findings: Finding[] = [
-    ok('version', `rollcall ${version} on ${runtimeText}, process ${process.pid}`),
+    ok('version', `rollcall ${version} on ${runtimeText}, process ${process.pid}${ofNode(context)}`),
     directoryFinding(data.path),
     ok('lock', 'this server holds the data directory'),
     keyFilesFinding(data),
@@ -72,6 +72,11 @@ export async function examineServer(parts: ExaminationParts): Promise<ServerExam
       : [parts.enrollUrl],
     rootSha256: authority.trust.rootSha256,
   };
+}
+
+/** Where it is one of several, so that an answer over a load balancer says whose it is. */
+function ofNode({ cluster }: ServerContext): string {
+  return cluster === undefined ? '' : `, ${cluster.node} of several nodes`;
 }
 
 const CLOCK_BEHIND = failed(

@@ -18,6 +18,11 @@ export interface Counts {
   readonly queuedBytes: number;
 }
 
+/** Every refusal. */
+export function refusedInAll({ connections, enrollments, topics }: RefusedCounts): number {
+  return connections + enrollments + topics;
+}
+
 export interface CountedParts {
   readonly broker: { counters(): Readonly<Record<string, number>> };
   readonly nodes: { busySeconds(): Readonly<Record<string, number>> };

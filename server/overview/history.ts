@@ -4,7 +4,7 @@
  */
 
 import type { RefusedCounts, ServerHistory, ServerRates } from '../../console/index.ts';
-import type { Counts } from './counts.ts';
+import { type Counts, refusedInAll } from './counts.ts';
 
 export const SAMPLE_EVERY_MS = 15_000;
 const MAX_SAMPLES = (6 * 3_600_000) / SAMPLE_EVERY_MS;
@@ -12,6 +12,13 @@ const MAX_SAMPLES = (6 * 3_600_000) / SAMPLE_EVERY_MS;
 const MAX_POINTS = 360;
 /** Rates of this moment are those since a reading that is at least so old. */
 const RATE_MS = 10_000;
+
+export interface RecentCounts {
+  readonly counts: Counts;
+  readonly rates: ServerRates;
+  readonly commitsPerSecond: number;
+  readonly commitMs: number | undefined;
+}
 
 export class CountHistory {
   readonly #read: () => Counts;
@@ -31,11 +38,12 @@ export class CountHistory {
     if (this.#readings.length > MAX_SAMPLES + 1) this.#readings.shift();
   }
 
-  /** Rates of this moment, and the mean time of a commit. */
-  recent(): { readonly counts: Counts; readonly rates: ServerRates; readonly commitMs: number | undefined } {
+  /** Rates of this moment, and how many commits there were a second, with their mean time. */
+  recent(): RecentCounts {
     const counts = this.#read();
     const before = this.#readings.findLast(({ at }) => at <= counts.at - RATE_MS) ?? (this.#readings[0] as Counts);
-    return { counts, rates: ratesOf(before, counts), commitMs: commitMsOf(before, counts) };
+    const commitsPerSecond = (counts.commits.count - before.commits.count) / secondsBetween(before, counts);
+    return { counts, rates: ratesOf(before, counts), commitsPerSecond, commitMs: commitMsOf(before, counts) };
   }
 
   /** What was refused in the last hour, or since the start. */
@@ -109,6 +117,7 @@ function ratesOf(before: Counts, after: Counts): ServerRates {
     stored: rate('stored'),
     sent: rate('sent'),
     dropped: rate('dropped'),
+    refused: Math.max(0, (refusedInAll(after.refused) - refusedInAll(before.refused)) / seconds),
     busy: Math.min(1, busiest),
   };
 }

@@ -1,91 +1,88 @@
-/** The state of a server in few numbers, for operators who look at it, and their history. Counts; decides nothing. */
+/**
+ * The state of a server in few numbers, for operators who look at it, and their history: of all nodes where several share a store. Counts; decides
+ * nothing.
+ */
 
-import type { ServerHistory, ServerOverview } from '../../console/index.ts';
+import type {
+  FleetExamination,
+  FleetHistory,
+  FleetOverview,
+  ServerExamination,
+  ServerOverview,
+} from '../../console/index.ts';
 import type { Registry } from '../../registry/index.ts';
-import { diskSpaceIn } from '../../storage/index.ts';
-import type { ServerContext } from '../context.ts';
-import type { Stores } from '../store-options.ts';
-import { type CountedParts, readCounts } from './counts.ts';
-import { CountHistory, SAMPLE_EVERY_MS } from './history.ts';
+import { coalesced } from './coalesced.ts';
+import { createFleetReports, type FleetParts } from './fleet-reports.ts';
+import { mergedHistory } from './merged-history.ts';
+import { type FigureParts, monitorFigures, sinkFigures } from './node-figures.ts';
+import { sumOfFigures } from './sum-figures.ts';
 
-export interface OverviewParts extends Pick<CountedParts, 'broker' | 'nodes' | 'enroll'> {
+export interface OverviewParts extends FigureParts {
   readonly expiry: { counters(): Readonly<Record<string, number>> };
-  readonly stores: Pick<Stores, 'registry' | 'telemetry' | 'sinks'>;
-  readonly context: Pick<ServerContext, 'config' | 'data' | 'metrics' | 'readiness' | 'now'>;
+  readonly stores: FigureParts['stores'] & { readonly registry: Pick<Registry, 'countDevices'> };
+  /** `main` where the server is alone. */
+  readonly node: string;
+  /** This server examines itself. */
+  readonly examine: () => Promise<ServerExamination>;
+  /** Undefined where the server is alone. */
+  readonly fleet: Pick<FleetParts, 'list' | 'questions'> | undefined;
 }
 
 export interface OverviewMonitor {
   overview(): Promise<ServerOverview>;
+  fleet(): Promise<FleetOverview>;
+  examination(): Promise<FleetExamination>;
   /** Of the last so many minutes. */
-  history(minutes: number): ServerHistory;
+  history(minutes: number): Promise<FleetHistory>;
   close(): Promise<void>;
 }
 
-const HOUR_MS = 3_600_000;
 /** Reading so many entries of an index takes some milliseconds. */
 const DEVICES_MOST = 100_000;
 /** Devices are counted so often at most, however many operators look. */
 const COUNT_EVERY_MS = 1_000;
 
 export function createOverviewMonitor(parts: OverviewParts): OverviewMonitor {
-  const { broker, nodes, enroll, expiry, stores, context } = parts;
-  const { config, data, metrics, readiness, now } = context;
-  const { registry, telemetry, sinks } = stores;
-  const history = new CountHistory(() => readCounts({ broker, nodes, enroll, telemetry, metrics, now }));
-  const startedAt = now();
-  const timer = setInterval(() => history.sample(), SAMPLE_EVERY_MS).unref();
-  const countDevices = rarely(() => registry.countDevices(DEVICES_MOST));
+  const { expiry, stores, context, node } = parts;
+  const { now } = context;
+  const own = monitorFigures(parts);
+  const ownHistory = (minutes: number) => own.history.series(now() - minutes * 60_000);
+  const findings = async () => (await parts.examine()).findings;
+  const reports =
+    parts.fleet &&
+    createFleetReports({ node, ...parts.fleet, own: { figures: own.read, history: ownHistory, findings } });
+  const countDevices = coalesced((most: number) => stores.registry.countDevices(most), COUNT_EVERY_MS);
+  const fleet = async (): Promise<FleetOverview> => reports?.overview() ?? { node, nodes: [], unanswered: [] };
+  const ownExamination = async (): Promise<FleetExamination> => ({
+    findings: (await findings()).map((finding) => ({ ...finding, nodes: [node] })),
+    unanswered: [],
+  });
   return {
+    fleet,
+    examination: () => reports?.examination() ?? ownExamination(),
     overview: async () => {
-      const { counts, rates, commitMs } = history.recent();
-      const counted = broker.counters();
-      const { isDiskLow, isHeld, isUnderPressure, heldDevices, heldGroups } = telemetry.counters();
-      const [devices, isReady, { free }] = await Promise.all([
-        countDevices(),
-        readiness.isReady(),
-        diskSpaceIn(data.telemetry),
-      ]);
+      const [found, devices] = await Promise.all([fleet(), countDevices(DEVICES_MOST)]);
+      const ownFigures = found.nodes.find(({ name }) => name === node)?.figures ?? (await own.read());
+      const figures = found.nodes.flatMap((one) => (one.figures === undefined ? [] : [one.figures]));
+      const { sinks, ...sum } = sumOfFigures(figures.length === 0 ? [ownFigures] : figures);
       return {
-        startedAt,
-        isReady,
+        ...found,
+        ...sum,
+        startedAt: ownFigures.startedAt,
+        isReady: ownFigures.isReady,
         devices,
         devicesMost: DEVICES_MOST,
-        sessions: {
-          connected: counts.connected,
-          pending: counted.pending_connections ?? 0,
-          persistent: counted.persistent_sessions ?? 0,
-        },
-        perSecond: rates,
-        refused: counts.refused,
-        refusedLastHour: history.refusedSince(counts.at - HOUR_MS, counts),
-        clonesSuspected: counted.clones_suspected ?? 0,
-        journal: {
-          state: isDiskLow ? 'disk full' : isHeld ? 'held' : isUnderPressure ? 'behind' : 'ok',
-          queuedBytes: counts.queuedBytes,
-          commitMs,
-          diskFreeBytes: free,
-          diskFloorBytes: config.telemetry.diskFloor,
-          heldDevices,
-          heldGroups,
-        },
-        sinks: sinks.list().map(({ name, state, reason, lagMessages, lagMs, deadLettered }) => {
-          return { name, state, reason, lagMessages, lagSeconds: lagMs / 1000, deadLettered };
-        }),
+        // None of those that answered forwards.
+        sinks: sinks ?? stores.sinks.list().map(sinkFigures),
         expiring: expiringOf(expiry.counters()),
       };
     },
-    history: (minutes) => history.series(now() - minutes * 60_000),
-    close: async () => clearInterval(timer),
-  };
-}
-
-/** Repeats a count only after some time. */
-function rarely(count: () => ReturnType<Registry['countDevices']>): () => ReturnType<Registry['countDevices']> {
-  let last: { readonly at: number; readonly found: ReturnType<Registry['countDevices']> } | undefined;
-  return () => {
-    const at = performance.now();
-    if (last === undefined || at - last.at > COUNT_EVERY_MS) last = { at, found: count() };
-    return last.found;
+    history: async (minutes) => {
+      if (reports === undefined) return { node, unanswered: [], ...ownHistory(minutes) };
+      const { all, unanswered } = await reports.histories(minutes);
+      return { node, unanswered, ...mergedHistory(all, now() - minutes * 60_000) };
+    },
+    close: async () => own.close(),
   };
 }
 

@@ -74,6 +74,8 @@ export interface SinksOptions {
 }
 
 export interface Sinks {
+  /** False where another node has the lease to forward. */
+  readonly runHere: boolean;
   list(): readonly SinkStatus[];
   /** Forwards again from a position, or from the first message received at or after a time. Problem `sink_unknown`. */
   replay(name: string, from: { readonly position: Position } | { readonly since: number }): Promise<SinkStatus>;
@@ -150,6 +152,7 @@ export async function openSinks(options: SinksOptions): Promise<Sinks> {
   };
 
   return {
+    runHere: true,
     list: () => sinks.map(statusOf),
     async replay(name, from) {
       const sink = find(name);

@@ -82,7 +82,7 @@ describe('the metrics of a server', () => {
       expect(text).toContain(`${sample}\n`);
     }
     expect(text).toMatch(/^rollcall_telemetry_heaviest_device_bytes\{device="dev-1"\} \d+$/m);
-    expect(text).toMatch(/^rollcall_info\{version="[^"]+",runtime="node [^"]+"\} 1$/m);
+    expect(text).toMatch(/^rollcall_info\{version="[^"]+",runtime="node [^"]+",node="main"\} 1$/m);
   });
 
   it('are listed in docs/metrics.md with the same help text', () => {
@@ -91,7 +91,7 @@ describe('the metrics of a server', () => {
       ...page.matchAll(/^\| `(rollcall_\w+)` \| (counter|gauge|histogram) \| ((?:`\w+`(?:, )?)*) ?\| (.+) \|$/gm),
     ];
     const documented = rows.map(([, name = '', type, labels = '', help]) => {
-      return { name, type, label: labels.replaceAll('`', '').replace(', ', ','), help };
+      return { name, type, label: labels.replaceAll('`', '').replaceAll(', ', ','), help };
     });
     expect(documented.toSorted(byName)).toEqual(
       DEFINED.map(({ name, type, label, help }) => ({ name, type, label, help })).toSorted(byName),

@@ -4,12 +4,14 @@ import { useLiveEvents } from '../live-events.ts';
 import { LiveBadge } from '../parts/badge.tsx';
 import { PageHead } from '../parts/panel.tsx';
 import { ProblemNotice } from '../parts/problem-notice.tsx';
-import { spanText } from '../quantities.ts';
+import { Unanswered } from '../parts/unanswered.tsx';
+import { countOf, spanText } from '../quantities.ts';
 import { useEvery, useResource } from '../resource.ts';
 import { mayAct } from '../session.ts';
 import { Attention, problemsOf } from './overview/attention.tsx';
 import { FirstDevice } from './overview/first-device.tsx';
 import { HistoryCharts } from './overview/history-charts.tsx';
+import { NodesTable } from './overview/nodes-table.tsx';
 import { Numbers } from './overview/numbers.tsx';
 import './overview/overview.css';
 
@@ -19,7 +21,7 @@ const FINDINGS_EVERY_MS = 30_000;
 /** Whether to worry, and where to look. */
 export function Overview() {
   const overview = useResource((signal) => api('GET /v1/overview', { signal }), 'overview');
-  const doctor = useResource((signal) => api('GET /v1/doctor', { signal }), 'doctor');
+  const doctor = useResource((signal) => api('GET /v1/doctor', { query: { nodes: 'all' }, signal }), 'doctor');
   useEvery(5_000, overview.reload);
   useEvery(FINDINGS_EVERY_MS, doctor.reload);
   const live = usePresence(overview.reload);
@@ -36,7 +38,9 @@ export function Overview() {
       )}
       {isNew && <FirstDevice mayCreate={mayAct('operator')} />}
       {value !== undefined && findings !== undefined && <Attention problems={problemsOf(value, findings)} />}
+      {value !== undefined && <Unanswered nodes={value.unanswered} />}
       {value !== undefined && <Numbers overview={value} />}
+      {value !== undefined && value.nodes.length > 1 && <NodesTable nodes={value.nodes} answering={value.node} />}
       <HistoryCharts />
     </>
   );
@@ -46,7 +50,11 @@ function deviceCount({ devices }: AnswerOf<'GET /v1/overview'>): number {
   return devices.active + devices.suspended + devices.quarantined + devices.revoked;
 }
 
-function serverText({ version, startedAt, time, isReady }: AnswerOf<'GET /v1/overview'>): string {
+function serverText({ version, startedAt, time, isReady, nodes }: AnswerOf<'GET /v1/overview'>): string {
+  if (nodes.length > 1) {
+    const serving = nodes.filter(({ state }) => state === 'serving').length;
+    return `Rollcall ${version}, ${serving} of ${countOf(nodes.length, 'node')} serving`;
+  }
   const up = spanText((Date.parse(time) - Date.parse(startedAt)) / 1000);
   return `Rollcall ${version}, up ${up}${isReady ? '' : ', takes no devices at the moment'}`;
 }

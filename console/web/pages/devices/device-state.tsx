@@ -4,7 +4,7 @@ import { Badge } from '../../parts/badge.tsx';
 import { Time } from '../../parts/time.tsx';
 import type { ListedDevice } from './fleet-event.ts';
 
-type Presence = Pick<ListedDevice, 'online' | 'lastSeenAt' | 'connectedAt' | 'lastDisconnect'>;
+type Presence = Pick<ListedDevice, 'broker' | 'online' | 'lastSeenAt' | 'connectedAt' | 'lastDisconnect'>;
 
 const STATUS_TONES = { suspended: 'warn', quarantined: 'warn', revoked: 'bad' } as const;
 
@@ -14,9 +14,20 @@ export function StatusBadge(props: { readonly status: ListedDevice['status'] }) 
   return <Badge tone={STATUS_TONES[props.status]}>{props.status}</Badge>;
 }
 
-/** Online, or when it was seen last. */
+/** The name of a server that shares its store with no other. */
+const ALONE = 'main';
+
+/** Online, with the node where there are several, or when it was seen last. */
 export function PresenceText({ device }: { readonly device: Presence }) {
-  if (device.online) return <Badge tone="good">online</Badge>;
+  if (device.online) {
+    const { broker = ALONE } = device;
+    return (
+      <>
+        <Badge tone="good">online</Badge>
+        {broker !== ALONE && <span class="soft small"> {broker}</span>}
+      </>
+    );
+  }
   if (device.lastSeenAt === undefined) return <span class="soft">never connected</span>;
   return (
     <span class="soft">

@@ -40,7 +40,10 @@ type Change = Partial<Omit<ListedDevice, 'id'>>;
 export function changeBy({ type, time, data }: FleetEvent, lastSequence: number): Change | undefined {
   switch (type) {
     case 'presence.connected':
-      return { online: true, connectedAt: time, lastSeenAt: time, ...textOf('lastAddress', data.ip) };
+      return {
+        ...{ online: true, connectedAt: time, lastSeenAt: time },
+        ...{ ...textOf('lastAddress', data.ip), ...textOf('broker', data.node) },
+      };
     case 'presence.disconnected': {
       const lastDisconnect = { at: time, reason: String(data.reason) };
       // The end of a session that another one took over.

@@ -15,13 +15,15 @@ export interface ProblemFound {
 
 /** What the doctor found and the numbers tell, the worst first. */
 export function problemsOf(
-  { clonesSuspected, isReady }: AnswerOf<'GET /v1/overview'>,
+  { clonesSuspected, isReady, node, nodes }: AnswerOf<'GET /v1/overview'>,
   findings: readonly Finding[],
 ): readonly ProblemFound[] {
+  const answering = nodes.filter(({ figures }) => figures !== undefined).length;
   const problems = findings
     .filter(({ outcome }) => outcome === 'failed' || outcome === 'warning')
-    .map(({ check, outcome, found, fix }): ProblemFound => {
-      return { check, tone: outcome === 'failed' ? 'bad' : 'warn', found, fix };
+    .map(({ check, outcome, found, fix, nodes: finders = [] }): ProblemFound => {
+      const who = nodes.length > 1 && finders.length < answering ? `${finders.join(', ')}: ` : '';
+      return { check, tone: outcome === 'failed' ? 'bad' : 'warn', found: `${who}${found}`, fix };
     });
   if (clonesSuspected > 0) {
     problems.push({
@@ -31,15 +33,21 @@ export function problemsOf(
       fix: 'quarantine the device, then find out which one is the copy (docs/device-status.md)',
     });
   }
-  if (!isReady) {
+  const notReady = nodes.length > 1 ? nodes.filter(isInTrouble).map(({ name }) => name) : isReady ? [] : [node];
+  for (const name of notReady) {
     problems.push({
       check: 'ready',
       tone: 'bad',
-      found: 'the server takes no devices, or cannot store what they send',
+      found: `${nodes.length > 1 ? name : 'the server'} takes no devices, or cannot store what they send`,
       fix: 'the other entries say why; it starts, stops, or its disk is full',
     });
   }
   return [...problems.filter(({ tone }) => tone === 'bad'), ...problems.filter(({ tone }) => tone !== 'bad')];
+}
+
+/** One that was drained is not ready on purpose. One that is silent is named by the doctor, and where numbers are missing. */
+function isInTrouble({ state, figures }: AnswerOf<'GET /v1/overview'>['nodes'][number]): boolean {
+  return state === 'serving' && figures?.isReady === false;
 }
 
 /** The page that shows what a check is about. */

@@ -15,6 +15,7 @@ type Span = keyof typeof SPANS;
 const SAMPLE_MS = 15_000;
 
 const NOTHING: History = {
+  ...{ node: '', unanswered: [] },
   ...{ at: [], connected: [], received: [], stored: [], sent: [], queuedBytes: [], commitMs: [], busy: [] },
   ...{ refusedConnections: [], refusedEnrollments: [], refusedTopics: [] },
 };

@@ -149,17 +149,18 @@ function Expiry({ overview: { expiring, time } }: Props) {
   );
 }
 
-function Disk({ overview: { journal } }: Props) {
+function Disk({ overview: { journal, nodes } }: Props) {
   const { diskFreeBytes, diskFloorBytes } = journal;
   const tone: Tone = diskFreeBytes < diskFloorBytes ? 'bad' : diskFreeBytes < 4 * diskFloorBytes ? 'warn' : 'none';
   const floor = diskFloorBytes === 0 ? 'not monitored' : `stores nothing below ${bytesText(diskFloorBytes)}`;
-  return <Stat label="Disk free" value={bytesText(diskFreeBytes)} note={floor} tone={tone} href="/telemetry" />;
+  const label = nodes.length > 1 ? 'Disk free, where it is least' : 'Disk free';
+  return <Stat label={label} value={bytesText(diskFreeBytes)} note={floor} tone={tone} href="/telemetry" />;
 }
 
-function Load({ overview: { perSecond, sessions } }: Props) {
+function Load({ overview: { perSecond, sessions, nodes } }: Props) {
   return (
     <Stat
-      label="Load of the server"
+      label={nodes.length > 1 ? 'Load of the busiest node' : 'Load of the server'}
       value={`${Math.round(perSecond.busy * 100)} %`}
       note={`${rateText(perSecond.connects)} connects a second, ${countText(sessions.pending)} pending`}
       tone={perSecond.busy > BUSY ? 'warn' : 'none'}

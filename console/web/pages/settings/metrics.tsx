@@ -11,6 +11,10 @@ export function Metrics() {
         of the server. Copy both to where Prometheus can read them.
       </p>
       <Copyable label="the configuration of Prometheus" text={scrapeConfig(location.host)} />
+      <p>
+        Each of several nodes is read at its own address, never over a load balancer, with an API key of the role viewer
+        that all of them accept (docs/metrics.md).
+      </p>
       <p class="soft small">A dashboard for Grafana and alert rules come with Rollcall, in deploy/.</p>
     </Panel>
   );

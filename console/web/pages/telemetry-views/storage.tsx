@@ -3,6 +3,7 @@ import { Badge } from '../../parts/badge.tsx';
 import { Facts } from '../../parts/facts.tsx';
 import { Panel } from '../../parts/panel.tsx';
 import { ProblemNotice } from '../../parts/problem-notice.tsx';
+import { Unanswered } from '../../parts/unanswered.tsx';
 import { bytesText, countOf, countText, spanText } from '../../quantities.ts';
 import { useEvery, useResource } from '../../resource.ts';
 import { Talkers } from './talkers.tsx';
@@ -18,6 +19,7 @@ export function Storage() {
   return (
     <>
       {stats.problem.value !== undefined && <ProblemNotice problem={stats.problem.value} retry={stats.reload} />}
+      {value !== undefined && <Unanswered nodes={value.unanswered} />}
       {value !== undefined && (
         <div class="columns">
           <Intake stats={value} />
