@@ -4,7 +4,7 @@
  */
 
 import { type Signal, useSignal } from '@preact/signals';
-import { useEffect, useRef } from 'preact/hooks';
+import { useLayoutEffect, useRef } from 'preact/hooks';
 
 export type LiveState = 'connecting' | 'live' | 'interrupted';
 
@@ -30,7 +30,9 @@ export function useLiveEvents(
   const current = useRef(handlers);
   current.current = handlers;
   const names = types.join(' ');
-  useEffect(() => {
+  // Before anyone sees the page with another `url`: it is not live until that one is followed.
+  useLayoutEffect(() => {
+    state.value = 'connecting';
     if (url === undefined) return undefined;
     let source: EventSource | undefined;
     let leaving: ReturnType<typeof setTimeout> | undefined;

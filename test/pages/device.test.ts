@@ -68,7 +68,7 @@ describeWithClients('the page of a device', ['chromium'], () => {
     await expect(openMqtt(identity)).rejects.toThrow();
     await since.getByText('Connection refused').waitFor();
     await expectSound('device-revoked');
-    expect(await page.getByRole('button', { name: 'Revoke' }).count()).toBe(0);
+    await expect.poll(() => page.getByRole('button', { name: 'Revoke' }).count()).toBe(0);
     expect(await fleet.operator.showDevice({ id: 'lost-1' as never })).toMatchObject({
       ...{ status: 'revoked', revocationReason: 'keyCompromise', online: false },
     });
@@ -119,7 +119,7 @@ describeWithClients('the page of a device', ['chromium'], () => {
     const { page, expectSound } = await browser.open('/devices/gw-1?tab=commands');
     await page.getByRole('textbox', { name: 'Command' }).fill('reboot');
     await page.getByLabel('Payload').fill('{"delay":');
-    expect(await page.getByRole('button', { name: 'Send' }).isDisabled()).toBe(true);
+    await expect.poll(() => page.getByRole('button', { name: 'Send' }).isDisabled()).toBe(true);
     await page.getByLabel('Payload').fill('{"delay":5}');
     await page.getByRole('button', { name: 'Send' }).click();
     const commands = page.getByRole('region', { name: 'Commands of this page' });
@@ -177,11 +177,31 @@ describeWithClients('the page of a device', ['chromium'], () => {
     await page.close();
   });
 
+  it('shows what happened after it was loaded and before its events could be followed', async () => {
+    const identity = await fleet.enroll('sly-3');
+    const follow = '**/v1/events/follow*';
+    const mayFollow = Promise.withResolvers<void>();
+    await browser.context.route(follow, async (route) => {
+      await mayFollow.promise;
+      await route.continue();
+    });
+    const { page } = await browser.open('/devices/sly-3?tab=refusals');
+    await page.getByRole('heading', { name: 'Nothing was refused in the last seven days' }).waitFor();
+    const client = await openMqtt(identity);
+    await client.publishAsync('devices/gw-1/telemetry/x', '1').catch(() => {});
+    const refused = () => fleet.operator.listEvents({ device: 'sly-3' as never, type: 'security.acl_denied' });
+    await expect.poll(refused).toHaveLength(1);
+    mayFollow.resolve();
+    await page.getByRole('button', { name: /publish_denied/ }).waitFor();
+    await browser.context.unroute(follow);
+    await page.close();
+  });
+
   it('changes group and labels unless they were changed since they were read', async () => {
     const { page, expectSound } = await browser.open('/devices/press-1?tab=settings');
     const labels = page.getByRole('textbox', { name: 'Labels' });
     await labels.waitFor();
-    expect(await labels.inputValue()).toBe('gateway=gw-1');
+    await expect.poll(() => labels.inputValue()).toBe('gateway=gw-1');
     await expectSound('device-settings');
     await fleet.operator.setDevice({ id: 'press-1' as never, labels: { line: '4' } });
     await labels.fill('gateway=gw-1 hall=3');

@@ -8,7 +8,6 @@ import { describeWithClients } from '../fixtures/real-client.ts';
 
 const STORED = 2_000;
 const LAST = 'press-9';
-const PATIENCE = { timeout: 15_000 };
 
 /** What no request could set, but a changed registry could hold. */
 const HOSTILE = { site: 'north', note: '<img src=x onerror="globalThis.isRun=true">', turned: 'a\u202Eb\u0007' };
@@ -49,7 +48,7 @@ describeWithClients('the list of devices', ['chromium'], () => {
       .poll(async () => {
         await page.keyboard.press('End');
         return row(page, LAST).count();
-      }, PATIENCE)
+      })
       .toBe(1);
     expect(await rows(page).count()).toBeLessThan(80);
     expect(await row(page, LAST).getAttribute('aria-rowindex')).toBe(String(STORED + 2));
@@ -76,12 +75,12 @@ describeWithClients('the list of devices', ['chromium'], () => {
     await page.keyboard.press('Enter');
     await page.getByText('20 devices match').waitFor();
     await page.getByRole('button', { name: 'Device', exact: true }).click();
-    await expect.poll(() => rows(page).first().getByRole('link').textContent(), PATIENCE).toBe('fill-00001907');
+    await expect.poll(() => rows(page).first().getByRole('link').textContent()).toBe('fill-00001907');
     expect(Object.fromEntries(new URL(page.url()).searchParams)).toEqual({
       ...{ label: 'site=north', group: 'group-7', reverse: 'true' },
     });
     await page.reload();
-    await expect.poll(() => rows(page).first().getByRole('link').textContent(), PATIENCE).toBe('fill-00001907');
+    await expect.poll(() => rows(page).first().getByRole('link').textContent()).toBe('fill-00001907');
     expect(await page.getByRole('columnheader', { name: 'Device', exact: true }).getAttribute('aria-sort')).toBe(
       'descending',
     );
@@ -125,7 +124,7 @@ describeWithClients('the list of devices', ['chromium'], () => {
     await revoke.click();
     await dialog.getByText('Proof: 20 devices revoked').waitFor();
     await dialog.getByRole('button', { name: 'Close' }).click();
-    await expect.poll(() => rows(page).getByText('revoked').count(), PATIENCE).toBe(20);
+    await expect.poll(() => rows(page).getByText('revoked').count()).toBe(20);
     const revoked = await fleet.operator.listDevices({ group: 'group-8' as never, status: 'revoked' });
     expect(revoked.map(({ revocationReason }) => revocationReason)).toEqual(Array(20).fill('keyCompromise'));
     await page.close();

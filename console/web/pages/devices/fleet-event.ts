@@ -5,6 +5,7 @@ import type { AnswerOf } from '../../api.ts';
 export type ListedDevice = AnswerOf<'GET /v1/devices'>[number];
 
 export interface FleetEvent {
+  readonly id: string;
   /** `presence.connected` */
   readonly type: string;
   /** Of the device; undefined for an event of a service, or of nobody. */
@@ -30,8 +31,8 @@ export const DEVICE_EVENTS = [
 
 /** `type` is the name of the server-sent event. */
 export function readFleetEvent(json: unknown, type: string): FleetEvent {
-  const { subject, time, data } = json as { subject?: string; time: string; data: FleetEvent['data'] };
-  return { type, device: /^devices\/(.+)$/.exec(subject ?? '')?.[1], time, data };
+  const { id, subject, time, data } = json as { subject?: string } & Pick<FleetEvent, 'id' | 'time' | 'data'>;
+  return { id, type, device: /^devices\/(.+)$/.exec(subject ?? '')?.[1], time, data };
 }
 
 type Change = Partial<Omit<ListedDevice, 'id'>>;

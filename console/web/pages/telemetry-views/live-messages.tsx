@@ -84,6 +84,7 @@ function useTail(url: string | undefined) {
   if (url !== undefined && url !== last.current) {
     if (last.current !== undefined) {
       shown.value = [];
+      waiting.current = [];
       received.value = 0;
     }
     last.current = url;
