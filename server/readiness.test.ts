@@ -38,6 +38,12 @@ describe('the readiness of a server', () => {
     expect(await readiness.isReady()).toBe(false);
   });
 
+  it('is withdrawn when the registry does not answer in time', async () => {
+    const readiness = new Readiness(1);
+    readiness.serving({ ...(working as object), registry: { findPolicy: () => new Promise(() => {}) } } as never);
+    expect(await readiness.isReady()).toBe(false);
+  });
+
   it('has no port of its own unless the configuration asks for one', async () => {
     const fleet = await startFleet();
     expect(fleet.healthUrl).toBeUndefined();
