@@ -36,12 +36,12 @@ it('a message is applied only when there is room for what it changes', async () 
     },
   } as unknown as InboxOptions);
   await inbox.open();
-  await vi.waitUntil(() => waiting.mock.calls.length > 0);
+  await expect.poll(() => waiting.mock.calls.length).toBeGreaterThan(0);
   expect(applied).toEqual([1, 2]);
   expect(rows).toEqual([row(3)]);
   hasRoom = true;
   stored.resolve();
-  await vi.waitUntil(() => rows.length === 0);
+  await expect.poll(() => rows.length).toBe(0);
   expect(applied).toEqual([1, 2, 3]);
   inbox.close();
 });

@@ -11,7 +11,7 @@ import { runProcess } from '../fixtures/started-processes.ts';
 import { temporaryDirectory } from '../fixtures/temporary.ts';
 
 const MAIN = fileURLToPath(new URL('../../cli/main.ts', import.meta.url));
-const TIMEOUT_MS = 110_000;
+const TIMEOUT_MS = 180_000;
 
 type Result = DrillReport & {
   readonly authority: { readonly are: string; readonly because?: string };

@@ -61,7 +61,7 @@ describe('rollcall serve as the child of bin/rollcall', () => {
       if (!isGone(child)) process.kill(child, 'SIGKILL');
     });
     process.kill(server.pid, 'SIGKILL');
-    await expect.poll(() => isGone(child), { timeout: 20_000 }).toBe(true);
+    await expect.poll(() => isGone(child)).toBe(true);
     expect(existsSync(server.ready.socket)).toBe(false);
   });
 });
@@ -91,13 +91,13 @@ describe('rollcall serve', () => {
       const to = { host: hostname, port: Number(port), ...addressOptions(hostname) };
       sockets.push(connect(to).on('error', () => {}));
     }
-    await expect.poll(() => server.log(), { timeout: 20_000 }).toContain('no file descriptor is left');
+    await expect.poll(() => server.log()).toContain('no file descriptor is left');
     const { code, stderr } = await rollcall(['token', 'list', '--data', data]);
     expect(code).toBe(4);
     expect(stderr).toMatch(/^rollcall: error: the server is there, and closed the connection before it answered: /);
     expect(stderr).toContain('file descriptor');
     for (const socket of sockets) socket.destroy();
-    await expect.poll(() => server.log(), { timeout: 20_000 }).toContain('file descriptors are free again');
+    await expect.poll(() => server.log()).toContain('file descriptors are free again');
     expect(server.log().match(/no file descriptor is left/g)).toHaveLength(1);
     expect(await rollcall(['token', 'list', '--data', data])).toMatchObject({ code: 0 });
     expect((await server.end('SIGTERM')).code).toBe(0);

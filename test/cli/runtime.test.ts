@@ -143,7 +143,7 @@ describe.skipIf(findBun() === undefined)('rollcall serve on Bun', () => {
       for (const pid of [child, bun]) if (!isGone(pid)) process.kill(pid, 'SIGKILL');
     });
     process.kill(server.pid, 'SIGKILL');
-    await expect.poll(() => isGone(bun) && isGone(child), { timeout: 20_000 }).toBe(true);
+    await expect.poll(() => isGone(bun) && isGone(child)).toBe(true);
     expect(existsSync(server.ready.socket)).toBe(false);
   });
 });

@@ -1,7 +1,6 @@
 /** `rollcall service renew` and `service issue --again` against a running server. */
 
 import { X509Certificate } from 'node:crypto';
-import { once } from 'node:events';
 import { existsSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -162,7 +161,7 @@ describe('rollcall service renew --daemon', () => {
   it('renews before the certificate ends, ends with a signal, and with exit code 3 when the service is revoked', async () => {
     const brief = await startFleet({
       settings: [
-        [['certificates', 'device'], '8s'],
+        [['certificates', 'device'], '15s'],
         [['certificates', 'backdate'], '0s'],
       ],
     });
@@ -171,8 +170,8 @@ describe('rollcall service renew --daemon', () => {
       const run = async (...options: string[]) => {
         const child = start(['service', 'renew', directory, '--daemon', '--json', ...options], {});
         const [stdout, stderr] = [collect(child.stdout), collect(child.stderr)];
-        const lines = createInterface({ input: child.stdout as NodeJS.ReadableStream });
-        const line = async () => JSON.parse(((await once(lines, 'line')) as [string])[0]);
+        const lines = createInterface({ input: child.stdout as NodeJS.ReadableStream })[Symbol.asyncIterator]();
+        const line = async () => JSON.parse((await lines.next()).value as string);
         return { child, line, end: () => ended(child, stdout, stderr) };
       };
       const first = await run();

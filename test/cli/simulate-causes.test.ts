@@ -4,6 +4,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { formatBootstrapToken } from '@rollcall/protocol';
 import { expect, it, onTestFinished } from 'vitest';
+import { freePort } from '../../cli/free-port.ts';
 import { startFleet } from '../fixtures/fleet.ts';
 import { rollcall, serve } from '../fixtures/program.ts';
 import { temporaryDirectory } from '../fixtures/temporary.ts';
@@ -48,14 +49,13 @@ it('a scenario whose broker refuses connections reports the error in the verdict
   const keep = join(directory, 'keep');
   const fleet = await startFleet();
   await rollcall(['simulate', 'devices', '--keep', keep, '--count', '3', '--socket', fleet.socket]);
-  const { port } = new URL(fleet.mqttUrl);
   await fleet.stop();
   const scenario = join(directory, 'absent.yaml');
   writeFileSync(
     scenario,
     'name: absent\nduration: 2s\ndevices: { s: { count: 3, publish: [{ stream: t, every: 500ms }] } }\nexpect: [devices.connected == 100%]\n',
   );
-  const target = `mqtts://localhost:${port}`;
+  const target = `mqtts://localhost:${await freePort()}`;
   const { code, stdout, stderr } = await rollcall([
     ...['simulate', '--scenario', scenario, '--target', target, '--identities', keep, '--workers', '1'],
   ]);

@@ -97,7 +97,7 @@ function resultIn(file: string): RunResult {
   return resultSchema.parse(JSON.parse(readFileSync(file, 'utf8')));
 }
 
-describe('two hosts that join a coordinator', { timeout: 120_000 }, () => {
+describe('two hosts that join a coordinator', { timeout: 180_000 }, () => {
   it('run the devices of one scenario, and all three programs report the same verdict', async () => {
     const file = join(directory, 'smoke.json');
     const mix = ['--mqtt', '5=50%,3.1.1=50%'];
@@ -154,7 +154,7 @@ describe('two hosts that join a coordinator', { timeout: 120_000 }, () => {
   });
 });
 
-describe('a host that may not join', { timeout: 60_000 }, () => {
+describe('a host that may not join', { timeout: 180_000 }, () => {
   it('gets the cause, with an error code for each', async () => {
     const { program, place, fingerprint, secret, join: joining } = await coordinate(1);
     const wrong = join(directory, 'wrong.secret');

@@ -7,7 +7,7 @@ import { rollcall, start } from '../fixtures/program.ts';
 import { describeWithClients } from '../fixtures/real-client.ts';
 import { temporaryDirectory } from '../fixtures/temporary.ts';
 
-const PATIENCE_MS = 150_000;
+const PATIENCE_MS = 180_000;
 
 describeWithClients('rollcall simulate --nodes', ['postgres'], () => {
   it(

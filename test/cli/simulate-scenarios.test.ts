@@ -38,7 +38,7 @@ const NEEDS_ROOT = new Set(['disk-full']); // it mounts a small disk
 async function simulate(args: readonly string[]): Promise<{ readonly code: number | null; readonly said: string }> {
   const { code, stdout, stderr } = await runProcess(process.execPath, [MAIN, 'simulate', ...args], {
     env: { PATH: process.env.PATH, HOME: process.env.HOME, NODE_COMPILE_CACHE: process.env.NODE_COMPILE_CACHE },
-    timeout: 110_000,
+    timeout: 240_000,
   });
   return { code, said: `${stdout}\n${stderr}` };
 }
@@ -59,7 +59,7 @@ describe('the built-in scenarios', () => {
 describe('a run of a built-in scenario in a small size', { concurrent: true }, () => {
   for (const name of builtInScenarios()) {
     const test = NEEDS_ROOT.has(name) && process.getuid?.() !== 0 ? it.skip : it;
-    test(`${name} passes`, { timeout: 240_000 }, async () => {
+    test(`${name} passes`, { timeout: 300_000 }, async () => {
       const { scale, faster } = SIZES[name] as { readonly scale: number; readonly faster: number };
       const size = ['--scale', `${scale}`, '--faster', `${faster}`, '--workers', '1'];
       const outcome = await simulate(['--scenario', name, ...size]);

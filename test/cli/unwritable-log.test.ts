@@ -137,7 +137,7 @@ describe('the logger', () => {
       cwd: new URL('../..', import.meta.url),
     });
     const stdout = collect(child.stdout);
-    const [code] = await once(child, 'exit');
+    const [code] = await once(child, 'close');
     expect(code).toBe(0);
     const { isWritten, log_lines_dropped_total: dropped } = JSON.parse(stdout());
     expect(isWritten).toBe(false);

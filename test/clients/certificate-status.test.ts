@@ -212,7 +212,6 @@ describeWithClients('who checks our certificates', NEEDS, () => {
     writeFileSync(join(directory, 'nginx.conf'), lines.join('\n'));
     const nginx = startClient('nginx', ['-e', 'stderr', '-p', directory, '-c', 'nginx.conf'], {
       directory,
-      patienceMs: 60_000,
     });
     await nginx.line(/start worker process|using the "\w+" event method|OS: /);
     await answering(port);
@@ -235,7 +234,7 @@ describeWithClients('who checks our certificates', NEEDS, () => {
       '  http-request return status 200 content-type text/plain string in',
     ];
     writeFileSync(join(directory, 'haproxy.cfg'), `${lines.join('\n')}\n`);
-    startClient('haproxy', ['-db', '-f', 'haproxy.cfg'], { directory, patienceMs: 60_000 });
+    startClient('haproxy', ['-db', '-f', 'haproxy.cfg'], { directory });
     await answering(port);
     expect(await visit(port, root, kept)).toBe('200');
     expect(await visit(port, root, lost)).toBe('000');
@@ -256,7 +255,7 @@ describeWithClients('who checks our certificates', NEEDS, () => {
       ...(process.getuid?.() === 0 ? ['user root'] : []),
     ];
     writeFileSync(join(directory, 'mosquitto.conf'), `${settings.join('\n')}\n`);
-    const broker = startClient('mosquitto', ['-c', 'mosquitto.conf'], { directory, patienceMs: 60_000 });
+    const broker = startClient('mosquitto', ['-c', 'mosquitto.conf'], { directory });
     await broker.line(/mosquitto version .* running/);
     const publish = async (device: CredentialFiles) => {
       const own = ['--cafile', root, '--cert', device.certificate, '--key', device.key];

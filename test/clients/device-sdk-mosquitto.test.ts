@@ -37,7 +37,7 @@ describeWithClients('a device of the SDK with Mosquitto', ['mosquitto', 'openssl
       ...(process.getuid?.() === 0 ? ['user root'] : []), // otherwise Mosquitto drops its privileges and cannot read these files
     ];
     file('mosquitto.conf', `${settings.join('\n')}\n`);
-    const broker = startClient('mosquitto', ['-v', '-c', 'mosquitto.conf'], { directory, patienceMs: 60_000 });
+    const broker = startClient('mosquitto', ['-v', '-c', 'mosquitto.conf'], { directory });
     await broker.line(/running/);
     const mqttUrl = `mqtts://localhost:${port}`;
     const est = await startScriptedEstServer(authority, { mqttUrl: () => mqttUrl });

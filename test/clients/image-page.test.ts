@@ -81,6 +81,6 @@ describeWithClients('docs/image.md', ['bash'], () => {
       const said = await fleet.operator.queryTelemetry({ device: device?.id as never });
       expect(said.map(({ stream, payload }) => [stream, payload])).toEqual([['temperature', 21.5]]);
     },
-    120_000,
+    180_000,
   );
 });

@@ -16,7 +16,6 @@ describeWithClients('a server whose clock is wrong', ['faketime'], () => {
   const serveAt = (date: string, data: string) =>
     runClient('faketime', ['-m', date, process.execPath, PROGRAM, 'serve', '--data', data], {
       directory: join(data, '..'),
-      patienceMs: 60_000,
     });
 
   it.each(['1970-01-02 00:00:00', '2100-01-01 00:00:00'])('creates no CA and no directory at %s', async (date) => {

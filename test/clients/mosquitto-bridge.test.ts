@@ -36,7 +36,7 @@ describeWithClients('the bridge of a Mosquitto broker', ['mosquitto', 'mosquitto
     const own = [`listener ${port} 127.0.0.1`, 'allow_anonymous true', 'log_type all', 'connection_messages true'];
     const user = process.getuid?.() === 0 ? ['user root'] : []; // otherwise Mosquitto drops its privileges and cannot read these files
     writeFileSync(join(directory, 'mosquitto.conf'), [...own, ...user, bridge].join('\n'));
-    const broker: LiveClient = startClient('mosquitto', ['-c', 'mosquitto.conf'], { directory, patienceMs: 60_000 });
+    const broker: LiveClient = startClient('mosquitto', ['-c', 'mosquitto.conf'], { directory });
     await broker.line(/mosquitto version .* running/);
     const client = ['-h', '127.0.0.1', '-p', port];
     return {

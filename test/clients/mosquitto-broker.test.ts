@@ -60,7 +60,7 @@ describeWithClients('a Mosquitto broker that trusts the fleet’s CA', NEEDS, ()
         ...(process.getuid?.() === 0 ? ['user root'] : []), // otherwise Mosquitto drops its privileges and cannot read these files
       ];
       writeFileSync(join(directory, 'mosquitto.conf'), `${settings.join('\n')}\n`);
-      const broker: LiveClient = startClient('mosquitto', ['-c', 'mosquitto.conf'], { directory, patienceMs: 60_000 });
+      const broker: LiveClient = startClient('mosquitto', ['-c', 'mosquitto.conf'], { directory });
       try {
         await broker.line(/mosquitto version .* running/);
         return { port: String(port), root };

@@ -106,7 +106,7 @@ const persistent = (sessionExpiryInterval: number): IClientOptions => ({
 const textOf = ({ payload }: IPublishPacket) => String(payload);
 
 /** A test starts the program two or three times, on a machine that may have other work. */
-const TIMEOUT_MS = 150_000;
+const TIMEOUT_MS = 180_000;
 
 const { it: itWithClock } = testsWithClients('mqtt5-restart.test.ts', ['faketime']);
 

@@ -45,11 +45,10 @@ describeWithClients('README.md', ['bash', 'mosquitto_pub', 'mosquitto_sub'], () 
     });
     const { stdout } = await succeed('bash', ['-c', `umask 077\n${script.join('\n').replaceAll('8883', port)}\nwait`], {
       directory: temporaryDirectory(),
-      patienceMs: 90_000,
       environment: { ROLLCALL_DATA: fleet.data, PATH: `${programs}${delimiter}${process.env.PATH}` },
     });
     const printed = transcript.replace(/^\$ .*\n/gm, '');
     const text = stdout.replaceAll(port, '8883').replaceAll(new URL(fleet.enrollUrl).port, '8443');
     expect(withoutTimes(text)).toBe(withoutTimes(printed));
-  }, 100_000);
+  }, 180_000);
 });

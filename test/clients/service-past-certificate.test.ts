@@ -22,7 +22,7 @@ import { startProcess } from '../fixtures/started-processes.ts';
 import { temporaryDirectory } from '../fixtures/temporary.ts';
 
 const file = (path: string) => fileURLToPath(new URL(`../../${path}`, import.meta.url));
-const LIFE_S = 12;
+const LIFE_S = 16;
 const [pythonProgram = '', ...pythonArguments] = clientCommand('paho');
 
 /** A program that writes lines of JSON. */
@@ -78,7 +78,7 @@ describeWithClients('a service that runs past the end of its first certificate',
     await first.ready();
     const python = await issue('panel');
     const ends = [typescript, python].map(endOf);
-    const daemon = start(['service', 'renew', python, '--daemon'], {}, 120_000);
+    const daemon = start(['service', 'renew', python, '--daemon'], {});
     const second = reader(
       startProcess(pythonProgram, [...pythonArguments, file('service-sdk/examples/dashboard.py'), python]),
     );

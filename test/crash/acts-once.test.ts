@@ -38,7 +38,7 @@ it.each([
     const created = await operator.listAudit({ limit: 1_000 });
     expect(created.filter(({ action }) => action === 'token.minted')).toHaveLength(1);
   },
-  60_000,
+  180_000,
 );
 
 it('the text of a bootstrap token is in no file of the registry', async () => {

@@ -9,7 +9,7 @@ import { addressOptions, type DeviceId, telemetryTopic } from '@rollcall/protoco
 import mqtt from 'mqtt';
 import { expect, it, onTestFinished } from 'vitest';
 import { openConsoleClient } from '../../console/client.ts';
-import { serve } from '../fixtures/program.ts';
+import { lastingPorts, serve } from '../fixtures/program.ts';
 import { issueService } from '../fixtures/service.ts';
 import { temporaryDirectory } from '../fixtures/temporary.ts';
 
@@ -19,7 +19,8 @@ it.each(['announced', 'journalled'])(
   'a QoS 2 message is stored once when the server is killed after it was %s',
   async (point) => {
     const data = temporaryDirectory();
-    const first = await serve(data);
+    const ports = await lastingPorts();
+    const first = await serve(data, ports);
     const id = 'twice' as DeviceId;
     const operator = openConsoleClient({ socketPath: first.ready.socket });
     const { text: token } = await operator.createToken({ uses: 1 });
@@ -42,12 +43,12 @@ it.each(['announced', 'journalled'])(
     await first.end('SIGTERM');
 
     const environment = { NODE_OPTIONS: `--import ${KILL_BETWEEN}`, ROLLCALL_TEST_KILL_AT: point };
-    const doomed = await serve(data, ['--mqtt-port', port], { environment });
+    const doomed = await serve(data, ports, { environment });
     const device = connect({ ...identity, mqttUrl: '', deviceId: id } as never, id);
     const acknowledged = device.publishAsync(telemetryTopic(id, 'count'), '1', { qos: 2 });
     // The server ends itself; this signal has no effect.
     expect(await doomed.end('SIGCONT')).toMatchObject({ signal: 'SIGKILL' });
-    const last = await serve(data, ['--mqtt-port', port]);
+    const last = await serve(data, ports);
     onTestFinished(async () => {
       await last.end('SIGKILL');
     });
@@ -67,5 +68,5 @@ it.each(['announced', 'journalled'])(
     await both.promise;
     expect(heard).toEqual(['1', '2']);
   },
-  60_000,
+  180_000,
 );

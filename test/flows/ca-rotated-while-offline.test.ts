@@ -89,14 +89,14 @@ describe('a device that was offline while root and issuing CA were replaced', ()
     await device.drained();
     await renewed;
     expect(await counts()).toEqual([1, 2, 3]);
-    await expect.poll(fingerprints, { timeout: 20_000 }).toEqual([...before, bundle()]);
+    await expect.poll(fingerprints).toEqual([...before, bundle()]);
     const { certificates } = await fleet.operator.showDevice({ id: ID });
     expect(certificates.map(({ status }) => status).sort()).toEqual(['good', 'superseded']);
 
     // No device depends on the old CAs any more, so they can be retired, and the device stays connected.
     await fleet.operator.retireCa({ id: oldIssuing });
     await fleet.operator.retireCa({ id: oldRoot });
-    await expect.poll(fingerprints, { timeout: 20_000 }).toEqual([bundle()]);
+    await expect.poll(fingerprints).toEqual([bundle()]);
     await device.close();
     const again = await open();
     await again.connected();

@@ -147,7 +147,7 @@ describe.runIf(existsSync('/proc/locks'))('the databases of a running server', (
       expect(await numbersIn(restored)).toEqual(all);
       await restored.end('SIGTERM');
     },
-    60_000,
+    180_000,
   );
 
   it('may be checkpointed, and read for a long time, by another process', async () => {

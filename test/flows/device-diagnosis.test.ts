@@ -3,7 +3,7 @@
 import { once } from 'node:events';
 import { connect as connectTls } from 'node:tls';
 import { enrollOnce, memoryIdentityStore, type StoredIdentity } from '@rollcall/device-sdk';
-import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { makeDatedAuthority } from '../fixtures/dated-authority.ts';
 import { startFleet, type TestFleet } from '../fixtures/fleet.ts';
 import { openMqtt } from '../fixtures/mqtt.ts';
@@ -43,10 +43,9 @@ describe('the doctor of a device', () => {
   });
 
   it('says when a device that is away was seen last, from where, and how its session ended', async () => {
-    const { lastDisconnect } = await vi.waitUntil(async () => {
-      const device = await fleet.operator.showDevice({ id: 'dev-1' });
-      return device.lastDisconnect && device;
-    });
+    const shown = () => fleet.operator.showDevice({ id: 'dev-1' });
+    await expect.poll(async () => (await shown()).lastDisconnect).toBeDefined();
+    const { lastDisconnect } = await shown();
     const { stdout } = await doctor('dev-1');
     expect(lastDisconnect?.reason).toBe('client_disconnected');
     expect(stdout).toMatch(

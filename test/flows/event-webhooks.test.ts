@@ -54,7 +54,7 @@ it('a burst of revocations reaches a webhook as the first of them, and one reque
   const here = example
     .replace('https://hooks.example.com/on-call', receiver.url)
     .replace('/etc/rollcall/on-call.secret', secret)
-    .replace('every: 5m', 'every: 2s');
+    .replace('every: 5m', 'every: 5s');
   writeFileSync(config, here);
   const server = await serve(join(directory, 'data'), ['--config', config]);
   onTestFinished(async () => {

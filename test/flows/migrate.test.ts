@@ -14,7 +14,6 @@ import { describeWithClients } from '../fixtures/real-client.ts';
 import { issueService } from '../fixtures/service.ts';
 import { temporaryDirectory } from '../fixtures/temporary.ts';
 
-const PATIENT = { timeout: 20_000 };
 const COMMAND = 'devices/press-1/commands/1/reboot';
 
 /** The server of a data directory alone. */
@@ -44,7 +43,7 @@ async function resume(node: ClusterNode, identity: StoredIdentity, messages: num
     client.once('close', () => reject(new Error(`the connection was closed: ${node.server.log()}`)));
   });
   expect(connack).toMatchObject({ sessionPresent: true });
-  await expect.poll(() => heard, PATIENT).toEqual(Array.from({ length: messages }, (_, n) => `${n}`));
+  await expect.poll(() => heard).toEqual(Array.from({ length: messages }, (_, n) => `${n}`));
   return client;
 }
 
@@ -110,7 +109,7 @@ describeWithClients('a fleet that moves to a shared store and back', ['postgres'
     expect(await stored(node)).toEqual(['1.epoch', '2.epoch']);
     expect(await node.operator.verifyAudit({})).toMatchObject({ isWhole: true });
     expect(await node.operator.listTokens()).toContainEqual(expect.objectContaining({ uses: 1, maxUses: 2 }));
-    await expect.poll(archived, PATIENT).toEqual(['1.epoch', '2.epoch']);
+    await expect.poll(archived).toEqual(['1.epoch', '2.epoch']);
     await client.endAsync();
     await queue(node, 'two', 4, 1);
     await stop(node);
@@ -128,6 +127,6 @@ describeWithClients('a fleet that moves to a shared store and back', ['postgres'
     await publish(again, '3.epoch');
     expect(await stored(last)).toEqual(['1.epoch', '2.epoch', '3.epoch']);
     expect(await last.operator.verifyAudit({})).toMatchObject({ isWhole: true });
-    await expect.poll(archived, PATIENT).toEqual(['1.epoch', '2.epoch', '3.epoch']);
+    await expect.poll(archived).toEqual(['1.epoch', '2.epoch', '3.epoch']);
   });
 });

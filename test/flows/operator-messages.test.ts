@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Device } from '@rollcall/device-sdk';
 import { commandFilter, type Problem, parseDeviceTopic, responseTopic, twinTopic } from '@rollcall/protocol';
-import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { startFleet, type TestFleet } from '../fixtures/fleet.ts';
 import { openMqtt } from '../fixtures/mqtt.ts';
 import { rollcall } from '../fixtures/program.ts';
@@ -39,7 +39,7 @@ async function openDevice(id: string, token?: string) {
       ({ outcome }) => outcome,
       ({ code }: Problem) => code,
     );
-  await vi.waitUntil(async () => (await isReady()) === 'answered', 20_000); // It has subscribed to its commands.
+  while ((await isReady()) !== 'answered'); // Then it has subscribed to its commands.
   return opened;
 }
 

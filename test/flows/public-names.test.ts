@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { EST_PATHS } from '@rollcall/protocol';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { twoMachines } from '../fixtures/network-namespaces.ts';
-import { type ProgramOptions, type RunningServer, rollcall, serve } from '../fixtures/program.ts';
+import { lastingPorts, type ProgramOptions, type RunningServer, rollcall, serve } from '../fixtures/program.ts';
 import { temporaryDirectory } from '../fixtures/temporary.ts';
 
 async function served(data: string, args: readonly string[], options: ProgramOptions = {}): Promise<RunningServer> {
@@ -143,15 +143,11 @@ describe('device enroll', () => {
 });
 
 describe('image verify --connect', () => {
-  const ports = (server: RunningServer): readonly string[] => [
-    ...['--enroll-port', new URL(server.ready.enrollUrl).port],
-    ...['--mqtt-port', new URL(server.ready.mqttUrl).port],
-  ];
-
   it('tells a server without the name, one of another fleet, and one behind a proxy that ends TLS', async () => {
     const data = join(temporaryDirectory(), 'data');
     const place = ['--host', '127.0.0.2'];
-    const server = await served(data, [...place, '--public-host', '127.0.0.2']);
+    const ports = await lastingPorts();
+    const server = await served(data, [...place, '--public-host', '127.0.0.2', ...ports]);
     const image = await imageOf(data, '--allow-loopback');
     const verify = async () => (await rollcall(['image', 'verify', image, '--allow-loopback', '--connect'])).stdout;
     expect(await verify()).toContain('the image is valid');
@@ -159,7 +155,7 @@ describe('image verify --connect', () => {
     const authorities = await body(`${server.ready.enrollUrl}${EST_PATHS.cacerts}`);
     await server.end('SIGTERM');
 
-    const renamed = await served(data, [...place, '--public-host', 'fleet.example.net', ...ports(server)]);
+    const renamed = await served(data, [...place, '--public-host', 'fleet.example.net', ...ports]);
     expect(await verify()).toMatch(
       new RegExp(
         `its EST server ${host}: the certificate there does not name 127\\.0\\.0\\.2; it names .*fleet\\.example\\.net`,
@@ -168,7 +164,7 @@ describe('image verify --connect', () => {
     await renamed.end('SIGTERM');
 
     const foreign = join(temporaryDirectory(), 'data');
-    const other = await served(foreign, [...place, '--public-host', '127.0.0.2', ...ports(server)]);
+    const other = await served(foreign, [...place, '--public-host', '127.0.0.2', ...ports]);
     expect(await verify()).toContain('none of the CA certificates there is the root that the token names');
     await other.end('SIGTERM');
 

@@ -57,7 +57,7 @@ const NOT_READY = [503, 'not ready\n'];
 
 describe('a server that is told to end', () => {
   it('ends one session after the other, serves the rest meanwhile, accepts nothing, and is live but not ready', async () => {
-    const server = await served({ ROLLCALL_DRAIN_SESSIONS_PER_SECOND: '1' });
+    const server = await served({ ROLLCALL_DRAIN_SESSIONS_PER_SECOND: '0.2' });
     const health = healthUrlOf(server);
     expect(await ask(`${health}/readyz`)).toEqual(OK);
     expect(await ask(`${server.ready.consoleUrl}/readyz`)).toEqual(OK);

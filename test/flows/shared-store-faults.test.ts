@@ -13,7 +13,7 @@ import { PASSWORD, USER } from '../fixtures/postgres-template.ts';
 import { describeWithClients } from '../fixtures/real-client.ts';
 import { smallDisk } from '../fixtures/small-disk.ts';
 
-const STARTS_MS = 120_000;
+const STARTS_MS = 180_000;
 const MIB = 1024 * 1024;
 
 describeWithClients('a node whose database', ['postgres'], () => {

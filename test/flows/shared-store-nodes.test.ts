@@ -7,7 +7,7 @@ import { suitePostgres } from '../fixtures/postgres-cluster.ts';
 import { rollcall } from '../fixtures/program.ts';
 import { describeWithClients } from '../fixtures/real-client.ts';
 
-const STARTS_MS = 60_000;
+const STARTS_MS = 180_000;
 const PROBES = { ROLLCALL_HEALTH_LISTEN: 'true', ROLLCALL_HEALTH_PORT: '0' };
 
 describeWithClients('two nodes with one store', ['postgres'], () => {

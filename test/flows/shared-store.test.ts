@@ -8,9 +8,9 @@ import { rollcall } from '../fixtures/program.ts';
 import { describeWithClients } from '../fixtures/real-client.ts';
 import { issueService } from '../fixtures/service.ts';
 
-const STARTS_MS = 60_000;
+const STARTS_MS = 180_000;
 /** A lease of a node that was killed is free after ten seconds. */
-const PATIENT = { timeout: 40_000 };
+const PATIENT = { timeout: 120_000 };
 
 describeWithClients('two nodes with one store', ['postgres'], () => {
   const postgres = suitePostgres();
@@ -48,16 +48,18 @@ describeWithClients('two nodes with one store', ['postgres'], () => {
 
       const shown = () => a.operator.showDevice({ id: 'pump-1' });
       await expect.poll(shown, PATIENT).toMatchObject({ online: true, broker: 'b' });
-      const { stdout } = await rollcall(['device', 'show', 'pump-1', '--data', a.data]);
-      expect(stdout).toMatch(/^session {3}on b, from 127\.0\.0\.1 since 2/m);
-      expect(await a.operator.diagnoseDevice({ id: 'pump-1' })).toMatchObject({ online: true, broker: 'b' });
+      // A node is asked, and may answer too late.
+      const printed = async () => (await rollcall(['device', 'show', 'pump-1', '--data', a.data])).stdout;
+      await expect.poll(printed).toMatch(/^session {3}on b, from 127\.0\.0\.1 since 2/m);
+      const diagnosed = () => a.operator.diagnoseDevice({ id: 'pump-1' });
+      await expect.poll(diagnosed).toMatchObject({ online: true, broker: 'b' });
 
       const ended = closed(client);
-      expect(await a.operator.revokeDevices({ ids: ['pump-1'], reason: 'keyCompromise' })).toMatchObject({
-        sessionsClosed: 1,
-        brokersConfirmed: 2,
-      });
+      await a.operator.revokeDevices({ ids: ['pump-1'], reason: 'keyCompromise' });
       await ended;
+      // Also of a node that confirms later than the order waits for it.
+      const nodes = ['a', 'b'].map((name) => ({ name, state: 'confirmed' }));
+      await expect.poll(shown, PATIENT).toMatchObject({ lastChange: { nodes } });
       await expect(connectMqtt(b.reached(pump))).rejects.toThrow();
       const enrolled = async () => {
         const found = await b.operator.listEvents({ type: 'enroll.enrolled', limit: 100 });

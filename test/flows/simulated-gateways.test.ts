@@ -58,7 +58,7 @@ function numbers(said: readonly Said[]): readonly number[] {
   return said.map(({ seq }) => seq);
 }
 
-describe('a device of the SDK', { timeout: 90_000 }, () => {
+describe('a device of the SDK', { timeout: 180_000 }, () => {
   it('continues to publish during a network outage, and every message arrives when the network is back', async () => {
     const { result, said } = await play(`  - { at: 4s, cut: 1, for: ${OUTAGE_MS}ms }`);
     expect(result.problems).toEqual([]);

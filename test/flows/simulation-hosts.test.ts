@@ -61,7 +61,7 @@ async function play(hosts: number): Promise<ReadonlyMap<string, readonly number[
 }
 
 describe('a run on one host and on three', () => {
-  it('has the same devices with the same payloads', { timeout: 120_000 }, async () => {
+  it('has the same devices with the same payloads', { timeout: 180_000 }, async () => {
     const [one, three] = [await play(1), await play(3)];
     expect(one.size).toBe(14);
     expect([...three.keys()].sort()).toEqual([...one.keys()].sort());

@@ -5,7 +5,7 @@ import { enrollOnce, memoryIdentityStore } from '@rollcall/device-sdk';
 import { expect, it, onTestFinished } from 'vitest';
 import { openConsoleClient } from '../../console/client.ts';
 import { connectMqtt } from '../fixtures/mqtt.ts';
-import { type RunningServer, rollcall, serve } from '../fixtures/program.ts';
+import { lastingPorts, type RunningServer, rollcall, serve } from '../fixtures/program.ts';
 import { smallDisk } from '../fixtures/small-disk.ts';
 
 const MIB = 1_048_576;
@@ -20,7 +20,8 @@ it('a device over its share of the disk is paused, also after kill -9, while oth
   onTestFinished(async () => {
     await server?.end('SIGKILL');
   });
-  server = await serve(data, [], settings);
+  const ports = await lastingPorts();
+  server = await serve(data, ports, settings);
   let operator = openConsoleClient({ socketPath: server.ready.socket });
   const enroll = async (deviceId: string) => {
     const { text: token } = await operator.createToken({});
@@ -63,11 +64,7 @@ it('a device over its share of the disk is paused, also after kill -9, while oth
   await Promise.all([flood.endAsync(true), honest.endAsync(true), operator.close()]);
 
   await server.end('SIGKILL');
-  server = await serve(
-    data,
-    ['--enroll-port', new URL(server.ready.enrollUrl).port, '--mqtt-port', new URL(server.ready.mqttUrl).port],
-    settings,
-  );
+  server = await serve(data, ports, settings);
   operator = openConsoleClient({ socketPath: server.ready.socket });
   onTestFinished(() => operator.close());
   const again = await connectMqtt(loud);

@@ -127,7 +127,7 @@ it('a will is stored with the properties that its device gave it', async () => {
   await closed(client);
   const stored = async () => propertiesIn(await ask('telemetry', 'query', '--device', 'dev-1', '--json')).at(-1);
   await expect
-    .poll(stored, { timeout: 10_000 })
+    .poll(stored)
     .toEqual({ stream: 'will', contentType: STORED.contentType, userProperties: STORED.userProperties });
 });
 

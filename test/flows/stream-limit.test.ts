@@ -4,7 +4,7 @@ import { enrollOnce, memoryIdentityStore } from '@rollcall/device-sdk';
 import { expect, it, onTestFinished } from 'vitest';
 import { openConsoleClient } from '../../console/client.ts';
 import { connectMqtt } from '../fixtures/mqtt.ts';
-import { type RunningServer, rollcall, serve } from '../fixtures/program.ts';
+import { lastingPorts, type RunningServer, rollcall, serve } from '../fixtures/program.ts';
 import { temporaryDirectory } from '../fixtures/temporary.ts';
 
 it('a device is disconnected for one stream too many, also after kill -9, and can publish to its other streams', async () => {
@@ -14,7 +14,8 @@ it('a device is disconnected for one stream too many, also after kill -9, and ca
   onTestFinished(async () => {
     await server?.end('SIGKILL');
   });
-  server = await serve(data, [], settings);
+  const ports = await lastingPorts();
+  server = await serve(data, ports, settings);
   const operator = openConsoleClient({ socketPath: server.ready.socket });
   const enroll = async (deviceId: string) =>
     enrollOnce(memoryIdentityStore(), { token: (await operator.createToken({})).text, deviceId });
@@ -43,10 +44,6 @@ it('a device is disconnected for one stream too many, also after kill -9, and ca
   await operator.close();
 
   await server.end('SIGKILL');
-  const ports = [
-    ...['--enroll-port', new URL(server.ready.enrollUrl).port],
-    ...['--mqtt-port', new URL(server.ready.mqttUrl).port],
-  ];
   server = await serve(data, ports, settings);
   expect(await publish(loud, 'd')).toBe('refused');
   expect(await publish(loud, 'b')).toBe('acknowledged');

@@ -36,7 +36,7 @@ describeWithClients('the overview', ['chromium'], () => {
     const token = text.split('\n')[1] ?? '';
     await connectMqtt(await enrollOnce(memoryIdentityStore(), { token, deviceId: 'first-1' }));
     await page.getByRole('link', { name: /^Connected 1 of 1 device$/ }).waitFor();
-    expect(await page.getByText('Connect the first device').count()).toBe(0);
+    await expect.poll(() => page.getByText('Connect the first device').count()).toBe(0);
   });
 
   it('shows numbers, charts and what needs attention, each with a way to what explains it', async () => {
@@ -56,7 +56,7 @@ describeWithClients('the overview', ['chromium'], () => {
     expect(await sinks.getAttribute('href')).toBe('/telemetry?view=sinks');
     await page.reload();
     await page.getByText(/^lake is down: /).waitFor();
-    expect(await page.locator('canvas').count()).toBe(4);
+    await expect.poll(() => page.locator('canvas').count()).toBe(4);
     expect(await page.getByRole('button', { name: '15 minutes' }).getAttribute('aria-pressed')).toBe('true');
     await expectSound('overview');
     await endAll(devices);

@@ -72,7 +72,7 @@ describeWithClients('the settings', ['chromium'], () => {
     const { page: left } = await other.open('/settings?tab=sessions');
     await left.getByRole('heading', { name: 'Your sessions' }).waitFor();
     expect(await left.getByRole('link', { name: 'Operators' }).count()).toBe(0);
-    expect(await left.getByRole('button', { name: 'End' }).count()).toBe(1);
+    await expect.poll(() => left.getByRole('button', { name: 'End' }).count()).toBe(1);
 
     const { page, expectSound } = await browser.open('/settings?tab=sessions');
     await page.getByText('this browser').waitFor();
@@ -106,11 +106,11 @@ describeWithClients('the settings', ['chromium'], () => {
     await page.getByLabel('Dark').check();
     await page.reload();
     await page.getByLabel('Dark').waitFor();
-    expect(await page.getByLabel('Dark').isChecked()).toBe(true);
+    await expect.poll(() => page.getByLabel('Dark').isChecked()).toBe(true);
     const background = 'getComputedStyle(document.body).backgroundColor';
-    expect(await page.evaluate(background)).toBe('rgb(14, 18, 23)');
+    await expect.poll(() => page.evaluate(background)).toBe('rgb(14, 18, 23)');
     await page.getByLabel('As the system').check();
-    expect(await page.evaluate(background)).toBe('rgb(246, 247, 249)');
+    await expect.poll(() => page.evaluate(background)).toBe('rgb(246, 247, 249)');
     await expectSound('settings-appearance');
     await page.getByRole('link', { name: 'Metrics' }).click();
     await page.getByText(`targets: ['${new URL(page.url()).host}']`).waitFor();

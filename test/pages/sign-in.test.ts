@@ -135,7 +135,9 @@ describeWithClients('signing in', ['chromium'], () => {
     const wait = page.getByText(/^Too many attempts failed\. Wait \d+ s, then try again\./);
     await page.getByLabel('Password', { exact: true }).fill('wrong horse battery');
     for (let attempt = 0; attempt < 40 && (await wait.count()) === 0; attempt += 1) {
+      const answered = page.waitForResponse('**/v1/sign-in');
       await page.getByRole('button', { name: 'Sign in', exact: true }).click();
+      await answered;
       await page.locator('.notice.bad').waitFor();
       await page.getByRole('button', { name: 'Sign in', exact: true, disabled: false }).waitFor();
     }

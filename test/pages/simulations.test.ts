@@ -9,7 +9,7 @@ import { roleHeader } from '../fixtures/operator-headers.ts';
 import { isGone } from '../fixtures/processes.ts';
 import { describeWithClients } from '../fixtures/real-client.ts';
 
-const A_RUN_MS = 60_000;
+const A_RUN_MS = 180_000;
 
 describeWithClients('the page of simulations', ['chromium'], () => {
   let fleet: TestFleet;

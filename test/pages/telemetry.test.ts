@@ -44,11 +44,11 @@ describeWithClients('the page of telemetry', ['chromium'], () => {
     await page.getByText('36 messages in 1 file').waitFor();
     await page.getByText('stores at once').waitFor();
     const rows = page.getByRole('region', { name: 'Devices and what they stored' }).locator('tbody tr');
-    expect(await rows.count()).toBe(8);
-    expect(await rows.first().textContent()).toMatch(/^pump-038/);
+    await expect.poll(() => rows.count()).toBe(8);
+    await expect.poll(() => rows.first().textContent()).toMatch(/^pump-038/);
     await publish(devices[0] as SampleDevice, 'log', 'x'.repeat(2_000));
     await page.getByRole('row', { name: /^press-01 2 / }).waitFor();
-    expect(await rows.first().textContent()).toMatch(/^press-01/);
+    await expect.poll(() => rows.first().textContent()).toMatch(/^press-01/);
     await page.getByRole('button', { name: 'By messages' }).click();
     await expect.poll(() => rows.first().textContent()).toMatch(/^pump-03/);
     expect(new URL(page.url()).searchParams.get('by')).toBe('messages');
