@@ -69,10 +69,12 @@ export function createPresenceStore(database: RegistryDatabase): PresenceStore {
   return {
     resetPresence: async (broker) => {
       let reset = 0;
-      for (;;) {
-        const changed = await database.write((tx) => resetSome(tx, broker));
+      for (let after = ''; ; ) {
+        const from = after;
+        const { changed, last } = await database.write((tx) => resetSome(tx, broker, from));
         reset += changed;
-        if (changed < RESET_AT_ONCE) return reset;
+        if (last === undefined) return reset;
+        after = last;
         await new Promise((resolve) => setImmediate(resolve));
       }
     },
@@ -87,12 +89,25 @@ export function createPresenceStore(database: RegistryDatabase): PresenceStore {
   };
 }
 
-function* resetSome(tx: Transaction, broker: string): Steps<number> {
-  return yield* tx.run(
-    `UPDATE devices SET online = 0, disconnected_at = @now, disconnect_reason = @reason
-     WHERE id IN (SELECT id FROM devices WHERE online = 1 AND broker = @broker LIMIT @most)`,
-    { broker, now: tx.now, reason: SERVER_LOST, most: RESET_AT_ONCE },
+/** `last`: undefined when there are no more behind it. */
+function* resetSome(
+  tx: Transaction,
+  broker: string,
+  after: string,
+): Steps<{ readonly changed: number; readonly last: string | undefined }> {
+  const found = yield* tx.all<{ readonly id: string }>(
+    'SELECT id FROM devices WHERE online = 1 AND id > @after AND broker = @broker ORDER BY id LIMIT @most',
+    { broker, after, most: RESET_AT_ONCE },
   );
+  const last = found.at(-1)?.id;
+  if (last === undefined) return { changed: 0, last };
+  // Not those that have connected to another broker meanwhile.
+  const changed = yield* tx.run(
+    `UPDATE devices SET online = 0, disconnected_at = @now, disconnect_reason = @reason
+     WHERE online = 1 AND id > @after AND id <= @last AND broker = @broker`,
+    { broker, after, last, now: tx.now, reason: SERVER_LOST },
+  );
+  return { changed, last: found.length < RESET_AT_ONCE ? undefined : last };
 }
 
 function* recordBegins(tx: Transaction, broker: string, changes: readonly PresenceChange[]): Steps<void> {

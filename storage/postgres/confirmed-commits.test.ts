@@ -106,6 +106,16 @@ describeWithClients('commits that were confirmed', ['postgres'], () => {
     expect(await missing(database, marks)).toMatch(/of timeline 2 .* found timeline 1, byte \d+, without it$/);
   });
 
+  it('are stored and not marked where the role may not read the log of the server', async () => {
+    const cluster = await postgresCluster();
+    await cluster.primary.ask('REVOKE EXECUTE ON FUNCTION pg_control_system() FROM PUBLIC');
+    const database = await cluster.open();
+    await database.execute('CREATE TABLE notes (id BIGINT)');
+    await write(database, 1);
+    expect(database.confirmedCommits).toEqual([]);
+    expect((await database.query('SELECT id FROM notes')).rows).toEqual([{ id: 1 }]);
+  });
+
   it('of another cluster of servers say nothing, and neither do transactions that only read or may be lost', async () => {
     const { database } = await withStandby();
     await write(database, 1);

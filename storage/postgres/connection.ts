@@ -7,6 +7,7 @@ import { Socket } from 'node:net';
 import pg from 'pg';
 import { COLUMN_TYPES } from './column-types.ts';
 import { type CommitMark, MARK_COLUMNS, type MarkRow, SERVER_LOG, type ServerLog } from './confirmed-commits.ts';
+import { isConnectionLost } from './postgres-problem.ts';
 import { expectServerSettings, SERVER_SETTINGS, type ServerSettings } from './server-settings.ts';
 import {
   DEFAULT_SCHEMA,
@@ -283,8 +284,21 @@ export class PostgresConnection {
   async #prepareSession(): Promise<void> {
     const { synchronous_commit: commit, process, numbers_its_log } = await this.expectSettings();
     this.#process = process;
-    if (numbers_its_log) this.#log = (await this.query<ServerLog>(SERVER_LOG)).rows[0];
-    // Of this session from now on, whatever the server's settings become.
-    if (commit !== 'remote_apply') await this.query('SET synchronous_commit = on');
+    const [log] = await Promise.all([
+      numbers_its_log ? this.#readLog() : undefined,
+      // Of this session from now on, whatever the server's settings become.
+      commit === 'remote_apply' ? undefined : this.query('SET synchronous_commit = on'),
+    ]);
+    this.#log = log;
+  }
+
+  /** Undefined where the role may not read it, or the server only has the names of these functions. */
+  async #readLog(): Promise<ServerLog | undefined> {
+    try {
+      return (await this.query<ServerLog>(SERVER_LOG)).rows[0];
+    } catch (error) {
+      if (error instanceof pg.DatabaseError && !isConnectionLost(error)) return undefined;
+      throw error;
+    }
   }
 }

@@ -45,6 +45,17 @@ describeWithClients('nodes with lanes of one journal', ['postgres'], () => {
     expect(new Set((await read(a)).map(({ position }) => `${position}`)).size).toBe(48);
   });
 
+  it('store messages of a new day while a transaction that has read the days before does not end', async () => {
+    const database = await postgres().open({ timeouts: { lock: 100 } });
+    const node = await openNode(database, 'a', { now: () => START });
+    await node.accept(message('pump-1', 'first', { receivedAt: START }));
+    const copy = await postgres().primary.hold(`SELECT count(*) FROM ${database.schema}.telemetry_blocks`);
+    const later = message('pump-1', 'later', { receivedAt: START + 9 * DAY });
+    const stored = await node.accept(later).finally(() => copy.release());
+    expect(stored).toBe('stored');
+    expect(texts(await node.query({ device: PUMP, limit: 9 }))).toEqual(['first', 'later']);
+  });
+
   it.each([
     ['counted keys', (i: number) => `${i}.epoch`],
     ['other keys', (i: number) => `key-${i}`],

@@ -26,6 +26,7 @@ import { LanePruning } from './lane-pruning.ts';
 import { LaneWriter } from './lane-writer.ts';
 import { KEYS_WRITTEN_EVERY, MessageKeys } from './message-keys.ts';
 import { openLaneReader } from './reader.ts';
+import { sharedRead } from './shared-read.ts';
 import { Sources } from './sources.ts';
 import { type JournalName, named, prepareTables } from './tables.ts';
 
@@ -184,6 +185,8 @@ export async function openPostgresTelemetry<Source extends string = DeviceId>(
       }),
     discarded: () => writer.giveUp(),
   });
+  // For each device that connects.
+  const newestOfOthers = sharedRead(() => newestStampOfOthers(database, name, lane.id));
   let isClosed = false;
   let closing: Promise<void> | undefined;
   const unlessClosed = <Result>(read: () => Promise<Result>): Promise<Result> =>
@@ -221,7 +224,7 @@ export async function openPostgresTelemetry<Source extends string = DeviceId>(
     onStored: (listener) => followers.onStored(listener),
     claimed: async (of) => {
       keys.forget(of);
-      writer.comesAfter(await newestStampOfOthers(database, name, lane.id));
+      writer.comesAfter(await newestOfOthers());
     },
     setPruning: (next) => {
       if (next === prunes) return;
