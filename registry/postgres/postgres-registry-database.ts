@@ -152,6 +152,12 @@ export class PostgresRegistryDatabase implements RegistryDatabase {
     if (rows === undefined) {
       const statement = { name: `registry for each ${this.#rows.size}`, text: translateForEach(sql) };
       rows = new BatchedQuestions<readonly unknown[]>(async (wanted) => {
+        const [one = ''] = wanted;
+        if (wanted.length === 1) {
+          // Half of the CPU that the other statement takes for one.
+          const { rows: alone } = await this.#database.query(this.#prepare(sql).statement, [one]);
+          return new Map(alone.map((row) => [one, Object.values(row)]));
+        }
         const found = await this.#database.query(statement, [wanted]);
         return new Map(
           found.rows.map((row) => {
