@@ -2,6 +2,7 @@
 
 import {
   canonicalHost,
+  isLoopbackHost,
   NODE_NAME,
   NODE_NAME_RULE,
   NODE_ROLES,
@@ -49,12 +50,14 @@ const token = runWithServer<TokenOptions>(async (server, { options, form }) => {
   const { text, ...rest } = created;
   file?.write(`${text}\n`);
   if (form === 'json') return printJson(file === undefined ? created : { ...rest, file: out });
-  const url = parseBootstrapToken(text)?.enrollUrl ?? 'URL';
+  const url = parseBootstrapToken(text)?.enrollUrl;
   const roles = withCaKeys ? 'mqtt,enroll,console' : 'mqtt,console';
+  // Without it the node listens on its own machine alone, as this one does then.
+  const host = url === undefined || isLoopbackHost(urlHost(url)) ? '' : ' --host ADDRESS';
   printResult(file === undefined ? text : `token ${rest.id} written to ${out}`);
   note(
     `for one host until ${rest.expiresAt}; there, with the token in a file: ` +
-      `rollcall node join ${url} --token-file FILE --name NAME --roles ${roles} --data DIR`,
+      `rollcall node join ${url ?? 'URL'} --token-file FILE --name NAME --roles ${roles} --data DIR${host}`,
   );
   if (file === undefined && isOutputReadableByOthers()) {
     note('other users can read the file that holds the token: chmod 600 FILE, or use --out FILE instead of > FILE');
