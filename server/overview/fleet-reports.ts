@@ -77,7 +77,9 @@ export function createFleetReports({ node, list, questions, own }: FleetParts): 
     },
     async examination() {
       const { findings, answers, unanswered } = await examine('findings');
-      return { findings: mergedFindings([[node, findings], ...answers]), unanswered };
+      // In one order, whichever node is asked.
+      const all = [[node, findings] as const, ...answers].sort(([one], [other]) => (one < other ? -1 : 1));
+      return { findings: mergedFindings(all), unanswered };
     },
   };
 }

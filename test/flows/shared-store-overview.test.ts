@@ -49,7 +49,7 @@ describeWithClients('two nodes with one store', ['postgres'], () => {
       expect(await a.operator.showHistory()).toMatchObject({ node: 'a', unanswered: [] });
       const { findings } = await b.operator.examineServer({ nodes: 'all' });
       expect(findings.find(({ check }) => check === 'nodes')).toMatchObject({ nodes: ['a', 'b'] });
-      expect(findings.filter(({ check }) => check === 'version').flatMap(({ nodes }) => nodes)).toEqual(['b', 'a']);
+      expect(findings.filter(({ check }) => check === 'version').flatMap(({ nodes }) => nodes)).toEqual(['a', 'b']);
 
       const { stdout } = await rollcall(['top', '--once', '--json', '--data', b.data]);
       const snapshot = JSON.parse(stdout) as ServerSnapshot;

@@ -33,10 +33,10 @@ export function NodesTable({ nodes, answering }: { readonly nodes: readonly Node
     },
     { title: 'State', cell: (node) => <State node={node} /> },
     { title: 'Connected', isNumber: true, cell: of(({ sessions }) => countText(sessions.connected)) },
-    { title: 'Messages a second', isNumber: true, cell: of(({ perSecond }) => rateText(perSecond.received)) },
-    { title: 'Refused a second', isNumber: true, cell: of(({ perSecond }) => rateText(perSecond.refused)) },
+    { title: 'Messages/s', isNumber: true, cell: of(({ perSecond }) => rateText(perSecond.received)) },
+    { title: 'Refused/s', isNumber: true, cell: of(({ perSecond }) => rateText(perSecond.refused)) },
     {
-      title: 'Acknowledged within',
+      title: 'Stored within',
       isNumber: true,
       cell: of(({ journal: { commitP99Ms: ms } }) => (ms === undefined ? '–' : spanOf(ms, SLOW_MS))),
     },
@@ -52,8 +52,8 @@ export function NodesTable({ nodes, answering }: { readonly nodes: readonly Node
     <Panel title={`${nodes.length} nodes`} bare>
       <Table caption="Nodes of the fleet" columns={columns} rows={nodes} keyOf={({ name }) => name} oneLine />
       <p class="panel-note soft small">
-        Acknowledged within: 99 of 100 commits of the last half minute. Event loop: how late 99 of 100 timers ran.
-        Answered by {answering}.
+        Stored within: 99 of 100 commits of the last half minute. Event loop: how late 99 of 100 timers ran. Answered by{' '}
+        {answering}.
       </p>
     </Panel>
   );
