@@ -1,11 +1,6 @@
 /** The days of a journal on PostgreSQL: their partitions, made before they are needed and removed by retention. */
 
-import {
-  isUniqueViolation,
-  type PostgresDatabase,
-  type PostgresTransaction,
-  sqlstateOf,
-} from '../../storage/postgres/index.ts';
+import type { PostgresDatabase, PostgresTransaction } from '../../storage/postgres/index.ts';
 import { type JournalName, named, PARTITIONED } from './tables.ts';
 
 export const DAY_MS = 86_400_000;
@@ -35,9 +30,6 @@ export interface LaneDay {
   readonly bytes: number;
 }
 
-/** duplicate_table: another node makes the same one. */
-const IS_THERE = '42P07';
-
 /**
  * What removes a day waits for all that use the table of all days, such as a copy of the database that is being made, and all others wait
  * behind it meanwhile: not for long. The next run of retention tries again.
@@ -62,7 +54,8 @@ export class Days {
       try {
         await this.#database.transaction((transaction) => this.#makePartition(transaction, table, day));
       } catch (error) {
-        if (!isUniqueViolation(error) && sqlstateOf(error) !== IS_THERE) throw error;
+        // Another node has made it at the same time, which the server tells in several ways.
+        if (!(await this.#has(table, day))) throw error;
       }
     }
     this.#known.add(day);
