@@ -68,13 +68,13 @@ describeWithClients('a node of this release', ['postgres'], () => {
       expect(found.rows).toEqual([{ status: 'revoked', labels: '{"site":"hall-3"}', next: 'changed' }]);
       const telemetry = await b.operator.queryTelemetry({ device: 'pump-1', stream: 'heat', limit: 10 });
       expect(telemetry.map(({ payload }) => payload)).toEqual([1, 2]);
-      const listed = await rollcall(['node', 'list', '--json', '--data', b.data]);
-      expect(
-        listed.stdout
-          .trim()
-          .split('\n')
-          .map((line) => JSON.parse(line) as unknown),
-      ).toMatchObject([
+      // A node that is busy for a second is not heard meanwhile.
+      const listed = async () => {
+        const { stdout } = await rollcall(['node', 'list', '--json', '--data', b.data]);
+        const lines = stdout.trim().split('\n');
+        return lines.map((line) => JSON.parse(line) as unknown);
+      };
+      await expect.poll(listed).toMatchObject([
         { name: 'a', state: 'serving', server: { version: '0.1.0', protocol: FLEET_PROTOCOL.number } },
         { name: 'b', state: 'serving', server: { version: '0.1.0', protocol: FLEET_PROTOCOL.number } },
       ]);
@@ -86,7 +86,8 @@ describeWithClients('a node of this release', ['postgres'], () => {
       expect((await database.query(`SELECT orders_done FROM nodes WHERE name = 'b'`)).rows).toEqual([
         { orders_done: 0 },
       ]);
-      expect(await b.operator.listNodes()).toMatchObject([{ state: 'serving' }, { state: 'serving' }]);
+      const both = [{ state: 'serving' }, { state: 'serving' }];
+      await expect.poll(() => b.operator.listNodes()).toMatchObject(both);
       const valve = await connectMqtt(b.reached(await b.enroll('valve-1')));
       const change = `INSERT INTO registry_changes (kind, node, change, at) VALUES ('of the next release', 'z', '{}', ${Date.now()})`;
       const [{ code, stderr }] = await Promise.all([b.server.ended, closed(valve), database.execute(change)]);
@@ -103,7 +104,7 @@ describeWithClients('a node of this release', ['postgres'], () => {
       for (const tables of next.slice(-2)) {
         await expect(upgrade(database, [tables])).rejects.toMatchObject({
           code: 'upgrade_blocked',
-          reason: expect.stringContaining('these nodes run with older code: a (release 0.1.0)'),
+          reason: expect.stringMatching(/these nodes run with older code: a \(release 0\.1\.0\b/),
         });
       }
       await a.server.end('SIGTERM');
