@@ -4,6 +4,7 @@
  */
 
 import { type Problem, serverUrl } from '@rollcall/protocol';
+import type { Logger } from 'pino';
 import type { Broker } from '../broker/index.ts';
 import type { ClockState } from '../console/index.ts';
 import type { Registry } from '../registry/index.ts';
@@ -27,7 +28,6 @@ import { OpenParts } from './open-parts.ts';
 import { openServers } from './open-servers.ts';
 import { openStores } from './open-stores.ts';
 import { applyConfig, type ReloadReport } from './reload.ts';
-import type { Stores } from './store-options.ts';
 
 export interface FleetServerOptions extends ContextOptions {
   /**
@@ -73,7 +73,7 @@ export interface FleetServer {
 /** Closes the parts that are open and throws the Problem of the first part that cannot be opened. */
 export async function startFleetServer(options: FleetServerOptions): Promise<FleetServer> {
   const opened = new OpenParts();
-  const ownership: Ownership = { expectOwn: async () => {}, lost: undefined };
+  const ownership: Ownership = { expectOwn: async () => {}, lost: undefined, shared: [] };
   const starting = new AbortController();
   const stop = () => starting.abort();
   options.stopped?.addEventListener('abort', stop);
@@ -82,7 +82,9 @@ export async function startFleetServer(options: FleetServerOptions): Promise<Fle
   } catch (error) {
     // What fails because others have what this node had says so, whichever part of it failed first.
     await ownership.expectOwn().catch(() => {});
-    await opened.close().catch((cause: unknown) => options.log.warn({ err: cause }, 'a part did not close'));
+    await closeParts(opened, ownership.shared, options.log).catch((cause: unknown) =>
+      options.log.warn({ err: cause }, 'a part did not close'),
+    );
     throw ownership.lost ?? error;
   } finally {
     options.stopped?.removeEventListener('abort', stop);
@@ -95,6 +97,8 @@ interface Ownership {
   expectOwn: () => Promise<void>;
   /** As `FleetServerOptions.lost`. */
   lost: Problem | undefined;
+  /** What is open of the database that it shares with others. */
+  readonly shared: Closable[];
 }
 
 async function start(options: FleetServerOptions, opened: OpenParts, ownership: Ownership): Promise<FleetServer> {
@@ -122,11 +126,13 @@ async function start(options: FleetServerOptions, opened: OpenParts, ownership: 
   cluster?.onLost((problem) => {
     ownership.lost = problem;
   });
+  if (cluster !== undefined) ownership.shared.push(cluster.database);
 
   // 3. The stores, the clock that they know, and the CA.
   const restored = readRestoredNote(data.path);
   const stores = await openStores(context, restored && 'restore', opened);
   ownership.expectOwn = async () => stores.shared?.nodes.expectOwn();
+  if (cluster !== undefined) ownership.shared.push(stores.registry);
   const clock = await createClock(context, stores.registry);
   const { authority, statusUrl } = opened.add(await openCertificateAuthority(context, stores.registry));
   if (restored !== undefined) await recordRestore(restored, stores.registry, context);
@@ -172,20 +178,24 @@ async function start(options: FleetServerOptions, opened: OpenParts, ownership: 
       readiness.draining();
       await Promise.all([servers.enroll.close(), servers.broker.drain(config.drain)]);
     },
-    close: () => closeParts(context, stores, opened),
+    close: () => closeParts(opened, ownership.shared, log),
   };
 }
 
 /** A supervisor is told to allow 30 seconds beyond the drain: the last sessions take up to a third of that. */
 const DATABASE_ANSWERS_MS = 12_000;
 
+interface Closable {
+  close(): Promise<void>;
+}
+
 /** A database that does not answer is given up: each part would wait for it in its turn, and what it has not confirmed is not acknowledged. */
-async function closeParts({ cluster, log }: ServerContext, { registry }: Stores, opened: OpenParts): Promise<void> {
+async function closeParts(opened: OpenParts, shared: readonly Closable[], log: Logger): Promise<void> {
   const giveUp = () => {
     log.warn('the database does not answer, and is given up');
-    void Promise.all([cluster?.database.close(), registry.close()]);
+    for (const one of shared) void one.close();
   };
-  const timer = cluster && setTimeout(giveUp, DATABASE_ANSWERS_MS);
+  const timer = shared.length > 0 ? setTimeout(giveUp, DATABASE_ANSWERS_MS) : undefined;
   try {
     await opened.close();
   } finally {
