@@ -113,23 +113,6 @@ describeWithClients('a node that shares a store', ['postgres'], () => {
   );
 
   it(
-    'that is stopped while its database does not answer gives it up, and ends as it does otherwise',
-    async () => {
-      const a = await (await sharedStore(postgres())).node('a');
-      const client = await connectMqtt(await a.enroll('pump-1'), { clean: false });
-      await client.subscribeAsync('devices/pump-1/commands/+/+', { qos: 1 });
-      postgres().primary.freeze();
-      onTestFinished(() => postgres().primary.thaw());
-      const { code } = await a.server.end('SIGTERM');
-      expect([code, a.server.log()]).toEqual([
-        0,
-        expect.stringContaining('the database does not answer, and is given up'),
-      ]);
-    },
-    STARTS_MS,
-  );
-
-  it(
     'whose clock is wrong says so, and takes part as the others do; the doctor examines the store of one that runs, and of one that does not',
     async () => {
       const store = await sharedStore(postgres());
