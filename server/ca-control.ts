@@ -83,8 +83,11 @@ export function createCaControl(deps: {
     },
     activate: async (id, strand, actor) => {
       await rotation.activate(id, strand, actor);
-      // Others had some seconds to get it.
-      const lacking = await nodesWithoutKey?.(id);
+      // Others had some seconds to get it. It is activated whether they can be asked or not.
+      const lacking = await nodesWithoutKey?.(id).catch((error: unknown) => {
+        log.warn({ err: error, ca: id }, 'whether other nodes have the key of the CA is not known');
+        return [];
+      });
       if (lacking === undefined || lacking.length === 0) return;
       log.warn({ ca: id, nodes: lacking }, 'these nodes issue nothing: the key of the active issuing CA is not there');
     },

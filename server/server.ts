@@ -73,16 +73,17 @@ export interface FleetServer {
 /** Closes the parts that are open and throws the Problem of the first part that cannot be opened. */
 export async function startFleetServer(options: FleetServerOptions): Promise<FleetServer> {
   const opened = new OpenParts();
-  const ownership: Ownership = { expectOwn: async () => {}, lost: undefined, shared: [] };
+  const ownership: Ownership = { isHeard: () => false, expectOwn: async () => {}, lost: undefined, shared: [] };
   const starting = new AbortController();
   const stop = () => starting.abort();
   options.stopped?.addEventListener('abort', stop);
+  if (options.stopped?.aborted === true) stop(); // Before this start, while the server before it was closed.
   try {
     return await start({ ...options, stopped: starting.signal }, opened, ownership);
   } catch (error) {
     // What fails because others have what this node had says so, whichever part of it failed first.
     await ownership.expectOwn().catch(() => {});
-    await closeParts(opened, ownership.shared, options.log).catch((cause: unknown) =>
+    await closeParts(opened, ownership, options.log).catch((cause: unknown) =>
       options.log.warn({ err: cause }, 'a part did not close'),
     );
     throw ownership.lost ?? error;
@@ -93,6 +94,8 @@ export async function startFleetServer(options: FleetServerOptions): Promise<Fle
 
 /** Of a node that starts. */
 interface Ownership {
+  /** Its heartbeats are confirmed, so its database answers. */
+  isHeard: () => boolean;
   /** Looks whether others have taken over its sessions. */
   expectOwn: () => Promise<void>;
   /** As `FleetServerOptions.lost`. */
@@ -126,7 +129,10 @@ async function start(options: FleetServerOptions, opened: OpenParts, ownership: 
   cluster?.onLost((problem) => {
     ownership.lost = problem;
   });
-  if (cluster !== undefined) ownership.shared.push(cluster.database);
+  if (cluster !== undefined) {
+    ownership.shared.push(cluster.database);
+    ownership.isHeard = () => cluster.liveness() === 'alive';
+  }
 
   // 3. The stores, the clock that they know, and the CA.
   const restored = readRestoredNote(data.path);
@@ -178,24 +184,30 @@ async function start(options: FleetServerOptions, opened: OpenParts, ownership: 
       readiness.draining();
       await Promise.all([servers.enroll.close(), servers.broker.drain(config.drain)]);
     },
-    close: () => closeParts(opened, ownership.shared, log),
+    close: () => closeParts(opened, ownership, log),
   };
 }
 
 /** A supervisor is told to allow 30 seconds beyond the drain: the last sessions take up to a third of that. */
 const DATABASE_ANSWERS_MS = 12_000;
+const LOOK_AGAIN_MS = 1_000;
 
 interface Closable {
   close(): Promise<void>;
 }
 
 /** A database that does not answer is given up: each part would wait for it in its turn, and what it has not confirmed is not acknowledged. */
-async function closeParts(opened: OpenParts, shared: readonly Closable[], log: Logger): Promise<void> {
+async function closeParts(opened: OpenParts, { shared, isHeard }: Ownership, log: Logger): Promise<void> {
   const giveUp = () => {
+    // Something else takes long, such as clients, or much that is still stored.
+    if (isHeard()) {
+      timer = setTimeout(giveUp, LOOK_AGAIN_MS);
+      return;
+    }
     log.warn('the database does not answer, and is given up');
-    for (const one of shared) void one.close();
+    for (const one of shared) one.close().catch((cause: unknown) => log.warn({ err: cause }, 'a part did not close'));
   };
-  const timer = shared.length > 0 ? setTimeout(giveUp, DATABASE_ANSWERS_MS) : undefined;
+  let timer = shared.length > 0 ? setTimeout(giveUp, DATABASE_ANSWERS_MS) : undefined;
   try {
     await opened.close();
   } finally {

@@ -3,6 +3,7 @@
  * several share a store. Times are ISO 8601.
  */
 
+import { Problem } from '@rollcall/protocol';
 import type { ConsoleClient } from '../../console/client.ts';
 import { type FleetReading, fleetPart, type NodeRow } from './fleet-snapshot.ts';
 import { MetricSamples } from './metric-samples.ts';
@@ -81,8 +82,18 @@ export interface ServerSnapshot {
 }
 
 export async function readServer(server: ConsoleClient): Promise<ServerReading> {
-  const [health, text, fleet] = await Promise.all([server.health(), server.metrics(), server.showFleet()]);
+  const [health, text, fleet] = await Promise.all([server.health(), server.metrics(), readFleet(server)]);
   return { health, metrics: new MetricSamples(text), fleet, at: performance.now() };
+}
+
+/** A server of an older release tells nothing of others. */
+async function readFleet(server: ConsoleClient): Promise<FleetReading> {
+  try {
+    return await server.showFleet();
+  } catch (error) {
+    if (!(error instanceof Problem) || error.code !== 'not_found') throw error;
+    return { time: '', version: '', node: '', nodes: [], unanswered: [] };
+  }
 }
 
 export function snapshotOf(

@@ -74,6 +74,11 @@ export interface CaKeySharing {
 /** A request may be so old, and clocks of nodes differ by so much, in ms. */
 const FRESH_MS = 300_000;
 
+/** A node that is refused asks again and again: one of its requests in this time is in the audit, and each is in the log. */
+const REFUSAL_AUDITED_EVERY_MS = 3_600_000;
+/** Names in a request that nobody signed are anybody's: no more of them are in the audit in that time. */
+const REFUSALS_AUDITED = 100;
+
 /** Keys of CAs in these states are sent, and sign requests: the key of a tainted CA may be somebody else's as well. */
 const SHARED: ReadonlySet<IssuerRecord['state']> = new Set(['prepared', 'active', 'outgoing'] as const);
 
@@ -84,6 +89,18 @@ export function createCaKeySharing(options: CaKeySharingOptions): CaKeySharing {
   const requests = new AnsweredRequests(now);
   /** Stored, and not in use yet. */
   const stored = new Set<string>();
+  /** By CA and node: until when no other refusal is in the audit. */
+  const refusals = new Map<string, number>();
+
+  /** Whether the refusal is recorded: from now on no other one of this node and CA is. */
+  const takeRecord = ({ ca, node: asking }: CaKeyRequest): boolean => {
+    const time = now();
+    for (const [key, until] of refusals) if (until < time) refusals.delete(key);
+    const key = `${ca}/${asking}`;
+    if (refusals.has(key) || refusals.size >= REFUSALS_AUDITED) return false;
+    refusals.set(key, time + REFUSAL_AUDITED_EVERY_MS);
+    return true;
+  };
 
   /** The key that was asked for, and the one by which the request is signed. */
   const admit = async (request: CaKeyRequest): Promise<{ readonly key: KeyObject; readonly signer: Signer }> => {
@@ -122,7 +139,7 @@ export function createCaKeySharing(options: CaKeySharingOptions): CaKeySharing {
 
   const refused = async (request: CaKeyRequest | undefined, reason: string): Promise<void> => {
     log.warn({ node: request?.node, ca: request?.ca, reason }, 'the key of a CA was not sent');
-    if (request === undefined || !cas().records.some(({ id }) => id === request.ca)) return;
+    if (request === undefined || !cas().records.some(({ id }) => id === request.ca) || !takeRecord(request)) return;
     const details = { to: request.node, from: node, reason };
     await audit.recordAction({
       ...{ actor, action: 'ca.key.sent', subject: `ca/${request.ca}`, outcome: 'refused' as const, details },

@@ -15,14 +15,17 @@ export interface CaKeyRequestsOptions {
 
 /** A CA is activated three seconds after it was prepared, at the earliest. */
 const EVERY_MS = 500;
-/** After nobody sent it. */
+/** After nobody sent it, or it could not be stored; twice as long after each further time. */
 const RETRY_AFTER_MS = 15_000;
+const RETRY_AT_MOST_MS = 300_000;
 
 export class CaKeyRequests {
   readonly #options: CaKeyRequestsOptions;
   readonly #timer: NodeJS.Timeout;
   /** By CA: when it is asked for again, by a monotonic clock. */
   readonly #retryAt = new Map<string, number>();
+  /** By CA: how often other nodes were asked for it. */
+  readonly #tries = new Map<string, number>();
   readonly #closed = Promise.withResolvers<undefined>();
   #asking: Promise<void> | undefined;
   #isClosed = false;
@@ -69,7 +72,9 @@ export class CaKeyRequests {
         name !== cluster.node && liveness.state === 'alive' && caKeys?.includes(ca) === true,
     );
     if (having.length === 0) return;
-    this.#retryAt.set(ca, performance.now() + RETRY_AFTER_MS);
+    const tries = this.#tries.get(ca) ?? 0;
+    this.#tries.set(ca, tries + 1);
+    this.#retryAt.set(ca, performance.now() + Math.min(RETRY_AFTER_MS * 2 ** tries, RETRY_AT_MOST_MS));
     for (const { name } of having) {
       const refused = await this.#askNode(ca, name);
       if (refused === undefined || this.#isClosed) return;

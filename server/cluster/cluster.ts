@@ -147,7 +147,9 @@ async function open(options: ClusterOptions, opened: OpenParts): Promise<Cluster
       onPrimary: ({ host, port }) => log.info({ host, port }, 'connected to the primary of the database'),
     }),
   );
-  stopped?.addEventListener('abort', () => void database.close(), { once: true });
+  const abandon = () => void database.close();
+  stopped?.addEventListener('abort', abandon, { once: true });
+  if (stopped?.aborted === true) abandon();
   const openWakes = wakesOf(config, { database, now, log });
   await database.check();
   const neighbours = new Neighbours({ database, node, protocol, tables });

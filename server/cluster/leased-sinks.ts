@@ -45,7 +45,8 @@ export function createLeasedSinks(cluster: Cluster, options: SinksOptions): Sink
   };
   return {
     get runHere() {
-      return settings.length === 0 || sinks?.current !== undefined;
+      // A node whose configuration has no sinks forwards nothing: those of the fleet are on another one.
+      return sinks?.current !== undefined;
     },
     list: () => sinks?.current?.list() ?? settings.map((one) => statusElsewhere(one, since)),
     replay: async (name, from) => (await here()).replay(name, from),

@@ -17,10 +17,18 @@ import './overview/overview.css';
 
 const PRESENCE = ['presence.connected', 'presence.disconnected', 'presence.connect_failed'];
 const FINDINGS_EVERY_MS = 30_000;
+/** Where a load balancer has chosen a node of an older release, which answers for itself and says nothing of others. */
+const ALONE = { node: '', nodes: [], unanswered: [] } as const;
 
 /** Whether to worry, and where to look. */
 export function Overview() {
-  const overview = useResource((signal) => api('GET /v1/overview', { signal }), 'overview');
+  const overview = useResource(
+    async (signal): Promise<AnswerOf<'GET /v1/overview'>> => ({
+      ...ALONE,
+      ...(await api('GET /v1/overview', { signal })),
+    }),
+    'overview',
+  );
   const doctor = useResource((signal) => api('GET /v1/doctor', { query: { nodes: 'all' }, signal }), 'doctor');
   useEvery(5_000, overview.reload);
   useEvery(FINDINGS_EVERY_MS, doctor.reload);
@@ -38,7 +46,9 @@ export function Overview() {
       )}
       {isNew && <FirstDevice mayCreate={mayAct('operator')} />}
       {value !== undefined && findings !== undefined && <Attention problems={problemsOf(value, findings)} />}
-      {value !== undefined && <Unanswered nodes={value.unanswered} />}
+      {value !== undefined && (
+        <Unanswered nodes={[...new Set([...value.unanswered, ...(doctor.data.value?.unanswered ?? [])])]} />
+      )}
       {value !== undefined && <Numbers overview={value} />}
       {value !== undefined && value.nodes.length > 1 && <NodesTable nodes={value.nodes} answering={value.node} />}
       <HistoryCharts />

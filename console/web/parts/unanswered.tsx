@@ -1,5 +1,5 @@
 /** Says which nodes did not answer what all were asked. Nothing when all did. */
-export function Unanswered({ nodes }: { readonly nodes: readonly string[] }) {
+export function Unanswered({ nodes = [] }: { readonly nodes?: readonly string[] | undefined }) {
   if (nodes.length === 0) return null;
   return (
     <p class="notice warn" role="status">
