@@ -1,12 +1,14 @@
 /**
  * A seeded fault, loaded before the program of a node: the warning with which a commit ends that no standby has is not seen, and neither is that
- * the database lacks renewals of its lease after a failover.
+ * the database lacks renewals of its lease, or commits that were confirmed, after a failover.
  */
 
+import { ConfirmedCommits } from '../../storage/postgres/confirmed-commits.ts';
 import { PostgresConnection } from '../../storage/postgres/connection.ts';
 import { LeaseTable } from '../../storage/postgres/leases.ts';
 
 PostgresConnection.prototype.takeCommitWarning = () => undefined;
+ConfirmedCommits.prototype.missingIn = async () => undefined;
 
 const { renew } = LeaseTable.prototype;
 let renewals = 1_000_000;
