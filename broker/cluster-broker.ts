@@ -93,8 +93,10 @@ export async function createClusterBroker(options: ClusterBrokerOptions): Promis
       await persistentSessions.adopt(rows, rightsOf);
       for (const clientId of clientIds) stored.shares.join(clientId, store.subscriptionsOf(clientId));
       keeper.wills.adopt(clientIds);
-      if (!store.hasRoom()) await store.durable(); // What came early has to be stored.
-      for (const clientId of clientIds) received.queueEarly(clientId, moving.arrived(clientId));
+      for (const clientId of clientIds) {
+        if (!store.hasRoom()) await store.durable(); // What came early has to be stored.
+        received.queueEarly(clientId, moving.arrived(clientId));
+      }
       await publishShares();
     };
   };
@@ -149,11 +151,13 @@ export async function createClusterBroker(options: ClusterBrokerOptions): Promis
     ...{ database, nodes, commits, wakes, outbox, store, isRevoked, now: context.now, log },
     persistence: keeper.persistence,
     nextNumber: () => router.nextNumber(),
-    async replaced(message, owner) {
+    async replaced(message, owner, origin) {
       const chosen = sessions.choose(message);
       absent.retained(message.topic);
       sendToMembers(outbox, message, owner, chosen);
-      const queues = { owner, shares: ownShares(chosen), isInJournal: true, isForQueuesOnly: true };
+      // It comes back from a node that had a session of this one lately.
+      const isFor = (clientId: string) => moving.admits(clientId, origin);
+      const queues = { owner, shares: ownShares(chosen), isInJournal: true, isForQueuesOnly: true, isFor };
       await keeper.persistence.persist(message, queues);
       await new Promise<void>((resolve) => bus.tell(message, chosen, resolve));
     },
@@ -180,7 +184,7 @@ export async function createClusterBroker(options: ClusterBrokerOptions): Promis
     outdated: (problem) => cluster.options.onOutdated?.(problem),
     apply: (message, from, number, isAdopted) => received.apply(message, from, number, isAdopted),
   });
-  const adopt = adoptDead({ cluster, inbox, claims, load, routes, log });
+  const adopt = adoptDead({ cluster, inbox, claims, read, routes, log });
   router.onMemberGone = (message, share, member) => keeper.redelivery.memberGone(message, share, member);
 
   claims.owned(cluster.claimed);

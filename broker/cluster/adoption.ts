@@ -12,7 +12,8 @@ export interface AdoptionParts {
   readonly cluster: OpenCluster;
   readonly inbox: Inbox;
   readonly claims: ClusterClaims;
-  readonly load: (clientIds: readonly string[]) => Promise<void>;
+  /** Reads the rows of sessions. What it resolves with makes them sessions. */
+  readonly read: (clientIds: readonly string[]) => Promise<() => Promise<void>>;
   readonly routes: ClusterRoutes;
   readonly log: Logger;
 }
@@ -35,29 +36,40 @@ const LEFT = `SELECT EXISTS (SELECT 1 FROM session_claims WHERE node = $1)
 /** Before a connection looks again whose its session is, in ms. */
 const OTHER_ADOPTS_MS = 50;
 
-export function adoptDead({ cluster, inbox, claims, load, routes, log }: AdoptionParts): Adoption {
+export function adoptDead({ cluster, inbox, claims, read, routes, log }: AdoptionParts): Adoption {
   const { nodes, outbox } = cluster;
   const { database } = cluster.options;
   const running = new Map<string, Promise<void>>();
-  /** Nodes that this one has adopted, by epoch. */
-  const adopted = new Map<string, number>();
+  /** Nodes that this one has fenced off: since which epoch, and which node had begun to adopt it before. */
+  const adopted = new Map<string, { readonly epoch: number; readonly former: string | undefined }>();
+  const waitsFor = new Map<string, string>();
 
   /** Undefined: another node adopts it, or it is there again. Otherwise as it is since it is fenced off. */
   const fenceOff = async (dead: KnownNode): Promise<KnownNode | undefined> => {
-    if (adopted.get(dead.name) === dead.epoch) return dead;
+    if (adopted.get(dead.name)?.epoch === dead.epoch) return dead;
     const result = await nodes.fenceOff(dead);
     if (result === undefined) {
       await delay(OTHER_ADOPTS_MS, undefined, { ref: false });
       return undefined;
     }
     const fenced = { ...dead, epoch: dead.epoch + 1 };
-    adopted.set(dead.name, fenced.epoch);
+    adopted.set(dead.name, { epoch: fenced.epoch, former: result.formerAdopter });
     log.warn({ node: dead.name }, 'the sessions of a node that is dead are taken over');
     await nodes.look();
-    // Messages for what a node had adopted that is dead by now are found only after that is here.
-    const former = nodes.others().find(({ name, isAlive }) => name === result.formerAdopter && !isAlive);
-    if (former !== undefined && !running.has(former.name)) await one(former);
     return fenced;
+  };
+
+  /** Messages for what a node had adopted that is dead by now are found only after that is here. */
+  const adoptFormer = async (dead: string): Promise<void> => {
+    const formerName = adopted.get(dead)?.former;
+    const former = nodes.others().find(({ name, isAlive }) => name === formerName && !isAlive);
+    if (former === undefined) return;
+    // Of two nodes, each may have adopted the other once.
+    for (let next: string | undefined = former.name; next !== undefined; next = waitsFor.get(next)) {
+      if (next === dead) return;
+    }
+    waitsFor.set(dead, former.name);
+    await one(former).finally(() => waitsFor.delete(dead));
   };
 
   /** Undefined: the node has started again, and what it has is its own. */
@@ -69,13 +81,17 @@ export function adoptDead({ cluster, inbox, claims, load, routes, log }: Adoptio
   const adopt = async (dead: KnownNode): Promise<void> => {
     const fenced = await fenceOff(dead);
     if (fenced === undefined) return;
+    await adoptFormer(dead.name);
     for (;;) {
       const rows = await whileDead<{ client_id: string }>(fenced, TAKE, [nodes.name, dead.name]);
       if (rows === undefined) return;
       if (rows.length === 0) break;
       const clientIds = rows.map(({ client_id: clientId }) => clientId);
-      await load(clientIds);
-      claims.owned(clientIds);
+      const take = await read(clientIds).catch((error: unknown) => {
+        claims.takeLater(clientIds); // No other node adopts them any more.
+        throw error;
+      });
+      await take().finally(() => claims.owned(clientIds));
     }
     await inbox.adopt(dead.name);
     const rows = await whileDead(fenced, 'DELETE FROM session_routes WHERE node = $1', [dead.name]);

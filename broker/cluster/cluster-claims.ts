@@ -62,6 +62,8 @@ export class ClusterClaims {
   readonly #handingOver = new Set<string>();
   readonly #asked = new Map<string, Asked>();
   readonly #turns = new Map<string, Promise<unknown>>();
+  /** Client ids whose rows are to be read again. */
+  readonly #takenLater = new Set<string>();
 
   constructor(options: ClusterClaimsOptions) {
     this.#options = options;
@@ -80,6 +82,11 @@ export class ClusterClaims {
   /** What was claimed by an earlier process of this node, or by a node that is dead. */
   owned(clientIds: Iterable<string>): void {
     for (const clientId of clientIds) this.#owned.add(clientId);
+  }
+
+  /** Their claims are this node's, and their rows could not be read. */
+  takeLater(clientIds: Iterable<string>): void {
+    for (const clientId of clientIds) this.#takeLater(clientId);
   }
 
   /** Resolves when this node has the client id; with what its former node said of its connection. Throws Problem `unavailable`. */
@@ -283,7 +290,10 @@ export class ClusterClaims {
 
   /** Messages for it wait for its rows, also when its client does not come back here. */
   #takeLater(clientId: string): void {
+    if (this.#takenLater.has(clientId)) return;
+    this.#takenLater.add(clientId);
     setTimeout(() => {
+      this.#takenLater.delete(clientId);
       this.inTurn(clientId, () => this.#takeUnknown(clientId)).catch(() => this.#takeLater(clientId));
     }, TAKE_AGAIN_MS).unref();
   }

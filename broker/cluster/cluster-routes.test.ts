@@ -5,18 +5,23 @@ import { ClusterRoutes, type ClusterRoutesOptions } from './cluster-routes.ts';
 function start() {
   const sent: (readonly string[])[] = [];
   const applied: (() => void)[] = [];
+  const failed: ((error: Error) => void)[] = [];
   const options = {
     nodes: { name: 'a', others: () => [{ name: 'b', isAlive: true }] },
     outbox: {
       send(_: Iterable<string>, { added }: { readonly added: readonly string[] }) {
         return sent.push(added);
       },
-      applied: () => new Promise<void>((resolve) => applied.push(resolve)),
+      applied: () =>
+        new Promise<void>((resolve, reject) => {
+          applied.push(resolve);
+          failed.push(reject);
+        }),
     },
     commits: { add() {} },
     absent: { routesChanged() {} },
   };
-  return { routes: new ClusterRoutes(options as unknown as ClusterRoutesOptions), sent, applied };
+  return { routes: new ClusterRoutes(options as unknown as ClusterRoutesOptions), sent, applied, failed };
 }
 
 /** Everything that waits for nothing is done. */
@@ -44,4 +49,15 @@ it('what is added in one turn is told together, and what is removed again before
   applied[0]?.();
   await routes.published();
   expect(sent).toEqual([['x', 'y']]);
+});
+
+it('a connect after an outage of the database does not get the error of the changes that waited for it', async () => {
+  const { routes, failed } = start();
+  routes.add('first');
+  const waited = routes.published();
+  await settled();
+  failed[0]?.(new Error('the database does not answer'));
+  await expect(waited).rejects.toThrow('the database does not answer');
+  await settled();
+  await routes.published();
 });

@@ -136,8 +136,13 @@ export class ClusterRoutes implements Routes {
 
   #publishNext(): Promise<void> {
     this.#next = undefined;
-    this.#underWay = this.#publishChanges();
-    return this.#underWay;
+    const publishing = this.#publishChanges();
+    this.#underWay = publishing;
+    // What failed stays in the commits: those that come later do not get the error of then.
+    publishing.catch(() => {
+      if (this.#underWay === publishing) this.#underWay = Promise.resolve();
+    });
+    return publishing;
   }
 
   async #publishChanges(): Promise<void> {

@@ -15,6 +15,8 @@ export interface OutboxOptions {
 
 interface Waiter {
   readonly number: number;
+  /** Nodes that lived when it was sent: one that comes later reads the tables, or is told what it missed. */
+  readonly to: readonly string[];
   readonly resolve: () => void;
 }
 
@@ -65,17 +67,22 @@ export class Outbox {
     return this.#last;
   }
 
-  /** Resolves when what was sent up to a number is stored, and every node that lives has applied it. */
+  /** Resolves when what was sent in this turn is stored, and every node that lives now has applied it, or is dead. */
   async applied(number: number): Promise<void> {
+    const to = this.#alive();
     await this.#options.commits.durable();
-    if (this.#options.nodes.others().every(({ isAlive }) => !isAlive)) return;
-    await new Promise<void>((resolve) => this.#waiters.push({ number, resolve }));
+    if (to.length === 0) return;
+    await new Promise<void>((resolve) => this.#waiters.push({ number, to, resolve }));
   }
 
   close(): void {
     this.#stop();
     for (const { resolve } of this.#waiters) resolve();
     this.#waiters = [];
+  }
+
+  #alive(): readonly string[] {
+    return this.#options.nodes.others().flatMap(({ name, isAlive }) => (isAlive ? [name] : []));
   }
 
   async #look(): Promise<void> {
@@ -88,10 +95,9 @@ export class Outbox {
         [nodes.name],
       );
       const cursors = new Map(rows.map(({ to_node: node, number }) => [node, number]));
-      const alive = nodes.others().filter(({ isAlive }) => isAlive);
-      const least = Math.min(...alive.map(({ name }) => cursors.get(name) ?? 0));
-      this.#waiters = this.#waiters.filter(({ number, resolve }) => {
-        if (number > least) return true;
+      const alive = new Set(this.#alive());
+      this.#waiters = this.#waiters.filter(({ number, to, resolve }) => {
+        if (to.some((name) => alive.has(name) && (cursors.get(name) ?? 0) < number)) return true;
         resolve();
         return false;
       });

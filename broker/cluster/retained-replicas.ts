@@ -15,7 +15,7 @@ import type { SessionStore } from '../session-store/session-store.ts';
 import { hasExpired, messageOf } from '../session-store/stored-message.ts';
 import type { Missed } from './absent-nodes.ts';
 import type { ClusterNodes } from './cluster-nodes.ts';
-import { encodeNodeMessage } from './node-message.ts';
+import { encodeNodeMessage, type Origin } from './node-message.ts';
 import type { Outbox } from './outbox.ts';
 import { type ClusterCommits, inboxOf } from './session-changes.ts';
 import { readRetainedRows } from './session-rows.ts';
@@ -28,8 +28,8 @@ export interface RetainedReplicasOptions {
   readonly store: Pick<SessionStore, 'retainedMatching' | 'retainedOwners'>;
   readonly persistence: Pick<MessagePersistence, 'mayRetain' | 'replicate' | 'ownerOf'>;
   readonly outbox: Pick<Outbox, 'send'>;
-  /** The message is stored and retained, and this node has to queue and to deliver it. */
-  readonly replaced: (message: Message, publisher: string) => Promise<void>;
+  /** The message is stored and retained, and this node has to queue and to deliver it. Other nodes know it by `origin`. */
+  readonly replaced: (message: Message, publisher: string, origin: Origin) => Promise<void>;
   readonly nextNumber: () => number;
   readonly isRevoked: (owner: string) => boolean;
   /** Milliseconds since the epoch. */
@@ -207,44 +207,53 @@ export class RetainedReplicas {
       }
       const about = { topic, payload, qos: 1, retain: true, properties: undefined, expiresAt: undefined } as const;
       const message: Message = { ...about, clientId: undefined, number: nextNumber() };
-      if (!(await this.#store(message, owner, publisher, row?.payload))) continue;
-      const delivered = replaced(message, publisher);
+      const origin = await this.#store(message, owner, publisher, row?.payload);
+      if (origin === undefined) continue;
+      const delivered = replaced(message, publisher, origin);
       delivered.catch(() => {}); // Its caller has it.
       return { delivered };
     }
     throw new Problem('unavailable', { detail: 'others replace the same message at the same time' });
   }
 
-  /** The row and what tells the other nodes are one commit. False: another message came between. */
-  async #store(message: Message, owner: string, publisher: string, former: Buffer | undefined): Promise<boolean> {
+  /** The row and what tells the other nodes are one commit. Undefined: another message came between. */
+  async #store(
+    message: Message,
+    owner: string,
+    publisher: string,
+    former: Buffer | undefined,
+  ): Promise<Origin | undefined> {
     const { database, nodes, persistence, wakes } = this.#options;
     const { topic, payload } = message;
     const others = nodes.others().flatMap(({ name, isAlive }) => (isAlive ? [name] : []));
     this.#last += 1;
     const number = this.#last;
     const sent = encodeNodeMessage({ kind: 'message', message, owner: publisher });
+    const origin = { node: `${nodes.name}/retained`, number };
     const written = this.#note(topic, nodes.name);
+    const { own } = written;
     try {
       const isStored = await database.transaction(async (transaction) => {
         await nodes.fence(transaction);
         const { count } = await transaction.query(REPLACE, [topic, owner, payload, former ?? null]);
         if (count === 0) return false;
         // An order of its own: what the commits of this node send has other numbers.
-        await transaction.query(TELL, [others, `${nodes.name}/retained`, number, sent.about, sent.payload]);
+        await transaction.query(TELL, [others, origin.node, number, sent.about, sent.payload]);
         return true;
       });
-      if (!isStored) return false;
+      if (!isStored) return undefined;
     } catch (error) {
       void this.#read(topic, written); // It may be stored all the same.
       throw error;
     }
+    const mayBeOlder = written.own !== own; // This node has retained another one meanwhile, maybe with a later commit.
     written.own += 1; // A row that was read before is not that of now.
     persistence.replicate(message, owner);
-    if (written.isContested) void this.#read(topic, written);
+    if (written.isContested || mayBeOlder) void this.#read(topic, written);
     for (const node of others) {
       const channel = inboxOf(node, nodes);
       if (channel !== undefined) wakes.wake(channel);
     }
-    return true;
+    return origin;
   }
 }

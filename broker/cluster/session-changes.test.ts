@@ -12,6 +12,9 @@ const GIVE: readonly ClusterChange[] = [
   { name: 'moveClaim', values: ['b', 'dev-1', 'a'] },
 ];
 
+/** The transaction that has written the mark of a batch last. */
+const MARKED_BY = `SELECT xmin::text AS writer FROM node_cursors WHERE to_node = 'a' AND from_node = '/batches'`;
+
 describeWithClients('a batch whose commit was not confirmed', ['postgres'], () => {
   const postgres = suitePostgres();
 
@@ -48,16 +51,27 @@ describeWithClients('a batch whose commit was not confirmed', ['postgres'], () =
     await commits.close();
     const sessions = await database.query('SELECT client_id FROM sessions');
     const claims = await database.query<{ node: string }>('SELECT node FROM session_claims');
-    return { sessions: sessions.count, owner: claims.rows.map(({ node }) => node) };
+    const marks = await database.query<{ writer: string }>(MARKED_BY);
+    return { sessions: sessions.count, owner: claims.rows.map(({ node }) => node), marks: marks.rows };
   }
 
   it('does not change again what another node has by then', async () => {
     // The next owner has ended the session meanwhile.
     const after = await start('commits', (database) => database.execute('DELETE FROM sessions'));
-    expect(after).toEqual({ sessions: 0, owner: ['b'] });
+    expect(after).toMatchObject({ sessions: 0, owner: ['b'] });
   });
 
   it('is written again when it was not stored', async () => {
-    expect(await start('rolls back', async () => {})).toEqual({ sessions: 1, owner: ['b'] });
+    expect(await start('rolls back', async () => {})).toMatchObject({ sessions: 1, owner: ['b'] });
+  });
+
+  it('counts as stored only after a commit behind it, for which the standbys are waited for', async () => {
+    let first: readonly unknown[] = [];
+    const { marks } = await start('commits', async (database) => {
+      first = (await database.query(MARKED_BY)).rows;
+    });
+    expect(first).toHaveLength(1);
+    expect(marks).toHaveLength(1);
+    expect(marks).not.toEqual(first);
   });
 });

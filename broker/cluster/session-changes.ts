@@ -46,27 +46,29 @@ export function createClusterCommits({ database, nodes, wakes, ...options }: Clu
     ...options,
     limits: SESSION_COMMIT_LIMITS,
     async write(changes) {
+      const mayBeStored = marks.has(changes);
       const mark = markOf(changes);
       const writing = database.transaction(async (transaction) => {
         // Sent together; the transaction waits for all of them.
         const fenced = nodes.fence(transaction);
         const marked = mark && transaction.query(MARK, [nodes.name, mark]);
+        if (mayBeStored && marked) {
+          await fenced;
+          // An earlier attempt, whose outcome was not known, has stored it: maybe on no standby. The commit of this one waits for them.
+          if ((await marked).count === 0) return void (await transaction.query(CONFIRM, [nodes.name]));
+        }
         for (const { statement, values } of statementsOf(changes)) {
           void transaction.query(statement, values).catch(ignore);
         }
         await fenced;
-        if (marked && (await marked).count === 0) throw new WrittenBefore();
       });
       await writing.catch((error: unknown) => {
-        if (!(error instanceof WrittenBefore)) throw heldProblem(error);
+        throw heldProblem(error);
       });
       wakeReaders(changes, nodes, wakes);
     },
   });
 }
-
-/** The outcome of an earlier attempt was not known: it was stored. */
-class WrittenBefore extends Error {}
 
 /** Until they pass, changes are held: one that is left out would be there again after the next start. */
 const MAY_PASS: ReadonlySet<string> = new Set([
@@ -84,6 +86,12 @@ const MARK = {
   name: 'sessions mark batch',
   text: `INSERT INTO node_cursors (to_node, from_node, number) VALUES ($1, '/batches', $2)
     ON CONFLICT (to_node, from_node) DO UPDATE SET number = EXCLUDED.number WHERE node_cursors.number < EXCLUDED.number`,
+};
+
+/** Changes nothing, and is a write: its commit is behind that of the batch, so what has it has the batch. */
+const CONFIRM = {
+  name: 'sessions confirm batch',
+  text: `UPDATE node_cursors SET number = number WHERE to_node = $1 AND from_node = '/batches'`,
 };
 
 /** Numbers of one process: its epoch comes first, so that they grow from process to process. */

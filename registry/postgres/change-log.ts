@@ -8,7 +8,7 @@
  *
  * A row can be seen before a standby has it: where a primary is started again after a crash, or the wait of its commit was cancelled. A standby
  * that becomes the primary without it gives its position to another change. So each reading looks whether the last row is still the same,
- * and otherwise begins with the oldest: what was told before is told again, and ends sessions that would have to end anyway.
+ * and otherwise begins with the last one that still is, or with the oldest when it remembers none: what is told again ends sessions.
  */
 
 import { formatIdentity, type Identity, Problem } from '@rollcall/protocol';
@@ -85,6 +85,8 @@ export class ChangeLog implements OtherNodes {
   #unsubscribe: () => void = () => {};
   /** The last row that was read. */
   #last: ChangeRow | undefined;
+  /** The last rows that were read, oldest first. */
+  #recent: ChangeRow[] = [];
   #outdated: Problem | undefined;
   #prunedAt = 0;
 
@@ -100,6 +102,7 @@ export class ChangeLog implements OtherNodes {
     this.#tell = tell;
     const { rows } = await database.query<ChangeRow>(NEWEST);
     this.#last = rows[0];
+    this.#recent = [...rows];
     await this.#confirmations.start();
     this.#unsubscribe = wakes.onWake(CHANGES, () => void this.#reading.request());
   }
@@ -194,9 +197,9 @@ export class ChangeLog implements OtherNodes {
       if (this.#hasGoneBack(rows[0])) {
         log.warn(
           { position: this.#position },
-          'a change that was read is not in the database any more: all are read again',
+          'a change that was read is not in the database any more: those since the last one that is are read again',
         );
-        this.#last = undefined;
+        this.#last = await this.#lastThatIsThere();
         continue;
       }
       const before = this.#position;
@@ -205,10 +208,25 @@ export class ChangeLog implements OtherNodes {
         if (!isKnown(row.kind)) return this.#stopAt(row);
         if (row.node !== node || this.#isUntold(row)) this.#begin(this.#tellAndConfirm(row));
         this.#last = row;
+        this.#recent.push(row);
       }
+      this.#recent = this.#recent.slice(-PAGE);
       if (rows.length < PAGE) break;
     }
     await this.#prune();
+  }
+
+  /** Older ones were told: told again, they would end what has begun since. Undefined: none of those that are remembered. */
+  async #lastThatIsThere(): Promise<ChangeRow | undefined> {
+    const [oldest] = this.#recent;
+    if (oldest === undefined) return undefined;
+    const { rows } = await this.#options.database.query<ChangeRow>(READ, [oldest.position]);
+    const found = new Map(rows.map((row) => [row.position, row]));
+    this.#recent = this.#recent.filter((one) => {
+      const row = found.get(one.position);
+      return row !== undefined && isSame(row, one);
+    });
+    return this.#recent.at(-1);
   }
 
   /** `first`: of the rows from the last one on. It may have been pruned. */
