@@ -71,7 +71,7 @@ export class PostgresRegistryDatabase implements RegistryDatabase {
   read<Result>(body: (tx: Transaction) => Steps<Result>): Promise<Result> {
     return this.#database.transaction(
       (connection) => this.#run(connection, body(new PausingTransaction(this.#now()))),
-      { isolation: 'repeatable read' },
+      { isolation: 'repeatable read', isReading: true },
     );
   }
 

@@ -103,7 +103,11 @@ describeWithClients('commits that were confirmed', ['postgres'], () => {
     const marks = database.confirmedCommits;
     await standby.kill();
     await cluster.primary.start();
-    expect(await missing(database, marks)).toMatch(/of timeline 2 .* found timeline 1, byte \d+, without it$/);
+    await expect(database.connect()).rejects.toMatchObject({ code: 'unavailable' });
+    // Of a process that has not seen the other one.
+    expect(await missing(await cluster.open(), marks)).toMatch(
+      /of timeline 2 .* found timeline 1, byte \d+, without it$/,
+    );
   });
 
   it('are stored and not marked where the role may not read the log of the server', async () => {

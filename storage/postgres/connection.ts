@@ -171,9 +171,9 @@ export class PostgresConnection {
     return this.#send(statement, values, 0);
   }
 
-  /** Throws what `pg` throws. */
-  async commit(): Promise<Committed> {
-    if (this.#log === undefined) {
+  /** Throws what `pg` throws. `isMarked`: false for a transaction that says nothing when it is lost. */
+  async commit(isMarked = true): Promise<Committed> {
+    if (this.#log === undefined || !isMarked) {
       return { command: (await this.#answered(this.#client.query('COMMIT'))).command, mark: undefined };
     }
     // One message: the second statement is not done when the first one fails.

@@ -37,6 +37,8 @@ export interface TransactionOptions {
   readonly isolation?: 'read committed' | 'repeatable read' | 'serializable' | undefined;
   /** No limits on the time of a statement and on the wait for a lock, and a minute between two statements: for migrations. */
   readonly isUnlimited?: boolean | undefined;
+  /** It writes nothing: it has one of the connections that are left to reads, also while all writes wait for lost standbys. */
+  readonly isReading?: boolean | undefined;
   /** The commit waits neither for the disk nor for standbys: others see it at once, and a crash of the server may undo it. */
   readonly mayBeLost?: boolean | undefined;
 }
@@ -98,7 +100,8 @@ export class PostgresDatabase {
    * rolls back and is thrown. Throws `UnconfirmedCommit` when the outcome of COMMIT is not known or its standbys were lost.
    */
   transaction<T>(work: (transaction: PostgresTransaction) => Promise<T>, options: TransactionOptions = {}): Promise<T> {
-    return this.#repeated('write', (connection) => this.#attempt(connection, work, options));
+    const use = options.isReading === true ? 'read' : 'write';
+    return this.#repeated(use, (connection) => this.#attempt(connection, work, options));
   }
 
   /**
@@ -151,7 +154,7 @@ export class PostgresDatabase {
   async #attempt<T>(
     connection: PostgresConnection,
     work: (transaction: PostgresTransaction) => Promise<T>,
-    { isolation = 'read committed', isUnlimited = false, mayBeLost = false }: TransactionOptions,
+    { isolation = 'read committed', isUnlimited = false, isReading = false, mayBeLost = false }: TransactionOptions,
   ): Promise<T> {
     let failure: unknown;
     const unfinished: Promise<unknown>[] = [];
@@ -178,9 +181,9 @@ export class PostgresDatabase {
       throw failure !== undefined && mayRepeat(failure) ? failure : new ThrownByWork(error);
     }
     const { command } = await this.#confirmed<Committed>(connection, {
-      send: () => connection.commit(),
       // What may be lost says nothing when it is.
-      markOf: ({ mark }) => (mayBeLost ? undefined : mark),
+      send: () => connection.commit(!isReading && !mayBeLost),
+      markOf: ({ mark }) => mark,
     }).catch(async (error: unknown) => {
       // It may have failed before COMMIT was done.
       if (!(error instanceof UnconfirmedCommit)) await rollBack(connection, error);

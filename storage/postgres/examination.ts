@@ -39,10 +39,13 @@ const ASK = `SELECT current_setting('server_version') AS version,
 export async function examinePostgres(database: PostgresDatabase, now: () => number): Promise<PostgresExamination> {
   await database.check();
   // What a connection says of itself is for the role that logged in: one that acts as another role does not see it.
-  const asked = database.transaction(async (transaction) => {
-    void transaction.query('SET LOCAL ROLE NONE').catch(() => {});
-    return transaction.query<Row>(ASK);
-  });
+  const asked = database.transaction(
+    async (transaction) => {
+      void transaction.query('SET LOCAL ROLE NONE').catch(() => {});
+      return transaction.query<Row>(ASK);
+    },
+    { isReading: true },
+  );
   const [{ rows }, clock] = await Promise.all([asked, measureClockSkew(database, now)]);
   const { version, names, tls, standbys, lag, bytes } = rows[0] as Row;
   return {

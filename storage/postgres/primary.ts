@@ -2,7 +2,7 @@
 
 import { setTimeout as delay } from 'node:timers/promises';
 import { Problem } from '@rollcall/protocol';
-import { ConfirmedCommits } from './confirmed-commits.ts';
+import { ConfirmedCommits, type ServerLog } from './confirmed-commits.ts';
 import { PostgresConnection, ReadOnlyServer } from './connection.ts';
 import { postgresProblem } from './postgres-problem.ts';
 import { isSameHost, type PostgresHost, type PostgresSettings } from './settings.ts';
@@ -32,6 +32,8 @@ export class KnownPrimary {
   readonly #connections = new Set<PostgresConnection>();
   readonly #stalled: StalledConnections;
   #address: PostgresHost | undefined;
+  /** Of the newest primary. */
+  #log: ServerLog | undefined;
 
   constructor(settings: PostgresSettings) {
     this.#onPrimary = settings.onPrimary;
@@ -45,9 +47,17 @@ export class KnownPrimary {
     return this.#address;
   }
 
+  /** Another server became the primary after this one, which nothing has stopped: it confirms nothing, and lacks what the other one has. */
+  isFormer({ log }: PostgresConnection): boolean {
+    const newest = this.#log;
+    if (log === undefined || newest === undefined) return false;
+    return log.system === newest.system && log.timeline < newest.timeline;
+  }
+
   /** Once another host accepts writes, connections to the former one end: a host that is gone would never answer. */
   add(connection: PostgresConnection): void {
-    const { address } = connection;
+    const { address, log } = connection;
+    if (log !== undefined && !this.isFormer(connection)) this.#log = log;
     this.#connections.add(connection);
     this.#stalled.add(connection);
     connection.onLost(() => this.#connections.delete(connection));
@@ -111,8 +121,11 @@ export class PrimaryFinder {
     return connection;
   }
 
-  #open(host: PostgresHost): Promise<PostgresConnection> {
-    return PostgresConnection.open(host, this.#settings);
+  async #open(host: PostgresHost): Promise<PostgresConnection> {
+    const connection = await PostgresConnection.open(host, this.#settings);
+    if (!this.#known.isFormer(connection)) return connection;
+    connection.destroy();
+    throw new ReadOnlyServer('another server became the primary after it');
   }
 }
 

@@ -39,6 +39,8 @@ export type AddedKeys = readonly { readonly piece: Piece; readonly number: numbe
 /** Keys in the blocks of a lane behind its mark, by device. */
 interface LaneTail {
   through: number;
+  /** Blocks of earlier days were left out. */
+  since: number;
   size: number;
   readonly keys: Map<string, CountedKey[]>;
 }
@@ -216,17 +218,20 @@ export class MessageKeys {
     { newest, keyed, day }: { readonly newest: number; readonly keyed: number; readonly day: number },
   ): Promise<LaneTail> {
     let tail = this.#tails.get(lane);
-    if (tail === undefined || (tail.size > MOST_TAIL_KEYS && tail.through < keyed)) {
-      tail = { through: keyed, size: 0, keys: new Map() };
+    const since = day - 1;
+    // Earlier: the clock of this node was days ahead, and is right again.
+    if (tail === undefined || since < tail.since || (tail.size > MOST_TAIL_KEYS && tail.through < keyed)) {
+      tail = { through: keyed, since, size: 0, keys: new Map() };
       this.#tails.set(lane, tail);
     }
+    tail.since = since;
     const { database, name, sources } = this.#options;
     while (tail.through < newest) {
       const sql = `SELECT first, count, meta, data FROM NAME_blocks
         WHERE lane = $1 AND first > $2 AND first <= $3 AND day >= $4 ORDER BY first LIMIT ${BLOCKS_AT_ONCE}`;
       const { rows } = await database.query<{ first: number; count: number; meta: Buffer; data: Buffer }>(
         named(sql, name),
-        [lane, tail.through, newest, day - 1],
+        [lane, tail.through, newest, since],
       );
       for (const { first, count, meta: bytes, data } of rows) {
         const meta = wordsOf(bytes);

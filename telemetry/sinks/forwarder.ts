@@ -168,8 +168,7 @@ export class Forwarder {
         await interruptions.wait(backoff.next());
       }
     }
-    interruptions.takeReplay()?.begun();
-    interruptions.takeSkip()?.(undefined);
+    interruptions.endRequests();
     await this.#save().catch((error: unknown) => log.error({ err: error }, 'position of the sink was not saved'));
   }
 

@@ -37,7 +37,7 @@ export class Interruptions {
 
   /** Resolves when the replay has begun. Replaces one that has not. */
   requestReplay(to: Cursor): Promise<void> {
-    if (this.signal.aborted) return Promise.reject(new Problem('unavailable', { reason: 'the sink is stopped' }));
+    if (this.#isClosing) return Promise.reject(stopped());
     return new Promise((resolve, reject) => {
       this.#replay?.begun();
       this.#replay = { to, begun: resolve, failed: reject };
@@ -53,7 +53,7 @@ export class Interruptions {
 
   /** Resolves with the message, or with undefined when there is none to skip any more. */
   requestSkip(): Promise<SinkMessage | undefined> {
-    if (this.#skip !== undefined) return Promise.resolve(undefined);
+    if (this.#isClosing || this.#skip !== undefined) return Promise.resolve(undefined);
     return new Promise((resolve) => {
       this.#skip = resolve;
       this.#wake();
@@ -65,6 +65,12 @@ export class Interruptions {
     const skip = this.#skip;
     this.#skip = undefined;
     return skip;
+  }
+
+  /** The loop has ended: what it has not begun it will not do. */
+  endRequests(): void {
+    this.takeReplay()?.failed(stopped());
+    this.takeSkip()?.(undefined);
   }
 
   /** Gives what the loop does `graceMs` to finish. `ended`: of the loop. */
@@ -128,4 +134,8 @@ export class Interruptions {
       end = begin(woken);
     });
   }
+}
+
+function stopped(): Problem {
+  return new Problem('unavailable', { reason: 'the sink is stopped' });
 }
