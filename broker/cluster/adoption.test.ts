@@ -44,6 +44,8 @@ describeWithClients('what a dead node leaves', ['postgres'], () => {
 
   it('reaches a session that had moved to another node before', async () => {
     const { database, a, b, dead } = await start();
+    // It leaves something, so that it is adopted.
+    await dead.test.session(a.test.enroll(device('dev-2')), { clientId: 'dev-2', clean: false });
     const credentials = a.test.enroll(device('dev-1'));
     const first = await dead.test.session(credentials, persistent);
     await first.subscribe(subscription);

@@ -3,12 +3,12 @@
  * the database lacks renewals of its lease, or commits that were confirmed, after a failover.
  */
 
-import { ConfirmedCommits } from '../../storage/postgres/confirmed-commits.ts';
 import { PostgresConnection } from '../../storage/postgres/connection.ts';
+import { PostgresDatabase } from '../../storage/postgres/database.ts';
 import { LeaseTable } from '../../storage/postgres/leases.ts';
 
 PostgresConnection.prototype.takeCommitWarning = () => undefined;
-ConfirmedCommits.prototype.missingIn = async () => undefined;
+PostgresDatabase.prototype.checkConnections = () => {};
 
 const { renew } = LeaseTable.prototype;
 let renewals = 1_000_000;
