@@ -1,4 +1,4 @@
-/** Memory of new processes that have devices connected and store messages of them. */
+/** Memory of processes to which devices have connected repeatedly, and which store messages of them. */
 
 import { setTimeout as delay } from 'node:timers/promises';
 import type { BenchResources } from '../children.ts';
@@ -16,6 +16,8 @@ export interface NodeMemory {
 export const MESSAGES = { perSecond: 1_000, seconds: 7 };
 /** In which code is compiled and the heap grows. */
 const BEFORE_MS = 3_000;
+/** A process that has had all of them come back keeps more than one to which they came once. */
+const CONNECTS = 4;
 
 /** So many devices on each node. */
 export async function measureMemory(
@@ -30,18 +32,23 @@ export async function measureMemory(
   await fleet.restart();
   let skip = 0;
   for (const [index, node] of fleet.nodes.entries()) {
-    const [as, devices] = [`of ${index}`, counts[index] as number];
-    await load.order({ kind: 'open', as, port: portOf(node), skip, count: devices });
-    skip += devices;
-    await settled();
+    const devices = counts[index] as number;
     const { perSecond, seconds } = MESSAGES;
     const count = perSecond * seconds;
-    const sent = load.order({ kind: 'pace', as, topic: 'telemetry', spacing: 'random', count, perSecond });
-    sent.catch(() => {}); // awaited below
-    await delay(BEFORE_MS);
-    const bytes = (await residentBytes(fleet))[index] as number;
+    let bytes = 0;
+    for (let connect = 1; connect <= CONNECTS; connect += 1) {
+      const as = `of ${index}`;
+      await load.order({ kind: 'open', as, port: portOf(node), skip, count: devices });
+      await settled();
+      const sent = load.order({ kind: 'pace', as, topic: 'telemetry', spacing: 'random', count, perSecond });
+      sent.catch(() => {}); // awaited below
+      await delay(BEFORE_MS);
+      if (connect === CONNECTS) bytes = (await residentBytes(fleet))[index] as number;
+      await sent;
+      if (connect < CONNECTS) await load.order({ kind: 'close', as });
+    }
+    skip += devices;
     found.push({ devices, bytes });
-    await sent;
   }
   return found;
 }
