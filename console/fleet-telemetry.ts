@@ -1,20 +1,15 @@
 /** What each node alone knows of telemetry, and the sums over the nodes of a fleet. */
 
+import type { TelemetryCounters } from '../telemetry/index.ts';
 import type { SinkState } from './routes/sinks.ts';
 
 export type TalkersOrder = 'bytes' | 'messages';
 
 /** Since the node was started. */
-export interface NodeIntake {
-  readonly stored: number;
-  readonly storedQos0: number;
-  readonly droppedQos0: number;
-  readonly refused: number;
-  readonly repeated: number;
-  readonly commits: number;
-  readonly queuedBytes: number;
-  readonly isUnderPressure: boolean;
-}
+export type NodeIntake = Pick<
+  TelemetryCounters,
+  'stored' | 'storedQos0' | 'droppedQos0' | 'refused' | 'repeated' | 'commits' | 'queuedBytes' | 'isUnderPressure'
+>;
 
 /** What was stored since the day began. */
 export interface Talker {

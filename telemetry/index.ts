@@ -36,6 +36,7 @@ export type {
   StoredMessage,
   Telemetry,
   TelemetryBounds,
+  TelemetryCounters,
   TelemetryMessage,
   TelemetryRange,
 } from './telemetry.ts';

@@ -60,7 +60,7 @@ export class Interruptions {
     });
   }
 
-  /** Whoever takes the request answers it. */
+  /** The caller answers the request that it takes. */
   takeSkip(): ((message: SinkMessage | undefined) => void) | undefined {
     const skip = this.#skip;
     this.#skip = undefined;
